@@ -1,0 +1,48 @@
+//! The server's binary: arguments, log, run.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use oyez::config::{self, Action, HELP};
+use oyez::logging;
+use oyez::server::{End, Server};
+
+const FAILED: u8 = 1;
+const WRONG_ARGUMENTS: u8 = 2;
+
+fn main() -> ExitCode {
+    let rust_log = std::env::var("RUST_LOG").ok();
+    match config::parse(std::env::args_os().skip(1).collect(), rust_log.as_deref()) {
+        Ok(Action::Serve(config)) => {
+            logging::start(config.log_level);
+            serve(&config)
+        }
+        Ok(Action::Help) => print(HELP),
+        Ok(Action::Version) => print(concat!("oyezd ", env!("CARGO_PKG_VERSION"), "\n")),
+        Err(error) => fail(WRONG_ARGUMENTS, &format!("{error} (oyezd --help lists the options)")),
+    }
+}
+
+fn serve(config: &config::Config) -> ExitCode {
+    let server = match Server::bind(config) {
+        Ok(server) => server,
+        Err(error) => return fail(FAILED, &error),
+    };
+    match server.run() {
+        Ok(End::Graceful) => ExitCode::SUCCESS,
+        Ok(End::Forced) => ExitCode::from(FAILED),
+        Err(error) => fail(FAILED, &format!("cannot go on: {error}")),
+    }
+}
+
+// Both ignore what cannot be written: nobody is there to be told.
+
+fn print(text: &str) -> ExitCode {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn fail(status: u8, error: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "oyezd: {error}");
+    ExitCode::from(status)
+}

@@ -1,0 +1,323 @@
+//! What `oyezd` is told on its command line.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use log::LevelFilter;
+use pico_args::Arguments;
+
+use crate::hub::AllowShutdown;
+use crate::limits::Limits;
+
+/// Where the server listens unless it is told otherwise.
+pub const DEFAULT_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5050);
+
+/// `oyezd --help`
+pub const HELP: &str = "\
+oyezd - sends every line that one client says to all of them
+
+Usage: oyezd [OPTION ...]          Talk to it with: nc 127.0.0.1 5050
+
+  --listen ADDR           IP:PORT, [IPv6]:PORT or unix:PATH; may be repeated
+                          (127.0.0.1:5050; 0.0.0.0:5050 lets other hosts in)
+  --unix-mode OCTAL       file mode of the sockets at unix:PATH (600)
+  --allow-shutdown WHO    whose 'shutdown' is obeyed: nobody, or local, that is
+                          clients on this host (local)
+  --max-clients N         clients at once (10000)
+  --max-line SIZE         longest line that a client may send (4K)
+  --max-outbox SIZE       replies that may wait for one client (256K)
+  --feed-size SIZE        broadcast lines kept for slow readers (16M)
+  --send-buffer SIZE      what the kernel may buffer for one client (128K)
+  --drain-timeout SECS    how long a closing connection may take (5)
+  --log-level LEVEL       error, warn, info, debug or trace (info, or RUST_LOG);
+                          debug shows every line
+  -h, --help              show this
+  -V, --version           show the version
+
+SIZE is in bytes, or with K, M or G. The log goes to stderr. SIGINT and SIGTERM
+end the server gracefully, a second one at once.
+";
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Serve.
+    Serve(Config),
+    /// Print [`HELP`].
+    Help,
+    /// Print the version.
+    Version,
+}
+
+/// How to serve.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen. Never empty.
+    pub listen: Vec<ListenAddress>,
+    /// The mode of the Unix sockets' files.
+    pub unix_mode: u32,
+    /// Who may end the server by command.
+    pub allow_shutdown: AllowShutdown,
+    /// Held against each other already.
+    pub limits: Limits,
+    /// How much is logged.
+    pub log_level: LevelFilter,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() {
+                Err("unix: needs a path")
+            } else {
+                Ok(Self::Unix(path.into()))
+            };
+        }
+        text.parse()
+            .map(Self::Tcp)
+            .map_err(|_| "expected IP:PORT, [IPv6]:PORT or unix:PATH, as in 127.0.0.1:5050")
+    }
+}
+
+/// Reads the arguments, without the program's name. `rust_log` is the variable RUST_LOG. An error is
+/// one line that says what is wrong.
+pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action, String> {
+    let mut arguments = Arguments::from_vec(arguments);
+    if arguments.contains(["-h", "--help"]) {
+        return Ok(Action::Help);
+    }
+    if arguments.contains(["-V", "--version"]) {
+        return Ok(Action::Version);
+    }
+    let mut listen = arguments
+        .values_from_fn("--listen", |text| text.parse::<ListenAddress>())
+        .map_err(|error| describe("--listen", &error))?;
+    if listen.is_empty() {
+        listen.push(ListenAddress::Tcp(DEFAULT_ADDRESS));
+    }
+    let mut limits = Limits::default();
+    option(&mut arguments, "--max-clients", &mut limits.max_clients, count)?;
+    option(&mut arguments, "--max-line", &mut limits.max_line, size)?;
+    option(&mut arguments, "--max-outbox", &mut limits.max_outbox, size)?;
+    option(&mut arguments, "--feed-size", &mut limits.feed_size, size)?;
+    option(&mut arguments, "--send-buffer", &mut limits.send_buffer, size)?;
+    option(&mut arguments, "--drain-timeout", &mut limits.drain_timeout_ms, seconds)?;
+    limits.feed_chunk = Limits::chunk_for(limits.feed_size);
+    let mut unix_mode = 0o600;
+    option(&mut arguments, "--unix-mode", &mut unix_mode, mode)?;
+    let mut allow_shutdown = AllowShutdown::Local;
+    option(&mut arguments, "--allow-shutdown", &mut allow_shutdown, who)?;
+    let mut log_level = rust_log.and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::Info);
+    option(&mut arguments, "--log-level", &mut log_level, level)?;
+    if let Some(argument) = arguments.finish().first() {
+        return Err(unexpected(&argument.to_string_lossy()));
+    }
+    limits.check()?;
+    Ok(Action::Serve(Config { listen, unix_mode, allow_shutdown, limits, log_level }))
+}
+
+fn option<T>(
+    arguments: &mut Arguments,
+    name: &'static str,
+    value: &mut T,
+    parse: fn(&str) -> Result<T, &'static str>,
+) -> Result<(), String> {
+    match arguments.opt_value_from_fn(name, parse) {
+        Ok(Some(given)) => *value = given,
+        Ok(None) => {}
+        Err(error) => return Err(describe(name, &error)),
+    }
+    Ok(())
+}
+
+fn describe(option: &str, error: &pico_args::Error) -> String {
+    use pico_args::Error::{OptionWithoutAValue, Utf8ArgumentParsingFailed};
+    match error {
+        OptionWithoutAValue(_) => format!("{option} needs a value"),
+        Utf8ArgumentParsingFailed { value, cause } => format!("{option} {value:?}: {cause}"),
+        other => format!("{option}: {other}"),
+    }
+}
+
+fn unexpected(argument: &str) -> String {
+    let name = argument.split('=').next().unwrap_or_default();
+    if name != argument.trim_start_matches('-') && HELP.contains(&format!("{name} ")) {
+        format!("{name} is given more than once")
+    } else {
+        format!("unexpected argument {argument:?}")
+    }
+}
+
+fn count(text: &str) -> Result<usize, &'static str> {
+    digits(text).ok_or("expected a number")
+}
+
+/// A number of bytes, with K, M or G for powers of 1024.
+fn size(text: &str) -> Result<usize, &'static str> {
+    let (number, unit) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
+        Some(b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'M') => (&text[..text.len() - 1], 1 << 20),
+        Some(b'G') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    digits::<usize>(number)
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or("expected a size, as in 65536, 64K, 16M or 1G")
+}
+
+fn seconds(text: &str) -> Result<u64, &'static str> {
+    const DAY: u64 = 24 * 60 * 60;
+    match digits(text) {
+        Some(seconds @ 1..=DAY) => Ok(seconds * 1000),
+        _ => Err("expected seconds, from 1 to 86400"),
+    }
+}
+
+fn mode(text: &str) -> Result<u32, &'static str> {
+    let octal = text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0..=0o777) if octal => Ok(mode),
+        _ => Err("expected an octal file mode, as in 600 or 660"),
+    }
+}
+
+fn who(text: &str) -> Result<AllowShutdown, &'static str> {
+    match text {
+        "nobody" => Ok(AllowShutdown::Nobody),
+        "local" => Ok(AllowShutdown::Local),
+        _ => Err("expected nobody or local"),
+    }
+}
+
+fn level(text: &str) -> Result<LevelFilter, &'static str> {
+    match text.parse() {
+        Ok(LevelFilter::Off) | Err(_) => Err("expected error, warn, info, debug or trace"),
+        Ok(level) => Ok(level),
+    }
+}
+
+/// Plain decimal digits: no sign, which the standard parser would take.
+fn digits<T: FromStr>(text: &str) -> Option<T> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_line(line: &str) -> Result<Action, String> {
+        parse(line.split_whitespace().map(OsString::from).collect(), None)
+    }
+
+    fn config(line: &str) -> Config {
+        match parse_line(line) {
+            Ok(Action::Serve(config)) => config,
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_help() {
+        let config = config("");
+        assert_eq!(config.listen, [ListenAddress::Tcp(DEFAULT_ADDRESS)]);
+        assert_eq!(config.limits, Limits::default());
+        for (option, default) in [
+            ("--listen", "127.0.0.1:5050"),
+            ("--unix-mode", "600"),
+            ("--allow-shutdown", "local"),
+            ("--max-clients", "10000"),
+            ("--max-line", "4K"),
+            ("--max-outbox", "256K"),
+            ("--feed-size", "16M"),
+            ("--send-buffer", "128K"),
+            ("--drain-timeout", "5"),
+            ("--log-level", "info"),
+        ] {
+            assert_eq!(parse_line(&format!("{option} {default}")), parse_line(""), "{option}");
+            let row = HELP.split("\n  --").find(|row| format!("--{row}").starts_with(option));
+            let row = row.unwrap_or_else(|| panic!("{option} is not in the help"));
+            assert!(row.contains(&format!("({default}")), "{row}");
+        }
+    }
+
+    #[test]
+    fn options_are_taken_in_both_forms() {
+        let config = config(
+            "--listen 0.0.0.0:1 --listen=[::1]:2 --listen unix:/tmp/o --feed-size=1m --unix-mode 0660 \
+             --drain-timeout 1 --allow-shutdown nobody --log-level DEBUG",
+        );
+        let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+        assert_eq!(listen, ["0.0.0.0:1", "[::1]:2", "unix:/tmp/o"]);
+        assert_eq!(config.limits.feed_size, 1 << 20);
+        assert_eq!(config.limits.feed_chunk, 64 << 10);
+        assert_eq!(config.limits.drain_timeout_ms, 1000);
+        assert_eq!(config.unix_mode, 0o660);
+        assert_eq!(config.allow_shutdown, AllowShutdown::Nobody);
+        assert_eq!(config.log_level, LevelFilter::Debug);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        for (line, error) in [
+            ("--lisen x", "unexpected argument \"--lisen\""),
+            ("serve", "unexpected argument \"serve\""),
+            ("--feed-size 1M --feed-size 2M", "--feed-size is given more than once"),
+            ("--listen", "--listen needs a value"),
+            ("--listen localhost:5050", "expected IP:PORT"),
+            ("--listen 5050", "expected IP:PORT"),
+            ("--listen unix:", "unix: needs a path"),
+            ("--max-clients 0", "--max-clients must be at least 1"),
+            ("--max-clients -1", "expected a number"),
+            ("--max-line +5", "expected a size"),
+            ("--max-line 99999999999G", "expected a size"),
+            ("--max-line 1M", "--max-line 1048576 is too long for this feed"),
+            ("--drain-timeout 0", "from 1 to 86400"),
+            ("--unix-mode 888", "octal file mode"),
+            ("--unix-mode 1777", "octal file mode"),
+            ("--allow-shutdown admin", "expected nobody or local"),
+            ("--log-level off", "expected error, warn"),
+            ("--slow-clients skip", "unexpected argument \"--slow-clients\""),
+        ] {
+            let said = parse_line(line).expect_err(line);
+            assert!(said.contains(error) && !said.contains('\n'), "{line}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_option_comes_before_rust_log() {
+        let level = |line: &str, rust_log| match parse(
+            line.split_whitespace().map(OsString::from).collect(),
+            rust_log,
+        ) {
+            Ok(Action::Serve(config)) => config.log_level,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(level("", Some("debug")), LevelFilter::Debug);
+        assert_eq!(level("", Some("oyez=debug")), LevelFilter::Info);
+        assert_eq!(level("--log-level warn", Some("debug")), LevelFilter::Warn);
+    }
+}

@@ -1,0 +1,184 @@
+//! What each command does.
+
+use crate::limits::CLIENTS_PER_PAGE;
+use crate::protocol::{COMMANDS, Command, ErrorCode, Line, Name, Recipient, Reply, Topic};
+
+use super::client::Reason;
+use super::input::Outcome;
+use super::{AllowShutdown, Hub};
+
+impl Hub {
+    pub(super) fn dispatch(&mut self, key: usize, line: Line<'_>) -> Outcome {
+        match line {
+            Line::Text(text) => match Command::parse(text) {
+                Ok(command) => return self.command(key, command),
+                Err(error) => match error.usage() {
+                    Some(usage) => self.error(key, error.code(), &format!("usage: {usage}")),
+                    None => self.error(key, error.code(), "help lists the commands"),
+                },
+            },
+            Line::Blank => {}
+            Line::NotText(_) => {
+                let explanation = "a line is UTF-8 without control characters";
+                self.error(key, ErrorCode::NotText, explanation);
+            }
+            Line::TooLong => {
+                let explanation =
+                    format!("a line has at most {} bytes", self.rules.limits.max_line);
+                self.error(key, ErrorCode::LineTooLong, &explanation);
+            }
+            Line::Incomplete(_) => {
+                let explanation = "the last line had no line feed, and was not executed";
+                self.error(key, ErrorCode::IncompleteLine, explanation);
+            }
+            Line::Foreign(foreign) => self.leave(key, Reason::Foreign(foreign)),
+        }
+        Outcome::Executed
+    }
+
+    fn command(&mut self, key: usize, command: Command<'_>) -> Outcome {
+        match command {
+            Command::Ping { text } => self.reply(key, Reply::Pong(text)),
+            Command::Broadcast { text } => return self.broadcast(key, text),
+            Command::Send { client, text } => self.send(key, client, text),
+            Command::Name { name } => self.rename(key, name),
+            Command::Clients { after } => self.list_clients(key, after.unwrap_or(0)),
+            Command::Quiet => self.quiet(key),
+            Command::Listen => self.listen(key),
+            Command::Stats => self.stats(key),
+            Command::Help => self.help(key),
+            Command::Quit => self.leave(key, Reason::Quit),
+            Command::Shutdown => self.request_shutdown(key),
+            Command::History { .. } | Command::Resume { .. } | Command::Auth { .. } => {
+                self.error(key, ErrorCode::NotAllowed, "this version does not have it yet");
+            }
+        }
+        Outcome::Executed
+    }
+
+    fn broadcast(&mut self, key: usize, text: &str) -> Outcome {
+        let Some(seq) = self.append(key, text) else { return Outcome::Held };
+        if !self.clients[key].outbox.follows() {
+            self.ok(key, Topic::Broadcast { seq });
+        }
+        Outcome::Executed
+    }
+
+    fn send(&mut self, key: usize, recipient: Recipient<'_>, text: &str) {
+        let Some(to) = self.directory.find(recipient) else {
+            return self.error(key, ErrorCode::NoSuchClient, "clients lists who is here");
+        };
+        let from = self.attribution(key);
+        let client = &self.clients[to];
+        // The room for a reply is not for others to take: it is what lets a client go on.
+        if client.socket.deaf || !self.has_reply_room(client) {
+            return self.error(
+                key,
+                ErrorCode::Busy,
+                "the recipient does not read; try again later",
+            );
+        }
+        self.counters.directs += 1;
+        self.reply(to, Reply::Direct { from: &from, text });
+        self.ok(key, Topic::Send { client: recipient.as_str() });
+    }
+
+    fn rename(&mut self, key: usize, name: Name<'_>) {
+        let client = &mut self.clients[key];
+        let old = client.name.as_deref().and_then(Name::parse);
+        if !self.directory.rename(client.id, old, name) {
+            return self.error(key, ErrorCode::NameTaken, "somebody here has this name");
+        }
+        client.name = Some(name.as_str().into());
+        self.ok(key, Topic::Name { name: name.as_str() });
+    }
+
+    fn list_clients(&mut self, key: usize, after: u64) {
+        let page: Vec<usize> = self.directory.after(after).take(CLIENTS_PER_PAGE).collect();
+        let total = self.directory.len() as u64;
+        for &listed in &page {
+            let client = &self.clients[listed];
+            let (id, name) = (client.id, client.name.clone());
+            self.reply(key, Reply::Client { id, name: name.as_deref() });
+        }
+        self.ok(key, Topic::Clients { shown: page.len() as u64, total });
+    }
+
+    fn quiet(&mut self, key: usize) {
+        let head = self.feed.head();
+        self.clients[key].outbox.stop_following(head);
+        self.ok(key, Topic::Quiet);
+    }
+
+    fn listen(&mut self, key: usize) {
+        self.ok(key, Topic::Listen { seq: self.feed.newest_seq() });
+        let head = self.feed.head();
+        self.clients[key].outbox.follow(head);
+    }
+
+    fn stats(&mut self, key: usize) {
+        let counters = self.counters;
+        let stats = [
+            ("uptime_seconds", self.now_ms / 1000),
+            ("clients", self.directory.len() as u64),
+            ("clients_total", counters.clients_total),
+            ("refused", counters.refused),
+            ("lines_in", counters.lines_in),
+            ("errors", counters.errors),
+            ("broadcasts", counters.broadcasts),
+            ("directs", counters.directs),
+            ("bytes_in", counters.bytes_in),
+            ("bytes_out", counters.bytes_out),
+            ("feed_bytes", self.feed.len()),
+            ("feed_oldest", self.feed.oldest_seq()),
+            ("feed_newest", self.feed.newest_seq()),
+            ("too_slow", counters.too_slow),
+            ("lagged", counters.lagged),
+            ("held", counters.held),
+            ("log_dropped", counters.log_dropped),
+            ("max_line", self.rules.limits.max_line as u64),
+        ];
+        for (name, value) in stats {
+            self.reply(key, Reply::Stat { key: name, value });
+        }
+        self.ok(key, Topic::Stats);
+    }
+
+    fn help(&mut self, key: usize) {
+        for spec in &COMMANDS {
+            let text = format!("{} - {}", spec.usage, spec.help);
+            self.reply(key, Reply::Help { text: &text });
+        }
+        self.ok(key, Topic::Help);
+    }
+
+    fn request_shutdown(&mut self, key: usize) {
+        let allowed = match self.rules.allow_shutdown {
+            AllowShutdown::Nobody => Err("this server ends by signals only"),
+            AllowShutdown::Local if self.clients[key].origin.is_local => Ok(()),
+            AllowShutdown::Local => Err("only clients on the server's own host may"),
+        };
+        match allowed {
+            Ok(()) => {
+                self.shutdown_requested = true;
+                self.leave(key, Reason::Shutdown);
+            }
+            Err(explanation) => self.error(key, ErrorCode::NotAllowed, explanation),
+        }
+    }
+
+    /// Whom a line is from: the sender's name, or its id.
+    pub(super) fn attribution(&self, key: usize) -> String {
+        let client = &self.clients[key];
+        client.name.as_deref().map_or_else(|| client.id.to_string(), str::to_owned)
+    }
+
+    fn ok(&mut self, key: usize, topic: Topic<'_>) {
+        self.reply(key, Reply::Ok(topic));
+    }
+
+    fn error(&mut self, key: usize, code: ErrorCode, explanation: &str) {
+        self.counters.errors += 1;
+        self.reply(key, Reply::Error { code: code.as_str(), explanation });
+    }
+}

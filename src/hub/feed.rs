@@ -1,0 +1,236 @@
+//! The broadcast lines: written once, read by everybody.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::protocol::{FeedId, Reply};
+
+/// A place in the feed, in bytes since its beginning. A client's cursor is one.
+pub type Position = u64;
+
+/// The last broadcast lines, as they go to the clients, in chunks that come and go as a whole.
+///
+/// Appending one line costs the same whatever the number of clients: each has only a cursor, and
+/// reads what stands between that and the [`head`](Self::head).
+///
+/// **Invariants**
+/// - A line never spans two chunks, and every chunk holds whole lines.
+/// - Chunks adjoin: each begins where the one before ends.
+/// - There are at most `max_chunks` of at most `chunk_size` bytes.
+#[derive(Debug)]
+pub struct Feed {
+    id: FeedId,
+    chunks: VecDeque<Chunk>,
+    chunk_size: usize,
+    max_chunks: usize,
+    newest_seq: u64,
+    /// The next line, encoded to see how long it is.
+    line: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    start: Position,
+    first_seq: u64,
+    bytes: Vec<u8>,
+}
+
+impl Chunk {
+    fn end(&self) -> Position {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+impl Feed {
+    /// An empty feed that keeps at most `feed_size` bytes, in chunks of `chunk_size`.
+    pub fn new(id: FeedId, feed_size: usize, chunk_size: usize) -> Self {
+        Self {
+            id,
+            chunks: VecDeque::new(),
+            chunk_size,
+            max_chunks: feed_size / chunk_size,
+            newest_seq: 0,
+            line: Vec::new(),
+        }
+    }
+
+    /// Which feed this is.
+    pub fn id(&self) -> FeedId {
+        self.id
+    }
+
+    /// The place behind the newest line.
+    pub fn head(&self) -> Position {
+        self.chunks.back().map_or(0, Chunk::end)
+    }
+
+    /// The place of the oldest line that is kept.
+    pub fn oldest(&self) -> Position {
+        self.chunks.front().map_or(0, |chunk| chunk.start)
+    }
+
+    /// The newest line's number, 0 before the first.
+    pub fn newest_seq(&self) -> u64 {
+        self.newest_seq
+    }
+
+    /// The oldest kept line's number, 0 if there is none.
+    pub fn oldest_seq(&self) -> u64 {
+        self.chunks.front().map_or(0, |chunk| chunk.first_seq)
+    }
+
+    /// How many bytes of lines are kept.
+    pub fn len(&self) -> u64 {
+        self.head() - self.oldest()
+    }
+
+    /// Encodes the next line, without appending it: its length in bytes.
+    pub fn prepare(&mut self, from: &str, text: &str) -> usize {
+        self.line.clear();
+        Reply::Broadcast { seq: self.newest_seq + 1, from, text }.encode(&mut self.line);
+        debug_assert!(self.line.len() <= self.chunk_size, "limits say that a line fits");
+        self.line.len()
+    }
+
+    /// Where the oldest line will be once the prepared line is appended, if that is not where it is
+    /// now: whoever still needs something from before is lapped.
+    pub fn would_drop_before(&self) -> Option<Position> {
+        let full = self.chunks.len() == self.max_chunks && !self.fits();
+        full.then(|| self.chunks.get(1).map_or(self.head(), |chunk| chunk.start))
+    }
+
+    /// Appends the prepared line and returns its number.
+    pub fn append(&mut self) -> u64 {
+        self.newest_seq += 1;
+        if !self.fits() {
+            self.begin_chunk();
+        }
+        if let Some(chunk) = self.chunks.back_mut() {
+            chunk.bytes.extend_from_slice(&self.line);
+        }
+        self.newest_seq
+    }
+
+    /// The bytes in the range, chunk by chunk. Of what is not kept, nothing comes.
+    pub fn slices(&self, range: Range<Position>) -> impl Iterator<Item = &[u8]> {
+        let first = self.chunks.partition_point(|chunk| chunk.end() <= range.start);
+        self.chunks.range(first..).take_while(move |chunk| chunk.start < range.end).map(
+            move |chunk| {
+                let from = range.start.saturating_sub(chunk.start) as usize;
+                let to = (range.end - chunk.start).min(chunk.bytes.len() as u64) as usize;
+                &chunk.bytes[from.min(to)..to]
+            },
+        )
+    }
+
+    /// What is left of the line at `position`, if that is inside a line and not at its beginning.
+    pub fn rest_of_line(&self, position: Position) -> Option<&[u8]> {
+        let chunk =
+            self.chunks.iter().find(|chunk| (chunk.start..chunk.end()).contains(&position))?;
+        let at = (position - chunk.start) as usize;
+        if at == 0 || chunk.bytes[at - 1] == b'\n' {
+            return None;
+        }
+        let rest = &chunk.bytes[at..];
+        memchr::memchr(b'\n', rest).map(|lf| &rest[..=lf])
+    }
+
+    fn fits(&self) -> bool {
+        self.chunks
+            .back()
+            .is_some_and(|chunk| chunk.bytes.len() + self.line.len() <= self.chunk_size)
+    }
+
+    fn begin_chunk(&mut self) {
+        let start = self.head();
+        // The memory of the chunk that goes serves the one that comes.
+        let mut bytes = match self.chunks.len() < self.max_chunks {
+            true => Vec::new(),
+            false => self.chunks.pop_front().map(|chunk| chunk.bytes).unwrap_or_default(),
+        };
+        bytes.clear();
+        bytes.reserve_exact(self.chunk_size);
+        self.chunks.push_back(Chunk { start, first_seq: self.newest_seq, bytes });
+    }
+
+    /// Panics if an invariant does not hold.
+    pub(super) fn check_invariants(&self) {
+        assert!(self.chunks.len() <= self.max_chunks);
+        for chunk in &self.chunks {
+            assert!(chunk.bytes.len() <= self.chunk_size && chunk.bytes.ends_with(b"\n"));
+        }
+        for (chunk, next) in self.chunks.iter().zip(self.chunks.iter().skip(1)) {
+            assert!(chunk.end() == next.start && chunk.first_seq < next.first_seq);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = "broadcast 1 a xy\n";
+
+    /// A feed of four chunks of two short lines each.
+    fn feed() -> Feed {
+        Feed::new(FeedId(1), 4 * 2 * LINE.len(), 2 * LINE.len())
+    }
+
+    fn append(feed: &mut Feed) -> Option<Position> {
+        feed.prepare("a", "xy");
+        let dropped = feed.would_drop_before();
+        feed.append();
+        feed.check_invariants();
+        dropped
+    }
+
+    fn text(feed: &Feed, range: Range<Position>) -> String {
+        feed.slices(range).map(|slice| String::from_utf8_lossy(slice)).collect()
+    }
+
+    #[test]
+    fn lines_are_kept_until_the_feed_is_full_and_go_by_the_chunk() {
+        let mut feed = feed();
+        assert_eq!((feed.oldest_seq(), feed.newest_seq(), feed.head()), (0, 0, 0));
+        for seq in 1..=8 {
+            assert_eq!(append(&mut feed), None);
+            assert_eq!((feed.oldest_seq(), feed.newest_seq()), (1, seq));
+        }
+        let line = LINE.len() as u64;
+        assert_eq!((feed.oldest(), feed.head(), feed.len()), (0, 8 * line, 8 * line));
+
+        assert_eq!(append(&mut feed), Some(2 * line), "the first chunk, of two lines, goes");
+        assert_eq!((feed.oldest(), feed.oldest_seq(), feed.newest_seq()), (2 * line, 3, 9));
+        assert_eq!(text(&feed, 0..line), "", "what is gone is gone");
+        assert_eq!(
+            append(&mut feed),
+            Some(4 * line),
+            "line 10 is longer: no chunk has room for it"
+        );
+    }
+
+    #[test]
+    fn a_range_is_read_across_chunks() {
+        let mut feed = feed();
+        (0..8).for_each(|_| assert_eq!(append(&mut feed), None));
+        let all: String = (1..=8).map(|seq| format!("broadcast {seq} a xy\n")).collect();
+        for start in 0..=all.len() {
+            for end in start..=all.len() {
+                assert_eq!(text(&feed, start as u64..end as u64), all[start..end]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_half_sent_line_is_found() {
+        let mut feed = feed();
+        (0..3).for_each(|_| assert_eq!(append(&mut feed), None));
+        let line = LINE.len() as u64;
+        for start in [0, line, 2 * line, 3 * line] {
+            assert_eq!(feed.rest_of_line(start), None, "a line begins there, or will");
+        }
+        assert_eq!(feed.rest_of_line(1), Some(&b"roadcast 1 a xy\n"[..]));
+        assert_eq!(feed.rest_of_line(2 * line - 1), Some(&b"\n"[..]));
+        assert_eq!(feed.rest_of_line(3 * line - 2), Some(&b"y\n"[..]));
+    }
+}

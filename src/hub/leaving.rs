@@ -1,0 +1,175 @@
+//! How clients leave, each one and all of them.
+
+use std::mem;
+
+use crate::protocol::{LineBuffer, Name, Reply};
+
+use super::Hub;
+use super::client::{Handle, Reason, Socket, Stage};
+
+/// What is to be done to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// Shut down its write side: everything was sent. What the peer still sends is read and dropped
+    /// until its end, for a close with unread input would destroy what was sent.
+    Finish,
+    /// Close it, and [`remove`](Hub::remove) the client.
+    Drop,
+}
+
+/// What a client was, for the log.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// Its id.
+    pub id: u64,
+    /// Its last name.
+    pub name: Option<Box<str>>,
+    /// Why it left.
+    pub reason: Reason,
+    /// It did not get all that it was owed.
+    pub is_cut: bool,
+    /// How long it was connected, in milliseconds.
+    pub connected_ms: u64,
+    /// Bytes read from it.
+    pub bytes_in: u64,
+    /// Bytes written to it.
+    pub bytes_out: u64,
+}
+
+impl Hub {
+    /// Ends it all: everybody gets what is owed so far and a goodbye, and nobody comes in.
+    pub fn begin_shutdown(&mut self) {
+        self.is_shutting_down = true;
+        let inside = self.clients.iter().filter(|(_, client)| client.is_inside());
+        let keys: Vec<usize> = inside.map(|(key, _)| key).collect();
+        for key in keys {
+            self.leave(key, Reason::Shutdown);
+        }
+    }
+
+    /// The next connection to be finished or closed.
+    pub fn poll_close(&mut self) -> Option<(usize, Close)> {
+        loop {
+            let (handle, close) = self.to_close.pop_front()?;
+            if self.client(handle).is_some() {
+                return Some((handle.key, close));
+            }
+        }
+    }
+
+    /// The connection is closed. Its key may be used again.
+    pub fn remove(&mut self, key: usize) -> Departure {
+        if self.clients[key].is_inside() {
+            // The driver gave it up by itself.
+            self.clients[key].socket.deaf = true;
+            self.leave(key, Reason::Lost);
+        }
+        let client = self.clients.remove(key);
+        let Stage::Leaving { reason, finished } = client.stage else {
+            unreachable!("who is removed has left")
+        };
+        Departure {
+            id: client.id,
+            name: client.name,
+            reason,
+            is_cut: !finished,
+            connected_ms: self.now_ms - client.connected_at_ms,
+            bytes_in: client.bytes_in,
+            bytes_out: client.bytes_out,
+        }
+    }
+
+    /// When [`begin_turn`](Self::begin_turn) should be called at the latest, in milliseconds since
+    /// the server's start.
+    pub fn next_deadline(&mut self) -> Option<u64> {
+        while let Some(&(deadline, handle)) = self.deadlines.front() {
+            if self.client(handle).is_some() {
+                return Some(deadline);
+            }
+            self.deadlines.pop_front();
+        }
+        None
+    }
+
+    /// The client's stream ends here: it gets what it is owed so far, and nothing more is executed.
+    pub(super) fn leave(&mut self, key: usize, reason: Reason) {
+        let head = self.feed.head();
+        let client = &mut self.clients[key];
+        if let Stage::Leaving { reason: earlier, .. } = client.stage {
+            // It was on its way, and then lapped: what it would have been told is not true any more.
+            client.outbox.retract(earlier.goodbye().map_or(0, goodbye_len));
+        } else {
+            let name = client.name.as_deref().and_then(Name::parse);
+            self.directory.leave(client.id, name);
+            let handle = Handle { key, id: client.id };
+            self.set_deadline(handle);
+        }
+        let client = &mut self.clients[key];
+        client.stage = Stage::Leaving { reason, finished: false };
+        client.outbox.stop_following(head);
+        client.input = LineBuffer::new(0);
+        client.has_lines = false;
+        if let Some(word) = reason.goodbye() {
+            self.reply(key, Reply::Goodbye(word));
+        }
+        self.queue_read(key);
+        self.settle(key);
+    }
+
+    /// Takes a leaving client on to the next step, if the last one is done.
+    pub(super) fn settle(&mut self, key: usize) {
+        let head = self.feed.head();
+        let handle = self.handle(key);
+        let client = &mut self.clients[key];
+        let Stage::Leaving { finished, .. } = &mut client.stage else { return };
+        let Socket { ended, deaf, .. } = client.socket;
+        if !*finished && !deaf && !client.outbox.owes(head) {
+            *finished = true;
+            if !ended {
+                self.to_close.push_back((handle, Close::Finish));
+            }
+        }
+        if deaf || (*finished && ended) {
+            self.drop_connection(key);
+        }
+    }
+
+    /// Closes those whose time is up.
+    pub(super) fn close_overdue(&mut self) {
+        while let Some(&(deadline, handle)) = self.deadlines.front() {
+            if deadline > self.now_ms {
+                break;
+            }
+            self.deadlines.pop_front();
+            if self.client(handle).is_some() {
+                self.drop_connection(handle.key);
+            }
+        }
+    }
+
+    fn drop_connection(&mut self, key: usize) {
+        let handle = self.handle(key);
+        if !mem::replace(&mut self.clients[key].queued.to_drop, true) {
+            self.to_close.push_back((handle, Close::Drop));
+        }
+    }
+
+    /// Notes the latest time at which a client that leaves now is closed. All get the same time, so
+    /// the queue is in order by itself. Those closed since are weeded out before they can pile up.
+    fn set_deadline(&mut self, handle: Handle) {
+        if self.deadlines.len() > 2 * self.clients.len() + 64 {
+            let clients = &self.clients;
+            self.deadlines
+                .retain(|(_, old)| clients.get(old.key).is_some_and(|client| client.id == old.id));
+        }
+        let deadline = self.now_ms + self.rules.limits.drain_timeout_ms;
+        self.deadlines.push_back((deadline, handle));
+    }
+}
+
+/// The length of a goodbye with this reason, in bytes, LF included.
+fn goodbye_len(reason: &str) -> usize {
+    let mut line = Vec::new();
+    Reply::Goodbye(reason).encode(&mut line);
+    line.len()
+}

@@ -1,0 +1,289 @@
+//! What commands mean: the clients, what each of them is owed, and whose turn it is.
+//!
+//! The hub performs **no I/O**, reads no clock and draws no randomness: there is no socket and no
+//! `Instant::now()` in here. What happens is told to it, and what it wants done is asked of it, so
+//! the same code runs under the poll loop, a simulation and a fuzzer.
+//!
+//! One turn of whoever drives it:
+//! 1. [`begin_turn`](Hub::begin_turn) with the time, then [`handle_readable`](Hub::handle_readable)
+//!    and [`handle_writable`](Hub::handle_writable) for what the sockets report;
+//! 2. while [`poll_read`](Hub::poll_read) names a client, read from it once, and say what came:
+//!    [`handle_input`](Hub::handle_input), [`handle_read_blocked`](Hub::handle_read_blocked),
+//!    [`handle_end`](Hub::handle_end) or [`handle_lost`](Hub::handle_lost);
+//! 3. [`execute`](Hub::execute);
+//! 4. while [`poll_flush`](Hub::poll_flush) names a client, write its [`spans`](Hub::spans) once, and
+//!    say how that went: [`consume`](Hub::consume) or [`handle_write_failed`](Hub::handle_write_failed);
+//! 5. while [`poll_close`](Hub::poll_close) names one, do that; [`remove`](Hub::remove) those closed;
+//! 6. [`connect`](Hub::connect) those that have come;
+//! 7. wait for sockets, not at all if the hub [`has_work`](Hub::has_work), else until its
+//!    [`next_deadline`](Hub::next_deadline).
+
+mod client;
+mod commands;
+mod counters;
+mod directory;
+mod feed;
+mod input;
+mod leaving;
+mod outbox;
+mod output;
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+
+pub use client::{Origin, Reason};
+pub use counters::Counters;
+pub use feed::{Feed, Position};
+pub use leaving::{Close, Departure};
+pub use outbox::{Outbox, Span};
+
+use crate::limits::{Limits, TurnLimits};
+use crate::protocol::{FeedId, Reply};
+use client::{Client, Handle};
+use directory::Directory;
+use output::Lane;
+
+/// Who may end the server by command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllowShutdown {
+    /// Signals only.
+    Nobody,
+    /// Who comes from this host ([`Origin::is_local`]).
+    Local,
+}
+
+/// What the hub is started with.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// See [`Limits`].
+    pub limits: Limits,
+    /// Who may end the server by command.
+    pub allow_shutdown: AllowShutdown,
+    /// Whether [`Hub::poll_line`] tells what was received and answered.
+    pub report_lines: bool,
+}
+
+/// A line that was executed, and what it was answered, for the log. Text as it came: not escaped.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LineReport {
+    /// Whose line it was.
+    pub id: u64,
+    /// The line, or what can be said of it: one that is no command may be a mistyped secret.
+    pub received: String,
+    /// The last line of the answer.
+    pub answered: String,
+}
+
+/// The clients and the feed.
+///
+/// **Invariants** (see [`check_invariants`](Self::check_invariants))
+/// - A client that is owed something which its socket would take is in a queue to be flushed, or
+///   will be when the queue is next filled.
+/// - A client is in each queue at most once, and in the directory exactly while it is inside.
+/// - No outbox is larger than `max-outbox`.
+#[derive(Debug)]
+pub struct Hub {
+    rules: Rules,
+    now_ms: u64,
+    turn: TurnLimits,
+    clients: Slab<Client>,
+    directory: Directory,
+    feed: Feed,
+    counters: Counters,
+    last_id: u64,
+    is_shutting_down: bool,
+    shutdown_requested: bool,
+    /// Clients from which may be read.
+    to_read: VecDeque<Handle>,
+    /// Clients with lines to execute.
+    to_run: VecDeque<Handle>,
+    /// Clients with a reply due.
+    to_flush_first: VecDeque<Handle>,
+    /// Clients that had their visit this turn, and have a reply due still.
+    to_flush_next_turn: VecDeque<Handle>,
+    /// This round's clients that are owed feed.
+    to_flush: VecDeque<Handle>,
+    /// The feed's head when the round began.
+    round_head: Position,
+    /// Which of the two the client is from that is written to now.
+    lane: Lane,
+    to_close: VecDeque<(Handle, Close)>,
+    /// When those that leave are closed at the latest, in order.
+    deadlines: VecDeque<(u64, Handle)>,
+    lines: VecDeque<LineReport>,
+}
+
+impl Hub {
+    /// An empty hub. `feed` should differ from run to run.
+    pub fn new(rules: Rules, feed: FeedId) -> Self {
+        let limits = &rules.limits;
+        Self {
+            rules,
+            now_ms: 0,
+            turn: limits.turn,
+            clients: Slab::new(),
+            directory: Directory::default(),
+            feed: Feed::new(feed, limits.feed_size, limits.feed_chunk),
+            counters: Counters::default(),
+            last_id: 0,
+            is_shutting_down: false,
+            shutdown_requested: false,
+            to_read: VecDeque::new(),
+            to_run: VecDeque::new(),
+            to_flush_first: VecDeque::new(),
+            to_flush_next_turn: VecDeque::new(),
+            to_flush: VecDeque::new(),
+            round_head: 0,
+            lane: Lane::Feed,
+            to_close: VecDeque::new(),
+            deadlines: VecDeque::new(),
+            lines: VecDeque::new(),
+        }
+    }
+
+    /// Begins a turn, at so many milliseconds since the server's start.
+    pub fn begin_turn(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        self.turn = self.rules.limits.turn;
+        self.to_flush_first.append(&mut self.to_flush_next_turn);
+        self.close_overdue();
+    }
+
+    /// Whether the next turn has something to do without waiting for a socket.
+    pub fn has_work(&self) -> bool {
+        let idle = self.to_read.is_empty()
+            && self.to_run.is_empty()
+            && self.to_flush_first.is_empty()
+            && self.to_flush_next_turn.is_empty()
+            && self.to_flush.is_empty()
+            && self.to_close.is_empty()
+            && self.round_head == self.feed.head();
+        !idle
+    }
+
+    /// A connection was accepted: the key it goes by from now on, or `None` if the server is full.
+    pub fn connect(&mut self, origin: Origin) -> Option<usize> {
+        if self.clients.len() >= self.rules.limits.max_clients || self.is_shutting_down {
+            self.counters.refused += 1;
+            return None;
+        }
+        self.last_id += 1;
+        self.counters.clients_total += 1;
+        let id = self.last_id;
+        let max_line = self.rules.limits.max_line;
+        let client = Client::new(id, origin, self.now_ms, max_line, self.feed.head());
+        let key = self.clients.insert(client);
+        self.directory.enter(id, key);
+        let welcome = Reply::Welcome {
+            id,
+            feed: self.feed.id(),
+            seq: self.feed.newest_seq(),
+            server: SERVER,
+            hint: "help lists the commands",
+        };
+        self.reply(key, welcome);
+        Some(key)
+    }
+
+    /// The id that people see for the client with this key.
+    pub fn id(&self, key: usize) -> u64 {
+        self.clients[key].id
+    }
+
+    /// How many connections there are, those that are leaving included.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether there is no connection left.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// The feed that the spans speak of.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Says how many lines of the log were dropped so far, for `stats`.
+    pub fn set_log_dropped(&mut self, lines: u64) {
+        self.counters.log_dropped = lines;
+    }
+
+    /// The next line that was executed, if the rules say to report them.
+    pub fn poll_line(&mut self) -> Option<LineReport> {
+        self.lines.pop_front()
+    }
+
+    /// Whether a client has asked for the server's end, and may.
+    pub fn is_shutdown_requested(&self) -> bool {
+        self.shutdown_requested
+    }
+
+    /// Panics if an invariant does not hold. For tests: it looks at everything.
+    pub fn check_invariants(&self) {
+        let head = self.feed.head();
+        self.feed.check_invariants();
+        let mut inside = 0;
+        for (key, client) in &self.clients {
+            client.outbox.check_invariants(head);
+            assert!(client.outbox.size() <= self.rules.limits.max_outbox);
+            assert!(
+                client.outbox.oldest_needed(head).is_none_or(|needed| needed >= self.feed.oldest()),
+                "client {} needs what the feed no longer has",
+                client.id
+            );
+            let queued = client.queued;
+            let flushed_soon = queued.to_flush_first || queued.to_flush;
+            assert!(
+                !client.can_be_flushed(head) || flushed_soon || self.round_head != head,
+                "client {} is owed something and not queued",
+                client.id
+            );
+            let executable = client.is_inside() && client.has_lines && self.has_reply_room(client);
+            assert!(
+                !executable || queued.to_run,
+                "client {} has lines and is not queued",
+                client.id
+            );
+            assert!(!client.wants_input() || queued.to_read, "client {} is not read", client.id);
+            if client.is_inside() {
+                inside += 1;
+                assert_eq!(self.directory.after(client.id - 1).next(), Some(key));
+            }
+        }
+        assert_eq!(self.directory.len(), inside);
+    }
+
+    /// Says something to one client, behind all that it is owed so far.
+    fn reply(&mut self, key: usize, reply: Reply<'_>) {
+        let head = self.feed.head();
+        let client = &mut self.clients[key];
+        if client.socket.deaf {
+            return;
+        }
+        let before = client.outbox.size();
+        client.outbox.reply(head, |out| reply.encode(out));
+        let cost = client.outbox.size() - before;
+        self.turn.work = self.turn.work.saturating_sub(cost);
+        self.queue_flush(key);
+    }
+
+    /// The client that a queue holds, if it is still the same one.
+    fn client(&mut self, handle: Handle) -> Option<&mut Client> {
+        self.clients.get_mut(handle.key).filter(|client| client.id == handle.id)
+    }
+
+    fn handle(&self, key: usize) -> Handle {
+        Handle { key, id: self.clients[key].id }
+    }
+}
+
+/// What the server calls itself on the wire.
+const SERVER: &str = concat!("oyezd/", env!("CARGO_PKG_VERSION"));

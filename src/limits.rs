@@ -1,0 +1,205 @@
+//! Every limit there is, its default, and how the limits hang together.
+
+use crate::protocol::REPLY_OVERHEAD;
+
+/// How much a connection reads at a time, in bytes.
+pub const READ_CHUNK: usize = 64 * KIB;
+
+/// How many descriptors are kept for other things than accepted clients: standard streams, the
+/// poll, signals, and the connections that are told `server-full`.
+pub const RESERVED_DESCRIPTORS: usize = 10 + MAX_REFUSED;
+
+/// How many refused connections may be on their way out at once.
+pub const MAX_REFUSED: usize = 8;
+
+/// How many lines one `clients` shows.
+pub const CLIENTS_PER_PAGE: usize = 500;
+
+/// The largest reply to one command, in bytes, but for `ping`'s: a full page of `clients`, each with
+/// the longest id and name, and the line that ends it.
+pub const MAX_REPLY: usize = (CLIENTS_PER_PAGE + 1) * REPLY_OVERHEAD;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// What the server and its clients may use. [`check`](Self::check) holds them against each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most clients at once.
+    pub max_clients: usize,
+    /// The longest request, in bytes, its line end not counted.
+    pub max_line: usize,
+    /// The most bytes that wait for one client beside the feed: replies and direct messages.
+    pub max_outbox: usize,
+    /// The most bytes of broadcast lines that are kept.
+    pub feed_size: usize,
+    /// The bytes of one chunk of the feed, which comes and goes as a whole.
+    pub feed_chunk: usize,
+    /// What the kernel is asked to buffer for one client, in bytes.
+    pub send_buffer: usize,
+    /// How long a closing connection may take, in milliseconds.
+    pub drain_timeout_ms: u64,
+    /// What one turn of the loop may do.
+    pub turn: TurnLimits,
+}
+
+/// What one turn of the loop may do before it looks at the sockets again. Small enough that a
+/// `ping` is answered within a few milliseconds whatever the others ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnLimits {
+    /// Bytes read from all connections together.
+    pub read: usize,
+    /// Bytes of requests and replies, a fixed cost for each line included.
+    pub work: usize,
+    /// The same for one client.
+    pub work_per_client: usize,
+    /// Bytes appended to the feed.
+    pub append: usize,
+    /// What is written to clients with a reply due.
+    pub flush_replies: FlushLimits,
+    /// What is written to clients that are owed only feed.
+    pub flush_feed: FlushLimits,
+    /// Bytes written to one client.
+    pub flush_per_client: usize,
+    /// Connections accepted at one listener.
+    pub accept: usize,
+}
+
+/// What one turn may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushLimits {
+    /// Bytes written, but for what the last client takes beyond.
+    pub bytes: usize,
+    /// Clients written to.
+    pub clients: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let feed_size = 16 * MIB;
+        Self {
+            max_clients: 10_000,
+            max_line: 4 * KIB,
+            max_outbox: 256 * KIB,
+            feed_size,
+            feed_chunk: Self::chunk_for(feed_size),
+            send_buffer: 128 * KIB,
+            drain_timeout_ms: 5_000,
+            turn: TurnLimits {
+                read: 512 * KIB,
+                work: 512 * KIB,
+                work_per_client: READ_CHUNK,
+                append: 256 * KIB,
+                flush_replies: FlushLimits { bytes: 2 * MIB, clients: 256 },
+                flush_feed: FlushLimits { bytes: 2 * MIB, clients: 256 },
+                flush_per_client: 256 * KIB,
+                accept: 64,
+            },
+        }
+    }
+}
+
+impl Limits {
+    /// The smallest feed that a server is started with, in bytes.
+    pub const MIN_FEED_SIZE: usize = 256 * KIB;
+
+    /// The shortest `max_line` that a server is started with: no line of the server's own, such as
+    /// an explanation, is longer than this and what it may add.
+    pub const MIN_MAX_LINE: usize = 128;
+
+    /// The chunk that suits a feed: a sixteenth of it, within 64 KiB and 1 MiB.
+    pub fn chunk_for(feed_size: usize) -> usize {
+        (feed_size / 16).clamp(64 * KIB, MIB)
+    }
+
+    /// The longest line that the server sends, in bytes, LF included.
+    pub fn max_reply_line(&self) -> usize {
+        self.max_line.saturating_add(REPLY_OVERHEAD)
+    }
+
+    /// The bytes that have to be free in an outbox before anything is put into it: room for the
+    /// largest reply, and for what may come at any time after it, the end of a half-sent line and a
+    /// goodbye.
+    pub fn reply_room(&self) -> usize {
+        self.max_reply_line().max(MAX_REPLY) + self.max_reply_line() + 2 * REPLY_OVERHEAD
+    }
+
+    /// Holds the limits against each other; the error says which two disagree, and how to mend it.
+    pub fn check(&self) -> Result<(), String> {
+        let demand = |holds: bool, error: String| if holds { Ok(()) } else { Err(error) };
+        demand(self.max_clients >= 1, "--max-clients must be at least 1".into())?;
+        demand(
+            self.max_line >= Self::MIN_MAX_LINE,
+            format!("--max-line must be at least {}", Self::MIN_MAX_LINE),
+        )?;
+        demand(
+            self.feed_size >= Self::MIN_FEED_SIZE,
+            format!("--feed-size must be at least {}K", Self::MIN_FEED_SIZE / KIB),
+        )?;
+        demand(
+            self.max_reply_line() <= self.feed_chunk,
+            format!(
+                "--max-line {} is too long for this feed: at most {} for --feed-size {}",
+                self.max_line,
+                self.feed_chunk - REPLY_OVERHEAD,
+                self.feed_size
+            ),
+        )?;
+        let least_outbox = 2 * self.reply_room();
+        demand(
+            self.max_outbox >= least_outbox,
+            format!(
+                "--max-outbox must be at least {least_outbox} for --max-line {}",
+                self.max_line
+            ),
+        )?;
+        demand(self.max_outbox <= u32::MAX as usize, "--max-outbox must be less than 4G".into())?;
+        demand(self.send_buffer >= 4 * KIB, "--send-buffer must be at least 4K".into())?;
+        demand(self.send_buffer <= i32::MAX as usize, "--send-buffer must be less than 2G".into())
+    }
+
+    /// The most memory that the limits allow, in bytes: in the process, and in the kernel's send
+    /// buffers.
+    pub fn most_memory(&self) -> (usize, usize) {
+        // What a client is, apart from its buffers. An over-long estimate: it is measured in bytes.
+        const CLIENT: usize = KIB;
+        // A buffer that grows by doubling may hold twice of what is in it.
+        let client = CLIENT + 2 * (self.max_outbox + self.max_line) + READ_CHUNK;
+        let process = self.feed_size.saturating_add(self.max_clients.saturating_mul(client));
+        // The kernel doubles what it is asked for, to have room for its bookkeeping.
+        let kernel = self.max_clients.saturating_mul(2 * self.send_buffer);
+        (process, kernel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(change: impl FnOnce(&mut Limits), option: &str) {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        let error = limits.check().expect_err(option);
+        assert!(error.starts_with(option), "{error}");
+    }
+
+    #[test]
+    fn limits_are_held_against_each_other() {
+        assert_eq!(Limits::default().check(), Ok(()));
+        refused(|l| l.max_clients = 0, "--max-clients");
+        refused(|l| l.max_line = 127, "--max-line");
+        refused(|l| l.max_line = MIB, "--max-line");
+        refused(|l| l.feed_size = 255 * KIB, "--feed-size");
+        refused(|l| l.max_outbox = 64 * KIB, "--max-outbox");
+        refused(|l| l.send_buffer = 1, "--send-buffer");
+    }
+
+    #[test]
+    fn a_feed_has_at_least_four_chunks() {
+        for feed_size in [Limits::MIN_FEED_SIZE, MIB, 16 * MIB, 1024 * MIB] {
+            let chunk = Limits::chunk_for(feed_size);
+            assert!(feed_size / chunk >= 4 && (64 * KIB..=MIB).contains(&chunk));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The log: one event, one line on stderr, and never a reason to wait or to die.
+//!
+//! `simple_logger` writes with `eprintln!`, which blocks on a pipe that nobody reads and panics on
+//! one that nobody holds. So this stands around it: a line is written only if stderr takes it now,
+//! and the lines that it did not take are counted, and reported when it takes more.
+
+use std::fmt::Write as _;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use simple_logger::SimpleLogger;
+
+/// The longest message, in bytes. With its time and level it stays under PIPE_BUF, which a pipe
+/// that has room at all takes without blocking.
+const MAX_MESSAGE: usize = 3 * 1024;
+
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+static REPORTED: AtomicU64 = AtomicU64::new(0);
+static IS_WRITING: AtomicBool = AtomicBool::new(false);
+
+struct Guarded(SimpleLogger);
+
+/// Starts the log at the level given, with UTC times. To be called once.
+pub fn start(level: LevelFilter) {
+    let inner = SimpleLogger::new().with_level(level).with_utc_timestamps();
+    if log::set_boxed_logger(Box::new(Guarded(inner))).is_ok() {
+        log::set_max_level(level);
+    }
+    // What a failed write has to say would go where the write has failed.
+    let default = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if !IS_WRITING.load(Relaxed) {
+            default(info);
+        }
+    }));
+}
+
+/// How many lines were dropped since the start.
+pub fn dropped() -> u64 {
+    DROPPED.load(Relaxed)
+}
+
+/// Says how many lines were dropped since this was last said, if any were and stderr takes it.
+pub fn report_dropped() {
+    let dropped = dropped();
+    let new = dropped - REPORTED.load(Relaxed);
+    if new == 0 || !stderr_takes_more() {
+        return;
+    }
+    // Whether this line gets through shows only afterwards.
+    REPORTED.store(dropped, Relaxed);
+    log::logger().log(
+        &Record::builder()
+            .level(Level::Warn)
+            .target(module_path!())
+            .args(format_args!("{new} lines of the log were dropped: stderr did not take them"))
+            .build(),
+    );
+    if self::dropped() > dropped {
+        REPORTED.store(dropped - new, Relaxed);
+        DROPPED.store(dropped, Relaxed);
+    }
+}
+
+impl Log for Guarded {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let message = printable(&record.args().to_string());
+        let written = stderr_takes_more() && {
+            IS_WRITING.store(true, Relaxed);
+            let write = || {
+                self.0.log(
+                    &Record::builder()
+                        .metadata(record.metadata().clone())
+                        .args(format_args!("{message}"))
+                        .build(),
+                );
+            };
+            let result = panic::catch_unwind(AssertUnwindSafe(write));
+            IS_WRITING.store(false, Relaxed);
+            result.is_ok()
+        };
+        if !written {
+            DROPPED.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn stderr_takes_more() -> bool {
+    let stderr = std::io::stderr();
+    let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents() == PollFlags::OUT
+}
+
+/// The text with everything escaped that could make one line look like two, or like another, or
+/// that a terminal would obey; and cut at the longest that is written.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if out.len() > MAX_MESSAGE {
+            out.push('…');
+            break;
+        }
+        if c.is_control() || is_line_end_or_direction(c) {
+            let _ = write!(out, "{}", c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn is_line_end_or_direction(c: char) -> bool {
+    matches!(
+        c,
+        '\u{2028}' | '\u{2029}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_that_a_terminal_does_not_obey() {
+        assert_eq!(printable("a\nb\x1b[2J\u{202e}\u{9b}"), "a\\nb\\u{1b}[2J\\u{202e}\\u{9b}");
+        assert_eq!(printable("你好 👩‍🚀 שלום é"), "你好 👩‍🚀 שלום é");
+        let long = printable(&"\u{202e}".repeat(4096));
+        assert!(long.len() < 4096 - 100 && long.ends_with('…'), "{}", long.len());
+    }
+}

@@ -1,0 +1,98 @@
+//! Lines of other protocols, that reach every port sooner or later.
+//!
+//! A web page can make a browser send bytes of its choice to localhost. They come wrapped in an
+//! HTTP request, so a connection that begins like one must not have the rest executed.
+
+use super::command::Spec;
+
+/// A protocol that is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// An HTTP request.
+    Http,
+    /// A TLS handshake on a port without TLS.
+    Tls,
+}
+
+impl Foreign {
+    /// Its usual name, for the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "HTTP",
+            Self::Tls => "TLS",
+        }
+    }
+}
+
+/// The methods that a first line may not begin with. `PRI` opens HTTP/2.
+const METHODS: [&[u8]; 10] = [
+    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE", b"PRI",
+];
+
+/// The first byte of a TLS record that carries a handshake message.
+pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+
+/// How long the end of a line is that [`ends_like_http`] looks at.
+pub(super) const HTTP_VERSION_LEN: usize = b" HTTP/1.1".len();
+
+/// Whether the line begins like an HTTP request: a method and a space.
+pub(super) fn begins_like_http(line: &[u8]) -> bool {
+    METHODS
+        .iter()
+        .any(|method| line.strip_prefix(*method).is_some_and(|rest| rest.starts_with(b" ")))
+}
+
+/// Whether the line ends in ` HTTP/<digit>.<digit>`.
+pub(super) fn ends_like_http(line: &[u8]) -> bool {
+    let Some((_, end)) = line.split_last_chunk::<HTTP_VERSION_LEN>() else {
+        return false;
+    };
+    matches!(end, [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+        if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
+/// Whether the line is the one header that every HTTP/1.1 request has.
+pub(super) fn is_host_header(line: &[u8]) -> bool {
+    first_word(line).eq_ignore_ascii_case(b"Host:")
+}
+
+/// Whether the line's first word is a command of ours.
+pub(super) fn begins_with_command(line: &[u8]) -> bool {
+    std::str::from_utf8(first_word(line)).is_ok_and(|word| Spec::find(word).is_some())
+}
+
+fn first_word(line: &[u8]) -> &[u8] {
+    line.split(|&byte| byte == b' ').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_is_told_from_commands() {
+        for line in ["GET /", "POST ", "PRI * HTTP/2.0", "DELETE x"] {
+            assert!(begins_like_http(line.as_bytes()), "{line:?}");
+        }
+        for line in ["", "GET", "GETAWAY now", "get x", " GET x", "PING x"] {
+            assert!(!begins_like_http(line.as_bytes()), "{line:?}");
+        }
+        for line in ["BREW /pot HTTP/1.1", "x HTTP/0.9", " HTTP/2.0"] {
+            assert!(ends_like_http(line.as_bytes()), "{line:?}");
+        }
+        for line in ["", "HTTP/1.1", "x HTTP/1.x", "x HTTP/1.1 ", "x http/1.1", "x\tHTTP/1.1"] {
+            assert!(!ends_like_http(line.as_bytes()), "{line:?}");
+        }
+        for line in ["Host: x", "host:", "HOST: "] {
+            assert!(is_host_header(line.as_bytes()), "{line:?}");
+        }
+        for line in ["", "Host", "say Host: x", "Host:x", " Host: x"] {
+            assert!(!is_host_header(line.as_bytes()), "{line:?}");
+        }
+        for (line, is_command) in
+            [("SAY x", true), ("ping", true), ("says x", false), (" say", false)]
+        {
+            assert_eq!(begins_with_command(line.as_bytes()), is_command, "{line:?}");
+        }
+    }
+}

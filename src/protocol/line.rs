@@ -1,0 +1,276 @@
+//! Bytes in, lines out, bounded.
+
+use memchr::memchr;
+
+use super::foreign::{self, Foreign};
+use super::text::as_text;
+
+/// What the next stretch of input turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A line of text, without its line end. Never blank.
+    Text(&'a str),
+    /// A line that is empty or all spaces and tabs.
+    Blank,
+    /// A line that is not text.
+    NotText(&'a [u8]),
+    /// A line that has just crossed the limit. What is left of it will be dropped.
+    TooLong,
+    /// What stood without an LF at the end of input.
+    Incomplete(&'a [u8]),
+    /// The connection is not ours. Nothing comes after it.
+    Foreign(Foreign),
+}
+
+/// Cuts a connection's input into lines, whatever the packets it came in.
+///
+/// Call [`push`](Self::push) with what was read and [`end`](Self::end) at the end of input; then
+/// [`peek`](Self::peek) at the next line and [`advance`](Self::advance) once it is dealt with,
+/// until there is none. A line that cannot be dealt with yet just stays.
+///
+/// **Invariants**
+/// - `start <= scanned <= bytes.len()`, and there is no LF in `bytes[start..scanned]`.
+/// - Once `peek` has returned `None`, at most `max_line + 1` bytes are kept, in no more than about
+///   twice as much memory, and in none at all between two lines.
+#[derive(Debug)]
+pub struct LineBuffer {
+    bytes: Vec<u8>,
+    /// Where the next line begins.
+    start: usize,
+    /// Up to where there is no LF.
+    scanned: usize,
+    /// The line that `peek` has shown.
+    peeked: Option<Found>,
+    max_line: usize,
+    state: State,
+    /// No line but blank ones has come yet.
+    first: bool,
+    ended: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// At the beginning of a line, or inside one that fits.
+    Reading,
+    /// Inside a line that was too long. Its end may still show that the connection speaks HTTP.
+    Discarding { may_be_http: bool },
+    /// Not ours: all that comes is dropped.
+    Closed,
+}
+
+/// A line in the buffer: what it is, where its content ends, and how to pass over it.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    kind: Kind,
+    end: usize,
+    next_start: usize,
+    next_state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Complete,
+    Blank,
+    TooLong,
+    Incomplete,
+    Foreign(Foreign),
+}
+
+impl LineBuffer {
+    /// A buffer for a new connection; `max_line` is the longest line in bytes, its line end not
+    /// counted.
+    pub fn new(max_line: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            start: 0,
+            scanned: 0,
+            peeked: None,
+            max_line,
+            state: State::Reading,
+            first: true,
+            ended: false,
+        }
+    }
+
+    /// Takes what was read. The caller bounds how much that is, and pushes only when there was no
+    /// line left to deal with.
+    pub fn push(&mut self, input: &[u8]) {
+        debug_assert!(!self.ended, "nothing comes after the end of input");
+        self.bytes.extend_from_slice(input);
+    }
+
+    /// Notes the end of input.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether the end of input was noted.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The next line, which stays the next one until [`advance`](Self::advance).
+    pub fn peek(&mut self) -> Option<Line<'_>> {
+        self.peeked = self.find();
+        let Some(found) = self.peeked else {
+            self.release();
+            return None;
+        };
+        let line = &self.bytes[self.start..found.end];
+        Some(match found.kind {
+            Kind::Complete => as_text(line).map_or(Line::NotText(line), Line::Text),
+            Kind::Blank => Line::Blank,
+            Kind::TooLong => Line::TooLong,
+            Kind::Incomplete => Line::Incomplete(line),
+            Kind::Foreign(foreign) => Line::Foreign(foreign),
+        })
+    }
+
+    /// Passes over the line that [`peek`](Self::peek) has shown.
+    pub fn advance(&mut self) {
+        if let Some(found) = self.peeked.take() {
+            self.start = found.next_start;
+            self.scanned = self.scanned.max(self.start);
+            self.state = found.next_state;
+            self.first &= found.kind == Kind::Blank;
+        }
+    }
+
+    fn find(&mut self) -> Option<Found> {
+        if self.state == State::Closed {
+            self.skip_to(self.bytes.len());
+            return None;
+        }
+        if let State::Discarding { may_be_http } = self.state {
+            let lf = self.find_lf();
+            let end = lf.unwrap_or(self.bytes.len());
+            if may_be_http && lf.is_some() && foreign::ends_like_http(self.content(end)) {
+                return Some(self.foreign(Foreign::Http));
+            }
+            let Some(lf) = lf else {
+                // As much as it takes to tell how the line ends: the version, and a CR.
+                let tail = foreign::HTTP_VERSION_LEN + 1;
+                self.start = self.start.max(self.bytes.len().saturating_sub(tail));
+                if self.ended {
+                    self.skip_to(self.bytes.len());
+                }
+                return None;
+            };
+            self.skip_to(lf + 1);
+            self.state = State::Reading;
+        }
+        match self.find_lf() {
+            Some(lf) => Some(self.complete(lf)),
+            None => self.unfinished(),
+        }
+    }
+
+    /// The line whose LF is at `lf`.
+    fn complete(&self, lf: usize) -> Found {
+        let line = self.content(lf);
+        if line.len() > self.max_line {
+            return self.crossed();
+        }
+        if let Some(foreign) = self.foreign_in(line) {
+            return self.foreign(foreign);
+        }
+        let kind = if is_blank(line) { Kind::Blank } else { Kind::Complete };
+        Found { kind, end: self.start + line.len(), next_start: lf + 1, next_state: State::Reading }
+    }
+
+    /// What can be said of a line whose LF has not come.
+    fn unfinished(&self) -> Option<Found> {
+        let end = self.bytes.len();
+        let line = &self.bytes[self.start..];
+        // A CR just beyond the limit may be part of the line end: the byte after it decides.
+        let undecided = line.len() == self.max_line + 1 && line.last() == Some(&b'\r');
+        if line.len() > self.max_line && !undecided {
+            return Some(self.crossed());
+        }
+        if self.first && line.first() == Some(&foreign::TLS_HANDSHAKE) {
+            return Some(self.foreign(Foreign::Tls));
+        }
+        if !self.ended || line.is_empty() {
+            return None;
+        }
+        let line = self.content(end);
+        if let Some(foreign) = self.foreign_in(line) {
+            return Some(self.foreign(foreign));
+        }
+        let kind = if is_blank(line) { Kind::Blank } else { Kind::Incomplete };
+        Some(Found { kind, end, next_start: end, next_state: State::Reading })
+    }
+
+    /// The line has crossed the limit. Only its beginning is judged here, and no more of it than
+    /// made it cross, so that it does not matter how much came at once.
+    fn crossed(&self) -> Found {
+        let beginning = &self.bytes[self.start..=self.start + self.max_line];
+        let begins_like_http = (self.first && foreign::begins_like_http(beginning))
+            || foreign::is_host_header(beginning);
+        if begins_like_http {
+            return self.foreign(Foreign::Http);
+        }
+        if self.first && beginning.first() == Some(&foreign::TLS_HANDSHAKE) {
+            return self.foreign(Foreign::Tls);
+        }
+        let may_be_http = self.first && !foreign::begins_with_command(beginning);
+        Found {
+            kind: Kind::TooLong,
+            end: self.start,
+            next_start: self.start,
+            next_state: State::Discarding { may_be_http },
+        }
+    }
+
+    fn foreign(&self, foreign: Foreign) -> Found {
+        Found {
+            kind: Kind::Foreign(foreign),
+            end: self.start,
+            next_start: self.bytes.len(),
+            next_state: State::Closed,
+        }
+    }
+
+    fn foreign_in(&self, line: &[u8]) -> Option<Foreign> {
+        if self.first && line.first() == Some(&foreign::TLS_HANDSHAKE) {
+            return Some(Foreign::Tls);
+        }
+        let request_line = || {
+            foreign::begins_like_http(line)
+                || (foreign::ends_like_http(line) && !foreign::begins_with_command(line))
+        };
+        let http = foreign::is_host_header(line) || (self.first && request_line());
+        http.then_some(Foreign::Http)
+    }
+
+    fn find_lf(&mut self) -> Option<usize> {
+        let lf = memchr(b'\n', &self.bytes[self.scanned..]).map(|offset| self.scanned + offset);
+        self.scanned = lf.unwrap_or(self.bytes.len());
+        lf
+    }
+
+    /// The line up to `end`, without the one CR that belongs to the line end.
+    fn content(&self, end: usize) -> &[u8] {
+        let line = &self.bytes[self.start..end];
+        line.strip_suffix(b"\r").unwrap_or(line)
+    }
+
+    fn skip_to(&mut self, position: usize) {
+        self.start = position;
+        self.scanned = self.scanned.max(position);
+    }
+
+    /// Gives back the memory that the unfinished line does not need.
+    fn release(&mut self) {
+        self.bytes.drain(..self.start);
+        self.scanned -= self.start;
+        self.start = 0;
+        if self.bytes.capacity() > 2 * self.bytes.len() {
+            self.bytes.shrink_to_fit();
+        }
+    }
+}
+
+fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(|byte| matches!(byte, b' ' | b'\t'))
+}

@@ -1,0 +1,27 @@
+//! The wire, and nothing else: what bytes mean, in both directions.
+//!
+//! - [`LineBuffer`]: bytes in, lines out, bounded.
+//! - [`Command`]: what a client may ask; [`COMMANDS`] is the one table of them.
+//! - [`Reply`]: what a server says.
+//!
+//! This module performs **no I/O**, reads no clock and keeps no state beyond a connection's
+//! unfinished line. Server and client share it.
+
+mod command;
+mod foreign;
+mod line;
+mod name;
+mod reply;
+mod text;
+
+pub use command::{COMMANDS, Command, CommandError, Recipient, Spec};
+pub use foreign::Foreign;
+pub use line::{Line, LineBuffer};
+pub use name::Name;
+pub use reply::{ErrorCode, FeedId, Reply, Topic};
+pub use text::as_text;
+
+/// How much longer than the longest request a line of the server's may be, in bytes: the words
+/// that it puts before a client's text (`broadcast`, a sequence number of up to 20 digits, a name
+/// of up to 32 characters, the spaces between them), and the LF.
+pub const REPLY_OVERHEAD: usize = 64;

@@ -1,0 +1,57 @@
+//! Names that clients give themselves.
+
+use std::fmt;
+
+/// A well-formed name: 1 to 32 of `A-Z a-z 0-9 _ . -`, the first a letter.
+///
+/// Because it begins with a letter, a name never looks like an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name<'a>(&'a str);
+
+impl<'a> Name<'a> {
+    /// The longest name, in bytes.
+    pub const MAX_LEN: usize = 32;
+
+    /// The name, or `None` if it is not well-formed.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let well_formed = text.len() <= Self::MAX_LEN
+            && text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        well_formed.then_some(Self(text))
+    }
+
+    /// The name as it was written.
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// The form in which names are compared: two names that differ in case only are the same.
+    pub fn folded(self) -> Box<str> {
+        self.0.to_ascii_lowercase().into()
+    }
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Name;
+
+    #[test]
+    fn names_begin_with_a_letter_and_have_at_most_32_characters() {
+        let longest = "a".repeat(32);
+        for good in ["a", "Z", "alice", "Bob-2", "x_.-9", &longest] {
+            assert_eq!(Name::parse(good).map(Name::as_str), Some(good));
+        }
+        for bad in ["", "1a", "_a", "-a", ".a", "a b", "a\tb", "é", "aé", "a!", &"a".repeat(33)] {
+            assert_eq!(Name::parse(bad), None, "{bad:?}");
+        }
+        let folded = |text| Name::parse(text).map(Name::folded);
+        assert_eq!(folded("ALIce-X"), folded("aliCE-x"));
+        assert_ne!(folded("alice"), folded("alicf"));
+    }
+}

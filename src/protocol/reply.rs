@@ -1,0 +1,353 @@
+//! What a server says.
+
+use std::fmt;
+use std::io::Write as _;
+
+use super::command::{number, split_word};
+
+/// A line of the server's. What is borrowed is borrowed from the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply<'a> {
+    /// The first line on every connection that is accepted.
+    Welcome {
+        /// The client's id.
+        id: u64,
+        /// Which feed the sequence numbers belong to.
+        feed: FeedId,
+        /// The newest broadcast's number, 0 if there was none.
+        seq: u64,
+        /// `oyezd/<version>`.
+        server: &'a str,
+        /// For people.
+        hint: &'a str,
+    },
+    /// The answer to `ping`, with its text.
+    Pong(Option<&'a str>),
+    /// A command was carried out.
+    Ok(Topic<'a>),
+    /// A request was not carried out.
+    Error {
+        /// One of [`ErrorCode`]'s words, or one that came later.
+        code: &'a str,
+        /// For people.
+        explanation: &'a str,
+    },
+    /// One line of `clients`.
+    Client {
+        /// Its id.
+        id: u64,
+        /// Its name, if it has one.
+        name: Option<&'a str>,
+    },
+    /// One line of `stats`.
+    Stat {
+        /// What is counted.
+        key: &'a str,
+        /// How much of it.
+        value: u64,
+    },
+    /// One line of `help`.
+    Help {
+        /// `<usage> - <what it does>`
+        text: &'a str,
+    },
+    /// A line for every client that listens.
+    Broadcast {
+        /// Its place in the one order of all of them.
+        seq: u64,
+        /// The sender's name, or its id.
+        from: &'a str,
+        /// What was said.
+        text: &'a str,
+    },
+    /// A line for this client alone.
+    Direct {
+        /// The sender's name, or its id.
+        from: &'a str,
+        /// What was said.
+        text: &'a str,
+    },
+    /// So many broadcast lines were missed here.
+    Lagged(u64),
+    /// The server ends the connection, and why.
+    Goodbye(&'a str),
+}
+
+/// What an `ok` is about: the command's word, and what it has to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // The commands' table has the meaning of each.
+pub enum Topic<'a> {
+    Broadcast { seq: u64 },
+    Send { client: &'a str },
+    Name { name: &'a str },
+    Clients { shown: u64, total: u64 },
+    History { lines: u64 },
+    Resume { seq: u64 },
+    Quiet,
+    Listen { seq: u64 },
+    Stats,
+    Help,
+    Auth { role: &'a str },
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // Their words say it.
+pub enum ErrorCode {
+    UnknownCommand,
+    MissingArgument,
+    BadArgument,
+    LineTooLong,
+    NotText,
+    IncompleteLine,
+    AuthRequired,
+    AuthFailed,
+    NotAllowed,
+    NoSuchClient,
+    NameTaken,
+    Busy,
+    Gone,
+    ServerFull,
+}
+
+impl ErrorCode {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownCommand => "unknown-command",
+            Self::MissingArgument => "missing-argument",
+            Self::BadArgument => "bad-argument",
+            Self::LineTooLong => "line-too-long",
+            Self::NotText => "not-text",
+            Self::IncompleteLine => "incomplete-line",
+            Self::AuthRequired => "auth-required",
+            Self::AuthFailed => "auth-failed",
+            Self::NotAllowed => "not-allowed",
+            Self::NoSuchClient => "no-such-client",
+            Self::NameTaken => "name-taken",
+            Self::Busy => "busy",
+            Self::Gone => "gone",
+            Self::ServerFull => "server-full",
+        }
+    }
+}
+
+/// Names one server run's feed, so that sequence numbers of another run are not taken for its own.
+/// Written as 8 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedId(pub u32);
+
+impl FeedId {
+    /// The id, or `None` if the word is not 8 lower-case hexadecimal digits.
+    pub fn parse(word: &str) -> Option<Self> {
+        let well_formed =
+            word.len() == 8 && word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if well_formed { u32::from_str_radix(word, 16).ok().map(Self) } else { None }
+    }
+}
+
+impl fmt::Display for FeedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl fmt::Display for Reply<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Welcome { id, feed, seq, server, hint } => {
+                write!(f, "welcome {id} {feed} {seq} {server} {hint}")
+            }
+            Self::Pong(None) => f.write_str("pong"),
+            Self::Pong(Some(text)) => write!(f, "pong {text}"),
+            Self::Ok(topic) => write!(f, "ok {topic}"),
+            Self::Error { code, explanation } => write!(f, "error {code} {explanation}"),
+            Self::Client { id, name } => write!(f, "client {id} {}", name.unwrap_or(NO_NAME)),
+            Self::Stat { key, value } => write!(f, "stat {key} {value}"),
+            Self::Help { text } => write!(f, "help {text}"),
+            Self::Broadcast { seq, from, text } => write!(f, "broadcast {seq} {from} {text}"),
+            Self::Direct { from, text } => write!(f, "direct {from} {text}"),
+            Self::Lagged(count) => write!(f, "lagged {count}"),
+            Self::Goodbye(reason) => write!(f, "goodbye {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Topic<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Broadcast { seq } => write!(f, "broadcast {seq}"),
+            Self::Send { client } => write!(f, "send {client}"),
+            Self::Name { name } => write!(f, "name {name}"),
+            Self::Clients { shown, total } => write!(f, "clients {shown} {total}"),
+            Self::History { lines } => write!(f, "history {lines}"),
+            Self::Resume { seq } => write!(f, "resume {seq}"),
+            Self::Quiet => f.write_str("quiet"),
+            Self::Listen { seq } => write!(f, "listen {seq}"),
+            Self::Stats => f.write_str("stats"),
+            Self::Help => f.write_str("help"),
+            Self::Auth { role } => write!(f, "auth {role}"),
+        }
+    }
+}
+
+/// Stands where a client without a name has its name listed. No name can be this.
+const NO_NAME: &str = "-";
+
+impl<'a> Reply<'a> {
+    /// Appends the line, LF included. [`parse`](Self::parse) is the inverse.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        writeln!(out, "{self}").expect("a Vec takes every write");
+    }
+
+    /// Parses a line without its LF. `None` stands for a first word or a topic that is not known,
+    /// and for a line that lacks something: a client passes over those. Trailing fields that are
+    /// not known are dropped.
+    pub fn parse(line: &'a str) -> Option<Self> {
+        let (word, rest) = split_word(line);
+        let mut fields = Fields(rest);
+        Some(match word {
+            "welcome" => Self::Welcome {
+                id: fields.number()?,
+                feed: FeedId::parse(fields.word()?)?,
+                seq: fields.number()?,
+                server: fields.word()?,
+                hint: fields.rest().unwrap_or_default(),
+            },
+            "pong" => Self::Pong(fields.rest()),
+            "ok" => Self::Ok(Topic::parse(fields)?),
+            "error" => {
+                Self::Error { code: fields.word()?, explanation: fields.rest().unwrap_or_default() }
+            }
+            "client" => Self::Client {
+                id: fields.number()?,
+                name: fields.word().map(|name| (name != NO_NAME).then_some(name))?,
+            },
+            "stat" => Self::Stat { key: fields.word()?, value: fields.number()? },
+            "help" => Self::Help { text: fields.rest()? },
+            "broadcast" => Self::Broadcast {
+                seq: fields.number()?,
+                from: fields.word()?,
+                text: fields.rest()?,
+            },
+            "direct" => Self::Direct { from: fields.word()?, text: fields.rest()? },
+            "lagged" => Self::Lagged(fields.number()?),
+            "goodbye" => Self::Goodbye(fields.word()?),
+            _ => return None,
+        })
+    }
+}
+
+impl<'a> Topic<'a> {
+    fn parse(mut fields: Fields<'a>) -> Option<Self> {
+        Some(match fields.word()? {
+            "broadcast" => Self::Broadcast { seq: fields.number()? },
+            "send" => Self::Send { client: fields.word()? },
+            "name" => Self::Name { name: fields.word()? },
+            "clients" => Self::Clients { shown: fields.number()?, total: fields.number()? },
+            "history" => Self::History { lines: fields.number()? },
+            "resume" => Self::Resume { seq: fields.number()? },
+            "quiet" => Self::Quiet,
+            "listen" => Self::Listen { seq: fields.number()? },
+            "stats" => Self::Stats,
+            "help" => Self::Help,
+            "auth" => Self::Auth { role: fields.word()? },
+            _ => return None,
+        })
+    }
+}
+
+/// What is left of a line, taken word by word.
+struct Fields<'a>(Option<&'a str>);
+
+impl<'a> Fields<'a> {
+    /// The next word; an empty one counts as missing.
+    fn word(&mut self) -> Option<&'a str> {
+        let (word, rest) = split_word(self.0?);
+        self.0 = rest;
+        Some(word).filter(|word| !word.is_empty())
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        number(self.word()?)
+    }
+
+    fn rest(&mut self) -> Option<&'a str> {
+        self.0.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_what_is_read() {
+        let feed = FeedId(0x00c0_ffee);
+        let (server, hint) = ("oyezd/1.2.3", "help lists the commands");
+        for (reply, line) in [
+            (
+                Reply::Welcome { id: 3, feed, seq: 0, server, hint },
+                "welcome 3 00c0ffee 0 oyezd/1.2.3 help lists the commands",
+            ),
+            (Reply::Pong(None), "pong"),
+            (Reply::Pong(Some("  a b ")), "pong   a b "),
+            (Reply::Ok(Topic::Broadcast { seq: 7 }), "ok broadcast 7"),
+            (Reply::Ok(Topic::Send { client: "007" }), "ok send 007"),
+            (Reply::Ok(Topic::Name { name: "bob" }), "ok name bob"),
+            (Reply::Ok(Topic::Clients { shown: 2, total: 9 }), "ok clients 2 9"),
+            (Reply::Ok(Topic::History { lines: 4 }), "ok history 4"),
+            (Reply::Ok(Topic::Resume { seq: 4 }), "ok resume 4"),
+            (Reply::Ok(Topic::Quiet), "ok quiet"),
+            (Reply::Ok(Topic::Listen { seq: 8 }), "ok listen 8"),
+            (Reply::Ok(Topic::Stats), "ok stats"),
+            (Reply::Ok(Topic::Help), "ok help"),
+            (Reply::Ok(Topic::Auth { role: "admin" }), "ok auth admin"),
+            (Reply::Error { code: "busy", explanation: "try later" }, "error busy try later"),
+            (Reply::Client { id: 3, name: Some("bob") }, "client 3 bob"),
+            (Reply::Client { id: 4, name: None }, "client 4 -"),
+            (Reply::Stat { key: "clients", value: 2 }, "stat clients 2"),
+            (Reply::Help { text: "quit - leave" }, "help quit - leave"),
+            (
+                Reply::Broadcast { seq: u64::MAX, from: "bob", text: " hi " },
+                "broadcast 18446744073709551615 bob  hi ",
+            ),
+            (Reply::Direct { from: "3", text: "hi there" }, "direct 3 hi there"),
+            (Reply::Lagged(12), "lagged 12"),
+            (Reply::Goodbye("quit"), "goodbye quit"),
+        ] {
+            assert_eq!(reply.to_string(), line);
+            assert_eq!(Reply::parse(line), Some(reply), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn trailing_fields_are_passed_over_and_what_lacks_something_is_not_understood() {
+        assert_eq!(Reply::parse("lagged 3 since noon"), Some(Reply::Lagged(3)));
+        assert_eq!(Reply::parse("ok quiet please"), Some(Reply::Ok(Topic::Quiet)));
+        assert_eq!(Reply::parse("goodbye quit 12"), Some(Reply::Goodbye("quit")));
+        for line in [
+            "",
+            " ",
+            "news 1",
+            "Pong",
+            "ok",
+            "ok news",
+            "ok clients 1",
+            "welcome 1",
+            "welcome 1 x 0 v",
+            "broadcast 1 bob",
+            "broadcast 1 bob ",
+            "broadcast x bob hi",
+            "lagged",
+            "lagged -1",
+            "direct  x y",
+            "client 3",
+            "stat clients",
+            "error",
+            "goodbye",
+        ] {
+            assert_eq!(Reply::parse(line), None, "{line:?}");
+        }
+    }
+}

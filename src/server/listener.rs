@@ -1,0 +1,216 @@
+//! Sockets that are listened on: made, accepted from, and taken away again.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mio::net::{TcpListener, UnixListener, UnixStream};
+use mio::{Interest, Registry, Token};
+use rustix::fs::{AtFlags, CWD, FileType, Mode};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
+
+use super::stream::{Peer, Stream};
+use crate::config::ListenAddress;
+
+/// How many connections may wait to be accepted: a burst of 1000 must not be turned away. The
+/// kernel takes as many of them as net.core.somaxconn says.
+const BACKLOG: i32 = 4096;
+
+/// When nothing is heard of a peer for so long, the kernel asks it whether it is still there …
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// … and this often again.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// When a peer has answered nothing for so long, or has not let a single byte in, it is given up.
+/// In milliseconds.
+const USER_TIMEOUT_MS: u32 = 300_000;
+
+/// A listening socket. Dropping it removes the file of a Unix socket, if it is still this one's.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: Socket,
+    /// Where it listens: with the port that it got, if it was to choose one.
+    pub(super) address: ListenAddress,
+    /// There may be connections to accept.
+    pub(super) is_ready: bool,
+    send_buffer: usize,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a Unix socket that this process has made.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Listener {
+    /// Listens on the address. The error says what is wrong, and what to do.
+    pub(super) fn bind(
+        address: &ListenAddress,
+        unix_mode: u32,
+        send_buffer: usize,
+    ) -> Result<Self, String> {
+        let (socket, address) = match address {
+            ListenAddress::Tcp(wanted) => {
+                let (listener, got) = bind_tcp(*wanted, send_buffer).map_err(|error| {
+                    format!("cannot listen on {wanted}: {}", explain_tcp(error, *wanted))
+                })?;
+                (Socket::Tcp(listener), ListenAddress::Tcp(got))
+            }
+            ListenAddress::Unix(path) => {
+                let (listener, file) = bind_unix(path, unix_mode)
+                    .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+                (Socket::Unix(listener, file), address.clone())
+            }
+        };
+        Ok(Self { socket, address, is_ready: true, send_buffer })
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match &mut self.socket {
+            Socket::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+            Socket::Unix(listener, _) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+
+    /// The next connection that waits, its options set.
+    pub(super) fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                // A connection that is reset already has no options to set; reading it tells.
+                let _ = set_tcp_options(&stream);
+                Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
+            }
+            Socket::Unix(listener, _) => {
+                let (stream, _) = listener.accept()?;
+                let _ = sockopt::set_socket_send_buffer_size(&stream, self.send_buffer);
+                let peer = Peer::Unix(credentials(&stream));
+                Ok((Stream::Unix(stream), peer))
+            }
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr, send_buffer: usize) -> io::Result<(TcpListener, SocketAddr)> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = new_socket(family)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        // [::] and 0.0.0.0 are two addresses, and each can be listened on beside the other.
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    // Accepted sockets inherit it. By default the kernel would buffer megabytes for a client that
+    // does not read.
+    sockopt::set_socket_send_buffer_size(&socket, send_buffer)?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    let listener = StdTcpListener::from(socket);
+    let got = listener.local_addr()?;
+    Ok((TcpListener::from_std(listener), got))
+}
+
+fn explain_tcp(error: io::Error, address: SocketAddr) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "the port is in use; end the program that has it, or choose another: --listen {}",
+            SocketAddr::new(address.ip(), address.port().saturating_add(1))
+        ),
+        io::ErrorKind::AddrNotAvailable => format!("{error}; it has to be an address of this host"),
+        io::ErrorKind::PermissionDenied => format!("{error}; choose a port from 1024 on"),
+        _ => error.to_string(),
+    }
+}
+
+/// A socket's file is replaced if it is left over from a server that is gone, and only then.
+fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), String> {
+    let address = SocketAddrUnix::new(path).map_err(|error| match error {
+        Errno::NAMETOOLONG => "the path is too long; a socket's has at most 107 bytes".to_owned(),
+        error => error.to_string(),
+    })?;
+    let plain = |error: Errno| error.to_string();
+    match rustix::fs::lstat(path) {
+        Err(Errno::NOENT) => {}
+        Err(error) => return Err(plain(error)),
+        Ok(status) if FileType::from_raw_mode(status.st_mode) != FileType::Socket => {
+            return Err("there is a file which is no socket; choose another path".to_owned());
+        }
+        Ok(_) => {
+            match rustix::net::connect(new_socket(AddressFamily::UNIX).map_err(plain)?, &address) {
+                Err(Errno::CONNREFUSED) => rustix::fs::unlink(path).map_err(plain)?,
+                // With a full backlog, somebody serves it, too.
+                Ok(()) | Err(Errno::AGAIN) => {
+                    return Err(
+                        "the socket is in use; end the program that has it, or choose another path"
+                            .to_owned(),
+                    );
+                }
+                Err(Errno::NOENT) => {}
+                Err(error) => {
+                    return Err(format!("cannot tell whether the socket is in use: {error}"));
+                }
+            }
+        }
+    }
+    let socket = new_socket(AddressFamily::UNIX).map_err(plain)?;
+    rustix::net::bind(&socket, &address).map_err(plain)?;
+    let file = SocketFile { path: path.to_owned(), identity: identity(path).map_err(plain)? };
+    // Nobody can connect before it is listened on, so the mode holds from the beginning.
+    rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty()).map_err(plain)?;
+    rustix::net::listen(&socket, BACKLOG).map_err(plain)?;
+    Ok((UnixListener::from_std(StdUnixListener::from(socket)), file))
+}
+
+fn new_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
+}
+
+fn set_tcp_options(socket: impl AsFd) -> Result<(), Errno> {
+    let socket = socket.as_fd();
+    sockopt::set_tcp_nodelay(socket, true)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    #[cfg(target_os = "linux")]
+    {
+        sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
+        sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
+        sockopt::set_tcp_user_timeout(socket, USER_TIMEOUT_MS)?;
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn credentials(stream: &UnixStream) -> Option<(i32, u32)> {
+    let credentials = sockopt::socket_peercred(stream).ok()?;
+    Some((credentials.pid.as_raw_pid(), credentials.uid.as_raw()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn credentials(_: &UnixStream) -> Option<(i32, u32)> {
+    None
+}
+
+/// Which file it is, whatever its name.
+fn identity(path: &Path) -> Result<(u64, u64), Errno> {
+    rustix::fs::lstat(path).map(|status| (status.st_dev as u64, status.st_ino as u64))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path) == Ok(self.identity) {
+            let _ = rustix::fs::unlink(&self.path);
+        }
+    }
+}
