@@ -270,7 +270,8 @@ mod tests {
             "--listen 0.0.0.0:1 --listen=[::1]:2 --listen unix:/tmp/o --feed-size=1m --unix-mode 0660 \
              --drain-timeout 1 --allow-shutdown nobody --log-level DEBUG",
         );
-        let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+        let mut listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+        listen.sort();
         assert_eq!(listen, ["0.0.0.0:1", "[::1]:2", "unix:/tmp/o"]);
         assert_eq!(config.limits.feed_size, 1 << 20);
         assert_eq!(config.limits.feed_chunk, 64 << 10);

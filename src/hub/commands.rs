@@ -129,7 +129,7 @@ impl Hub {
             ("directs", counters.directs),
             ("bytes_in", counters.bytes_in),
             ("bytes_out", counters.bytes_out),
-            ("feed_bytes", self.feed.len()),
+            ("feed_bytes", self.feed.kept_bytes()),
             ("feed_oldest", self.feed.oldest_seq()),
             ("feed_newest", self.feed.newest_seq()),
             ("too_slow", counters.too_slow),

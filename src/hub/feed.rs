@@ -80,7 +80,7 @@ impl Feed {
     }
 
     /// How many bytes of lines are kept.
-    pub fn len(&self) -> u64 {
+    pub fn kept_bytes(&self) -> u64 {
         self.head() - self.oldest()
     }
 
@@ -197,7 +197,7 @@ mod tests {
             assert_eq!((feed.oldest_seq(), feed.newest_seq()), (1, seq));
         }
         let line = LINE.len() as u64;
-        assert_eq!((feed.oldest(), feed.head(), feed.len()), (0, 8 * line, 8 * line));
+        assert_eq!((feed.oldest(), feed.head(), feed.kept_bytes()), (0, 8 * line, 8 * line));
 
         assert_eq!(append(&mut feed), Some(2 * line), "the first chunk, of two lines, goes");
         assert_eq!((feed.oldest(), feed.oldest_seq(), feed.newest_seq()), (2 * line, 3, 9));

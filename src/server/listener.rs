@@ -43,15 +43,22 @@ pub(super) struct Listener {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix {
+        listener: UnixListener,
+        /// Held for its end: it takes the file away.
+        _file: SocketFile,
+    },
 }
 
 /// The file of a Unix socket that this process has made.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    identity: (u64, u64),
+    identity: Identity,
 }
+
+/// A device and a file on it. Which integers these are differs between systems.
+type Identity = (rustix::fs::Dev, u64);
 
 impl Listener {
     /// Listens on the address. The error says what is wrong, and what to do.
@@ -63,14 +70,14 @@ impl Listener {
         let (socket, address) = match address {
             ListenAddress::Tcp(wanted) => {
                 let (listener, got) = bind_tcp(*wanted, send_buffer).map_err(|error| {
-                    format!("cannot listen on {wanted}: {}", explain_tcp(error, *wanted))
+                    format!("cannot listen on {wanted}: {}", explain_tcp(&error, *wanted))
                 })?;
                 (Socket::Tcp(listener), ListenAddress::Tcp(got))
             }
             ListenAddress::Unix(path) => {
                 let (listener, file) = bind_unix(path, unix_mode)
                     .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-                (Socket::Unix(listener, file), address.clone())
+                (Socket::Unix { listener, _file: file }, address.clone())
             }
         };
         Ok(Self { socket, address, is_ready: true, send_buffer })
@@ -79,7 +86,7 @@ impl Listener {
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match &mut self.socket {
             Socket::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
-            Socket::Unix(listener, _) => registry.register(listener, token, Interest::READABLE),
+            Socket::Unix { listener, .. } => registry.register(listener, token, Interest::READABLE),
         }
     }
 
@@ -92,7 +99,7 @@ impl Listener {
                 let _ = set_tcp_options(&stream);
                 Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
             }
-            Socket::Unix(listener, _) => {
+            Socket::Unix { listener, .. } => {
                 let (stream, _) = listener.accept()?;
                 let _ = sockopt::set_socket_send_buffer_size(&stream, self.send_buffer);
                 let peer = Peer::Unix(credentials(&stream));
@@ -120,7 +127,7 @@ fn bind_tcp(address: SocketAddr, send_buffer: usize) -> io::Result<(TcpListener,
     Ok((TcpListener::from_std(listener), got))
 }
 
-fn explain_tcp(error: io::Error, address: SocketAddr) -> String {
+fn explain_tcp(error: &io::Error, address: SocketAddr) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
             "the port is in use; end the program that has it, or choose another: --listen {}",
@@ -203,8 +210,8 @@ fn credentials(_: &UnixStream) -> Option<(i32, u32)> {
 }
 
 /// Which file it is, whatever its name.
-fn identity(path: &Path) -> Result<(u64, u64), Errno> {
-    rustix::fs::lstat(path).map(|status| (status.st_dev as u64, status.st_ino as u64))
+fn identity(path: &Path) -> Result<Identity, Errno> {
+    rustix::fs::lstat(path).map(|status| (status.st_dev, status.st_ino))
 }
 
 impl Drop for SocketFile {

@@ -205,10 +205,10 @@ impl Server {
                 // A short write means that the socket is full, and the poll will say when it is not.
                 Ok(sent) => self.hub.consume(key, sent, sent < len),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.hub.consume(key, 0, true)
+                    self.hub.consume(key, 0, true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.hub.consume(key, 0, false)
+                    self.hub.consume(key, 0, false);
                 }
                 Err(error) => {
                     debug!("client {}: {error}", self.hub.id(key));
