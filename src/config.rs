@@ -123,10 +123,11 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
     option(&mut arguments, "--max-clients", &mut limits.max_clients, count)?;
     option(&mut arguments, "--max-line", &mut limits.max_line, size)?;
     option(&mut arguments, "--max-outbox", &mut limits.max_outbox, size)?;
-    option(&mut arguments, "--feed-size", &mut limits.feed_size, size)?;
+    let mut feed_size = limits.feed_size;
+    option(&mut arguments, "--feed-size", &mut feed_size, size)?;
+    limits = limits.with_feed_size(feed_size);
     option(&mut arguments, "--send-buffer", &mut limits.send_buffer, size)?;
     option(&mut arguments, "--drain-timeout", &mut limits.drain_timeout_ms, seconds)?;
-    limits.feed_chunk = Limits::chunk_for(limits.feed_size);
     let mut unix_mode = 0o600;
     option(&mut arguments, "--unix-mode", &mut unix_mode, mode)?;
     let mut allow_shutdown = AllowShutdown::Local;
@@ -165,7 +166,9 @@ fn describe(option: &str, error: &pico_args::Error) -> String {
 
 fn unexpected(argument: &str) -> String {
     let name = argument.split('=').next().unwrap_or_default();
-    if name != argument.trim_start_matches('-') && HELP.contains(&format!("{name} ")) {
+    // Options without a value take themselves out, however often they are given.
+    let takes_value = HELP.lines().any(|line| line.trim().starts_with(&format!("{name} ")));
+    if name.starts_with("--") && takes_value {
         format!("{name} is given more than once")
     } else {
         format!("unexpected argument {argument:?}")
@@ -285,6 +288,9 @@ mod tests {
     fn what_is_wrong_is_said_in_one_line() {
         for (line, error) in [
             ("--lisen x", "unexpected argument \"--lisen\""),
+            ("-", "unexpected argument \"-\""),
+            ("--help=1", "unexpected argument \"--help=1\""),
+            ("--feed", "unexpected argument \"--feed\""),
             ("serve", "unexpected argument \"serve\""),
             ("--feed-size 1M --feed-size 2M", "--feed-size is given more than once"),
             ("--listen", "--listen needs a value"),

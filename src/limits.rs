@@ -39,6 +39,8 @@ pub struct Limits {
     pub send_buffer: usize,
     /// How long a closing connection may take, in milliseconds.
     pub drain_timeout_ms: u64,
+    /// How long readers that take nothing are waited for when most are behind, in milliseconds.
+    pub reader_grace_ms: u64,
     /// What one turn of the loop may do.
     pub turn: TurnLimits,
 }
@@ -76,15 +78,15 @@ pub struct FlushLimits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let feed_size = 16 * MIB;
         Self {
             max_clients: 10_000,
             max_line: 4 * KIB,
             max_outbox: 256 * KIB,
-            feed_size,
-            feed_chunk: Self::chunk_for(feed_size),
+            feed_size: 16 * MIB,
+            feed_chunk: MIB,
             send_buffer: 128 * KIB,
             drain_timeout_ms: 5_000,
+            reader_grace_ms: 3_000,
             turn: TurnLimits {
                 read: 512 * KIB,
                 work: 512 * KIB,
@@ -107,9 +109,12 @@ impl Limits {
     /// an explanation, is longer than this and what it may add.
     pub const MIN_MAX_LINE: usize = 128;
 
-    /// The chunk that suits a feed: a sixteenth of it, within 64 KiB and 1 MiB.
-    pub fn chunk_for(feed_size: usize) -> usize {
-        (feed_size / 16).clamp(64 * KIB, MIB)
+    /// The limits with a feed of this size, in chunks of a sixteenth of it, within 64 KiB and 1 MiB;
+    /// and a turn that appends only a small part of it.
+    pub fn with_feed_size(self, feed_size: usize) -> Self {
+        let append = (feed_size / 64).min(256 * KIB);
+        let feed_chunk = (feed_size / 16).clamp(64 * KIB, MIB);
+        Self { feed_size, feed_chunk, turn: TurnLimits { append, ..self.turn }, ..self }
     }
 
     /// The longest line that the server sends, in bytes, LF included.
@@ -190,7 +195,7 @@ mod tests {
         refused(|l| l.max_clients = 0, "--max-clients");
         refused(|l| l.max_line = 127, "--max-line");
         refused(|l| l.max_line = MIB, "--max-line");
-        refused(|l| l.feed_size = 255 * KIB, "--feed-size");
+        refused(|l| *l = l.with_feed_size(255 * KIB), "--feed-size");
         refused(|l| l.max_outbox = 64 * KIB, "--max-outbox");
         refused(|l| l.send_buffer = 1, "--send-buffer");
     }
@@ -198,8 +203,11 @@ mod tests {
     #[test]
     fn a_feed_has_at_least_four_chunks() {
         for feed_size in [Limits::MIN_FEED_SIZE, MIB, 16 * MIB, 1024 * MIB] {
-            let chunk = Limits::chunk_for(feed_size);
-            assert!(feed_size / chunk >= 4 && (64 * KIB..=MIB).contains(&chunk));
+            let limits = Limits::default().with_feed_size(feed_size);
+            assert!(feed_size / limits.feed_chunk >= 4, "{limits:?}");
+            assert!((64 * KIB..=MIB).contains(&limits.feed_chunk), "{limits:?}");
+            assert!(feed_size / limits.turn.append >= 64, "{limits:?}");
         }
+        assert_eq!(Limits::default().with_feed_size(16 * MIB), Limits::default());
     }
 }

@@ -5,6 +5,7 @@
 //! and the lines that it did not take are counted, and reported when it takes more.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -18,6 +19,8 @@ const MAX_MESSAGE: usize = 3 * 1024;
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 static REPORTED: AtomicU64 = AtomicU64::new(0);
+/// The last line may have been written in part.
+static IS_TORN: AtomicBool = AtomicBool::new(false);
 static IS_WRITING: AtomicBool = AtomicBool::new(false);
 
 struct Guarded(SimpleLogger);
@@ -28,6 +31,7 @@ pub fn start(level: LevelFilter) {
     if log::set_boxed_logger(Box::new(Guarded(inner))).is_ok() {
         log::set_max_level(level);
     }
+    unblock_stderr();
     // What a failed write has to say would go where the write has failed.
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -36,6 +40,26 @@ pub fn start(level: LevelFilter) {
         }
     }));
 }
+
+/// Gives this process a stderr that refuses instead of blocking, where it has a terminal or a pipe of
+/// it. A terminal that nobody reads takes half a line and then waits; and between asking a pipe
+/// whether it has room and writing to it, somebody else may have filled it. It is opened anew, so
+/// that other processes' stderr stays as it is.
+#[cfg(target_os = "linux")]
+fn unblock_stderr() {
+    use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+    let stderr = std::io::stderr();
+    let kind = fstat(&stderr).map(|status| FileType::from_raw_mode(status.st_mode));
+    if matches!(kind, Ok(FileType::Fifo | FileType::CharacterDevice)) {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        if let Ok(own) = open("/proc/self/fd/2", flags, Mode::empty()) {
+            let _ = rustix::stdio::dup2_stderr(own);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn unblock_stderr() {}
 
 /// How many lines were dropped since the start.
 pub fn dropped() -> u64 {
@@ -74,7 +98,7 @@ impl Log for Guarded {
             return;
         }
         let message = printable(&record.args().to_string());
-        let written = stderr_takes_more() && {
+        let written = stderr_takes_more() && end_torn_line() && {
             IS_WRITING.store(true, Relaxed);
             let write = || {
                 self.0.log(
@@ -86,6 +110,7 @@ impl Log for Guarded {
             };
             let result = panic::catch_unwind(AssertUnwindSafe(write));
             IS_WRITING.store(false, Relaxed);
+            IS_TORN.store(result.is_err(), Relaxed);
             result.is_ok()
         };
         if !written {
@@ -94,6 +119,11 @@ impl Log for Guarded {
     }
 
     fn flush(&self) {}
+}
+
+/// Whether a new line can begin, if need be after an end for one that was written in part.
+fn end_torn_line() -> bool {
+    !IS_TORN.load(Relaxed) || std::io::stderr().write_all(b"\n").is_ok()
 }
 
 fn stderr_takes_more() -> bool {
@@ -105,7 +135,7 @@ fn stderr_takes_more() -> bool {
 
 /// The text with everything escaped that could make one line look like two, or like another, or
 /// that a terminal would obey; and cut at the longest that is written.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if out.len() > MAX_MESSAGE {

@@ -43,6 +43,6 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(status: u8, error: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "oyezd: {error}");
+    let _ = writeln!(std::io::stderr(), "oyezd: {}", logging::printable(error));
     ExitCode::from(status)
 }

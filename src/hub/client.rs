@@ -56,6 +56,7 @@ pub(super) struct Client {
     pub(super) name: Option<Box<str>>,
     pub(super) origin: Origin,
     pub(super) connected_at_ms: u64,
+    pub(super) took_bytes_at_ms: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) input: LineBuffer,
@@ -63,6 +64,8 @@ pub(super) struct Client {
     pub(super) stage: Stage,
     pub(super) socket: Socket,
     pub(super) queued: Queued,
+    /// The feed has lapped it: it does not get all that it was owed.
+    pub(super) is_lapped: bool,
     /// There may be lines in `input` that are not executed yet, so nothing more is read.
     pub(super) has_lines: bool,
 }
@@ -97,6 +100,7 @@ pub(super) struct Socket {
 pub(super) struct Queued {
     pub(super) to_read: bool,
     pub(super) to_run: bool,
+    pub(super) held: bool,
     pub(super) to_flush_first: bool,
     pub(super) to_flush: bool,
     pub(super) to_drop: bool,
@@ -115,6 +119,7 @@ impl Client {
             name: None,
             origin,
             connected_at_ms: now_ms,
+            took_bytes_at_ms: now_ms,
             bytes_in: 0,
             bytes_out: 0,
             input: LineBuffer::new(max_line),
@@ -122,6 +127,7 @@ impl Client {
             stage: Stage::Inside,
             socket: Socket::default(),
             queued: Queued::default(),
+            is_lapped: false,
             has_lines: false,
         }
     }

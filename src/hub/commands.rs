@@ -5,6 +5,7 @@ use crate::protocol::{COMMANDS, Command, ErrorCode, Line, Name, Recipient, Reply
 
 use super::client::Reason;
 use super::input::Outcome;
+use super::pacing::Append;
 use super::{AllowShutdown, Hub};
 
 impl Hub {
@@ -57,7 +58,12 @@ impl Hub {
     }
 
     fn broadcast(&mut self, key: usize, text: &str) -> Outcome {
-        let Some(seq) = self.append(key, text) else { return Outcome::Held };
+        let seq = match self.append(key, text) {
+            Append::Done(seq) => seq,
+            Append::NextTurn => return Outcome::NextTurn,
+            Append::Held => return Outcome::Held,
+            Append::Gone => return Outcome::Executed,
+        };
         if !self.clients[key].outbox.follows() {
             self.ok(key, Topic::Broadcast { seq });
         }
@@ -113,7 +119,10 @@ impl Hub {
     fn listen(&mut self, key: usize) {
         self.ok(key, Topic::Listen { seq: self.feed.newest_seq() });
         let head = self.feed.head();
-        self.clients[key].outbox.follow(head);
+        let client = &mut self.clients[key];
+        if !client.socket.deaf {
+            client.outbox.follow(head);
+        }
     }
 
     fn stats(&mut self, key: usize) {

@@ -10,10 +10,13 @@ use super::{Hub, LineReport};
 /// What a line costs beside its bytes, in bytes: blank lines are work, too.
 const LINE_COST: usize = 32;
 
-/// Whether a line was executed, or has to wait for readers.
+/// Whether a line was executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Executed,
+    /// It stays the next line, for the next turn.
+    NextTurn,
+    /// It stays the next line until the readers have caught up.
     Held,
 }
 
@@ -101,15 +104,17 @@ impl Hub {
         let mut input = mem::replace(&mut self.clients[key].input, placeholder);
         let least_work = self.turn.work.saturating_sub(self.turn.work_per_client);
         let mut drained = false;
-        let mut again = false;
+        let mut outcome = Outcome::Executed;
         while self.may_execute(key) {
             let Some(line) = input.peek() else {
                 drained = true;
                 break;
             };
-            again =
-                self.turn.work <= least_work || self.execute_line(key, id, line) == Outcome::Held;
-            if again {
+            outcome = match self.turn.work > least_work {
+                true => self.execute_line(key, id, line),
+                false => Outcome::NextTurn,
+            };
+            if outcome != Outcome::Executed {
                 break;
             }
             input.advance();
@@ -121,13 +126,18 @@ impl Hub {
         let ended = input.is_ended();
         client.input = input;
         client.has_lines = !drained;
-        if again {
-            self.queue_run(key);
-        } else if drained && ended {
-            let lost = client.socket.deaf;
-            self.leave(key, if lost { Reason::Lost } else { Reason::EndOfInput });
-        } else if drained {
-            self.queue_read(key);
+        match outcome {
+            Outcome::NextTurn => self.queue_run(key),
+            Outcome::Held => {
+                client.queued.held = true;
+                self.held.push_back(handle);
+            }
+            Outcome::Executed if drained && ended => {
+                let lost = client.socket.deaf;
+                self.leave(key, if lost { Reason::Lost } else { Reason::EndOfInput });
+            }
+            // If it was not drained, there was no room for a reply, until something is consumed.
+            Outcome::Executed => self.queue_read(key),
         }
     }
 
@@ -141,7 +151,7 @@ impl Hub {
             Line::Blank | Line::TooLong | Line::Foreign(_) => 0,
         };
         let outcome = self.dispatch(key, line);
-        if outcome == Outcome::Held {
+        if outcome != Outcome::Executed {
             return outcome;
         }
         self.turn.work = self.turn.work.saturating_sub(LINE_COST + len);
@@ -188,7 +198,7 @@ impl Hub {
         let may_execute = self.may_execute(key);
         let handle = self.handle(key);
         let client = &mut self.clients[key];
-        if client.has_lines && may_execute && !client.queued.to_run {
+        if client.has_lines && may_execute && !client.queued.to_run && !client.queued.held {
             client.queued.to_run = true;
             self.to_run.push_back(handle);
         }

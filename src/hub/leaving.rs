@@ -5,7 +5,7 @@ use std::mem;
 use crate::protocol::{LineBuffer, Name, Reply};
 
 use super::Hub;
-use super::client::{Handle, Reason, Socket, Stage};
+use super::client::{Reason, Socket, Stage};
 
 /// What is to be done to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Hub {
             id: client.id,
             name: client.name,
             reason,
-            is_cut: !finished,
+            is_cut: !finished || client.is_lapped,
             connected_ms: self.now_ms - client.connected_at_ms,
             bytes_in: client.bytes_in,
             bytes_out: client.bytes_out,
@@ -82,38 +82,53 @@ impl Hub {
     /// When [`begin_turn`](Self::begin_turn) should be called at the latest, in milliseconds since
     /// the server's start.
     pub fn next_deadline(&mut self) -> Option<u64> {
-        while let Some(&(deadline, handle)) = self.deadlines.front() {
-            if self.client(handle).is_some() {
-                return Some(deadline);
-            }
+        while let Some(&(_, handle)) = self.deadlines.front()
+            && self.client(handle).is_none()
+        {
             self.deadlines.pop_front();
         }
-        None
+        let leaving = self.deadlines.front().map(|(deadline, _)| *deadline);
+        leaving.into_iter().chain(self.next_look_at_readers()).min()
     }
 
     /// The client's stream ends here: it gets what it is owed so far, and nothing more is executed.
     pub(super) fn leave(&mut self, key: usize, reason: Reason) {
         let head = self.feed.head();
         let client = &mut self.clients[key];
-        if let Stage::Leaving { reason: earlier, .. } = client.stage {
-            // It was on its way, and then lapped: what it would have been told is not true any more.
-            client.outbox.retract(earlier.goodbye().map_or(0, goodbye_len));
-        } else {
-            let name = client.name.as_deref().and_then(Name::parse);
-            self.directory.leave(client.id, name);
-            let handle = Handle { key, id: client.id };
-            self.set_deadline(handle);
-        }
-        let client = &mut self.clients[key];
         client.stage = Stage::Leaving { reason, finished: false };
         client.outbox.stop_following(head);
+        let name = client.name.as_deref().and_then(Name::parse);
+        self.directory.leave(client.id, name);
+        self.set_deadline(key);
+        let client = &mut self.clients[key];
         client.input = LineBuffer::new(0);
         client.has_lines = false;
+        self.say_goodbye(key, reason);
+        self.queue_read(key);
+        self.settle(key);
+    }
+
+    /// The same for a client that the feed has lapped. It may be on its way already; then what it
+    /// would have been told is not true any more, unless it was not to be told anything.
+    pub(super) fn leave_lapped(&mut self, key: usize) {
+        match self.clients[key].stage {
+            Stage::Inside => self.leave(key, Reason::TooSlow),
+            Stage::Leaving { reason, .. } => {
+                if let Some(word) = reason.goodbye() {
+                    let client = &mut self.clients[key];
+                    client.outbox.retract(goodbye_len(word));
+                    client.stage = Stage::Leaving { reason: Reason::TooSlow, finished: false };
+                    self.say_goodbye(key, Reason::TooSlow);
+                }
+                self.settle(key);
+            }
+        }
+    }
+
+    fn say_goodbye(&mut self, key: usize, reason: Reason) {
         if let Some(word) = reason.goodbye() {
             self.reply(key, Reply::Goodbye(word));
         }
-        self.queue_read(key);
-        self.settle(key);
     }
 
     /// Takes a leaving client on to the next step, if the last one is done.
@@ -156,7 +171,8 @@ impl Hub {
 
     /// Notes the latest time at which a client that leaves now is closed. All get the same time, so
     /// the queue is in order by itself. Those closed since are weeded out before they can pile up.
-    fn set_deadline(&mut self, handle: Handle) {
+    fn set_deadline(&mut self, key: usize) {
+        let handle = self.handle(key);
         if self.deadlines.len() > 2 * self.clients.len() + 64 {
             let clients = &self.clients;
             self.deadlines

@@ -27,6 +27,7 @@ mod input;
 mod leaving;
 mod outbox;
 mod output;
+mod pacing;
 
 use std::collections::VecDeque;
 
@@ -43,6 +44,7 @@ use crate::protocol::{FeedId, Reply};
 use client::{Client, Handle};
 use directory::Directory;
 use output::Lane;
+use pacing::Pace;
 
 /// Who may end the server by command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +100,9 @@ pub struct Hub {
     to_read: VecDeque<Handle>,
     /// Clients with lines to execute.
     to_run: VecDeque<Handle>,
+    /// Clients whose next line is a broadcast that waits for the readers.
+    held: VecDeque<Handle>,
+    pace: Pace,
     /// Clients with a reply due.
     to_flush_first: VecDeque<Handle>,
     /// Clients that had their visit this turn, and have a reply due still.
@@ -112,6 +117,8 @@ pub struct Hub {
     /// When those that leave are closed at the latest, in order.
     deadlines: VecDeque<(u64, Handle)>,
     lines: VecDeque<LineReport>,
+    /// The reply that is being encoded.
+    line: Vec<u8>,
 }
 
 impl Hub {
@@ -131,6 +138,8 @@ impl Hub {
             shutdown_requested: false,
             to_read: VecDeque::new(),
             to_run: VecDeque::new(),
+            held: VecDeque::new(),
+            pace: Pace::default(),
             to_flush_first: VecDeque::new(),
             to_flush_next_turn: VecDeque::new(),
             to_flush: VecDeque::new(),
@@ -139,6 +148,7 @@ impl Hub {
             to_close: VecDeque::new(),
             deadlines: VecDeque::new(),
             lines: VecDeque::new(),
+            line: Vec::new(),
         }
     }
 
@@ -148,6 +158,7 @@ impl Hub {
         self.turn = self.rules.limits.turn;
         self.to_flush_first.append(&mut self.to_flush_next_turn);
         self.close_overdue();
+        self.release_held();
     }
 
     /// Whether the next turn has something to do without waiting for a socket.
@@ -248,7 +259,7 @@ impl Hub {
             );
             let executable = client.is_inside() && client.has_lines && self.has_reply_room(client);
             assert!(
-                !executable || queued.to_run,
+                !executable || queued.to_run || queued.held,
                 "client {} has lines and is not queued",
                 client.id
             );
@@ -269,7 +280,9 @@ impl Hub {
             return;
         }
         let before = client.outbox.size();
-        client.outbox.reply(head, |out| reply.encode(out));
+        self.line.clear();
+        reply.encode(&mut self.line);
+        client.outbox.reply(head, &self.line);
         let cost = client.outbox.size() - before;
         self.turn.work = self.turn.work.saturating_sub(cost);
         self.queue_flush(key);

@@ -54,10 +54,13 @@ impl Outbox {
     }
 
     /// Appends a reply behind all that the client is owed now.
-    pub fn reply(&mut self, head: Position, encode: impl FnOnce(&mut Vec<u8>)) {
-        let before = self.bytes.len();
-        encode(&mut self.bytes);
-        let len = self.bytes.len() - before;
+    pub fn reply(&mut self, head: Position, line: &[u8]) {
+        let len = line.len();
+        if self.bytes.len() + len > self.bytes.capacity() {
+            // What is sent makes room first, so that memory grows by what waits alone.
+            self.forget_sent();
+        }
+        self.bytes.extend_from_slice(line);
         let at = self.end(head);
         match self.entries.back_mut() {
             Some(Entry { at: last, what: What::Reply(bytes) }) if *last == at => *bytes += len,
@@ -131,6 +134,7 @@ impl Outbox {
     /// Takes note that the first `sent` bytes of what waits were sent.
     pub fn consume(&mut self, mut sent: usize, head: Position) {
         loop {
+            self.pass_jumps();
             let at = self.entries.front().map_or_else(|| self.end(head), |entry| entry.at);
             let of_feed = sent.min((at - self.cursor) as usize);
             self.cursor += of_feed as u64;
@@ -150,9 +154,7 @@ impl Outbox {
                 break;
             }
             self.entries.pop_front();
-            self.pass_jumps();
         }
-        self.pass_jumps();
         self.release();
     }
 
@@ -177,8 +179,7 @@ impl Outbox {
     /// Gives up what is owed of the feed, and keeps the replies. If a line is half sent, `rest` is
     /// what is left of it, and comes first.
     pub fn give_up_feed(&mut self, rest: &[u8]) {
-        self.bytes.drain(..self.sent);
-        self.sent = 0;
+        self.forget_sent();
         self.bytes.splice(..0, rest.iter().copied());
         self.entries.clear();
         self.until = Some(self.cursor);
@@ -238,9 +239,13 @@ impl Outbox {
                 self.entries.shrink_to(KEPT / size_of::<Entry>());
             }
         } else if self.sent > self.bytes.len() / 2 {
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
+            self.forget_sent();
         }
+    }
+
+    fn forget_sent(&mut self) {
+        self.bytes.drain(..self.sent);
+        self.sent = 0;
     }
 
     /// Panics if an invariant does not hold.

@@ -6,9 +6,9 @@ use std::mem;
 use crate::limits::FlushLimits;
 
 use super::Hub;
-use super::client::{Handle, Queued, Reason};
-use super::feed::Position;
+use super::client::{Handle, Queued};
 use super::outbox::Span;
+use super::pacing::FAR_BEHIND;
 
 /// Why a client is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,9 @@ impl Hub {
         let client = &mut self.clients[key];
         client.bytes_out += sent as u64;
         client.socket.full = full;
+        if sent > 0 {
+            client.took_bytes_at_ms = self.now_ms;
+        }
         client.outbox.consume(sent, head);
         self.queue_flush_again(key);
         self.queue_run(key);
@@ -99,69 +102,6 @@ impl Hub {
         client.outbox.clear();
         self.queue_run(key);
         self.settle(key);
-    }
-
-    /// Appends a broadcast to the feed and returns its number, or `None` if it has to wait: the
-    /// turn has appended enough, or a client that takes bytes is far behind, and the server's being
-    /// busy must not be what laps it.
-    pub(super) fn append(&mut self, key: usize, text: &str) -> Option<u64> {
-        if self.turn.append == 0 || self.flushing_is_behind() {
-            return None;
-        }
-        let from = self.attribution(key);
-        let len = self.feed.prepare(&from, text);
-        if let Some(position) = self.feed.would_drop_before()
-            && !self.make_room(position)
-        {
-            // Looking for who is in the way takes long, and will find the same one.
-            self.turn.append = 0;
-            return None;
-        }
-        self.turn.append = self.turn.append.saturating_sub(len);
-        self.counters.broadcasts += 1;
-        Some(self.feed.append())
-    }
-
-    /// Whether the client that waits longest to be flushed is more than half the feed behind.
-    fn flushing_is_behind(&mut self) -> bool {
-        let head = self.feed.head();
-        let Some(&front) = self.to_flush.front() else { return false };
-        let next = self
-            .client(front)
-            .filter(|client| !client.socket.full)
-            .and_then(|client| client.outbox.next_in_feed(head));
-        next.is_some_and(|next| head - next > self.rules.limits.feed_size as u64 / 2)
-    }
-
-    /// Lets go of everybody who needs what stands before `position`, if their sockets refuse bytes.
-    /// If one of them does not, nothing is done: it will be flushed first.
-    fn make_room(&mut self, position: Position) -> bool {
-        let head = self.feed.head();
-        let needs = |needed: Option<Position>| needed.is_some_and(|needed| needed < position);
-        let mut lapped = Vec::new();
-        for (key, client) in &self.clients {
-            if needs(client.outbox.oldest_needed(head)) {
-                if !client.socket.full {
-                    return false;
-                }
-                lapped.push(key);
-            }
-        }
-        for key in lapped {
-            self.lap(key);
-        }
-        true
-    }
-
-    /// The feed goes on without this client. A line of its that is half sent is finished.
-    fn lap(&mut self, key: usize) {
-        let head = self.feed.head();
-        let client = &mut self.clients[key];
-        let next = client.outbox.next_in_feed(head);
-        let rest = next.and_then(|next| self.feed.rest_of_line(next)).unwrap_or_default();
-        client.outbox.give_up_feed(rest);
-        self.counters.too_slow += 1;
-        self.leave(key, Reason::TooSlow);
     }
 
     /// Everybody who is owed feed and whose socket takes bytes gets a visit.
@@ -193,11 +133,14 @@ impl Hub {
     ) {
         let head = self.feed.head();
         let handle = self.handle(key);
+        let far_behind = self.part_of_feed(FAR_BEHIND);
         let client = &mut self.clients[key];
         if !client.can_be_flushed(head) {
             return;
         }
-        if client.outbox.has_replies() {
+        let next = client.outbox.next_in_feed(head);
+        let is_far_behind = next.is_some_and(|next| head - next > far_behind);
+        if client.outbox.has_replies() || is_far_behind {
             if !mem::replace(&mut client.queued.to_flush_first, true) {
                 first(self).push_back(handle);
             }

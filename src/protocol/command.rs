@@ -187,11 +187,15 @@ impl<'a> Command<'a> {
         let (first, second) = match argument {
             Some(argument) if most == 2 => {
                 let (first, second) = split_word(argument);
-                (Some(first), second)
+                (Some(first).filter(|first| !first.is_empty()), second)
             }
             argument => (argument, None),
         };
-        let given = usize::from(first.is_some()) + usize::from(second.is_some());
+        let given = match (first, second) {
+            (None, _) => 0,
+            (Some(_), None) => 1,
+            (Some(_), Some(_)) => 2,
+        };
         if given < fewest {
             return Err(CommandError::MissingArgument(spec));
         }
@@ -322,9 +326,20 @@ mod tests {
         check("quit ", Ok(Command::Quit));
         check("clients ", Ok(Command::Clients { after: None }));
         check("resume 5 ", Ok(Command::Resume { seq: 5, feed: None }));
-        for line in
-            ["say", "say ", "send", "send 1", "send 1 ", "name", "history", "resume ", "auth "]
-        {
+        for line in [
+            "say",
+            "say ",
+            "send",
+            "send 1",
+            "send 1 ",
+            "send  x",
+            "send  1 x",
+            "resume  1",
+            "name",
+            "history",
+            "resume ",
+            "auth ",
+        ] {
             check(line, Err("missing-argument"));
         }
     }
@@ -344,8 +359,6 @@ mod tests {
             "resume 1 DEADBEEF",
             "resume 1 deadbee",
             "resume 1 deadbeef x",
-            "send  x",
-            "send  1 x",
             "send +1 x",
             "send 1! x",
             "name 1a",

@@ -109,6 +109,11 @@ impl LineBuffer {
         self.ended
     }
 
+    /// How many bytes wait here for the rest of their line, or to be dealt with.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
     /// The next line, which stays the next one until [`advance`](Self::advance).
     pub fn peek(&mut self) -> Option<Line<'_>> {
         self.peeked = self.find();
@@ -193,8 +198,7 @@ impl LineBuffer {
         if !self.ended || line.is_empty() {
             return None;
         }
-        let line = self.content(end);
-        if let Some(foreign) = self.foreign_in(line) {
+        if let Some(foreign) = self.foreign_in(self.content(end)) {
             return Some(self.foreign(foreign));
         }
         let kind = if is_blank(line) { Kind::Blank } else { Kind::Incomplete };

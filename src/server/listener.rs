@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use rustix::fs::{AtFlags, CWD, FileType, Mode};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
@@ -44,9 +44,10 @@ pub(super) struct Listener {
 enum Socket {
     Tcp(TcpListener),
     Unix {
-        listener: UnixListener,
-        /// Held for its end: it takes the file away.
+        /// Held for its end: it takes the file away, while the listener still keeps the file's
+        /// number from being used again.
         _file: SocketFile,
+        listener: UnixListener,
     },
 }
 
@@ -146,6 +147,7 @@ fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), Strin
         error => error.to_string(),
     })?;
     let plain = |error: Errno| error.to_string();
+    let _one_at_a_time = lock_folder(path);
     match rustix::fs::lstat(path) {
         Err(Errno::NOENT) => {}
         Err(error) => return Err(plain(error)),
@@ -176,6 +178,19 @@ fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), Strin
     rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty()).map_err(plain)?;
     rustix::net::listen(&socket, BACKLOG).map_err(plain)?;
     Ok((UnixListener::from_std(StdUnixListener::from(socket)), file))
+}
+
+/// Keeps other servers from looking whether a socket is left over while this one makes its own, until
+/// it is dropped. Where a folder cannot be locked, it goes without.
+fn lock_folder(path: &Path) -> Option<OwnedFd> {
+    let folder = match path.parent()? {
+        folder if folder.as_os_str().is_empty() => Path::new("."),
+        folder => folder,
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, Mode::empty()).ok()?;
+    rustix::fs::flock(&folder, FlockOperation::LockExclusive).ok()?;
+    Some(folder)
 }
 
 fn new_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {

@@ -7,6 +7,7 @@ mod stream;
 
 use std::hash::BuildHasher;
 use std::io::{self, IoSlice, Read, Write};
+use std::mem;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -65,6 +66,8 @@ pub struct Server {
     started: Instant,
     /// Nothing is accepted before this time, in milliseconds since the start.
     accept_again_at: Option<u64>,
+    /// The last attempt failed, which was logged.
+    cannot_accept: bool,
     input: Box<[u8]>,
     farewell: Option<Farewell>,
 }
@@ -112,6 +115,7 @@ impl Server {
             limits,
             started: Instant::now(),
             accept_again_at: None,
+            cannot_accept: false,
             input: vec![0; READ_CHUNK].into(),
             farewell: None,
         };
@@ -122,6 +126,7 @@ impl Server {
     /// Serves until the end. The error is one that leaves nothing to serve with.
     pub fn run(mut self) -> io::Result<End> {
         let mut events = Events::with_capacity(EVENTS);
+        let mut signals = 0;
         loop {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
@@ -130,7 +135,7 @@ impl Server {
             }
             let now_ms = self.now_ms();
             self.hub.begin_turn(now_ms);
-            let mut signals = 0;
+            let signals_before = signals;
             for event in &events {
                 match event.token() {
                     SIGNALS => signals += self.signals.take(),
@@ -140,13 +145,14 @@ impl Server {
             self.read();
             self.hub.execute();
             self.write();
-            if signals > 0 || self.hub.is_shutdown_requested() {
-                let may_wait = self.farewell.is_none() && signals < 2;
-                if signals > 0 && !may_wait {
-                    warn!("a second signal: ending at once, {} clients are cut", self.hub.len());
-                    return Ok(End::Forced);
-                }
-                self.begin_shutdown(if signals > 0 { "a signal" } else { "a client's command" });
+            if signals > 1 {
+                warn!("a second signal: ending at once, {} clients are cut", self.hub.len());
+                return Ok(End::Forced);
+            }
+            if signals > signals_before {
+                self.begin_shutdown("a signal");
+            } else if self.hub.is_shutdown_requested() {
+                self.begin_shutdown("a client's command");
             }
             self.close();
             self.accept(now_ms);
@@ -259,13 +265,18 @@ impl Server {
             while left > 0 && self.listeners[nth].is_ready {
                 left -= 1;
                 match self.listeners[nth].accept() {
-                    Ok((stream, peer)) => self.welcome(stream, peer, now_ms),
+                    Ok((stream, peer)) => {
+                        self.cannot_accept = false;
+                        self.welcome(stream, peer, now_ms);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         self.listeners[nth].is_ready = false;
                     }
                     Err(error) if concerns_one_connection(&error) => {}
                     Err(error) => {
-                        warn!("cannot accept: {error}; trying again");
+                        if !mem::replace(&mut self.cannot_accept, true) {
+                            warn!("cannot accept: {error}; trying again until it works");
+                        }
                         self.accept_again_at = Some(now_ms + ACCEPT_PAUSE_MS);
                         return;
                     }
@@ -348,7 +359,8 @@ impl Server {
 
     fn log_turn(&mut self) {
         while let Some(line) = self.hub.poll_line() {
-            debug!("client {}: {:?} -> {:?}", line.id, line.received, line.answered);
+            let (received, answered) = (shorten(line.received), shorten(line.answered));
+            debug!("client {}: {received:?} -> {answered:?}", line.id);
         }
         logging::report_dropped();
         self.hub.set_log_dropped(logging::dropped());
@@ -418,6 +430,17 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 /// A number that differs from run to run: the standard library seeds its hash maps with one.
 fn new_feed_id() -> FeedId {
     FeedId(std::hash::RandomState::new().hash_one(std::process::id()) as u32)
+}
+
+/// The text, if it is not too long for two of it to stand in a line of the log.
+fn shorten(mut text: String) -> String {
+    const MOST: usize = 1000;
+    if text.len() > MOST {
+        let len = text.len();
+        text.truncate(text.floor_char_boundary(MOST));
+        text.push_str(&format!("… ({len} bytes)"));
+    }
+    text
 }
 
 fn log_departure(departure: &Departure, peer: Peer) {

@@ -1,0 +1,180 @@
+//! A client that says what it expects.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::{Address, PATIENCE};
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+pub struct Client {
+    stream: BufReader<Stream>,
+    pub id: u64,
+}
+
+impl Client {
+    /// A connection, of which nothing is read yet.
+    pub fn connect(address: &Address) -> Self {
+        let stream = match address {
+            Address::Tcp(address) => Stream::Tcp(TcpStream::connect(address).unwrap()),
+            Address::Unix(path) => Stream::Unix(UnixStream::connect(path).unwrap()),
+        };
+        stream.set_timeouts(PATIENCE);
+        Self { stream: BufReader::new(stream), id: 0 }
+    }
+
+    /// Reads the welcome: the seq that it names.
+    pub fn welcome(&mut self) -> u64 {
+        let line = self.line();
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(words[0], "welcome", "{line}");
+        self.id = words[1].parse().unwrap();
+        words[3].parse().unwrap()
+    }
+
+    /// Sends bytes as they are.
+    #[track_caller]
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// Sends a line.
+    #[track_caller]
+    pub fn send(&mut self, line: &str) {
+        self.send_bytes(format!("{line}\n").as_bytes());
+    }
+
+    /// The next line, without its LF.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        let line = self.line_or_end();
+        line.expect("a line, and not the end")
+    }
+
+    /// The next line without its LF, or `None` at the end.
+    #[track_caller]
+    pub fn line_or_end(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        self.stream.read_until(b'\n', &mut line).unwrap();
+        let line = String::from_utf8(line).unwrap();
+        if line.is_empty() {
+            return None;
+        }
+        Some(line.strip_suffix('\n').expect("a whole line").to_owned())
+    }
+
+    #[track_caller]
+    pub fn expect(&mut self, line: &str) {
+        assert_eq!(self.line(), line);
+    }
+
+    /// Sends a line and expects the answer.
+    #[track_caller]
+    pub fn ask(&mut self, line: &str, answer: &str) {
+        self.send(line);
+        self.expect(answer);
+    }
+
+    #[track_caller]
+    pub fn expect_end(&mut self) {
+        assert_eq!(self.line_or_end(), None);
+    }
+
+    /// Everything up to the end.
+    #[track_caller]
+    pub fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        self.stream.read_to_string(&mut rest).unwrap();
+        rest
+    }
+
+    /// One value of `stats`.
+    pub fn stat(&mut self, key: &str) -> u64 {
+        self.send("stats");
+        let mut value = None;
+        loop {
+            let line = self.line();
+            if line == "ok stats" {
+                return value.unwrap_or_else(|| panic!("no {key} in stats"));
+            }
+            if let Some(rest) = line.strip_prefix(&format!("stat {key} ")) {
+                value = Some(rest.parse().unwrap());
+            }
+        }
+    }
+
+    /// Ends the output, and goes on reading.
+    pub fn end(&mut self) {
+        match self.stream.get_ref() {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+        }
+    }
+
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        if let Stream::Tcp(stream) = self.stream.into_inner() {
+            let socket = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+            socket.unwrap();
+        }
+    }
+
+    /// Sends as much as the connection takes without anybody reading, up to `most` bytes: how many
+    /// bytes went.
+    pub fn send_until_full(&mut self, bytes: &[u8], most: usize) -> usize {
+        let stream = self.stream.get_mut();
+        stream.set_timeouts(Duration::from_millis(300));
+        let mut sent = 0;
+        while sent < most {
+            match stream.write(&bytes[sent % bytes.len()..]) {
+                Ok(len) => sent += len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        stream.set_timeouts(PATIENCE);
+        sent
+    }
+}
+
+impl Stream {
+    fn set_timeouts(&self, timeout: Duration) {
+        match self {
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(Some(timeout)).unwrap();
+                stream.set_write_timeout(Some(timeout)).unwrap();
+            }
+            Self::Unix(stream) => {
+                stream.set_read_timeout(Some(timeout)).unwrap();
+                stream.set_write_timeout(Some(timeout)).unwrap();
+            }
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,16 @@
+//! What the tests share. Each of them uses a part of it.
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used)]
+
+mod client;
+pub mod crowd;
+pub mod properties;
+mod server;
+pub mod transcript;
+
+use std::time::Duration;
+
+pub use client::Client;
+pub use server::{Address, Server, oyezd};
+
+/// How long anything is waited for. Nothing that works comes near it.
+pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,91 @@
+//! Conversations, written down as they go:
+//!
+//! ```text
+//! a+                connect, and read the welcome
+//! a> say hi         send a line
+//! a~ say h          send without a line end
+//! a< broadcast *    expect a line; * stands for anything
+//! a.                end the output
+//! a|                expect the end
+//! ```
+//!
+//! `\r \n \t \0 \\ \xNN` stand for bytes. One space after the sign is left out.
+
+use std::collections::BTreeMap;
+
+use super::{Client, Server, oyezd};
+
+/// Plays a transcript with a server of its own, over TCP and over a Unix socket.
+#[track_caller]
+pub fn play(transcript: &str) {
+    play_with(&[], transcript);
+}
+
+/// The same, with arguments for the server.
+#[track_caller]
+pub fn play_with(arguments: &[&str], transcript: &str) {
+    converse(&Server::start(arguments), transcript);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let mut command = oyezd();
+    command.arg("--listen").arg(format!("unix:{}", path.display())).args(arguments);
+    converse(&Server::spawn(command), transcript);
+}
+
+/// Plays a transcript with this server.
+#[track_caller]
+pub fn converse(server: &Server, transcript: &str) {
+    let mut clients: BTreeMap<&str, Client> = BTreeMap::new();
+    for line in transcript.lines().map(str::trim_start).filter(|line| !line.is_empty()) {
+        let sign = line.find(|c: char| !c.is_alphanumeric()).expect("a sign after the name");
+        let (name, rest) = line.split_at(sign);
+        let text = rest[1..].strip_prefix(' ').unwrap_or(&rest[1..]);
+        if rest.starts_with('+') {
+            let mut client = Client::connect(&server.address);
+            client.welcome();
+            clients.insert(name, client);
+            continue;
+        }
+        let client = clients.get_mut(name).unwrap_or_else(|| panic!("{line}: not connected"));
+        match rest.as_bytes()[0] {
+            b'>' => client.send_bytes(&[unescape(text).as_slice(), b"\n"].concat()),
+            b'~' => client.send_bytes(&unescape(text)),
+            b'<' => {
+                let said = client.line_or_end();
+                let said = said.unwrap_or_else(|| panic!("{line}: the end came"));
+                assert!(matches(text, &said), "expected: {line}\n    came: {name}< {said}");
+            }
+            b'.' => client.end(),
+            b'|' => assert_eq!(client.line_or_end(), None, "{line}: not the end"),
+            sign => panic!("{line}: what is {:?}?", sign as char),
+        }
+    }
+}
+
+/// Whether the text is what the pattern says, `*` standing for anything.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(text) = text.strip_prefix(start) else { return false };
+    (0..=text.len()).any(|i| text.is_char_boundary(i) && matches(rest, &text[i..]))
+}
+
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((before, escape)) = rest.split_once('\\') {
+        bytes.extend_from_slice(before.as_bytes());
+        let (byte, len) = match escape.as_bytes()[0] {
+            b'r' => (b'\r', 1),
+            b'n' => (b'\n', 1),
+            b't' => (b'\t', 1),
+            b'0' => (0, 1),
+            b'\\' => (b'\\', 1),
+            b'x' => (u8::from_str_radix(&escape[1..3], 16).unwrap(), 3),
+            other => panic!("\\{} is no escape", other as char),
+        };
+        bytes.push(byte);
+        rest = &escape[len..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    bytes
+}
