@@ -10,7 +10,7 @@ pub mod transcript;
 use std::time::Duration;
 
 pub use client::Client;
-pub use server::{Address, Server, oyezd};
+pub use server::{Address, Server, address_in, oyezd};
 
 /// How long anything is waited for. Nothing that works comes near it.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -164,7 +164,7 @@ impl Drop for Server {
     }
 }
 
-fn address_in(line: &str) -> Address {
+pub fn address_in(line: &str) -> Address {
     let (_, rest) = line.split_once("listening on ").unwrap();
     match rest.strip_prefix("unix:") {
         Some(path) => Address::Unix(path.into()),

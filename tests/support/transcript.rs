@@ -53,7 +53,8 @@ pub fn converse(server: &Server, transcript: &str) {
             b'<' => {
                 let said = client.line_or_end();
                 let said = said.unwrap_or_else(|| panic!("{line}: the end came"));
-                assert!(matches(text, &said), "expected: {line}\n    came: {name}< {said}");
+                let pattern = String::from_utf8(unescape(text)).unwrap();
+                assert!(matches(&pattern, &said), "expected: {line}\n    came: {name}< {said}");
             }
             b'.' => client.end(),
             b'|' => assert_eq!(client.line_or_end(), None, "{line}: not the end"),

@@ -1,0 +1,407 @@
+//! What the tables of commands and replies say, played over TCP and over a Unix socket.
+
+mod support;
+
+use oyez::protocol::{COMMANDS, Reply};
+use support::Server;
+use support::transcript::{play, play_with};
+
+#[test]
+fn ping_is_answered_with_its_text() {
+    play(
+        r"
+        a+
+        a> ping
+        a< pong
+        a> PING  two words\x20
+        a< pong  two words\x20
+        a> ping\r
+        a< pong
+        a> ping\x20
+        a< pong
+        ",
+    );
+}
+
+#[test]
+fn a_broadcast_reaches_everybody_in_one_order() {
+    play(
+        r"
+        a+
+        b+
+        c+
+        a> broadcast one
+        b< broadcast 1 1 one
+        b> say two
+        a< broadcast 1 1 one
+        a< broadcast 2 2 two
+        b< broadcast 2 2 two
+        c> SAY  three\t
+        a< broadcast 3 3  three\t
+        c< broadcast 1 1 one
+        c< broadcast 2 2 two
+        c< broadcast 3 3  three\t
+        d+
+        d> ping
+        d< pong
+        ",
+    );
+}
+
+#[test]
+fn a_reply_stands_behind_the_broadcast_that_came_before_it() {
+    play(
+        r"
+        a+
+        a~ say a\nping\nsay b\nstats x\nping 2\n
+        a< broadcast 1 1 a
+        a< pong
+        a< broadcast 2 1 b
+        a< error bad-argument usage: stats
+        a< pong 2
+        ",
+    );
+}
+
+#[test]
+fn a_name_is_unique_without_regard_to_case_and_attributes_what_is_said() {
+    play(
+        r"
+        a+
+        b+
+        a> name Alice
+        a< ok name Alice
+        b> name aLICE
+        b< error name-taken *
+        a> name alice
+        a< ok name alice
+        a> say hi
+        b< broadcast 1 alice hi
+        a< broadcast 1 alice hi
+        a> name bob
+        a< ok name bob
+        b> name ALICE
+        b< ok name ALICE
+        a> name 1a
+        a< error bad-argument usage: name <name>
+        a> name
+        a< error missing-argument usage: name <name>
+        b> quit
+        b< goodbye quit
+        b|
+        a> name alice
+        a< ok name alice
+        ",
+    );
+}
+
+#[test]
+fn a_message_to_one_client_reaches_it_alone() {
+    play(
+        r"
+        a+
+        b+
+        c+
+        b> name Bob
+        b< ok name Bob
+        a> send bOB hi  there
+        a< ok send bOB
+        b< direct 1 hi  there
+        b> send 001 hello
+        b< ok send 001
+        a< direct Bob hello
+        a> send 1 to myself
+        a< direct 1 to myself
+        a< ok send 1
+        c> ping
+        c< pong
+        a> send nobody hi
+        a< error no-such-client *
+        a> send 99 hi
+        a< error no-such-client *
+        a> send 2
+        a< error missing-argument usage: send <client> <text>
+        a> send +2 hi
+        a< error bad-argument usage: send <client> <text>
+        ",
+    );
+}
+
+#[test]
+fn clients_are_listed_by_rising_id() {
+    play(
+        r"
+        a+
+        b+
+        c+
+        b> name bob
+        b< ok name bob
+        a> clients
+        a< client 1 -
+        a< client 2 bob
+        a< client 3 -
+        a< ok clients 3 3
+        b> quit
+        b< goodbye quit
+        b|
+        a> clients 1
+        a< client 3 -
+        a< ok clients 1 2
+        a> clients 3
+        a< ok clients 0 2
+        a> clients x
+        a< error bad-argument usage: clients [after-id]
+        ",
+    );
+}
+
+#[test]
+fn clients_come_in_pages_of_500() {
+    let server = Server::start(&[]);
+    let mut clients: Vec<_> = (0..600).map(|_| server.client()).collect();
+    let asker = &mut clients[0];
+    asker.send("clients");
+    for id in 1..=500 {
+        asker.expect(&format!("client {id} -"));
+    }
+    asker.expect("ok clients 500 600");
+    asker.send("clients 500");
+    for id in 501..=600 {
+        asker.expect(&format!("client {id} -"));
+    }
+    asker.expect("ok clients 100 600");
+}
+
+#[test]
+fn who_is_quiet_hears_no_broadcasts_until_it_listens() {
+    play(
+        r"
+        a+
+        b+
+        a> say 1
+        b< broadcast 1 1 1
+        b~ quiet\nsay 2\n
+        b< ok quiet
+        b< ok broadcast 2
+        a< broadcast 1 1 1
+        a< broadcast 2 2 2
+        a> say 3
+        a< broadcast 3 1 3
+        a> send 2 psst
+        a< ok send 2
+        b< direct 1 psst
+        b> listen
+        b< ok listen 3
+        b> listen
+        b< ok listen 3
+        a> say 4
+        b< broadcast 4 1 4
+        b> quiet
+        b< ok quiet
+        b> quiet
+        b< ok quiet
+        b> ping
+        b< pong
+        ",
+    );
+}
+
+#[test]
+fn quiet_takes_effect_behind_what_was_said_before() {
+    play(
+        r"
+        a+
+        a~ say 1\nquiet\nsay 2\nlisten\nsay 3\nping\n
+        a< broadcast 1 1 1
+        a< ok quiet
+        a< ok broadcast 2
+        a< ok listen 2
+        a< broadcast 3 1 3
+        a< pong
+        ",
+    );
+}
+
+#[test]
+fn what_is_not_a_command_is_an_error_and_harms_nobody() {
+    play(
+        r"
+        a+
+        a> pong
+        a< error unknown-command help lists the commands
+        a> \x20ping
+        a< error unknown-command *
+        a> \tping
+        a< error unknown-command *
+        a> ping\tx
+        a< error unknown-command *
+        a> \x20\t\x20
+        a>
+        a> say
+        a< error missing-argument usage: broadcast <text>
+        a> quit now
+        a< error bad-argument usage: quit
+        a> history 10
+        a< error not-allowed *
+        a> resume 1
+        a< error not-allowed *
+        a> auth secret
+        a< error not-allowed *
+        a> ping
+        a< pong
+        ",
+    );
+}
+
+#[test]
+fn what_is_not_text_reaches_nobody() {
+    play(
+        r"
+        a+
+        b+
+        a> say \x1b[2J
+        a< error not-text *
+        a> say \xc2\x9b2J
+        a< error not-text *
+        a> say \0
+        a< error not-text *
+        a> say a\rb
+        a< error not-text *
+        a> say \xff
+        a< error not-text *
+        a> say \xe2\x80\xa8
+        a< error not-text *
+        a> \x7f
+        a< error not-text *
+        a> say 你好 👩‍🚀 שלום é
+        a< broadcast 1 1 你好 👩‍🚀 שלום é
+        b< broadcast 1 1 你好 👩‍🚀 שלום é
+        ",
+    );
+}
+
+#[test]
+fn a_line_may_be_as_long_as_the_limit_and_no_longer() {
+    let fits = "x".repeat(200 - "say ".len());
+    play_with(
+        &["--max-line", "200"],
+        &format!(
+            r"
+            a+
+            a> say {fits}
+            a< broadcast 1 1 {fits}
+            a> say {fits}\r
+            a< broadcast 2 1 {fits}
+            a> say {fits}y
+            a< error line-too-long a line has at most 200 bytes
+            a~ say {fits}y
+            a< error line-too-long *
+            a> {fits}{fits}{fits}
+            a> ping {fits}
+            a< error line-too-long *
+            a> ping
+            a< pong
+            "
+        ),
+    );
+}
+
+#[test]
+fn help_lists_every_command_and_stats_what_the_reference_names() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    client.send("help");
+    for command in &COMMANDS {
+        client.expect(&format!("help {} - {}", command.usage, command.help));
+    }
+    client.expect("ok help");
+    client.send("stats");
+    let mut keys = vec![];
+    loop {
+        match Reply::parse(&client.line()) {
+            Some(Reply::Stat { key, .. }) => keys.push(key.to_owned()),
+            reply => {
+                assert_eq!(reply.map(|reply| reply.to_string()), Some("ok stats".to_owned()));
+                break;
+            }
+        }
+    }
+    let reference = "uptime_seconds clients clients_total refused lines_in errors broadcasts directs \
+                     bytes_in bytes_out feed_bytes feed_oldest feed_newest too_slow lagged held \
+                     log_dropped max_line";
+    assert_eq!(keys, reference.split_whitespace().collect::<Vec<_>>());
+}
+
+#[test]
+fn stats_count() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    client.ask("say one", "broadcast 1 1 one");
+    client.ask("name x y", "error bad-argument usage: name <name>");
+    client.send("");
+    let mut other = server.client();
+    other.ask("send 1 hi", "ok send 1");
+    client.expect("direct 2 hi");
+    for (key, value) in [
+        ("clients", 2),
+        ("clients_total", 2),
+        ("refused", 0),
+        ("broadcasts", 1),
+        ("directs", 1),
+        ("errors", 1),
+        ("feed_oldest", 1),
+        ("feed_newest", 1),
+        ("feed_bytes", "broadcast 1 1 one\n".len() as u64),
+        ("too_slow", 0),
+        ("held", 0),
+        ("max_line", 4096),
+    ] {
+        assert_eq!(client.stat(key), value, "{key}");
+    }
+    let lines = "say one\nname x y\n\n".len() as u64;
+    assert_eq!(client.stat("bytes_in"), lines + 10 + 13 * 6, "thirteen times stats, and a send");
+}
+
+#[test]
+fn http_is_executed_nowhere() {
+    let long = "x".repeat(5000);
+    for request in [
+        "POST / HTTP/1.1\\r\\nContent-Length: 30\\r\\n\\r\\nshutdown\\nbroadcast pwned\\n"
+            .to_owned(),
+        format!("POST /{long} HTTP/1.1\\r\\n\\r\\nshutdown\\nbroadcast pwned\\n"),
+        "BREW /pot HTTP/1.0\\r\\n\\r\\nshutdown\\nbroadcast pwned\\n".to_owned(),
+        "hello\\nHost: localhost\\nshutdown\\nbroadcast pwned\\n".to_owned(),
+        "\\x16\\x03\\x01\\x02\\x00\\nshutdown\\nbroadcast pwned\\n".to_owned(),
+    ] {
+        let error = if request.starts_with("hello") { "h< error unknown-command *" } else { "" };
+        play(&format!(
+            "
+            a+
+            h+
+            h~ {request}
+            {error}
+            h|
+            a> ping
+            a< pong
+            "
+        ));
+    }
+}
+
+#[test]
+fn a_long_first_line_that_ends_like_http_closes_the_connection() {
+    let long = "x".repeat(5000);
+    play(&format!(
+        r"
+        h+
+        h~ BREW /{long} HTTP/1.1\r\nshutdown\n
+        h< error line-too-long *
+        h|
+        a+
+        a> say /{long} HTTP/1.1
+        a< error line-too-long *
+        a> ping
+        a< pong
+        "
+    ));
+}
