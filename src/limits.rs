@@ -63,7 +63,7 @@ pub struct TurnLimits {
     pub flush_feed: FlushLimits,
     /// Bytes written to one client.
     pub flush_per_client: usize,
-    /// Connections accepted at one listener.
+    /// Connections accepted.
     pub accept: usize,
 }
 

@@ -1,4 +1,5 @@
 //! The line rules, against a simple model, at every place where a packet may end.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -64,12 +65,13 @@ fn what_the_model_says_is_what_the_rules_say() {
 
 #[test]
 fn the_committed_corpora_hold() {
-    let corpora: [(&str, fn(&[u8])); 3] = [
+    type Property = fn(&[u8]);
+    let targets: [(&str, Property); 3] = [
         ("line_buffer", properties::line_buffer),
         ("command", properties::command),
         ("reply", properties::reply),
     ];
-    for (target, property) in corpora {
+    for (target, property) in targets {
         let folder = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
         let mut files = 0;
         for entry in std::fs::read_dir(&folder).unwrap() {

@@ -23,7 +23,7 @@ pub struct Counters {
     pub too_slow: u64,
     /// Lines that clients were told they missed.
     pub lagged: u64,
-    /// Broadcasts that waited for a reader.
+    /// How often a broadcast had to wait for readers.
     pub held: u64,
     /// Lines of the log that could not be written.
     pub log_dropped: u64,

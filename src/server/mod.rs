@@ -1,27 +1,27 @@
 //! The one thread: a poll loop that moves bytes between sockets and the [`Hub`].
 
+mod acceptor;
+mod descriptors;
 mod listener;
 mod refused;
+mod report;
 mod signals;
 mod stream;
 
 use std::hash::BuildHasher;
 use std::io::{self, IoSlice, Read, Write};
-use std::mem;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
-use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::config::{Config, ListenAddress};
-use crate::hub::{Close, Departure, Hub, Origin, Reason, Rules, Span};
-use crate::limits::{Limits, READ_CHUNK, RESERVED_DESCRIPTORS};
+use crate::config::Config;
+use crate::hub::{Close, Hub, Origin, Rules, Span};
+use crate::limits::{Limits, READ_CHUNK};
 use crate::logging;
 use crate::protocol::FeedId;
-use listener::Listener;
-use refused::Refused;
+use acceptor::Acceptor;
 use signals::Signals;
 use stream::{Peer, Stream};
 
@@ -34,19 +34,14 @@ pub enum End {
     Forced,
 }
 
-/// Keys of clients are tokens, too. Those of others come from the other end.
+/// The keys of clients are tokens, too, and count from 0.
 const SIGNALS: Token = Token(usize::MAX);
-const FIRST_LISTENER: usize = usize::MAX - 1;
 
 /// How many events are taken from the poll at once.
 const EVENTS: usize = 1024;
 
 /// The most slices in one write.
 const MAX_SLICES: usize = 64;
-
-/// How long accepting pauses when the system has no descriptor or no memory left for another
-/// connection, in milliseconds. The poll would not wake the server when there is again.
-const ACCEPT_PAUSE_MS: u64 = 100;
 
 /// The server: its sockets, and the hub that says what to do with them.
 ///
@@ -58,16 +53,11 @@ const ACCEPT_PAUSE_MS: u64 = 100;
 pub struct Server {
     poll: Poll,
     signals: Signals,
-    listeners: Vec<Listener>,
+    acceptor: Acceptor,
     connections: Vec<Option<Connection>>,
-    refused: Refused,
     hub: Hub,
     limits: Limits,
     started: Instant,
-    /// Nothing is accepted before this time, in milliseconds since the start.
-    accept_again_at: Option<u64>,
-    /// The last attempt failed, which was logged.
-    cannot_accept: bool,
     input: Box<[u8]>,
     farewell: Option<Farewell>,
 }
@@ -90,37 +80,27 @@ impl Server {
     pub fn bind(config: &Config) -> Result<Self, String> {
         let system = |error: io::Error| format!("cannot start: {error}");
         let mut limits = config.limits;
-        fit_descriptors(&mut limits, config.listen.len())?;
+        descriptors::fit(&mut limits, config.listen.len())?;
         let poll = Poll::new().map_err(system)?;
         let signals = Signals::register(poll.registry(), SIGNALS).map_err(system)?;
-        let mut listeners = Vec::new();
-        for address in &config.listen {
-            let mut listener = Listener::bind(address, config.unix_mode, limits.send_buffer)?;
-            let token = Token(FIRST_LISTENER - listeners.len());
-            listener.register(poll.registry(), token).map_err(system)?;
-            listeners.push(listener);
-        }
+        let acceptor = Acceptor::bind(config, poll.registry())?;
         let rules = Rules {
             limits,
             allow_shutdown: config.allow_shutdown,
             report_lines: config.log_level >= log::LevelFilter::Debug,
         };
-        let server = Self {
+        report::started(acceptor.addresses(), &limits);
+        Ok(Self {
             poll,
             signals,
-            listeners,
+            acceptor,
             connections: Vec::new(),
-            refused: Refused::default(),
             hub: Hub::new(rules, new_feed_id()),
             limits,
             started: Instant::now(),
-            accept_again_at: None,
-            cannot_accept: false,
             input: vec![0; READ_CHUNK].into(),
             farewell: None,
-        };
-        server.log_start();
-        Ok(server)
+        })
     }
 
     /// Serves until the end. The error is one that leaves nothing to serve with.
@@ -167,9 +147,7 @@ impl Server {
     }
 
     fn note(&mut self, token: Token, event: &Event) {
-        let nth_listener = FIRST_LISTENER - token.0;
-        if let Some(listener) = self.listeners.get_mut(nth_listener) {
-            listener.is_ready = true;
+        if self.acceptor.note(token) {
             return;
         }
         // What went wrong, reading and writing will tell.
@@ -248,47 +226,23 @@ impl Server {
                 farewell.drained += 1;
             }
         }
-        log_departure(&departure, connection.peer);
-        // A descriptor is free now, which is what accepting may be waiting for.
-        self.accept_again_at = None;
+        report::departure(&departure, connection.peer);
+        self.acceptor.resume();
     }
 
-    /// Accepts who waits, as many as a turn may.
+    /// Lets in who waits, as many as a turn may.
     fn accept(&mut self, now_ms: u64) {
-        self.refused.close_overdue(now_ms);
-        if self.accept_again_at.is_some_and(|time| now_ms < time) {
-            return;
-        }
-        self.accept_again_at = None;
-        for nth in 0..self.listeners.len() {
-            let mut left = self.limits.turn.accept;
-            while left > 0 && self.listeners[nth].is_ready {
-                left -= 1;
-                match self.listeners[nth].accept() {
-                    Ok((stream, peer)) => {
-                        self.cannot_accept = false;
-                        self.welcome(stream, peer, now_ms);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        self.listeners[nth].is_ready = false;
-                    }
-                    Err(error) if concerns_one_connection(&error) => {}
-                    Err(error) => {
-                        if !mem::replace(&mut self.cannot_accept, true) {
-                            warn!("cannot accept: {error}; trying again until it works");
-                        }
-                        self.accept_again_at = Some(now_ms + ACCEPT_PAUSE_MS);
-                        return;
-                    }
-                }
-            }
+        self.acceptor.close_overdue(now_ms);
+        for _ in 0..self.limits.turn.accept {
+            let Some((stream, peer)) = self.acceptor.accept(now_ms) else { break };
+            self.welcome(stream, peer, now_ms);
         }
     }
 
     fn welcome(&mut self, mut stream: Stream, peer: Peer, now_ms: u64) {
         let Some(key) = self.hub.connect(Origin { is_local: peer.is_local() }) else {
             info!("refused {peer}: all {} places are taken", self.limits.max_clients);
-            self.refused.refuse(stream, now_ms);
+            self.acceptor.refuse(stream, now_ms);
             return;
         };
         let both = Interest::READABLE | Interest::WRITABLE;
@@ -314,20 +268,16 @@ impl Server {
             "shutting down on {cause}: {clients} clients have {timeout} s to take what they are owed"
         );
         self.farewell = Some(Farewell::default());
-        self.listeners.clear();
+        self.acceptor.stop();
         self.hub.begin_shutdown();
     }
 
     /// How long the poll may wait.
     fn timeout(&mut self) -> Option<Duration> {
-        let may_accept = self.accept_again_at.is_none();
-        if self.hub.has_work()
-            || (may_accept && self.listeners.iter().any(|listener| listener.is_ready))
-        {
+        if self.hub.has_work() || self.acceptor.has_work() {
             return Some(Duration::ZERO);
         }
-        let deadlines =
-            [self.hub.next_deadline(), self.accept_again_at, self.refused.next_deadline()];
+        let deadlines = [self.hub.next_deadline(), self.acceptor.next_deadline()];
         let next = deadlines.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(self.now_ms())))
     }
@@ -336,31 +286,9 @@ impl Server {
         self.started.elapsed().as_millis() as u64
     }
 
-    fn log_start(&self) {
-        for listener in &self.listeners {
-            match &listener.address {
-                ListenAddress::Tcp(address) if address.ip().is_loopback() => info!(
-                    "listening on {address}, for this host only (--listen 0.0.0.0:{} lets others in); try: nc {} {}",
-                    address.port(),
-                    address.ip(),
-                    address.port()
-                ),
-                address => info!("listening on {address}"),
-            }
-        }
-        let (process, kernel) = self.limits.most_memory();
-        info!(
-            "{} clients at most; the limits allow {} MiB in the process and {} MiB in the kernel's send buffers",
-            self.limits.max_clients,
-            process >> 20,
-            kernel >> 20
-        );
-    }
-
     fn log_turn(&mut self) {
         while let Some(line) = self.hub.poll_line() {
-            let (received, answered) = (shorten(line.received), shorten(line.answered));
-            debug!("client {}: {received:?} -> {answered:?}", line.id);
+            report::line(line);
         }
         logging::report_dropped();
         self.hub.set_log_dropped(logging::dropped());
@@ -394,69 +322,7 @@ fn gather<'a>(
     (count, len)
 }
 
-/// Raises the soft limit on descriptors to the hard one, and keeps the clients under it.
-fn fit_descriptors(limits: &mut Limits, listeners: usize) -> Result<(), String> {
-    let mut nofile = getrlimit(Resource::Nofile);
-    if nofile.current != nofile.maximum {
-        let raised = rustix::process::Rlimit { current: nofile.maximum, ..nofile };
-        match setrlimit(Resource::Nofile, raised) {
-            Ok(()) => nofile = raised,
-            Err(error) => warn!("cannot raise the limit on descriptors: {error}"),
-        }
-    }
-    let Some(most) = nofile.current else { return Ok(()) };
-    let for_clients = (most as usize).saturating_sub(RESERVED_DESCRIPTORS + listeners);
-    if for_clients == 0 {
-        return Err(format!("cannot start: {most} descriptors are too few; raise ulimit -n"));
-    }
-    if for_clients < limits.max_clients {
-        warn!(
-            "--max-clients {} is lowered to {for_clients}: there are {most} descriptors (ulimit -n)",
-            limits.max_clients
-        );
-        limits.max_clients = for_clients;
-    }
-    Ok(())
-}
-
-/// Whether accepting can go on at once with the next connection.
-fn concerns_one_connection(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let out_of_something =
-        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::INVAL, Errno::BADF];
-    !Errno::from_io_error(error).is_none_or(|error| out_of_something.contains(&error))
-}
-
 /// A number that differs from run to run: the standard library seeds its hash maps with one.
 fn new_feed_id() -> FeedId {
     FeedId(std::hash::RandomState::new().hash_one(std::process::id()) as u32)
-}
-
-/// The text, if it is not too long for two of it to stand in a line of the log.
-fn shorten(mut text: String) -> String {
-    const MOST: usize = 1000;
-    if text.len() > MOST {
-        let len = text.len();
-        text.truncate(text.floor_char_boundary(MOST));
-        text.push_str(&format!("… ({len} bytes)"));
-    }
-    text
-}
-
-fn log_departure(departure: &Departure, peer: Peer) {
-    let Departure { id, name, reason, is_cut, connected_ms, bytes_in, bytes_out } = departure;
-    let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
-    let reason = match reason {
-        Reason::Quit => "quit".to_owned(),
-        Reason::Shutdown => "shutdown".to_owned(),
-        Reason::TooSlow => "too slow: the feed has lapped it".to_owned(),
-        Reason::EndOfInput => "end of input".to_owned(),
-        Reason::Lost => "connection lost".to_owned(),
-        Reason::Foreign(protocol) => format!("it speaks {}", protocol.as_str()),
-    };
-    let cut = if *is_cut { ", cut before it had all it was owed" } else { "" };
-    let seconds = *connected_ms as f64 / 1000.0;
-    info!(
-        "client {id}{name} from {peer} disconnected: {reason}{cut}; {seconds:.1} s, {bytes_in} bytes in, {bytes_out} out"
-    );
 }

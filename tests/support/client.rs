@@ -108,6 +108,14 @@ impl Client {
         }
     }
 
+    /// Another handle for sending, for a thread of its own.
+    pub fn writer(&self) -> TcpStream {
+        match self.stream.get_ref() {
+            Stream::Tcp(stream) => stream.try_clone().unwrap(),
+            Stream::Unix(_) => panic!("only for TCP"),
+        }
+    }
+
     /// Ends the output, and goes on reading.
     pub fn end(&mut self) {
         match self.stream.get_ref() {

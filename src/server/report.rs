@@ -1,0 +1,63 @@
+//! What the log says of the server's life.
+
+use log::{debug, info};
+
+use super::stream::Peer;
+use crate::config::ListenAddress;
+use crate::hub::{Departure, LineReport, Reason};
+use crate::limits::Limits;
+
+pub(super) fn started<'a>(addresses: impl Iterator<Item = &'a ListenAddress>, limits: &Limits) {
+    for address in addresses {
+        match address {
+            ListenAddress::Tcp(tcp) if tcp.ip().is_loopback() => {
+                let (ip, port) = (tcp.ip(), tcp.port());
+                info!(
+                    "listening on {tcp}, for this host only (--listen 0.0.0.0:{port} lets others in); try: nc {ip} {port}"
+                );
+            }
+            address => info!("listening on {address}"),
+        }
+    }
+    let (process, kernel) = limits.most_memory();
+    info!(
+        "{} clients at most; the limits allow {} MiB in the process and {} MiB in the kernel's send buffers",
+        limits.max_clients,
+        process >> 20,
+        kernel >> 20
+    );
+}
+
+pub(super) fn line(line: LineReport) {
+    let (received, answered) = (shorten(line.received), shorten(line.answered));
+    debug!("client {}: {received:?} -> {answered:?}", line.id);
+}
+
+pub(super) fn departure(departure: &Departure, peer: Peer) {
+    let Departure { id, name, reason, is_cut, connected_ms, bytes_in, bytes_out } = departure;
+    let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
+    let reason = match reason {
+        Reason::Quit => "quit".to_owned(),
+        Reason::Shutdown => "shutdown".to_owned(),
+        Reason::TooSlow => "too slow: the feed has lapped it".to_owned(),
+        Reason::EndOfInput => "end of input".to_owned(),
+        Reason::Lost => "connection lost".to_owned(),
+        Reason::Foreign(protocol) => format!("it speaks {}", protocol.as_str()),
+    };
+    let cut = if *is_cut { ", cut before it had all it was owed" } else { "" };
+    let seconds = *connected_ms as f64 / 1000.0;
+    info!(
+        "client {id}{name} from {peer} disconnected: {reason}{cut}; {seconds:.1} s, {bytes_in} bytes in, {bytes_out} out"
+    );
+}
+
+/// The text, if it is not too long for two of it to stand in a line of the log.
+fn shorten(mut text: String) -> String {
+    const MOST: usize = 1000;
+    if text.len() > MOST {
+        let len = text.len();
+        text.truncate(text.floor_char_boundary(MOST));
+        text.push_str(&format!("… ({len} bytes)"));
+    }
+    text
+}

@@ -1,0 +1,140 @@
+//! What the house rules say, held to.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use oyez::config::HELP;
+use oyez::protocol::COMMANDS;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every source file below a folder, with its text.
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut files = vec![];
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push((path.clone(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(!files.is_empty(), "{folder} has no sources");
+    files
+}
+
+#[track_caller]
+fn none_has(files: &[(PathBuf, String)], banned: &[&str]) {
+    for (path, text) in files {
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap();
+            for word in banned {
+                assert!(!code.contains(word), "{}:{}: {word}", path.display(), number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn protocol_and_hub_do_no_io_and_read_no_clock() {
+    let banned = [
+        "std::net",
+        "std::fs",
+        "std::os",
+        "std::env",
+        "std::process",
+        "std::thread",
+        "std::time",
+        "Instant",
+        "SystemTime",
+        "HashMap",
+        "HashSet",
+        "RandomState",
+        "mio",
+        "rustix",
+        "log::",
+        "println!",
+        "eprintln!",
+        "signal_hook",
+        "crate::server",
+        "crate::config",
+        "crate::logging",
+    ];
+    none_has(&sources("src/hub"), &banned);
+    none_has(&sources("src/protocol"), &banned);
+    none_has(&sources("src/protocol"), &["crate::hub"]);
+}
+
+#[test]
+fn rooms_are_small_and_finished() {
+    for (path, text) in sources("src") {
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let lines = code.lines().count();
+        assert!(lines <= 450, "{} has {lines} lines: two subjects?", path.display());
+        assert!(!text.contains("TODO") && !text.contains("FIXME"), "{}", path.display());
+    }
+}
+
+/// The first cells of the README's table behind a mark.
+fn readme_table(mark: &str) -> Vec<Vec<String>> {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, table) = readme.split_once(mark).unwrap();
+    let rows = table.trim_start().lines().take_while(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect())
+        .collect()
+}
+
+#[test]
+fn the_readme_has_every_command() {
+    let rows = readme_table("<!-- commands -->");
+    let written: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    let expected: Vec<String> = COMMANDS
+        .iter()
+        .map(|command| match command.alias {
+            Some(alias) => {
+                let short = command.usage.replacen(command.name, alias, 1);
+                format!("`{}`, `{short}`", command.usage)
+            }
+            None => format!("`{}`", command.usage),
+        })
+        .collect();
+    assert_eq!(written, expected);
+    let later = |row: &&Vec<String>| row[2].contains("not in this version");
+    let listed_as_later =
+        COMMANDS.iter().filter(|command| command.help.contains("not in this version"));
+    assert_eq!(rows.iter().filter(later).count(), listed_as_later.count());
+}
+
+#[test]
+fn the_readme_has_every_option_with_the_default_that_the_help_names() {
+    let rows = readme_table("<!-- options -->");
+    let options: Vec<&str> = HELP
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("--"))
+        .map(|line| line.split("  ").next().unwrap())
+        .collect();
+    let written: Vec<&str> =
+        rows.iter().map(|row| row[0].trim_matches('`').trim_start_matches("--")).collect();
+    assert_eq!(written, options);
+    for row in rows {
+        let name = row[0].trim_matches('`').split(' ').next().unwrap();
+        let default = row[1].trim_matches('`');
+        let (_, help) = HELP.split_once(&format!("  {name} ")).unwrap();
+        let help = help.split("\n  -").next().unwrap();
+        assert!(help.contains(&format!("({default}")), "{name}: {default} is not in {help:?}");
+    }
+}
+
+#[test]
+fn the_readme_names_its_two_commands() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for command in ["cargo run --release ", "cargo test "] {
+        assert!(readme.lines().any(|line| line.starts_with(command)), "{command}");
+    }
+}

@@ -1,0 +1,296 @@
+//! The hub without sockets: what exactly each client gets, byte by byte.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use oyez::hub::{AllowShutdown, Close, Departure, Hub, Origin, Reason, Rules, Span};
+use oyez::limits::Limits;
+use oyez::protocol::FeedId;
+
+/// Drives a hub as the server does, with sockets that take as many bytes as they are given room for.
+struct Driver {
+    hub: Hub,
+    now_ms: u64,
+    sockets: BTreeMap<usize, Socket>,
+    departed: Vec<Departure>,
+}
+
+#[derive(Default)]
+struct Socket {
+    input: Vec<u8>,
+    ended: bool,
+    room: usize,
+    received: Vec<u8>,
+    finished: bool,
+}
+
+/// Small, so that the edges are near: a feed of four chunks of 512 bytes.
+fn small_limits() -> Limits {
+    let limits = Limits { max_line: 200, feed_size: 2048, feed_chunk: 512, ..Limits::default() };
+    Limits { reader_grace_ms: 10, ..limits }
+}
+
+impl Driver {
+    fn new(limits: Limits) -> Self {
+        let rules = Rules { limits, allow_shutdown: AllowShutdown::Local, report_lines: false };
+        let hub = Hub::new(rules, FeedId(1));
+        Self { hub, now_ms: 0, sockets: BTreeMap::new(), departed: vec![] }
+    }
+
+    /// A client whose socket takes so many bytes.
+    fn connect(&mut self, room: usize) -> usize {
+        let key = self.hub.connect(Origin { is_local: true }).unwrap();
+        self.sockets.insert(key, Socket { room, ..Socket::default() });
+        self.run();
+        key
+    }
+
+    fn send(&mut self, key: usize, text: &str) {
+        self.sockets.get_mut(&key).unwrap().input.extend_from_slice(text.as_bytes());
+        self.hub.handle_readable(key);
+        self.run();
+    }
+
+    fn end(&mut self, key: usize) {
+        self.sockets.get_mut(&key).unwrap().ended = true;
+        self.hub.handle_readable(key);
+        self.run();
+    }
+
+    /// The peer reads: its socket has room again.
+    fn make_room(&mut self, key: usize, room: usize) {
+        self.sockets.get_mut(&key).unwrap().room += room;
+        self.hub.handle_writable(key);
+        self.run();
+    }
+
+    /// What a client has got so far, as lines; the last one may be half a line.
+    fn received(&self, key: usize) -> Vec<String> {
+        let text = String::from_utf8(self.sockets[&key].received.clone()).unwrap();
+        text.split_inclusive('\n').map(|line| line.trim_end_matches('\n').to_owned()).collect()
+    }
+
+    /// Takes turns until there is nothing left to do now.
+    fn run(&mut self) {
+        for turn in 0.. {
+            assert!(turn < 10_000, "the hub always has work: it would spin");
+            self.turn();
+            if !self.hub.has_work() {
+                match self.hub.next_deadline() {
+                    // Broadcasts that are held go on after a while.
+                    Some(deadline) if deadline <= self.now_ms + 50 => self.now_ms = deadline,
+                    _ => break,
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        self.hub.begin_turn(self.now_ms);
+        while let Some(key) = self.hub.poll_read() {
+            let socket = self.sockets.get_mut(&key).unwrap();
+            let input = std::mem::take(&mut socket.input);
+            match (input.is_empty(), socket.ended) {
+                (false, _) => self.hub.handle_input(key, &input),
+                (true, true) => self.hub.handle_end(key),
+                (true, false) => self.hub.handle_read_blocked(key),
+            }
+        }
+        self.hub.execute();
+        while let Some(key) = self.hub.poll_flush() {
+            let mut owed = vec![];
+            for span in self.hub.spans(key) {
+                match span {
+                    Span::Own(bytes) => owed.extend_from_slice(bytes),
+                    Span::Feed(range) => {
+                        let before = owed.len();
+                        let len = (range.end - range.start) as usize;
+                        self.hub
+                            .feed()
+                            .slices(range)
+                            .for_each(|slice| owed.extend_from_slice(slice));
+                        assert_eq!(owed.len() - before, len, "the feed has what it owes");
+                    }
+                }
+            }
+            let socket = self.sockets.get_mut(&key).unwrap();
+            let sent = owed.len().min(socket.room);
+            socket.room -= sent;
+            socket.received.extend_from_slice(&owed[..sent]);
+            self.hub.consume(key, sent, sent < owed.len());
+        }
+        while let Some((key, close)) = self.hub.poll_close() {
+            match close {
+                Close::Finish => self.sockets.get_mut(&key).unwrap().finished = true,
+                Close::Drop => self.departed.push(self.hub.remove(key)),
+            }
+        }
+        self.hub.check_invariants();
+    }
+}
+
+const PLENTY: usize = 1 << 30;
+
+/// A line that takes 100 bytes in the feed while its seq has `digits` digits.
+fn say(digits: usize) -> String {
+    format!("say {}\n", "x".repeat(100 - "broadcast  1 \n".len() - digits))
+}
+
+#[test]
+fn a_lapped_client_gets_the_end_of_its_line_and_its_replies_and_a_goodbye() {
+    let mut driver = Driver::new(small_limits());
+    let sender = driver.connect(PLENTY);
+    driver.send(sender, "quiet\n");
+    let stalled = driver.connect(PLENTY);
+    driver.sockets.get_mut(&stalled).unwrap().room = 110;
+    driver.send(sender, &say(1).repeat(2));
+    assert_eq!(driver.received(stalled).last().unwrap(), "broadcast ", "half a line");
+    driver.send(stalled, "ping still here\n");
+    for _ in 0..40 {
+        driver.send(sender, &say(2));
+    }
+    driver.make_room(stalled, PLENTY);
+    let received = driver.received(stalled);
+    let [.., second, pong, goodbye] = &received[..] else { panic!("{received:?}") };
+    assert!(second.starts_with("broadcast 2 1 xxx") && second.len() == 99, "{second}");
+    assert_eq!([pong.as_str(), goodbye], ["pong still here", "goodbye too-slow"]);
+    assert!(driver.sockets[&stalled].finished);
+    driver.end(stalled);
+    let departure = driver.departed.pop().unwrap();
+    assert_eq!((departure.reason, departure.is_cut), (Reason::TooSlow, true));
+}
+
+#[test]
+fn who_was_leaving_when_it_was_lapped_is_not_told_that_all_is_well() {
+    let mut driver = Driver::new(small_limits());
+    let sender = driver.connect(PLENTY);
+    driver.send(sender, "quiet\n");
+    for (last_words, goodbye) in [("quit\n", Some("goodbye too-slow")), ("Host: x\n", None)] {
+        let leaving = driver.connect(PLENTY);
+        driver.sockets.get_mut(&leaving).unwrap().room = 0;
+        driver.send(sender, &say(2));
+        driver.send(leaving, last_words);
+        for _ in 0..40 {
+            driver.send(sender, &say(2));
+        }
+        driver.make_room(leaving, PLENTY);
+        let received = driver.received(leaving);
+        let said = received.iter().find(|line| line.starts_with("goodbye"));
+        assert_eq!(said.map(String::as_str), goodbye);
+        assert!(received.iter().all(|line| !line.starts_with("broadcast")), "{received:?}");
+        driver.end(leaving);
+        assert!(driver.departed.pop().unwrap().is_cut);
+    }
+}
+
+#[test]
+fn a_client_lapped_by_its_own_line_says_nothing_more() {
+    let mut driver = Driver::new(small_limits());
+    let talker = driver.connect(PLENTY);
+    driver.sockets.get_mut(&talker).unwrap().room = 150;
+    driver.send(talker, &say(2).repeat(60));
+    driver.make_room(talker, PLENTY);
+    let received = driver.received(talker);
+    assert_eq!(received.last().unwrap(), "goodbye too-slow");
+    // The line that would have lapped it, and those behind it, were not executed.
+    let executed = driver.hub.counters().broadcasts;
+    assert!((20..60).contains(&executed), "{executed}");
+    assert_eq!(driver.hub.feed().newest_seq(), executed);
+}
+
+#[test]
+fn one_whose_socket_takes_bytes_is_never_lapped() {
+    // It gets one visit a turn, of a few bytes; the senders have as much as a turn takes.
+    let mut limits = small_limits();
+    limits.turn.flush_feed.clients = 1;
+    limits.turn.flush_replies.clients = 1;
+    let mut driver = Driver::new(limits);
+    let readers: Vec<usize> = (0..20).map(|_| driver.connect(PLENTY)).collect();
+    let sender = driver.connect(PLENTY);
+    driver.send(sender, &format!("quiet\n{}", say(3).repeat(500)));
+    assert_eq!(driver.hub.counters().broadcasts, 500);
+    for reader in readers {
+        let received = driver.received(reader);
+        assert_eq!(received.len(), 501);
+        assert!(received[500].starts_with("broadcast 500 "));
+    }
+    assert_eq!(driver.hub.counters().too_slow, 0);
+}
+
+#[test]
+fn broadcasts_wait_while_many_readers_are_behind_but_not_for_one() {
+    let mut driver = Driver::new(Limits { reader_grace_ms: 1_000_000, ..small_limits() });
+    let readers: Vec<usize> = (0..4).map(|_| driver.connect(PLENTY)).collect();
+    let sender = driver.connect(PLENTY);
+    driver.send(sender, "quiet\n");
+    let executed = |driver: &Driver| driver.hub.counters().broadcasts;
+
+    driver.sockets.get_mut(&readers[0]).unwrap().room = 0;
+    driver.send(sender, &say(2).repeat(50));
+    assert_eq!(executed(&driver), 50, "one that is behind holds nobody up");
+    assert_eq!(driver.hub.counters().too_slow, 1);
+
+    let held = driver.hub.counters().held;
+    driver.sockets.get_mut(&readers[1]).unwrap().room = 0;
+    driver.sockets.get_mut(&readers[2]).unwrap().room = 0;
+    driver.sockets.get_mut(&sender).unwrap().input = say(2).repeat(50).into_bytes();
+    driver.hub.handle_readable(sender);
+    for _ in 0..100 {
+        driver.turn();
+        driver.now_ms += 10;
+    }
+    assert!(executed(&driver) < 60, "{} though two of three are behind", executed(&driver));
+    assert!(driver.hub.counters().held > held);
+    assert!(!driver.hub.has_work(), "it waits without spinning");
+
+    for &reader in &readers[1..3] {
+        driver.sockets.get_mut(&reader).unwrap().room = PLENTY;
+        driver.hub.handle_writable(reader);
+    }
+    driver.run();
+    assert_eq!(executed(&driver), 100);
+    for &reader in &readers[1..] {
+        assert_eq!(driver.received(reader).len(), 101);
+    }
+}
+
+#[test]
+fn replies_that_nobody_reads_stop_the_reading() {
+    let limits = Limits { max_outbox: 2 * small_limits().reply_room(), ..small_limits() };
+    let mut driver = Driver::new(limits);
+    let asker = driver.connect(100);
+    driver.send(asker, &"help\n".repeat(1000));
+    let answered = driver.hub.counters().lines_in;
+    assert!((1..500).contains(&answered), "{answered}");
+    assert!(!driver.hub.has_work());
+    driver.make_room(asker, PLENTY);
+    assert_eq!(driver.hub.counters().lines_in, 1000);
+    let lines = driver.received(asker);
+    assert_eq!(lines.iter().filter(|line| *line == "ok help").count(), 1000);
+}
+
+#[test]
+fn what_a_broken_connection_has_sent_is_executed() {
+    let mut driver = Driver::new(small_limits());
+    let broken = driver.connect(0);
+    driver.sockets.get_mut(&broken).unwrap().input = b"say 1\nquiet\nlisten\nsay 2\n".to_vec();
+    driver.hub.handle_write_failed(broken);
+    driver.end(broken);
+    assert_eq!(driver.hub.counters().broadcasts, 2);
+    assert_eq!(driver.departed.pop().unwrap().reason, Reason::Lost);
+    assert!(driver.hub.is_empty());
+}
+
+#[test]
+fn a_client_that_does_not_end_is_closed_when_its_time_is_up() {
+    let mut driver = Driver::new(small_limits());
+    let stays = driver.connect(PLENTY);
+    driver.send(stays, "quit\n");
+    assert!(driver.sockets[&stays].finished && driver.departed.is_empty());
+    assert_eq!(driver.hub.next_deadline(), Some(5000));
+    driver.now_ms = 5000;
+    driver.run();
+    let departure = driver.departed.pop().unwrap();
+    assert_eq!((departure.reason, departure.is_cut), (Reason::Quit, false));
+    assert_eq!(driver.hub.next_deadline(), None);
+}
