@@ -17,6 +17,9 @@ use simple_logger::SimpleLogger;
 /// that has room at all takes without blocking.
 const MAX_MESSAGE: usize = 3 * 1024;
 
+/// What every line is marked with: whose log it is. Which module wrote it is nothing to its readers.
+const TARGET: &str = "oyezd";
+
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 static REPORTED: AtomicU64 = AtomicU64::new(0);
 /// The last line may have been written in part.
@@ -78,7 +81,7 @@ pub fn report_dropped() {
     log::logger().log(
         &Record::builder()
             .level(Level::Warn)
-            .target(module_path!())
+            .target(TARGET)
             .args(format_args!("{new} lines of the log were dropped: stderr did not take them"))
             .build(),
     );
@@ -103,7 +106,8 @@ impl Log for Guarded {
             let write = || {
                 self.0.log(
                     &Record::builder()
-                        .metadata(record.metadata().clone())
+                        .level(record.level())
+                        .target(TARGET)
                         .args(format_args!("{message}"))
                         .build(),
                 );

@@ -162,7 +162,7 @@ fn the_log_has_connections_and_their_ends() {
     let mut server = Server::start(&[]);
     server.wait_for_log("clients at most; the limits allow");
     let mut client = server.client();
-    server.wait_for_log("INFO  [oyez::server] client 1 connected from 127.0.0.1:");
+    server.wait_for_log("INFO  [oyezd] client 1 connected from 127.0.0.1:");
     client.ask("name bob", "ok name bob");
     client.ask("quit", "goodbye quit");
     client.expect_end();
@@ -193,6 +193,7 @@ fn at_debug_the_log_has_every_line_and_no_mistyped_secret() {
         client.send(secret);
     }
     client.send("quit");
+    drop(client);
     server.wait_for_log("disconnected");
     server.signal("TERM");
     let (_, log) = server.wait();

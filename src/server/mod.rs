@@ -126,7 +126,7 @@ impl Server {
             self.hub.execute();
             self.write();
             if signals > 1 {
-                warn!("a second signal: ending at once, {} clients are cut", self.hub.len());
+                report::forced(self.hub.len());
                 return Ok(End::Forced);
             }
             if signals > signals_before {
@@ -140,7 +140,7 @@ impl Server {
             if let Some(farewell) = self.farewell
                 && self.hub.is_empty()
             {
-                info!("shut down: {} clients drained, {} cut", farewell.drained, farewell.cut);
+                report::shut_down(farewell.drained, farewell.cut);
                 return Ok(End::Graceful);
             }
         }
@@ -262,11 +262,7 @@ impl Server {
         if self.farewell.is_some() {
             return;
         }
-        let timeout = self.limits.drain_timeout_ms / 1000;
-        let clients = self.hub.len();
-        info!(
-            "shutting down on {cause}: {clients} clients have {timeout} s to take what they are owed"
-        );
+        report::shutting_down(cause, self.hub.len(), self.limits.drain_timeout_ms);
         self.farewell = Some(Farewell::default());
         self.acceptor.stop();
         self.hub.begin_shutdown();

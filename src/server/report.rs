@@ -1,6 +1,6 @@
 //! What the log says of the server's life.
 
-use log::{debug, info};
+use log::{debug, info, warn};
 
 use super::stream::Peer;
 use crate::config::ListenAddress;
@@ -21,11 +21,24 @@ pub(super) fn started<'a>(addresses: impl Iterator<Item = &'a ListenAddress>, li
     }
     let (process, kernel) = limits.most_memory();
     info!(
-        "{} clients at most; the limits allow {} MiB in the process and {} MiB in the kernel's send buffers",
-        limits.max_clients,
+        "{} at most; the limits allow {} MiB in the process and {} MiB in the kernel's send buffers",
+        counted(limits.max_clients),
         process >> 20,
         kernel >> 20
     );
+}
+
+pub(super) fn shutting_down(cause: &str, clients: usize, timeout_ms: u64) {
+    let (clients, seconds) = (counted(clients), timeout_ms / 1000);
+    info!("shutting down on {cause}: {seconds} s for {clients} to take what is owed, and to close");
+}
+
+pub(super) fn shut_down(drained: usize, cut: usize) {
+    info!("shut down: {} drained, {cut} cut", counted(drained));
+}
+
+pub(super) fn forced(clients: usize) {
+    warn!("a second signal: ending at once, with {} cut", counted(clients));
 }
 
 pub(super) fn line(line: LineReport) {
@@ -49,6 +62,10 @@ pub(super) fn departure(departure: &Departure, peer: Peer) {
     info!(
         "client {id}{name} from {peer} disconnected: {reason}{cut}; {seconds:.1} s, {bytes_in} bytes in, {bytes_out} out"
     );
+}
+
+fn counted(clients: usize) -> String {
+    format!("{clients} client{}", if clients == 1 { "" } else { "s" })
 }
 
 /// The text, if it is not too long for two of it to stand in a line of the log.
