@@ -123,9 +123,7 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
     option(&mut arguments, "--max-clients", &mut limits.max_clients, count)?;
     option(&mut arguments, "--max-line", &mut limits.max_line, size)?;
     option(&mut arguments, "--max-outbox", &mut limits.max_outbox, size)?;
-    let mut feed_size = limits.feed_size;
-    option(&mut arguments, "--feed-size", &mut feed_size, size)?;
-    limits = limits.with_feed_size(feed_size);
+    option(&mut arguments, "--feed-size", &mut limits.feed_size, size)?;
     option(&mut arguments, "--send-buffer", &mut limits.send_buffer, size)?;
     option(&mut arguments, "--drain-timeout", &mut limits.drain_timeout_ms, seconds)?;
     let mut unix_mode = 0o600;
@@ -277,7 +275,6 @@ mod tests {
         listen.sort();
         assert_eq!(listen, ["0.0.0.0:1", "[::1]:2", "unix:/tmp/o"]);
         assert_eq!(config.limits.feed_size, 1 << 20);
-        assert_eq!(config.limits.feed_chunk, 64 << 10);
         assert_eq!(config.limits.drain_timeout_ms, 1000);
         assert_eq!(config.unix_mode, 0o660);
         assert_eq!(config.allow_shutdown, AllowShutdown::Nobody);

@@ -33,13 +33,11 @@ pub struct Limits {
     pub max_outbox: usize,
     /// The most bytes of broadcast lines that are kept.
     pub feed_size: usize,
-    /// The bytes of one chunk of the feed, which comes and goes as a whole.
-    pub feed_chunk: usize,
     /// What the kernel is asked to buffer for one client, in bytes.
     pub send_buffer: usize,
     /// How long a closing connection may take, in milliseconds.
     pub drain_timeout_ms: u64,
-    /// How long readers that take nothing are waited for when most are behind, in milliseconds.
+    /// How long broadcasts may wait for a reader that takes nothing, in milliseconds.
     pub reader_grace_ms: u64,
     /// What one turn of the loop may do.
     pub turn: TurnLimits,
@@ -55,10 +53,8 @@ pub struct TurnLimits {
     pub work: usize,
     /// The same for one client.
     pub work_per_client: usize,
-    /// Bytes appended to the feed.
-    pub append: usize,
-    /// What is written to clients with a reply due.
-    pub flush_replies: FlushLimits,
+    /// What is written to clients with a reply due, or far behind.
+    pub flush_first: FlushLimits,
     /// What is written to clients that are owed only feed.
     pub flush_feed: FlushLimits,
     /// Bytes written to one client.
@@ -83,7 +79,6 @@ impl Default for Limits {
             max_line: 4 * KIB,
             max_outbox: 256 * KIB,
             feed_size: 16 * MIB,
-            feed_chunk: MIB,
             send_buffer: 128 * KIB,
             drain_timeout_ms: 5_000,
             reader_grace_ms: 3_000,
@@ -91,8 +86,7 @@ impl Default for Limits {
                 read: 512 * KIB,
                 work: 512 * KIB,
                 work_per_client: READ_CHUNK,
-                append: 256 * KIB,
-                flush_replies: FlushLimits { bytes: 2 * MIB, clients: 256 },
+                flush_first: FlushLimits { bytes: 2 * MIB, clients: 256 },
                 flush_feed: FlushLimits { bytes: 2 * MIB, clients: 256 },
                 flush_per_client: 256 * KIB,
                 accept: 64,
@@ -109,12 +103,15 @@ impl Limits {
     /// an explanation, is longer than this and what it may add.
     pub const MIN_MAX_LINE: usize = 128;
 
-    /// The limits with a feed of this size, in chunks of a sixteenth of it, within 64 KiB and 1 MiB;
-    /// and a turn that appends only a small part of it.
-    pub fn with_feed_size(self, feed_size: usize) -> Self {
-        let append = (feed_size / 64).min(256 * KIB);
-        let feed_chunk = (feed_size / 16).clamp(64 * KIB, MIB);
-        Self { feed_size, feed_chunk, turn: TurnLimits { append, ..self.turn }, ..self }
+    /// The bytes of one chunk of the feed, which comes and goes as a whole: a sixteenth of the feed,
+    /// within 64 KiB and 1 MiB, and at least four in all.
+    pub fn feed_chunk(&self) -> usize {
+        (self.feed_size / 16).clamp(64 * KIB, MIB).min(self.feed_size / 4)
+    }
+
+    /// The bytes that a turn may append to the feed: a small part of it.
+    pub fn append_per_turn(&self) -> usize {
+        (self.feed_size / 64).clamp(1, 256 * KIB)
     }
 
     /// The longest line that the server sends, in bytes, LF included.
@@ -142,11 +139,11 @@ impl Limits {
             format!("--feed-size must be at least {}K", Self::MIN_FEED_SIZE / KIB),
         )?;
         demand(
-            self.max_reply_line() <= self.feed_chunk,
+            self.max_reply_line() <= self.feed_chunk(),
             format!(
                 "--max-line {} is too long for this feed: at most {} for --feed-size {}",
                 self.max_line,
-                self.feed_chunk - REPLY_OVERHEAD,
+                self.feed_chunk() - REPLY_OVERHEAD,
                 self.feed_size
             ),
         )?;
@@ -195,7 +192,7 @@ mod tests {
         refused(|l| l.max_clients = 0, "--max-clients");
         refused(|l| l.max_line = 127, "--max-line");
         refused(|l| l.max_line = MIB, "--max-line");
-        refused(|l| *l = l.with_feed_size(255 * KIB), "--feed-size");
+        refused(|l| l.feed_size = 255 * KIB, "--feed-size");
         refused(|l| l.max_outbox = 64 * KIB, "--max-outbox");
         refused(|l| l.send_buffer = 1, "--send-buffer");
     }
@@ -203,11 +200,10 @@ mod tests {
     #[test]
     fn a_feed_has_at_least_four_chunks() {
         for feed_size in [Limits::MIN_FEED_SIZE, MIB, 16 * MIB, 1024 * MIB] {
-            let limits = Limits::default().with_feed_size(feed_size);
-            assert!(feed_size / limits.feed_chunk >= 4, "{limits:?}");
-            assert!((64 * KIB..=MIB).contains(&limits.feed_chunk), "{limits:?}");
-            assert!(feed_size / limits.turn.append >= 64, "{limits:?}");
+            let limits = Limits { feed_size, ..Limits::default() };
+            assert!(feed_size / limits.feed_chunk() >= 4, "{limits:?}");
+            assert!((64 * KIB..=MIB).contains(&limits.feed_chunk()), "{limits:?}");
+            assert!(feed_size / limits.append_per_turn() >= 64, "{limits:?}");
         }
-        assert_eq!(Limits::default().with_feed_size(16 * MIB), Limits::default());
     }
 }

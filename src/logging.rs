@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -26,15 +27,18 @@ static REPORTED: AtomicU64 = AtomicU64::new(0);
 static IS_TORN: AtomicBool = AtomicBool::new(false);
 static IS_WRITING: AtomicBool = AtomicBool::new(false);
 
+static LOGGER: OnceLock<Guarded> = OnceLock::new();
+
 struct Guarded(SimpleLogger);
 
 /// Starts the log at the level given, with UTC times. To be called once.
 pub fn start(level: LevelFilter) {
+    unblock_stderr();
     let inner = SimpleLogger::new().with_level(level).with_utc_timestamps();
-    if log::set_boxed_logger(Box::new(Guarded(inner))).is_ok() {
+    let logger = LOGGER.get_or_init(|| Guarded(inner));
+    if log::set_logger(logger).is_ok() {
         log::set_max_level(level);
     }
-    unblock_stderr();
     // What a failed write has to say would go where the write has failed.
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -73,21 +77,28 @@ pub fn dropped() -> u64 {
 pub fn report_dropped() {
     let dropped = dropped();
     let new = dropped - REPORTED.load(Relaxed);
-    if new == 0 || !stderr_takes_more() {
-        return;
+    let Some(logger) = LOGGER.get().filter(|_| new > 0) else { return };
+    let message = format!("{new} lines of the log were dropped: stderr did not take them");
+    if logger.write(Level::Warn, &message) {
+        REPORTED.store(dropped, Relaxed);
     }
-    // Whether this line gets through shows only afterwards.
-    REPORTED.store(dropped, Relaxed);
-    log::logger().log(
-        &Record::builder()
-            .level(Level::Warn)
-            .target(TARGET)
-            .args(format_args!("{new} lines of the log were dropped: stderr did not take them"))
-            .build(),
-    );
-    if self::dropped() > dropped {
-        REPORTED.store(dropped - new, Relaxed);
-        DROPPED.store(dropped, Relaxed);
+}
+
+impl Guarded {
+    /// Writes a line, if stderr takes it now; says whether it did.
+    fn write(&self, level: Level, message: &str) -> bool {
+        if !stderr_takes_more() || !end_torn_line() {
+            return false;
+        }
+        IS_WRITING.store(true, Relaxed);
+        let write = || {
+            let message = format_args!("{message}");
+            self.0.log(&Record::builder().level(level).target(TARGET).args(message).build());
+        };
+        let result = panic::catch_unwind(AssertUnwindSafe(write));
+        IS_WRITING.store(false, Relaxed);
+        IS_TORN.store(result.is_err(), Relaxed);
+        result.is_ok()
     }
 }
 
@@ -97,27 +108,8 @@ impl Log for Guarded {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let message = printable(&record.args().to_string());
-        let written = stderr_takes_more() && end_torn_line() && {
-            IS_WRITING.store(true, Relaxed);
-            let write = || {
-                self.0.log(
-                    &Record::builder()
-                        .level(record.level())
-                        .target(TARGET)
-                        .args(format_args!("{message}"))
-                        .build(),
-                );
-            };
-            let result = panic::catch_unwind(AssertUnwindSafe(write));
-            IS_WRITING.store(false, Relaxed);
-            IS_TORN.store(result.is_err(), Relaxed);
-            result.is_ok()
-        };
-        if !written {
+        let is_enabled = self.enabled(record.metadata());
+        if is_enabled && !self.write(record.level(), &printable(&record.args().to_string())) {
             DROPPED.fetch_add(1, Relaxed);
         }
     }

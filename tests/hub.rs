@@ -26,7 +26,7 @@ struct Socket {
 
 /// Small, so that the edges are near: a feed of four chunks of 512 bytes.
 fn small_limits() -> Limits {
-    let limits = Limits { max_line: 200, feed_size: 2048, feed_chunk: 512, ..Limits::default() };
+    let limits = Limits { max_line: 200, feed_size: 2048, ..Limits::default() };
     Limits { reader_grace_ms: 10, ..limits }
 }
 
@@ -203,7 +203,7 @@ fn one_whose_socket_takes_bytes_is_never_lapped() {
     // It gets one visit a turn, of a few bytes; the senders have as much as a turn takes.
     let mut limits = small_limits();
     limits.turn.flush_feed.clients = 1;
-    limits.turn.flush_replies.clients = 1;
+    limits.turn.flush_first.clients = 1;
     let mut driver = Driver::new(limits);
     let readers: Vec<usize> = (0..20).map(|_| driver.connect(PLENTY)).collect();
     let sender = driver.connect(PLENTY);

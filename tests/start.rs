@@ -187,10 +187,12 @@ fn at_debug_the_log_has_every_line_and_no_mistyped_secret() {
     server.wait_for_log(r#"client 1: "send 9 x" -> "error no-such-client"#);
     client.send("stats");
     server.wait_for_log(r#"client 1: "stats" -> "ok stats""#);
+    while client.line() != "ok stats" {}
     for secret in
         ["auth hunter2", "auht hunter2", " auth hunter2", "/auth hunter2", "auth hunter2\u{1b}"]
     {
         client.send(secret);
+        assert!(client.line().starts_with("error "));
     }
     client.send("quit");
     drop(client);

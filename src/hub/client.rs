@@ -66,6 +66,8 @@ pub(super) struct Client {
     pub(super) queued: Queued,
     /// The feed has lapped it: it does not get all that it was owed.
     pub(super) is_lapped: bool,
+    /// It is to be closed, which was said already.
+    pub(super) is_dropped: bool,
     /// There may be lines in `input` that are not executed yet, so nothing more is read.
     pub(super) has_lines: bool,
 }
@@ -75,11 +77,18 @@ pub(super) enum Stage {
     /// Its requests are executed.
     Inside,
     /// It gets what it is owed, and no more; what it still sends is dropped.
-    Leaving {
-        reason: Reason,
-        /// All of it was sent, and the end of output was asked for.
-        finished: bool,
-    },
+    Leaving { reason: Reason, step: Step },
+}
+
+/// How far a client is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Something is owed to it.
+    Draining,
+    /// Only its goodbye is.
+    SayingGoodbye,
+    /// Everything was sent.
+    Finished,
 }
 
 /// What is known of the socket.
@@ -91,8 +100,6 @@ pub(super) struct Socket {
     pub(super) full: bool,
     /// The end of input was read.
     pub(super) ended: bool,
-    /// Nothing can be written any more.
-    pub(super) deaf: bool,
 }
 
 /// In which of the hub's queues the client waits.
@@ -101,9 +108,9 @@ pub(super) struct Queued {
     pub(super) to_read: bool,
     pub(super) to_run: bool,
     pub(super) held: bool,
+    /// This turn's queue, or the next one's.
     pub(super) to_flush_first: bool,
     pub(super) to_flush: bool,
-    pub(super) to_drop: bool,
 }
 
 impl Client {
@@ -128,6 +135,7 @@ impl Client {
             socket: Socket::default(),
             queued: Queued::default(),
             is_lapped: false,
+            is_dropped: false,
             has_lines: false,
         }
     }

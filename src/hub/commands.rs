@@ -4,12 +4,11 @@ use crate::limits::CLIENTS_PER_PAGE;
 use crate::protocol::{COMMANDS, Command, ErrorCode, Line, Name, Recipient, Reply, Topic};
 
 use super::client::Reason;
-use super::input::Outcome;
-use super::pacing::Append;
+use super::pacing::Wait;
 use super::{AllowShutdown, Hub};
 
 impl Hub {
-    pub(super) fn dispatch(&mut self, key: usize, line: Line<'_>) -> Outcome {
+    pub(super) fn dispatch(&mut self, key: usize, line: Line<'_>) -> Result<(), Wait> {
         match line {
             Line::Text(text) => match Command::parse(text) {
                 Ok(command) => return self.command(key, command),
@@ -34,10 +33,10 @@ impl Hub {
             }
             Line::Foreign(foreign) => self.leave(key, Reason::Foreign(foreign)),
         }
-        Outcome::Executed
+        Ok(())
     }
 
-    fn command(&mut self, key: usize, command: Command<'_>) -> Outcome {
+    fn command(&mut self, key: usize, command: Command<'_>) -> Result<(), Wait> {
         match command {
             Command::Ping { text } => self.reply(key, Reply::Pong(text)),
             Command::Broadcast { text } => return self.broadcast(key, text),
@@ -54,20 +53,15 @@ impl Hub {
                 self.error(key, ErrorCode::NotAllowed, "this version does not have it yet");
             }
         }
-        Outcome::Executed
+        Ok(())
     }
 
-    fn broadcast(&mut self, key: usize, text: &str) -> Outcome {
-        let seq = match self.append(key, text) {
-            Append::Done(seq) => seq,
-            Append::NextTurn => return Outcome::NextTurn,
-            Append::Held => return Outcome::Held,
-            Append::Gone => return Outcome::Executed,
-        };
+    fn broadcast(&mut self, key: usize, text: &str) -> Result<(), Wait> {
+        let seq = self.append(key, text)?;
         if !self.clients[key].outbox.follows() {
             self.ok(key, Topic::Broadcast { seq });
         }
-        Outcome::Executed
+        Ok(())
     }
 
     fn send(&mut self, key: usize, recipient: Recipient<'_>, text: &str) {
@@ -77,7 +71,7 @@ impl Hub {
         let from = self.attribution(key);
         let client = &self.clients[to];
         // The room for a reply is not for others to take: it is what lets a client go on.
-        if client.socket.deaf || !self.has_reply_room(client) {
+        if client.outbox.is_closed() || !self.has_reply_room(client) {
             return self.error(
                 key,
                 ErrorCode::Busy,
@@ -91,8 +85,7 @@ impl Hub {
 
     fn rename(&mut self, key: usize, name: Name<'_>) {
         let client = &mut self.clients[key];
-        let old = client.name.as_deref().and_then(Name::parse);
-        if !self.directory.rename(client.id, old, name) {
+        if !self.directory.rename(client.id, client.name.as_deref(), name) {
             return self.error(key, ErrorCode::NameTaken, "somebody here has this name");
         }
         client.name = Some(name.as_str().into());
@@ -119,10 +112,7 @@ impl Hub {
     fn listen(&mut self, key: usize) {
         self.ok(key, Topic::Listen { seq: self.feed.newest_seq() });
         let head = self.feed.head();
-        let client = &mut self.clients[key];
-        if !client.socket.deaf {
-            client.outbox.follow(head);
-        }
+        self.clients[key].outbox.follow(head);
     }
 
     fn stats(&mut self, key: usize) {

@@ -8,51 +8,59 @@ use crate::protocol::{Name, Recipient};
 /// and because a hash map would draw a random seed.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    ids: BTreeMap<u64, usize>,
-    names: BTreeMap<Box<str>, u64>,
+    keys: BTreeMap<u64, usize>,
+    /// Names, in the form in which they are compared.
+    holders: BTreeMap<Box<str>, u64>,
 }
 
 impl Directory {
     pub(super) fn len(&self) -> usize {
-        self.ids.len()
+        self.keys.len()
     }
 
     pub(super) fn enter(&mut self, id: u64, key: usize) {
-        self.ids.insert(id, key);
+        self.keys.insert(id, key);
     }
 
     /// Takes a client out, and frees its name.
-    pub(super) fn leave(&mut self, id: u64, name: Option<Name<'_>>) {
-        self.ids.remove(&id);
-        if let Some(name) = name {
-            self.names.remove(&name.folded());
-        }
+    pub(super) fn leave(&mut self, id: u64, name: Option<&str>) {
+        self.keys.remove(&id);
+        self.free(name);
     }
 
     /// Gives a client a new name instead of its old one, unless somebody else has it.
-    pub(super) fn rename(&mut self, id: u64, old: Option<Name<'_>>, new: Name<'_>) -> bool {
-        let folded = new.folded();
-        if self.names.get(&folded).is_some_and(|&holder| holder != id) {
+    pub(super) fn rename(&mut self, id: u64, old: Option<&str>, new: Name<'_>) -> bool {
+        let new = fold(new.as_str());
+        if self.holders.get(&new).is_some_and(|&holder| holder != id) {
             return false;
         }
-        if let Some(old) = old {
-            self.names.remove(&old.folded());
-        }
-        self.names.insert(folded, id);
+        self.free(old);
+        self.holders.insert(new, id);
         true
     }
 
     pub(super) fn find(&self, client: Recipient<'_>) -> Option<usize> {
         let id = match client {
             Recipient::Id { id, .. } => id,
-            Recipient::Name(name) => *self.names.get(&name.folded())?,
+            Recipient::Name(name) => *self.holders.get(&fold(name.as_str()))?,
         };
-        self.ids.get(&id).copied()
+        self.keys.get(&id).copied()
     }
 
     /// The keys of those with a higher id than `after`, by rising id.
     pub(super) fn after(&self, after: u64) -> impl Iterator<Item = usize> {
         use std::ops::Bound::{Excluded, Unbounded};
-        self.ids.range((Excluded(after), Unbounded)).map(|(_, &key)| key)
+        self.keys.range((Excluded(after), Unbounded)).map(|(_, &key)| key)
     }
+
+    fn free(&mut self, name: Option<&str>) {
+        if let Some(name) = name {
+            self.holders.remove(&fold(name));
+        }
+    }
+}
+
+/// Two names that differ in case only are the same.
+fn fold(name: &str) -> Box<str> {
+    name.to_ascii_lowercase().into()
 }

@@ -43,7 +43,7 @@ impl Chunk {
 
 impl Feed {
     /// An empty feed that keeps at most `feed_size` bytes, in chunks of `chunk_size`.
-    pub fn new(id: FeedId, feed_size: usize, chunk_size: usize) -> Self {
+    pub(super) fn new(id: FeedId, feed_size: usize, chunk_size: usize) -> Self {
         Self {
             id,
             chunks: VecDeque::new(),
@@ -85,7 +85,7 @@ impl Feed {
     }
 
     /// Encodes the next line, without appending it: its length in bytes.
-    pub fn prepare(&mut self, from: &str, text: &str) -> usize {
+    pub(super) fn prepare(&mut self, from: &str, text: &str) -> usize {
         self.line.clear();
         Reply::Broadcast { seq: self.newest_seq + 1, from, text }.encode(&mut self.line);
         debug_assert!(self.line.len() <= self.chunk_size, "limits say that a line fits");
@@ -94,13 +94,13 @@ impl Feed {
 
     /// Where the oldest line will be once the prepared line is appended, if that is not where it is
     /// now: whoever still needs something from before is lapped.
-    pub fn would_drop_before(&self) -> Option<Position> {
+    pub(super) fn would_drop_before(&self) -> Option<Position> {
         let full = self.chunks.len() == self.max_chunks && !self.fits();
         full.then(|| self.chunks.get(1).map_or(self.head(), |chunk| chunk.start))
     }
 
     /// Appends the prepared line and returns its number.
-    pub fn append(&mut self) -> u64 {
+    pub(super) fn append(&mut self) -> u64 {
         self.newest_seq += 1;
         if !self.fits() {
             self.begin_chunk();
@@ -124,9 +124,9 @@ impl Feed {
     }
 
     /// What is left of the line at `position`, if that is inside a line and not at its beginning.
-    pub fn rest_of_line(&self, position: Position) -> Option<&[u8]> {
-        let chunk =
-            self.chunks.iter().find(|chunk| (chunk.start..chunk.end()).contains(&position))?;
+    pub(super) fn rest_of_line(&self, position: Position) -> Option<&[u8]> {
+        let nth = self.chunks.partition_point(|chunk| chunk.end() <= position);
+        let chunk = self.chunks.get(nth).filter(|chunk| chunk.start <= position)?;
         let at = (position - chunk.start) as usize;
         if at == 0 || chunk.bytes[at - 1] == b'\n' {
             return None;

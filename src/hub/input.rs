@@ -4,21 +4,12 @@ use std::mem;
 
 use crate::protocol::{Line, LineBuffer};
 
+use super::Hub;
 use super::client::{Client, Handle, Reason};
-use super::{Hub, LineReport};
+use super::pacing::Wait;
 
 /// What a line costs beside its bytes, in bytes: blank lines are work, too.
 const LINE_COST: usize = 32;
-
-/// Whether a line was executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Executed,
-    /// It stays the next line, for the next turn.
-    NextTurn,
-    /// It stays the next line until the readers have caught up.
-    Held,
-}
 
 impl Hub {
     /// The socket may have something to read.
@@ -31,7 +22,7 @@ impl Hub {
 
     /// The next client to read from, once.
     pub fn poll_read(&mut self) -> Option<usize> {
-        while self.turn.read > 0 {
+        while self.left.read > 0 {
             let handle = self.to_read.pop_front()?;
             if let Some(client) = self.client(handle) {
                 client.queued.to_read = false;
@@ -45,7 +36,7 @@ impl Hub {
 
     /// These bytes were read. There may be more.
     pub fn handle_input(&mut self, key: usize, input: &[u8]) {
-        self.turn.read = self.turn.read.saturating_sub(input.len());
+        self.left.read = self.left.read.saturating_sub(input.len());
         self.counters.bytes_in += input.len() as u64;
         let client = &mut self.clients[key];
         client.bytes_in += input.len() as u64;
@@ -85,7 +76,7 @@ impl Hub {
     /// Executes lines, of each client in its turn, as far as the turn's limits allow.
     pub fn execute(&mut self) {
         for _ in 0..self.to_run.len() {
-            if self.turn.work == 0 {
+            if self.left.work == 0 {
                 break;
             }
             let Some(handle) = self.to_run.pop_front() else { break };
@@ -99,22 +90,22 @@ impl Hub {
     /// Executes one client's lines. They are taken out of it meanwhile, since a line may concern
     /// any client, this one included.
     fn run(&mut self, handle: Handle) {
-        let Handle { key, id } = handle;
+        let key = handle.key;
         let placeholder = LineBuffer::new(0);
         let mut input = mem::replace(&mut self.clients[key].input, placeholder);
-        let least_work = self.turn.work.saturating_sub(self.turn.work_per_client);
+        let least_work = self.left.work.saturating_sub(self.rules.limits.turn.work_per_client);
         let mut drained = false;
-        let mut outcome = Outcome::Executed;
+        let mut result = Ok(());
         while self.may_execute(key) {
             let Some(line) = input.peek() else {
                 drained = true;
                 break;
             };
-            outcome = match self.turn.work > least_work {
-                true => self.execute_line(key, id, line),
-                false => Outcome::NextTurn,
+            result = match self.left.work > least_work {
+                true => self.execute_line(key, line),
+                false => Err(Wait::NextTurn),
             };
-            if outcome != Outcome::Executed {
+            if result.is_err() {
                 break;
             }
             input.advance();
@@ -126,51 +117,33 @@ impl Hub {
         let ended = input.is_ended();
         client.input = input;
         client.has_lines = !drained;
-        match outcome {
-            Outcome::NextTurn => self.queue_run(key),
-            Outcome::Held => {
+        match result {
+            Err(Wait::NextTurn) => self.queue_run(key),
+            Err(Wait::ForReaders) => {
                 client.queued.held = true;
                 self.held.push_back(handle);
             }
-            Outcome::Executed if drained && ended => {
-                let lost = client.socket.deaf;
+            Ok(()) if drained && ended => {
+                let lost = client.outbox.is_closed();
                 self.leave(key, if lost { Reason::Lost } else { Reason::EndOfInput });
             }
             // If it was not drained, there was no room for a reply, until something is consumed.
-            Outcome::Executed => self.queue_read(key),
+            Ok(()) => self.queue_read(key),
         }
     }
 
-    fn execute_line(&mut self, key: usize, id: u64, line: Line<'_>) -> Outcome {
-        let report = self.rules.report_lines && line != Line::Blank;
-        let mark = self.clients[key].outbox.mark();
-        let seq = self.feed.newest_seq();
+    fn execute_line(&mut self, key: usize, line: Line<'_>) -> Result<(), Wait> {
+        let before = self.before_line(key);
+        self.dispatch(key, line)?;
+        self.report_line(key, line, &before);
         let len = match line {
             Line::Text(text) => text.len(),
             Line::NotText(bytes) | Line::Incomplete(bytes) => bytes.len(),
             Line::Blank | Line::TooLong | Line::Foreign(_) => 0,
         };
-        let outcome = self.dispatch(key, line);
-        if outcome != Outcome::Executed {
-            return outcome;
-        }
-        self.turn.work = self.turn.work.saturating_sub(LINE_COST + len);
-        if line != Line::Blank {
-            self.counters.lines_in += 1;
-        }
-        if report {
-            let said = self.clients[key].outbox.bytes_since(mark);
-            let last =
-                said.strip_suffix(b"\n").unwrap_or(said).rsplit(|&byte| byte == b'\n').next();
-            let answered = match last {
-                Some([]) | None if self.feed.newest_seq() > seq => {
-                    format!("broadcast {}", self.feed.newest_seq())
-                }
-                last => String::from_utf8_lossy(last.unwrap_or_default()).into_owned(),
-            };
-            self.lines.push_back(LineReport { id, received: describe(line), answered });
-        }
-        outcome
+        self.left.work = self.left.work.saturating_sub(LINE_COST + len);
+        self.counters.lines_in += u64::from(line != Line::Blank);
+        Ok(())
     }
 
     fn may_execute(&self, key: usize) -> bool {
@@ -202,22 +175,5 @@ impl Hub {
             client.queued.to_run = true;
             self.to_run.push_back(handle);
         }
-    }
-}
-
-/// What the log may say of a line.
-fn describe(line: Line<'_>) -> String {
-    use crate::protocol::{Command, CommandError};
-    match line {
-        Line::Text(text) => match Command::parse(text) {
-            Ok(Command::Auth { .. }) => format!("auth, {} bytes in all", text.len()),
-            Err(CommandError::Unknown) => format!("no command, {} bytes", text.len()),
-            Ok(_) | Err(_) => text.to_owned(),
-        },
-        Line::NotText(bytes) => format!("not text, {} bytes", bytes.len()),
-        Line::Incomplete(bytes) => format!("an incomplete line, {} bytes", bytes.len()),
-        Line::TooLong => "too long a line".to_owned(),
-        Line::Foreign(foreign) => format!("{}, which is not for us", foreign.as_str()),
-        Line::Blank => String::new(),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::mem;
 
-use crate::protocol::{LineBuffer, Name, Reply};
+use crate::protocol::{LineBuffer, Reply};
 
 use super::Hub;
-use super::client::{Reason, Socket, Stage};
+use super::client::{Reason, Stage, Step};
 
 /// What is to be done to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,22 +57,17 @@ impl Hub {
         }
     }
 
-    /// The connection is closed. Its key may be used again.
+    /// The connection was closed, after [`Close::Drop`]. Its key may be used again.
     pub fn remove(&mut self, key: usize) -> Departure {
-        if self.clients[key].is_inside() {
-            // The driver gave it up by itself.
-            self.clients[key].socket.deaf = true;
-            self.leave(key, Reason::Lost);
-        }
         let client = self.clients.remove(key);
-        let Stage::Leaving { reason, finished } = client.stage else {
-            unreachable!("who is removed has left")
+        let Stage::Leaving { reason, step } = client.stage else {
+            unreachable!("a connection is dropped only when its client leaves")
         };
         Departure {
             id: client.id,
             name: client.name,
             reason,
-            is_cut: !finished || client.is_lapped,
+            is_cut: step != Step::Finished || client.is_lapped,
             connected_ms: self.now_ms - client.connected_at_ms,
             bytes_in: client.bytes_in,
             bytes_out: client.bytes_out,
@@ -91,44 +86,32 @@ impl Hub {
         leaving.into_iter().chain(self.next_look_at_readers()).min()
     }
 
-    /// The client's stream ends here: it gets what it is owed so far, and nothing more is executed.
+    /// The client's stream ends here: it gets what it is owed so far and its goodbye, and nothing
+    /// more is executed.
     pub(super) fn leave(&mut self, key: usize, reason: Reason) {
         let head = self.feed.head();
         let client = &mut self.clients[key];
-        client.stage = Stage::Leaving { reason, finished: false };
+        client.stage = Stage::Leaving { reason, step: Step::Draining };
         client.outbox.stop_following(head);
-        let name = client.name.as_deref().and_then(Name::parse);
-        self.directory.leave(client.id, name);
-        self.set_deadline(key);
-        let client = &mut self.clients[key];
         client.input = LineBuffer::new(0);
         client.has_lines = false;
-        self.say_goodbye(key, reason);
+        self.directory.leave(client.id, client.name.as_deref());
+        self.set_deadline(key);
         self.queue_read(key);
         self.settle(key);
     }
 
-    /// The same for a client that the feed has lapped. It may be on its way already; then what it
-    /// would have been told is not true any more, unless it was not to be told anything.
+    /// The feed has lapped the client, which may be on its way already. What it would have been told
+    /// then is not true any more, unless it was not to be told anything.
     pub(super) fn leave_lapped(&mut self, key: usize) {
-        match self.clients[key].stage {
-            Stage::Inside => self.leave(key, Reason::TooSlow),
-            Stage::Leaving { reason, .. } => {
-                if let Some(word) = reason.goodbye() {
-                    let client = &mut self.clients[key];
-                    client.outbox.retract(goodbye_len(word));
-                    client.stage = Stage::Leaving { reason: Reason::TooSlow, finished: false };
-                    self.say_goodbye(key, Reason::TooSlow);
-                }
-                self.settle(key);
+        match &mut self.clients[key].stage {
+            Stage::Inside => return self.leave(key, Reason::TooSlow),
+            Stage::Leaving { reason, .. } if reason.goodbye().is_some() => {
+                *reason = Reason::TooSlow;
             }
+            Stage::Leaving { .. } => {}
         }
-    }
-
-    fn say_goodbye(&mut self, key: usize, reason: Reason) {
-        if let Some(word) = reason.goodbye() {
-            self.reply(key, Reply::Goodbye(word));
-        }
+        self.settle(key);
     }
 
     /// Takes a leaving client on to the next step, if the last one is done.
@@ -136,15 +119,22 @@ impl Hub {
         let head = self.feed.head();
         let handle = self.handle(key);
         let client = &mut self.clients[key];
-        let Stage::Leaving { finished, .. } = &mut client.stage else { return };
-        let Socket { ended, deaf, .. } = client.socket;
-        if !*finished && !deaf && !client.outbox.owes(head) {
-            *finished = true;
-            if !ended {
+        let Stage::Leaving { reason, step } = &mut client.stage else { return };
+        let is_closed = client.outbox.is_closed();
+        let owes = client.outbox.owes(head);
+        if *step == Step::Draining && !owes && !is_closed {
+            *step = Step::SayingGoodbye;
+            if let Some(word) = reason.goodbye() {
+                return self.reply(key, Reply::Goodbye(word));
+            }
+        }
+        if *step == Step::SayingGoodbye && !owes && !is_closed {
+            *step = Step::Finished;
+            if !client.socket.ended {
                 self.to_close.push_back((handle, Close::Finish));
             }
         }
-        if deaf || (*finished && ended) {
+        if is_closed || (*step == Step::Finished && client.socket.ended) {
             self.drop_connection(key);
         }
     }
@@ -164,7 +154,7 @@ impl Hub {
 
     fn drop_connection(&mut self, key: usize) {
         let handle = self.handle(key);
-        if !mem::replace(&mut self.clients[key].queued.to_drop, true) {
+        if !mem::replace(&mut self.clients[key].is_dropped, true) {
             self.to_close.push_back((handle, Close::Drop));
         }
     }
@@ -172,20 +162,13 @@ impl Hub {
     /// Notes the latest time at which a client that leaves now is closed. All get the same time, so
     /// the queue is in order by itself. Those closed since are weeded out before they can pile up.
     fn set_deadline(&mut self, key: usize) {
-        let handle = self.handle(key);
         if self.deadlines.len() > 2 * self.clients.len() + 64 {
             let clients = &self.clients;
             self.deadlines
                 .retain(|(_, old)| clients.get(old.key).is_some_and(|client| client.id == old.id));
         }
         let deadline = self.now_ms + self.rules.limits.drain_timeout_ms;
+        let handle = self.handle(key);
         self.deadlines.push_back((deadline, handle));
     }
-}
-
-/// The length of a goodbye with this reason, in bytes, LF included.
-fn goodbye_len(reason: &str) -> usize {
-    let mut line = Vec::new();
-    Reply::Goodbye(reason).encode(&mut line);
-    line.len()
 }

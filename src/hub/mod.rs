@@ -28,6 +28,7 @@ mod leaving;
 mod outbox;
 mod output;
 mod pacing;
+mod report;
 
 use std::collections::VecDeque;
 
@@ -37,11 +38,12 @@ pub use client::{Origin, Reason};
 pub use counters::Counters;
 pub use feed::{Feed, Position};
 pub use leaving::{Close, Departure};
-pub use outbox::{Outbox, Span};
+pub use outbox::Span;
+pub use report::LineReport;
 
-use crate::limits::{Limits, TurnLimits};
+use crate::limits::{FlushLimits, Limits};
 use crate::protocol::{FeedId, Reply};
-use client::{Client, Handle};
+use client::{Client, Handle, Queued};
 use directory::Directory;
 use output::Lane;
 use pacing::Pace;
@@ -66,17 +68,6 @@ pub struct Rules {
     pub report_lines: bool,
 }
 
-/// A line that was executed, and what it was answered, for the log. Text as it came: not escaped.
-#[derive(Debug, PartialEq, Eq)]
-pub struct LineReport {
-    /// Whose line it was.
-    pub id: u64,
-    /// The line, or what can be said of it: one that is no command may be a mistyped secret.
-    pub received: String,
-    /// The last line of the answer.
-    pub answered: String,
-}
-
 /// The clients and the feed.
 ///
 /// **Invariants** (see [`check_invariants`](Self::check_invariants))
@@ -88,7 +79,7 @@ pub struct LineReport {
 pub struct Hub {
     rules: Rules,
     now_ms: u64,
-    turn: TurnLimits,
+    left: Left,
     clients: Slab<Client>,
     directory: Directory,
     feed: Feed,
@@ -103,9 +94,9 @@ pub struct Hub {
     /// Clients whose next line is a broadcast that waits for the readers.
     held: VecDeque<Handle>,
     pace: Pace,
-    /// Clients with a reply due.
+    /// Clients with a reply due, or far behind.
     to_flush_first: VecDeque<Handle>,
-    /// Clients that had their visit this turn, and have a reply due still.
+    /// The same, after their visit this turn.
     to_flush_next_turn: VecDeque<Handle>,
     /// This round's clients that are owed feed.
     to_flush: VecDeque<Handle>,
@@ -121,6 +112,29 @@ pub struct Hub {
     line: Vec<u8>,
 }
 
+/// What the turn may still do: see [`TurnLimits`](crate::limits::TurnLimits).
+#[derive(Debug)]
+struct Left {
+    read: usize,
+    work: usize,
+    append: usize,
+    flush_first: FlushLimits,
+    flush_feed: FlushLimits,
+}
+
+impl Left {
+    fn of(limits: &Limits) -> Self {
+        let turn = &limits.turn;
+        Self {
+            read: turn.read,
+            work: turn.work,
+            append: limits.append_per_turn(),
+            flush_first: turn.flush_first,
+            flush_feed: turn.flush_feed,
+        }
+    }
+}
+
 impl Hub {
     /// An empty hub. `feed` should differ from run to run.
     pub fn new(rules: Rules, feed: FeedId) -> Self {
@@ -128,10 +142,10 @@ impl Hub {
         Self {
             rules,
             now_ms: 0,
-            turn: limits.turn,
+            left: Left::of(limits),
             clients: Slab::new(),
             directory: Directory::default(),
-            feed: Feed::new(feed, limits.feed_size, limits.feed_chunk),
+            feed: Feed::new(feed, limits.feed_size, limits.feed_chunk()),
             counters: Counters::default(),
             last_id: 0,
             is_shutting_down: false,
@@ -155,7 +169,7 @@ impl Hub {
     /// Begins a turn, at so many milliseconds since the server's start.
     pub fn begin_turn(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        self.turn = self.rules.limits.turn;
+        self.left = Left::of(&self.rules.limits);
         self.to_flush_first.append(&mut self.to_flush_next_turn);
         self.close_overdue();
         self.release_held();
@@ -173,7 +187,8 @@ impl Hub {
         !idle
     }
 
-    /// A connection was accepted: the key it goes by from now on, or `None` if the server is full.
+    /// A connection was accepted: the key it goes by from now on, or `None` if the
+    /// server is full, or about to end.
     pub fn connect(&mut self, origin: Origin) -> Option<usize> {
         if self.clients.len() >= self.rules.limits.max_clients || self.is_shutting_down {
             self.counters.refused += 1;
@@ -227,11 +242,6 @@ impl Hub {
         self.counters.log_dropped = lines;
     }
 
-    /// The next line that was executed, if the rules say to report them.
-    pub fn poll_line(&mut self) -> Option<LineReport> {
-        self.lines.pop_front()
-    }
-
     /// Whether a client has asked for the server's end, and may.
     pub fn is_shutdown_requested(&self) -> bool {
         self.shutdown_requested
@@ -270,21 +280,36 @@ impl Hub {
             }
         }
         assert_eq!(self.directory.len(), inside);
+        self.check_queue(|queued| queued.to_read, &[&self.to_read]);
+        self.check_queue(|queued| queued.to_run, &[&self.to_run]);
+        self.check_queue(|queued| queued.held, &[&self.held]);
+        let first = [&self.to_flush_first, &self.to_flush_next_turn];
+        self.check_queue(|queued| queued.to_flush_first, &first);
+        self.check_queue(|queued| queued.to_flush, &[&self.to_flush]);
+    }
+
+    /// Those who are marked as queued are in the queue, once, and so is nobody else who is there.
+    fn check_queue(&self, is_queued: impl Fn(&Queued) -> bool, queues: &[&VecDeque<Handle>]) {
+        let handles = queues.iter().flat_map(|queue| queue.iter());
+        let is_current = |handle: &&Handle| {
+            self.clients.get(handle.key).is_some_and(|client| client.id == handle.id)
+        };
+        let mut waiting: Vec<usize> = handles.filter(is_current).map(|handle| handle.key).collect();
+        waiting.sort_unstable();
+        let marked = self.clients.iter().filter(|(_, client)| is_queued(&client.queued));
+        assert!(waiting.into_iter().eq(marked.map(|(key, _)| key)));
     }
 
     /// Says something to one client, behind all that it is owed so far.
     fn reply(&mut self, key: usize, reply: Reply<'_>) {
         let head = self.feed.head();
         let client = &mut self.clients[key];
-        if client.socket.deaf {
-            return;
-        }
         let before = client.outbox.size();
         self.line.clear();
         reply.encode(&mut self.line);
         client.outbox.reply(head, &self.line);
         let cost = client.outbox.size() - before;
-        self.turn.work = self.turn.work.saturating_sub(cost);
+        self.left.work = self.left.work.saturating_sub(cost);
         self.queue_flush(key);
     }
 

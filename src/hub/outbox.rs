@@ -22,7 +22,7 @@ pub enum Span<'a> {
 /// - `bytes[sent..]` are the replies' bytes, in order, and nothing else.
 /// - The cursor stands at the first entry's place only while that entry is a reply.
 #[derive(Debug)]
-pub struct Outbox {
+pub(super) struct Outbox {
     /// The next byte of the feed that the client gets.
     cursor: Position,
     /// Where the feed ends for this client, if it does not follow it any more.
@@ -30,6 +30,8 @@ pub struct Outbox {
     entries: VecDeque<Entry>,
     bytes: Vec<u8>,
     sent: usize,
+    /// Nothing can be delivered any more, and nothing is taken in.
+    closed: bool,
 }
 
 /// Deliver the feed up to `at`, and then this.
@@ -49,12 +51,22 @@ enum What {
 
 impl Outbox {
     /// The stream of a client that follows the feed from `cursor` on.
-    pub fn new(cursor: Position) -> Self {
-        Self { cursor, until: None, entries: VecDeque::new(), bytes: Vec::new(), sent: 0 }
+    pub(super) fn new(cursor: Position) -> Self {
+        Self {
+            cursor,
+            until: None,
+            entries: VecDeque::new(),
+            bytes: Vec::new(),
+            sent: 0,
+            closed: false,
+        }
     }
 
     /// Appends a reply behind all that the client is owed now.
-    pub fn reply(&mut self, head: Position, line: &[u8]) {
+    pub(super) fn reply(&mut self, head: Position, line: &[u8]) {
+        if self.closed {
+            return;
+        }
         let len = line.len();
         if self.bytes.len() + len > self.bytes.capacity() {
             // What is sent makes room first, so that memory grows by what waits alone.
@@ -69,12 +81,15 @@ impl Outbox {
     }
 
     /// No more of the feed from here on.
-    pub fn stop_following(&mut self, head: Position) {
+    pub(super) fn stop_following(&mut self, head: Position) {
         self.until = Some(self.end(head));
     }
 
     /// The feed again, from its head on. A client that follows it already misses nothing.
-    pub fn follow(&mut self, head: Position) {
+    pub(super) fn follow(&mut self, head: Position) {
+        if self.closed {
+            return;
+        }
         if let Some(at) = self.until.take()
             && at != head
         {
@@ -84,27 +99,27 @@ impl Outbox {
     }
 
     /// Whether the client follows the feed.
-    pub fn follows(&self) -> bool {
+    pub(super) fn follows(&self) -> bool {
         self.until.is_none()
     }
 
     /// How much memory the outbox takes, in bytes, as far as it counts against `max-outbox`.
-    pub fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.bytes.len() - self.sent + self.entries.len() * size_of::<Entry>()
     }
 
-    /// Whether anything waits that is not the feed's.
-    pub fn has_replies(&self) -> bool {
+    /// Whether anything waits but the feed.
+    pub(super) fn has_entries(&self) -> bool {
         !self.entries.is_empty()
     }
 
     /// Whether anything waits at all.
-    pub fn owes(&self, head: Position) -> bool {
-        self.has_replies() || self.cursor < self.end(head)
+    pub(super) fn owes(&self, head: Position) -> bool {
+        self.has_entries() || self.cursor < self.end(head)
     }
 
     /// What waits, in order.
-    pub fn spans(&self, head: Position) -> impl Iterator<Item = Span<'_>> {
+    pub(super) fn spans(&self, head: Position) -> impl Iterator<Item = Span<'_>> {
         let mut entries = self.entries.iter();
         let mut cursor = self.cursor;
         let mut own = &self.bytes[self.sent..];
@@ -132,7 +147,7 @@ impl Outbox {
     }
 
     /// Takes note that the first `sent` bytes of what waits were sent.
-    pub fn consume(&mut self, mut sent: usize, head: Position) {
+    pub(super) fn consume(&mut self, mut sent: usize, head: Position) {
         loop {
             self.pass_jumps();
             let at = self.entries.front().map_or_else(|| self.end(head), |entry| entry.at);
@@ -158,27 +173,24 @@ impl Outbox {
         self.release();
     }
 
-    /// The oldest place of the feed that is still needed, if any is.
-    pub fn oldest_needed(&self, head: Position) -> Option<Position> {
-        if self.entries.is_empty() {
-            return (self.cursor < self.end(head)).then_some(self.cursor);
-        }
-        let starts = self.spans(head).filter_map(|span| match span {
+    /// The oldest place of the feed that is still needed, if any is. Jumps only go forward, so that is
+    /// the first.
+    pub(super) fn oldest_needed(&self, head: Position) -> Option<Position> {
+        self.spans(head).find_map(|span| match span {
             Span::Feed(range) => Some(range.start),
             Span::Own(_) => None,
-        });
-        starts.min()
+        })
     }
 
     /// The place of the next byte, if that is the feed's.
-    pub fn next_in_feed(&self, head: Position) -> Option<Position> {
+    pub(super) fn next_in_feed(&self, head: Position) -> Option<Position> {
         let at = self.entries.front().map_or_else(|| self.end(head), |entry| entry.at);
         (self.cursor < at).then_some(self.cursor)
     }
 
     /// Gives up what is owed of the feed, and keeps the replies. If a line is half sent, `rest` is
     /// what is left of it, and comes first.
-    pub fn give_up_feed(&mut self, rest: &[u8]) {
+    pub(super) fn give_up_feed(&mut self, rest: &[u8]) {
         self.forget_sent();
         self.bytes.splice(..0, rest.iter().copied());
         self.entries.clear();
@@ -189,30 +201,24 @@ impl Outbox {
         }
     }
 
-    /// Takes back the last `len` bytes of the replies, none of which was sent.
-    pub fn retract(&mut self, len: usize) {
-        self.bytes.truncate(self.bytes.len() - len);
-        if let Some(Entry { what: What::Reply(last), .. }) = self.entries.back_mut() {
-            *last -= len;
-            if *last == 0 {
-                self.entries.pop_back();
-            }
-        }
+    /// Gives up everything, for good: the client cannot be written to any more.
+    pub(super) fn close(&mut self) {
+        *self = Self { until: Some(self.cursor), closed: true, ..Self::new(self.cursor) };
     }
 
-    /// Gives up everything: the client cannot be written to any more.
-    pub fn clear(&mut self) {
-        *self = Self { until: Some(self.cursor), ..Self::new(self.cursor) };
+    /// Whether it was closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 
-    /// The replies that were appended since the outbox was `size` bytes long, for the log.
-    pub fn bytes_since(&self, len: usize) -> &[u8] {
-        self.bytes.get(len..).unwrap_or_default()
+    /// A mark for [`replies_since`](Self::replies_since), good until something is consumed.
+    pub(super) fn mark(&self) -> usize {
+        self.bytes.len() - self.sent
     }
 
-    /// A mark for [`bytes_since`](Self::bytes_since), good until something is consumed.
-    pub fn mark(&self) -> usize {
-        self.bytes.len()
+    /// The replies that were appended since the mark was taken.
+    pub(super) fn replies_since(&self, mark: usize) -> &[u8] {
+        self.bytes.get(self.sent + mark..).unwrap_or_default()
     }
 
     fn end(&self, head: Position) -> Position {
@@ -256,6 +262,10 @@ impl Outbox {
             .map(|entry| if let What::Reply(len) = entry.what { len } else { 0 })
             .sum();
         assert_eq!(owned, self.bytes.len() - self.sent);
+        let first = self.entries.front();
+        assert!(!first.is_some_and(|entry| {
+            entry.at == self.cursor && matches!(entry.what, What::Jump(_))
+        }));
         let mut cursor = self.cursor;
         for entry in &self.entries {
             assert!(cursor <= entry.at && entry.at <= head);

@@ -1,4 +1,4 @@
-//! From the feed to the clients: who is written to next, and who is too slow.
+//! From the feed to the clients: who is written to next.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -8,13 +8,12 @@ use crate::limits::FlushLimits;
 use super::Hub;
 use super::client::{Handle, Queued};
 use super::outbox::Span;
-use super::pacing::FAR_BEHIND;
 
 /// Why a client is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// It has a reply due.
-    Replies,
+    /// It has a reply due, or is far behind.
+    First,
     /// It is owed only feed.
     Feed,
 }
@@ -30,15 +29,15 @@ impl Hub {
         }
     }
 
-    /// The next client to write to, once: first those with a reply due, then those that are owed
-    /// only feed. Neither can keep the turn from ending, or the other from its share.
+    /// The next client to write to, once: first those with a reply due or far behind, then those
+    /// that are owed only feed. Neither can keep the turn from ending, or the other from its share.
     pub fn poll_flush(&mut self) -> Option<usize> {
-        self.lane = Lane::Replies;
-        while has_share(self.turn.flush_replies)
+        self.lane = Lane::First;
+        while has_share(self.left.flush_first)
             && let Some(handle) = self.to_flush_first.pop_front()
         {
             if self.may_flush(handle, |queued| queued.to_flush_first = false) {
-                self.turn.flush_replies.clients -= 1;
+                self.left.flush_first.clients -= 1;
                 return Some(handle.key);
             }
         }
@@ -46,11 +45,11 @@ impl Hub {
         if self.to_flush.is_empty() && self.round_head != self.feed.head() {
             self.begin_round();
         }
-        while has_share(self.turn.flush_feed)
+        while has_share(self.left.flush_feed)
             && let Some(handle) = self.to_flush.pop_front()
         {
             if self.may_flush(handle, |queued| queued.to_flush = false) {
-                self.turn.flush_feed.clients -= 1;
+                self.left.flush_feed.clients -= 1;
                 return Some(handle.key);
             }
         }
@@ -78,8 +77,8 @@ impl Hub {
     pub fn consume(&mut self, key: usize, sent: usize, full: bool) {
         let head = self.feed.head();
         let share = match self.lane {
-            Lane::Replies => &mut self.turn.flush_replies,
-            Lane::Feed => &mut self.turn.flush_feed,
+            Lane::First => &mut self.left.flush_first,
+            Lane::Feed => &mut self.left.flush_feed,
         };
         share.bytes = share.bytes.saturating_sub(sent);
         self.counters.bytes_out += sent as u64;
@@ -97,9 +96,7 @@ impl Hub {
 
     /// Nothing can be written to the client any more. What it has sent is still executed.
     pub fn handle_write_failed(&mut self, key: usize) {
-        let client = &mut self.clients[key];
-        client.socket.deaf = true;
-        client.outbox.clear();
+        self.clients[key].outbox.close();
         self.queue_run(key);
         self.settle(key);
     }
@@ -121,7 +118,7 @@ impl Hub {
         self.queue_flush_in(key, |hub| &mut hub.to_flush_first);
     }
 
-    /// The same after a visit: whoever still has a reply due gets one visit a turn.
+    /// The same after a visit: whoever goes first gets one visit a turn.
     fn queue_flush_again(&mut self, key: usize) {
         self.queue_flush_in(key, |hub| &mut hub.to_flush_next_turn);
     }
@@ -133,14 +130,13 @@ impl Hub {
     ) {
         let head = self.feed.head();
         let handle = self.handle(key);
-        let far_behind = self.part_of_feed(FAR_BEHIND);
-        let client = &mut self.clients[key];
+        let client = &self.clients[key];
         if !client.can_be_flushed(head) {
             return;
         }
-        let next = client.outbox.next_in_feed(head);
-        let is_far_behind = next.is_some_and(|next| head - next > far_behind);
-        if client.outbox.has_replies() || is_far_behind {
+        let goes_first = client.outbox.has_entries() || self.is_far_behind(client);
+        let client = &mut self.clients[key];
+        if goes_first {
             if !mem::replace(&mut client.queued.to_flush_first, true) {
                 first(self).push_back(handle);
             }

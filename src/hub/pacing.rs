@@ -1,17 +1,16 @@
 //! Between senders and readers: which broadcasts wait, and which clients are too slow.
 //!
 //! Whoever sends without looking is faster than whoever reads. The rules, from the mildest on:
-//! 1. **The server is busy.** A turn appends only a little, and nothing while the client that waits
-//!    longest to be flushed is more than half the feed behind.
-//! 2. **The senders are fast.** While many readers are behind, broadcasts are held. When only a few
-//!    are far behind, they are held as well, for as long again as the feed took to come this far,
-//!    and no longer: a few readers may halve its pace, and nobody can stop it. Readers that take
-//!    nothing at all are not waited for.
-//! 3. **The reader is slow.** A client that the feed laps all the same is let go. Only one whose
-//!    socket refuses bytes is ever lapped, never one that the server was too busy for.
+//! 1. **A turn appends only a little**, so that every socket gets its share of what is there.
+//! 2. **When most readers are behind, the senders are fast**: broadcasts are held until that is over.
+//!    Readers that take nothing at all are not waited for.
+//! 3. **When some are, they may just be unlucky**: broadcasts are held for a moment, again each time
+//!    that the feed has moved on by a sixteenth. This keeps those who read a little slower than the
+//!    others; it cannot stop the feed, however many of them there are, up to half of all.
+//! 4. **A client that the feed laps all the same is too slow.** Only one whose socket refuses bytes is
+//!    ever lapped, never one that the server was too busy for.
 
 use std::mem;
-use std::ops::RangeInclusive;
 
 use super::Hub;
 use super::client::Client;
@@ -20,37 +19,34 @@ use super::feed::Position;
 /// A reader is behind when it lacks more than this part of the feed …
 const BEHIND: u64 = 16;
 /// … and far behind when it lacks more than this.
-pub(super) const FAR_BEHIND: u64 = 2;
+const FAR_BEHIND: u64 = 2;
 
-/// Many readers are more than one in so many, and more than one.
-const MANY: usize = 8;
+/// Some readers are more than one of so many, and more than one; or one that is far behind.
+const SOME: usize = 8;
 
-/// How long a few readers are waited for at least and at most, in milliseconds.
-const FOR_FEW_MS: RangeInclusive<u64> = 100..=500;
+/// How long broadcasts are held for some readers: as long as the feed took for its last sixteenth,
+/// but at least and at most so many milliseconds.
+const FOR_SOME_MS: (u64, u64) = (100, 500);
 
 /// How long it may take to see that readers have stopped taking anything, in milliseconds.
 const UNEVENTFUL_MS: u64 = 20;
 
-/// What became of a line that asked to be appended.
+/// What keeps a line from being executed now. It stays its client's next line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Append {
-    /// It has this number.
-    Done(u64),
-    /// It is to be tried again next turn: there is something to be flushed first.
+pub(super) enum Wait {
+    /// It is tried again next turn: this one has done enough, or something is to be flushed first.
     NextTurn,
-    /// It has to wait until the readers have taken more.
-    Held,
-    /// Making room for it has lapped its own sender, whose stream ends before it.
-    Gone,
+    /// It waits until the readers have taken more.
+    ForReaders,
 }
 
 /// Whether broadcasts are held, and for whom.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     hold: Hold,
-    /// Since when the feed has been on its way to the next look at the readers.
+    /// Since when the feed has been moving.
     began_ms: u64,
-    /// When the last look was, and where the feed's head was then.
+    /// When the readers were looked at last, and where the feed's head was then.
     looked_at_ms: u64,
     looked_at: Position,
 }
@@ -59,51 +55,41 @@ pub(super) struct Pace {
 enum Hold {
     #[default]
     None,
-    ForMany,
-    ForFew {
+    ForMost,
+    ForSome {
         until_ms: u64,
     },
 }
 
 impl Hub {
-    /// Appends a broadcast to the feed.
-    pub(super) fn append(&mut self, key: usize, text: &str) -> Append {
-        if self.turn.append == 0 || self.flushing_is_behind() {
-            return Append::NextTurn;
+    /// Appends a broadcast to the feed and returns its number.
+    pub(super) fn append(&mut self, key: usize, text: &str) -> Result<u64, Wait> {
+        if self.left.append == 0 {
+            return Err(Wait::NextTurn);
         }
         if self.readers_are_behind() {
             self.counters.held += 1;
-            return Append::Held;
+            return Err(Wait::ForReaders);
         }
         let from = self.attribution(key);
         let len = self.feed.prepare(&from, text);
-        if let Some(position) = self.feed.would_drop_before()
-            && !self.make_room(position)
-        {
-            // Looking for who is in the way takes long, and would find the same one.
-            self.turn.append = 0;
-            return Append::NextTurn;
+        if let Some(position) = self.feed.would_drop_before() {
+            if !self.make_room(position) {
+                // Looking for who is in the way takes long, and would find the same one.
+                self.left.append = 0;
+                return Err(Wait::NextTurn);
+            }
+            if !self.clients[key].is_inside() {
+                // It was the sender that was lapped: its stream ends before this line.
+                return Err(Wait::NextTurn);
+            }
         }
-        if !self.clients[key].is_inside() {
-            return Append::Gone;
-        }
-        self.turn.append = self.turn.append.saturating_sub(len);
+        self.left.append = self.left.append.saturating_sub(len);
         self.counters.broadcasts += 1;
-        Append::Done(self.feed.append())
+        Ok(self.feed.append())
     }
 
-    /// Rule 1: whether the client that waits longest to be flushed is far behind.
-    fn flushing_is_behind(&mut self) -> bool {
-        let head = self.feed.head();
-        let Some(&front) = self.to_flush.front() else { return false };
-        let next = self
-            .client(front)
-            .filter(|client| !client.socket.full)
-            .and_then(|client| client.outbox.next_in_feed(head));
-        next.is_some_and(|next| head - next > self.part_of_feed(FAR_BEHIND))
-    }
-
-    /// Rule 2. It takes a look at everybody, so it takes one only now and then.
+    /// Rules 2 and 3. It takes a look at everybody, so it takes one only now and then.
     fn readers_are_behind(&mut self) -> bool {
         let moved_on = self.feed.head() - self.pace.looked_at;
         if self.pace.hold == Hold::None && moved_on >= self.part_of_feed(BEHIND) {
@@ -113,40 +99,51 @@ impl Hub {
     }
 
     fn look_at_readers(&mut self) {
-        let head = self.feed.head();
         let (mut readers, mut behind, mut far_behind) = (0, 0, 0);
         for (_, client) in &self.clients {
             if client.outbox.follows() && self.takes_bytes(client) {
                 readers += 1;
-                let lag = client.outbox.oldest_needed(head).map_or(0, |needed| head - needed);
+                let lag = self.lag(client);
                 behind += usize::from(lag > self.part_of_feed(BEHIND));
                 far_behind += usize::from(lag > self.part_of_feed(FAR_BEHIND));
             }
         }
+        let most_are = behind > 1 && 2 * behind > readers;
+        let some_are = far_behind > 0 || (behind > 1 && behind * SOME > readers);
         let now_ms = self.now_ms;
         let pace = &mut self.pace;
         pace.hold = match pace.hold {
-            _ if behind > 1 && behind * MANY > readers => Hold::ForMany,
-            _ if far_behind == 0 => Hold::None,
-            Hold::ForFew { until_ms } if now_ms < until_ms => pace.hold,
-            Hold::ForFew { .. } => Hold::None,
-            Hold::None | Hold::ForMany => {
-                let as_long_again = now_ms - pace.began_ms;
-                Hold::ForFew {
-                    until_ms: now_ms + as_long_again.clamp(*FOR_FEW_MS.start(), *FOR_FEW_MS.end()),
-                }
+            _ if most_are => Hold::ForMost,
+            _ if !some_are => Hold::None,
+            Hold::ForSome { until_ms } if now_ms < until_ms => pace.hold,
+            Hold::ForSome { .. } => Hold::None,
+            Hold::None | Hold::ForMost => {
+                let (least_ms, most_ms) = FOR_SOME_MS;
+                let as_long_again_ms = (now_ms - pace.began_ms).clamp(least_ms, most_ms);
+                Hold::ForSome { until_ms: now_ms + as_long_again_ms }
             }
         };
         if pace.hold == Hold::None {
             pace.began_ms = now_ms;
         }
         pace.looked_at_ms = now_ms;
-        pace.looked_at = head;
+        pace.looked_at = self.feed.head();
+    }
+
+    /// How far a client is behind, in bytes of the feed.
+    fn lag(&self, client: &Client) -> u64 {
+        let head = self.feed.head();
+        client.outbox.oldest_needed(head).map_or(0, |needed| head - needed)
+    }
+
+    /// Whether a client is so far behind that it is to be served before the others.
+    pub(super) fn is_far_behind(&self, client: &Client) -> bool {
+        self.lag(client) > self.part_of_feed(FAR_BEHIND)
     }
 
     fn takes_bytes(&self, client: &Client) -> bool {
-        let grace = self.rules.limits.reader_grace_ms;
-        !client.socket.full || self.now_ms < client.took_bytes_at_ms + grace
+        let grace_ms = self.rules.limits.reader_grace_ms;
+        !client.socket.full || self.now_ms < client.took_bytes_at_ms + grace_ms
     }
 
     /// Lets those go on whose broadcasts were held, if the readers have caught up.
@@ -174,7 +171,7 @@ impl Hub {
         (!self.held.is_empty()).then_some(self.pace.looked_at_ms + UNEVENTFUL_MS)
     }
 
-    /// Rule 3: lets go of everybody who needs what stands before `position`, if their sockets refuse
+    /// Rule 4: lets go of everybody who needs what stands before `position`, if their sockets refuse
     /// bytes. If one of them does not, nothing is done: it will be flushed first.
     fn make_room(&mut self, position: Position) -> bool {
         let head = self.feed.head();
@@ -206,7 +203,7 @@ impl Hub {
         self.leave_lapped(key);
     }
 
-    pub(super) fn part_of_feed(&self, part: u64) -> u64 {
+    fn part_of_feed(&self, part: u64) -> u64 {
         self.rules.limits.feed_size as u64 / part
     }
 }

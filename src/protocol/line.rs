@@ -30,8 +30,9 @@ pub enum Line<'a> {
 ///
 /// **Invariants**
 /// - `start <= scanned <= bytes.len()`, and there is no LF in `bytes[start..scanned]`.
-/// - Once `peek` has returned `None`, at most `max_line + 1` bytes are kept, in no more than about
-///   twice as much memory, and in none at all between two lines.
+/// - Once `peek` has returned `None`, at most `max_line + 1` bytes are kept (and never fewer than it
+///   takes to see how a line ends, while one is dropped), in no more than about twice as much memory,
+///   and in none at all between two lines.
 #[derive(Debug)]
 pub struct LineBuffer {
     bytes: Vec<u8>,
@@ -164,6 +165,9 @@ impl LineBuffer {
             self.skip_to(lf + 1);
             self.state = State::Reading;
         }
+        if self.first && self.bytes.get(self.start) == Some(&foreign::TLS_HANDSHAKE) {
+            return Some(self.foreign(Foreign::Tls));
+        }
         match self.find_lf() {
             Some(lf) => Some(self.complete(lf)),
             None => self.unfinished(),
@@ -176,8 +180,8 @@ impl LineBuffer {
         if line.len() > self.max_line {
             return self.crossed();
         }
-        if let Some(foreign) = self.foreign_in(line) {
-            return self.foreign(foreign);
+        if self.is_http(line) {
+            return self.foreign(Foreign::Http);
         }
         let kind = if is_blank(line) { Kind::Blank } else { Kind::Complete };
         Found { kind, end: self.start + line.len(), next_start: lf + 1, next_state: State::Reading }
@@ -192,14 +196,11 @@ impl LineBuffer {
         if line.len() > self.max_line && !undecided {
             return Some(self.crossed());
         }
-        if self.first && line.first() == Some(&foreign::TLS_HANDSHAKE) {
-            return Some(self.foreign(Foreign::Tls));
-        }
         if !self.ended || line.is_empty() {
             return None;
         }
-        if let Some(foreign) = self.foreign_in(self.content(end)) {
-            return Some(self.foreign(foreign));
+        if self.is_http(self.content(end)) {
+            return Some(self.foreign(Foreign::Http));
         }
         let kind = if is_blank(line) { Kind::Blank } else { Kind::Incomplete };
         Some(Found { kind, end, next_start: end, next_state: State::Reading })
@@ -213,9 +214,6 @@ impl LineBuffer {
             || foreign::is_host_header(beginning);
         if begins_like_http {
             return self.foreign(Foreign::Http);
-        }
-        if self.first && beginning.first() == Some(&foreign::TLS_HANDSHAKE) {
-            return self.foreign(Foreign::Tls);
         }
         let may_be_http = self.first && !foreign::begins_with_command(beginning);
         Found {
@@ -235,16 +233,12 @@ impl LineBuffer {
         }
     }
 
-    fn foreign_in(&self, line: &[u8]) -> Option<Foreign> {
-        if self.first && line.first() == Some(&foreign::TLS_HANDSHAKE) {
-            return Some(Foreign::Tls);
-        }
-        let request_line = || {
+    fn is_http(&self, line: &[u8]) -> bool {
+        let is_request_line = || {
             foreign::begins_like_http(line)
                 || (foreign::ends_like_http(line) && !foreign::begins_with_command(line))
         };
-        let http = foreign::is_host_header(line) || (self.first && request_line());
-        http.then_some(Foreign::Http)
+        foreign::is_host_header(line) || (self.first && is_request_line())
     }
 
     fn find_lf(&mut self) -> Option<usize> {

@@ -24,11 +24,6 @@ impl<'a> Name<'a> {
     pub fn as_str(self) -> &'a str {
         self.0
     }
-
-    /// The form in which names are compared: two names that differ in case only are the same.
-    pub fn folded(self) -> Box<str> {
-        self.0.to_ascii_lowercase().into()
-    }
 }
 
 impl fmt::Display for Name<'_> {
@@ -50,8 +45,5 @@ mod tests {
         for bad in ["", "1a", "_a", "-a", ".a", "a b", "a\tb", "é", "aé", "a!", &"a".repeat(33)] {
             assert_eq!(Name::parse(bad), None, "{bad:?}");
         }
-        let folded = |text| Name::parse(text).map(Name::folded);
-        assert_eq!(folded("ALIce-X"), folded("aliCE-x"));
-        assert_ne!(folded("alice"), folded("alicf"));
     }
 }

@@ -181,16 +181,24 @@ fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), Strin
 }
 
 /// Keeps other servers from looking whether a socket is left over while this one makes its own, until
-/// it is dropped. Where a folder cannot be locked, it goes without.
+/// it is dropped. Where a folder cannot be locked, or somebody else keeps it locked, it goes without.
 fn lock_folder(path: &Path) -> Option<OwnedFd> {
+    const TRIES: u32 = 50;
+    const PAUSE: Duration = Duration::from_millis(20);
     let folder = match path.parent()? {
         folder if folder.as_os_str().is_empty() => Path::new("."),
         folder => folder,
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::open(folder, flags, Mode::empty()).ok()?;
-    rustix::fs::flock(&folder, FlockOperation::LockExclusive).ok()?;
-    Some(folder)
+    for _ in 0..TRIES {
+        match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(folder),
+            Err(Errno::AGAIN) => std::thread::sleep(PAUSE),
+            Err(_) => break,
+        }
+    }
+    None
 }
 
 fn new_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 use mio::event::Event;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 
 use crate::config::Config;
 use crate::hub::{Close, Hub, Origin, Rules, Span};
@@ -37,8 +37,9 @@ pub enum End {
 /// The keys of clients are tokens, too, and count from 0.
 const SIGNALS: Token = Token(usize::MAX);
 
-/// How many events are taken from the poll at once.
-const EVENTS: usize = 1024;
+/// How many events are taken from the poll at once, at most. All that there are should fit: what is
+/// not seen this turn, a turn's broadcasts do not wait for.
+const MAX_EVENTS: usize = 64 * 1024;
 
 /// The most slices in one write.
 const MAX_SLICES: usize = 64;
@@ -105,7 +106,7 @@ impl Server {
 
     /// Serves until the end. The error is one that leaves nothing to serve with.
     pub fn run(mut self) -> io::Result<End> {
-        let mut events = Events::with_capacity(EVENTS);
+        let mut events = Events::with_capacity(self.limits.max_clients.clamp(64, MAX_EVENTS));
         let mut signals = 0;
         loop {
             let timeout = self.timeout();
@@ -161,7 +162,7 @@ impl Server {
 
     fn read(&mut self) {
         while let Some(key) = self.hub.poll_read() {
-            let Some(connection) = &mut self.connections[key] else { continue };
+            let connection = connected(&mut self.connections, key);
             match connection.stream.read(&mut self.input) {
                 Ok(0) => self.hub.handle_end(key),
                 Ok(len) => self.hub.handle_input(key, &self.input[..len]),
@@ -181,10 +182,10 @@ impl Server {
 
     fn write(&mut self) {
         while let Some(key) = self.hub.poll_flush() {
-            let Some(connection) = &mut self.connections[key] else { continue };
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let (count, len) =
                 gather(&self.hub, key, self.limits.turn.flush_per_client, &mut slices);
+            let connection = connected(&mut self.connections, key);
             match connection.stream.write_vectored(&slices[..count]) {
                 // A short write means that the socket is full, and the poll will say when it is not.
                 Ok(sent) => self.hub.consume(key, sent, sent < len),
@@ -204,19 +205,18 @@ impl Server {
 
     fn close(&mut self) {
         while let Some((key, close)) = self.hub.poll_close() {
-            let Some(connection) = &self.connections[key] else { continue };
             match close {
                 Close::Finish => {
-                    if connection.stream.shutdown_write().is_err() {
+                    if connected(&mut self.connections, key).stream.shutdown_write().is_err() {
                         self.hub.handle_write_failed(key);
                     }
                 }
-                Close::Drop => self.drop_connection(key),
+                Close::Drop => self.close_connection(key),
             }
         }
     }
 
-    fn drop_connection(&mut self, key: usize) {
+    fn close_connection(&mut self, key: usize) {
         let Some(connection) = self.connections[key].take() else { return };
         let departure = self.hub.remove(key);
         if let Some(farewell) = &mut self.farewell {
@@ -235,18 +235,17 @@ impl Server {
         self.acceptor.close_overdue(now_ms);
         for _ in 0..self.limits.turn.accept {
             let Some((stream, peer)) = self.acceptor.accept(now_ms) else { break };
-            self.welcome(stream, peer, now_ms);
+            self.admit(stream, peer, now_ms);
         }
     }
 
-    fn welcome(&mut self, mut stream: Stream, peer: Peer, now_ms: u64) {
+    fn admit(&mut self, mut stream: Stream, peer: Peer, now_ms: u64) {
         let Some(key) = self.hub.connect(Origin { is_local: peer.is_local() }) else {
             info!("refused {peer}: all {} places are taken", self.limits.max_clients);
             self.acceptor.refuse(stream, now_ms);
             return;
         };
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let registered = self.poll.registry().register(&mut stream, Token(key), both);
+        let registered = stream.register(self.poll.registry(), Token(key));
         if self.connections.len() <= key {
             self.connections.resize_with(key + 1, || None);
         }
@@ -289,6 +288,10 @@ impl Server {
         logging::report_dropped();
         self.hub.set_log_dropped(logging::dropped());
     }
+}
+
+fn connected(connections: &mut [Option<Connection>], key: usize) -> &mut Connection {
+    connections[key].as_mut().expect("the hub names only clients that are connected")
 }
 
 /// The client's next bytes, as slices for one write: how many slices, and how many bytes.
