@@ -110,6 +110,7 @@ pub(super) struct Queued {
     pub(super) held: bool,
     /// This turn's queue, or the next one's.
     pub(super) to_flush_first: bool,
+    /// This round's queue, or the next one's.
     pub(super) to_flush: bool,
 }
 

@@ -100,6 +100,8 @@ pub struct Hub {
     to_flush_next_turn: VecDeque<Handle>,
     /// This round's clients that are owed feed.
     to_flush: VecDeque<Handle>,
+    /// Clients that are owed feed still, or again.
+    to_flush_next_round: VecDeque<Handle>,
     /// The feed's head when the round began.
     round_head: Position,
     /// Which of the two the client is from that is written to now.
@@ -157,6 +159,7 @@ impl Hub {
             to_flush_first: VecDeque::new(),
             to_flush_next_turn: VecDeque::new(),
             to_flush: VecDeque::new(),
+            to_flush_next_round: VecDeque::new(),
             round_head: 0,
             lane: Lane::Feed,
             to_close: VecDeque::new(),
@@ -182,6 +185,7 @@ impl Hub {
             && self.to_flush_first.is_empty()
             && self.to_flush_next_turn.is_empty()
             && self.to_flush.is_empty()
+            && self.to_flush_next_round.is_empty()
             && self.to_close.is_empty()
             && self.round_head == self.feed.head();
         !idle
@@ -285,7 +289,8 @@ impl Hub {
         self.check_queue(|queued| queued.held, &[&self.held]);
         let first = [&self.to_flush_first, &self.to_flush_next_turn];
         self.check_queue(|queued| queued.to_flush_first, &first);
-        self.check_queue(|queued| queued.to_flush, &[&self.to_flush]);
+        let feed = [&self.to_flush, &self.to_flush_next_round];
+        self.check_queue(|queued| queued.to_flush, &feed);
     }
 
     /// Those who are marked as queued are in the queue, once, and so is nobody else who is there.

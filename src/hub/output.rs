@@ -42,7 +42,7 @@ impl Hub {
             }
         }
         self.lane = Lane::Feed;
-        if self.to_flush.is_empty() && self.round_head != self.feed.head() {
+        if self.to_flush.is_empty() {
             self.begin_round();
         }
         while has_share(self.left.flush_feed)
@@ -103,8 +103,11 @@ impl Hub {
 
     /// Everybody who is owed feed and whose socket takes bytes gets a visit.
     fn begin_round(&mut self) {
+        mem::swap(&mut self.to_flush, &mut self.to_flush_next_round);
         let head = self.feed.head();
-        self.round_head = head;
+        if mem::replace(&mut self.round_head, head) == head {
+            return;
+        }
         for (key, client) in &mut self.clients {
             if client.can_be_flushed(head) && !client.queued.to_flush {
                 client.queued.to_flush = true;
@@ -141,7 +144,9 @@ impl Hub {
                 first(self).push_back(handle);
             }
         } else if !mem::replace(&mut client.queued.to_flush, true) {
-            self.to_flush.push_back(handle);
+            // Not in this round: it would never end, and those who are owed something only since it
+            // began would never have their turn.
+            self.to_flush_next_round.push_back(handle);
         }
     }
 }

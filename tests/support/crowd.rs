@@ -32,6 +32,10 @@ impl Crowd {
             .map(|key| {
                 let stream = StdTcpStream::connect(address).unwrap();
                 stream.set_nonblocking(true).unwrap();
+                // Otherwise the readers' own buffers grow until this host has no memory left for
+                // sockets, and what then stalls is neither the server nor the readers.
+                let buffer = 128 * 1024;
+                rustix::net::sockopt::set_socket_recv_buffer_size(&stream, buffer).unwrap();
                 let mut stream = TcpStream::from_std(stream);
                 poll.registry().register(&mut stream, Token(key), Interest::READABLE).unwrap();
                 Reader { stream, unfinished: Vec::new(), seq: None }
