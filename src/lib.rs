@@ -12,7 +12,7 @@
 //!
 //! What is read from a socket goes to [`hub::Hub::handle_input`]; a [`protocol::LineBuffer`] cuts it
 //! into lines, a [`protocol::Command`] is made of each, and the hub carries it out: it appends a
-//! broadcast to the [`hub::Feed`], once, and a reply to one client's [`hub::Outbox`]. Whoever is
+//! broadcast to the [`hub::Feed`], once, and a reply to one client's outbox. Whoever is
 //! owed something gets it in one vectored write of slices of the feed and of its outbox, as much as
 //! has come together since the last one. So a broadcast costs one append, whatever the number of
 //! clients, and ten thousand stalled clients share one backlog.

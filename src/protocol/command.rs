@@ -2,6 +2,7 @@
 
 use super::name::Name;
 use super::reply::{ErrorCode, FeedId};
+use super::text::{number, split_word};
 
 /// A request, parsed. What is borrowed is borrowed from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,19 +264,6 @@ impl Verb {
             Self::Shutdown => Command::Shutdown,
         })
     }
-}
-
-/// The word before the first space, and what follows that space if it is not empty.
-pub(super) fn split_word(text: &str) -> (&str, Option<&str>) {
-    match text.split_once(' ') {
-        Some((word, rest)) => (word, Some(rest).filter(|rest| !rest.is_empty())),
-        None => (text, None),
-    }
-}
-
-/// Plain decimal digits of a u64: no sign, which the standard parser would take.
-pub(super) fn number(digits: &str) -> Option<u64> {
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
 /// Parses an argument that may be missing, but not malformed.

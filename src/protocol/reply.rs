@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::Write as _;
 
-use super::command::{number, split_word};
+use super::text::{number, split_word};
 
 /// A line of the server's. What is borrowed is borrowed from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! What counts as text.
+//! What counts as text, and what text is made of: words and numbers.
 
 /// The line as text, or `None` if it is not valid UTF-8 or holds a character that text may not:
 /// C0 controls other than TAB, DEL, C1 controls, and the line ends U+2028 and U+2029.
@@ -18,6 +18,19 @@ pub fn as_text(line: &[u8]) -> Option<&str> {
 
 fn is_forbidden(c: char) -> bool {
     (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// The word before the first space, and what follows that space if it is not empty.
+pub(super) fn split_word(text: &str) -> (&str, Option<&str>) {
+    match text.split_once(' ') {
+        Some((word, rest)) => (word, Some(rest).filter(|rest| !rest.is_empty())),
+        None => (text, None),
+    }
+}
+
+/// Plain decimal digits of a u64: no sign, which the standard parser would take.
+pub(super) fn number(digits: &str) -> Option<u64> {
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
 #[cfg(test)]
