@@ -20,6 +20,8 @@ struct Socket {
     input: Vec<u8>,
     ended: bool,
     room: usize,
+    /// So many bytes at a time, if it is a socket that takes little, and yet takes it.
+    sip: Option<usize>,
     received: Vec<u8>,
     finished: bool,
 }
@@ -114,10 +116,10 @@ impl Driver {
                 }
             }
             let socket = self.sockets.get_mut(&key).unwrap();
-            let sent = owed.len().min(socket.room);
+            let sent = owed.len().min(socket.room).min(socket.sip.unwrap_or(usize::MAX));
             socket.room -= sent;
             socket.received.extend_from_slice(&owed[..sent]);
-            self.hub.consume(key, sent, sent < owed.len());
+            self.hub.consume(key, sent, socket.room == 0);
         }
         while let Some((key, close)) = self.hub.poll_close() {
             match close {
@@ -200,7 +202,47 @@ fn a_client_lapped_by_its_own_line_says_nothing_more() {
 
 #[test]
 fn one_whose_socket_takes_bytes_is_never_lapped() {
-    // It gets one visit a turn, of a few bytes; the senders have as much as a turn takes.
+    let mut limits = small_limits();
+    limits.turn.flush_first.clients = 1;
+    let mut driver = Driver::new(limits);
+    let sipper = driver.connect(PLENTY);
+    let sender = driver.connect(PLENTY);
+    driver.send(sender, "quiet\n");
+    driver.sockets.get_mut(&sipper).unwrap().sip = Some(5);
+    driver.sockets.get_mut(&sender).unwrap().input = say(3).repeat(200).into_bytes();
+    driver.hub.handle_readable(sender);
+    while driver.hub.counters().broadcasts < 200 {
+        driver.turn();
+        driver.now_ms += 1;
+    }
+    driver.run();
+    assert_eq!(driver.hub.counters().too_slow, 0);
+    assert!(driver.received(sipper)[200].starts_with("broadcast 200 "));
+}
+
+#[test]
+fn every_round_ends_whoever_is_behind() {
+    let mut limits = small_limits();
+    limits.turn.flush_feed.clients = 2;
+    let mut driver = Driver::new(limits);
+    let sipper = driver.connect(PLENTY);
+    let other = driver.connect(PLENTY);
+    let sender = driver.connect(PLENTY);
+    driver.send(sender, "quiet\n");
+    driver.sockets.get_mut(&sipper).unwrap().sip = Some(1);
+    for seq in 1..=8 {
+        driver.sockets.get_mut(&sender).unwrap().input = say(1).into_bytes();
+        driver.hub.handle_readable(sender);
+        (0..4).for_each(|_| driver.turn());
+        let last = driver.received(other).pop().unwrap();
+        assert!(last.starts_with(&format!("broadcast {seq} ")), "{last} after four turns");
+    }
+    assert!(driver.received(sipper).len() < 4, "it is still behind");
+}
+
+#[test]
+fn the_server_being_busy_laps_nobody() {
+    // Each turn visits one of many; the senders have as much as a turn takes.
     let mut limits = small_limits();
     limits.turn.flush_feed.clients = 1;
     limits.turn.flush_first.clients = 1;
