@@ -3,13 +3,14 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
@@ -55,11 +56,9 @@ enum Socket {
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    identity: Identity,
+    /// Its device, and its number there.
+    identity: (u64, u64),
 }
-
-/// A device and a file on it. Which integers these are differs between systems.
-type Identity = (rustix::fs::Dev, u64);
 
 impl Listener {
     /// Listens on the address. The error says what is wrong, and what to do.
@@ -140,44 +139,43 @@ fn explain_tcp(error: &io::Error, address: SocketAddr) -> String {
     }
 }
 
-/// A socket's file is replaced if it is left over from a server that is gone, and only then.
 fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), String> {
+    let plain = |error: Errno| error.to_string();
     let address = SocketAddrUnix::new(path).map_err(|error| match error {
         Errno::NAMETOOLONG => "the path is too long; a socket's has at most 107 bytes".to_owned(),
         error => error.to_string(),
     })?;
-    let plain = |error: Errno| error.to_string();
     let _one_at_a_time = lock_folder(path);
-    match rustix::fs::lstat(path) {
-        Err(Errno::NOENT) => {}
-        Err(error) => return Err(plain(error)),
-        Ok(status) if FileType::from_raw_mode(status.st_mode) != FileType::Socket => {
-            return Err("there is a file which is no socket; choose another path".to_owned());
-        }
-        Ok(_) => {
-            match rustix::net::connect(new_socket(AddressFamily::UNIX).map_err(plain)?, &address) {
-                Err(Errno::CONNREFUSED) => rustix::fs::unlink(path).map_err(plain)?,
-                // With a full backlog, somebody serves it, too.
-                Ok(()) | Err(Errno::AGAIN) => {
-                    return Err(
-                        "the socket is in use; end the program that has it, or choose another path"
-                            .to_owned(),
-                    );
-                }
-                Err(Errno::NOENT) => {}
-                Err(error) => {
-                    return Err(format!("cannot tell whether the socket is in use: {error}"));
-                }
-            }
-        }
-    }
+    remove_if_stale(path, &address)?;
     let socket = new_socket(AddressFamily::UNIX).map_err(plain)?;
     rustix::net::bind(&socket, &address).map_err(plain)?;
-    let file = SocketFile { path: path.to_owned(), identity: identity(path).map_err(plain)? };
+    let identity = identity(path).map_err(|error| error.to_string())?;
+    let file = SocketFile { path: path.to_owned(), identity };
     // Nobody can connect before it is listened on, so the mode holds from the beginning.
     rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty()).map_err(plain)?;
     rustix::net::listen(&socket, BACKLOG).map_err(plain)?;
     Ok((UnixListener::from_std(StdUnixListener::from(socket)), file))
+}
+
+/// Takes a socket's file away if it is left over from a server that is gone, and only then.
+fn remove_if_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), String> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.to_string()),
+        Ok(metadata) if metadata.file_type().is_socket() => {}
+        Ok(_) => return Err("there is a file which is no socket; choose another path".to_owned()),
+    }
+    let probe = new_socket(AddressFamily::UNIX).map_err(|error| error.to_string())?;
+    match rustix::net::connect(probe, address) {
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(|error| error.to_string()),
+        // With a full backlog, somebody serves it, too.
+        Ok(()) | Err(Errno::AGAIN) => {
+            Err("the socket is in use; end the program that has it, or choose another path"
+                .to_owned())
+        }
+        Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(format!("cannot tell whether the socket is in use: {error}")),
+    }
 }
 
 /// Keeps other servers from looking whether a socket is left over while this one makes its own, until
@@ -232,15 +230,15 @@ fn credentials(_: &UnixStream) -> Option<(i32, u32)> {
     None
 }
 
-/// Which file it is, whatever its name.
-fn identity(path: &Path) -> Result<Identity, Errno> {
-    rustix::fs::lstat(path).map(|status| (status.st_dev, status.st_ino))
+/// Which file it is, whatever its name: its device, and its number there.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    path.symlink_metadata().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path) == Ok(self.identity) {
-            let _ = rustix::fs::unlink(&self.path);
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }
