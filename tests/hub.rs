@@ -167,11 +167,15 @@ fn who_was_leaving_when_it_was_lapped_is_not_told_that_all_is_well() {
     let mut driver = Driver::new(small_limits());
     let sender = driver.connect(PLENTY);
     driver.send(sender, "quiet\n");
-    for (last_words, goodbye) in [("quit\n", Some("goodbye too-slow")), ("Host: x\n", None)] {
+    let told = Some("goodbye too-slow");
+    for (last_words, goodbye) in [("quit\n", told), ("ping", told), ("Host: x\n", None)] {
         let leaving = driver.connect(PLENTY);
         driver.sockets.get_mut(&leaving).unwrap().room = 0;
         driver.send(sender, &say(2));
         driver.send(leaving, last_words);
+        if last_words == "ping" {
+            driver.end(leaving);
+        }
         for _ in 0..40 {
             driver.send(sender, &say(2));
         }
@@ -180,7 +184,9 @@ fn who_was_leaving_when_it_was_lapped_is_not_told_that_all_is_well() {
         let said = received.iter().find(|line| line.starts_with("goodbye"));
         assert_eq!(said.map(String::as_str), goodbye);
         assert!(received.iter().all(|line| !line.starts_with("broadcast")), "{received:?}");
-        driver.end(leaving);
+        if driver.departed.is_empty() {
+            driver.end(leaving);
+        }
         assert!(driver.departed.pop().unwrap().is_cut);
     }
 }
@@ -297,6 +303,45 @@ fn broadcasts_wait_while_many_readers_are_behind_but_not_for_one() {
     for &reader in &readers[1..] {
         assert_eq!(driver.received(reader).len(), 101);
     }
+}
+
+#[test]
+fn not_even_most_readers_can_stop_the_feed() {
+    let mut driver = Driver::new(Limits { reader_grace_ms: 1000, ..small_limits() });
+    let reader = driver.connect(PLENTY);
+    let sippers: Vec<usize> = (0..5).map(|_| driver.connect(PLENTY)).collect();
+    let sender = driver.connect(PLENTY);
+    driver.send(sender, "quiet\n");
+    driver.sockets.get_mut(&sender).unwrap().input = say(3).repeat(300).into_bytes();
+    driver.hub.handle_readable(sender);
+    for &sipper in &sippers {
+        driver.sockets.get_mut(&sipper).unwrap().room = 0;
+    }
+    // A byte now and then: enough to count as readers, and not to keep up.
+    while driver.now_ms < 60_000 {
+        for &sipper in &sippers {
+            driver.sockets.get_mut(&sipper).unwrap().room = 1;
+            driver.hub.handle_writable(sipper);
+        }
+        driver.turn();
+        driver.turn();
+        driver.now_ms += 50;
+    }
+    assert_eq!(driver.hub.counters().too_slow, 5);
+    assert!(driver.received(reader)[300].starts_with("broadcast 300 "));
+}
+
+#[test]
+fn who_can_only_send_is_gone_once_that_is_seen() {
+    let mut driver = Driver::new(small_limits());
+    let mute = driver.connect(PLENTY);
+    driver.send(mute, "name mute\n");
+    driver.hub.handle_write_failed(mute);
+    driver.run();
+    assert_eq!(driver.departed.pop().unwrap().reason, Reason::Lost);
+    let other = driver.connect(PLENTY);
+    driver.send(other, "name mute\n");
+    assert_eq!(driver.received(other).last().unwrap(), "ok name mute");
 }
 
 #[test]

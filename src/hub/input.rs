@@ -51,7 +51,12 @@ impl Hub {
 
     /// There was nothing to read.
     pub fn handle_read_blocked(&mut self, key: usize) {
-        self.clients[key].socket.readable = false;
+        let client = &mut self.clients[key];
+        client.socket.readable = false;
+        if client.is_inside() && client.outbox.is_closed() {
+            // All that it had sent before it broke is executed.
+            self.leave(key, Reason::Lost);
+        }
     }
 
     /// The peer's end of input was read: it will send no more.

@@ -101,15 +101,13 @@ impl Hub {
         self.settle(key);
     }
 
-    /// The feed has lapped the client, which may be on its way already. What it would have been told
-    /// then is not true any more, unless it was not to be told anything.
+    /// The feed has lapped the client, which may be on its way already: then that is why it ends now.
+    /// Only one that does not understand us is told nothing.
     pub(super) fn leave_lapped(&mut self, key: usize) {
         match &mut self.clients[key].stage {
             Stage::Inside => return self.leave(key, Reason::TooSlow),
-            Stage::Leaving { reason, .. } if reason.goodbye().is_some() => {
-                *reason = Reason::TooSlow;
-            }
-            Stage::Leaving { .. } => {}
+            Stage::Leaving { reason: Reason::Foreign(_), .. } => {}
+            Stage::Leaving { reason, .. } => *reason = Reason::TooSlow,
         }
         self.settle(key);
     }

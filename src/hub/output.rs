@@ -89,6 +89,7 @@ impl Hub {
             client.took_bytes_at_ms = self.now_ms;
         }
         client.outbox.consume(sent, head);
+        self.note_progress();
         self.queue_flush_again(key);
         self.queue_run(key);
         self.settle(key);
@@ -96,7 +97,11 @@ impl Hub {
 
     /// Nothing can be written to the client any more. What it has sent is still executed.
     pub fn handle_write_failed(&mut self, key: usize) {
-        self.clients[key].outbox.close();
+        let client = &mut self.clients[key];
+        client.outbox.close();
+        // Reading tells whether there is anything left of it.
+        client.socket.readable = true;
+        self.queue_read(key);
         self.queue_run(key);
         self.settle(key);
     }

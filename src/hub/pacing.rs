@@ -2,11 +2,13 @@
 //!
 //! Whoever sends without looking is faster than whoever reads. The rules, from the mildest on:
 //! 1. **A turn appends only a little**, so that every socket gets its share of what is there.
-//! 2. **When most readers are behind, the senders are fast**: broadcasts are held until that is over.
-//!    Readers that take nothing at all are not waited for.
-//! 3. **When some are, they may just be unlucky**: broadcasts are held for a moment, again each time
-//!    that the feed has moved on by a sixteenth. This keeps those who read a little slower than the
-//!    others; it cannot stop the feed, however many of them there are, up to half of all.
+//! 2. **When most readers are behind, the senders are fast**: broadcasts are held until that is over,
+//!    but for two seconds at most.
+//! 3. **When some are, they may just be unlucky**: broadcasts are held for a moment.
+//!
+//!    Each hold comes again when the feed has moved on by a sixteenth, and readers that take nothing
+//!    at all are not waited for. So those who read a little slower than the others are kept, and
+//!    however many do not, they cannot stop the feed: it laps them within a minute.
 //! 4. **A client that the feed laps all the same is too slow.** Only one whose socket refuses bytes is
 //!    ever lapped, never one that the server was too busy for.
 
@@ -27,6 +29,9 @@ const SOME: usize = 8;
 /// How long broadcasts are held for some readers: as long as the feed took for its last sixteenth,
 /// but at least and at most so many milliseconds.
 const FOR_SOME_MS: (u64, u64) = (100, 500);
+
+/// How long broadcasts are held for most readers, at most, in milliseconds.
+const FOR_MOST_MS: u64 = 2000;
 
 /// How long it may take to see that readers have stopped taking anything, in milliseconds.
 const UNEVENTFUL_MS: u64 = 20;
@@ -49,13 +54,17 @@ pub(super) struct Pace {
     /// When the readers were looked at last, and where the feed's head was then.
     looked_at_ms: u64,
     looked_at: Position,
+    /// Whether anybody has taken anything since.
+    is_old: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Hold {
     #[default]
     None,
-    ForMost,
+    ForMost {
+        until_ms: u64,
+    },
     ForSome {
         until_ms: u64,
     },
@@ -101,9 +110,9 @@ impl Hub {
     fn look_at_readers(&mut self) {
         let (mut readers, mut behind, mut far_behind) = (0, 0, 0);
         for (_, client) in &self.clients {
-            if client.outbox.follows() && self.takes_bytes(client) {
+            let lag = self.lag(client);
+            if (client.outbox.follows() || lag > 0) && self.takes_bytes(client) {
                 readers += 1;
-                let lag = self.lag(client);
                 behind += usize::from(lag > self.part_of_feed(BEHIND));
                 far_behind += usize::from(lag > self.part_of_feed(FAR_BEHIND));
             }
@@ -113,11 +122,14 @@ impl Hub {
         let now_ms = self.now_ms;
         let pace = &mut self.pace;
         pace.hold = match pace.hold {
-            _ if most_are => Hold::ForMost,
-            _ if !some_are => Hold::None,
-            Hold::ForSome { until_ms } if now_ms < until_ms => pace.hold,
-            Hold::ForSome { .. } => Hold::None,
-            Hold::None | Hold::ForMost => {
+            _ if !most_are && !some_are => Hold::None,
+            Hold::ForMost { until_ms } | Hold::ForSome { until_ms } if now_ms >= until_ms => {
+                Hold::None
+            }
+            Hold::ForMost { .. } if most_are => pace.hold,
+            Hold::ForSome { .. } => pace.hold,
+            Hold::None if most_are => Hold::ForMost { until_ms: now_ms + FOR_MOST_MS },
+            Hold::None | Hold::ForMost { .. } => {
                 let (least_ms, most_ms) = FOR_SOME_MS;
                 let as_long_again_ms = (now_ms - pace.began_ms).clamp(least_ms, most_ms);
                 Hold::ForSome { until_ms: now_ms + as_long_again_ms }
@@ -128,6 +140,7 @@ impl Hub {
         }
         pace.looked_at_ms = now_ms;
         pace.looked_at = self.feed.head();
+        pace.is_old = false;
     }
 
     /// How far a client is behind, in bytes of the feed.
@@ -148,9 +161,7 @@ impl Hub {
 
     /// Lets those go on whose broadcasts were held, if the readers have caught up.
     pub(super) fn release_held(&mut self) {
-        // The more readers there are, the longer a look takes, and the longer until it pays.
-        let pause_ms = self.clients.len() as u64 / 1000;
-        if self.held.is_empty() || self.now_ms <= self.pace.looked_at_ms + pause_ms {
+        if self.held.is_empty() || self.now_ms < self.pace.looked_at_ms + self.look_pause_ms() {
             return;
         }
         self.look_at_readers();
@@ -168,7 +179,19 @@ impl Hub {
     /// When [`release_held`](Self::release_held) is to be called again, though no socket reports
     /// anything.
     pub(super) fn next_look_at_readers(&self) -> Option<u64> {
-        (!self.held.is_empty()).then_some(self.pace.looked_at_ms + UNEVENTFUL_MS)
+        let soon_ms = self.look_pause_ms();
+        let wait_ms = if self.pace.is_old { soon_ms } else { soon_ms.max(UNEVENTFUL_MS) };
+        (!self.held.is_empty()).then_some(self.pace.looked_at_ms + wait_ms)
+    }
+
+    /// A reader has taken something.
+    pub(super) fn note_progress(&mut self) {
+        self.pace.is_old = true;
+    }
+
+    /// The time between two looks: the more readers there are, the longer a look takes.
+    fn look_pause_ms(&self) -> u64 {
+        1 + self.clients.len() as u64 / 1000
     }
 
     /// Rule 4: lets go of everybody who needs what stands before `position`, if their sockets refuse
