@@ -86,7 +86,11 @@ impl Hub {
     fn rename(&mut self, key: usize, name: Name<'_>) {
         let client = &mut self.clients[key];
         if !self.directory.rename(client.id, client.name.as_deref(), name) {
-            return self.error(key, ErrorCode::NameTaken, "somebody here has this name");
+            return self.error(
+                key,
+                ErrorCode::NameTaken,
+                "somebody here has this name; choose another",
+            );
         }
         client.name = Some(name.as_str().into());
         self.ok(key, Topic::Name { name: name.as_str() });

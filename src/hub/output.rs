@@ -85,11 +85,11 @@ impl Hub {
         let client = &mut self.clients[key];
         client.bytes_out += sent as u64;
         client.socket.full = full;
+        client.outbox.consume(sent, head);
         if sent > 0 {
             client.took_bytes_at_ms = self.now_ms;
+            self.note_progress();
         }
-        client.outbox.consume(sent, head);
-        self.note_progress();
         self.queue_flush_again(key);
         self.queue_run(key);
         self.settle(key);

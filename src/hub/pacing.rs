@@ -54,8 +54,8 @@ pub(super) struct Pace {
     /// When the readers were looked at last, and where the feed's head was then.
     looked_at_ms: u64,
     looked_at: Position,
-    /// Whether anybody has taken anything since.
-    is_old: bool,
+    /// Somebody has taken something since.
+    has_progress: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,7 +140,7 @@ impl Hub {
         }
         pace.looked_at_ms = now_ms;
         pace.looked_at = self.feed.head();
-        pace.is_old = false;
+        pace.has_progress = false;
     }
 
     /// How far a client is behind, in bytes of the feed.
@@ -180,13 +180,13 @@ impl Hub {
     /// anything.
     pub(super) fn next_look_at_readers(&self) -> Option<u64> {
         let soon_ms = self.look_pause_ms();
-        let wait_ms = if self.pace.is_old { soon_ms } else { soon_ms.max(UNEVENTFUL_MS) };
+        let wait_ms = if self.pace.has_progress { soon_ms } else { soon_ms.max(UNEVENTFUL_MS) };
         (!self.held.is_empty()).then_some(self.pace.looked_at_ms + wait_ms)
     }
 
     /// A reader has taken something.
     pub(super) fn note_progress(&mut self) {
-        self.pace.is_old = true;
+        self.pace.has_progress = true;
     }
 
     /// The time between two looks: the more readers there are, the longer a look takes.

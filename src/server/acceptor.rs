@@ -78,7 +78,8 @@ impl Acceptor {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     listener.is_ready = false;
                 }
-                Err(error) if concerns_one_connection(&error) => {}
+                // One that is gone counts as one: however many there are, the turn ends.
+                Err(error) if concerns_one_connection(&error) => return None,
                 Err(error) => {
                     if !std::mem::replace(&mut self.is_failing, true) {
                         warn!("cannot accept: {error}; trying again until it works");
@@ -127,10 +128,23 @@ impl Acceptor {
     }
 }
 
-/// Whether accepting can go on at once with the next connection.
+/// Whether accepting can go on at once with the next connection. Of what is not known to be so, a
+/// pause is made, so that nothing spins.
 fn concerns_one_connection(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let concern_all =
-        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::INVAL, Errno::BADF];
-    Errno::from_io_error(error).is_some_and(|error| !concern_all.contains(&error))
+    let its_own = [
+        Errno::INTR,
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::TIMEDOUT,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+        Errno::OPNOTSUPP,
+        Errno::PERM,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+    ];
+    Errno::from_io_error(error).is_some_and(|error| its_own.contains(&error))
 }
