@@ -1,16 +1,15 @@
 //! What `oyezd` is told on its command line.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::str::FromStr;
 
 use log::LevelFilter;
 use pico_args::Arguments;
 
+use crate::arguments::{count, describe, digits, milliseconds, option, unexpected};
 use crate::hub::AllowShutdown;
 use crate::limits::Limits;
+use crate::stream::Endpoint;
 
 /// Where the server listens unless it is told otherwise.
 pub const DEFAULT_ADDRESS: SocketAddr =
@@ -57,7 +56,7 @@ pub enum Action {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen. Never empty.
-    pub listen: Vec<ListenAddress>,
+    pub listen: Vec<Endpoint>,
     /// The mode of the Unix sockets' files.
     pub unix_mode: u32,
     /// Who may end the server by command.
@@ -66,41 +65,6 @@ pub struct Config {
     pub limits: Limits,
     /// How much is logged.
     pub log_level: LevelFilter,
-}
-
-/// Where to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// A TCP address.
-    Tcp(SocketAddr),
-    /// The path of a Unix socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl FromStr for ListenAddress {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() {
-                Err("unix: needs a path")
-            } else {
-                Ok(Self::Unix(path.into()))
-            };
-        }
-        text.parse()
-            .map(Self::Tcp)
-            .map_err(|_| "expected IP:PORT, [IPv6]:PORT or unix:PATH, as in 127.0.0.1:5050")
-    }
 }
 
 /// Reads the arguments, without the program's name. `rust_log` is the variable RUST_LOG. An error is
@@ -114,10 +78,10 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
         return Ok(Action::Version);
     }
     let mut listen = arguments
-        .values_from_fn("--listen", |text| text.parse::<ListenAddress>())
+        .values_from_fn("--listen", |text| text.parse::<Endpoint>())
         .map_err(|error| describe("--listen", &error))?;
     if listen.is_empty() {
-        listen.push(ListenAddress::Tcp(DEFAULT_ADDRESS));
+        listen.push(Endpoint::Tcp(DEFAULT_ADDRESS));
     }
     let mut limits = Limits::default();
     option(&mut arguments, "--max-clients", &mut limits.max_clients, count)?;
@@ -125,7 +89,7 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
     option(&mut arguments, "--max-outbox", &mut limits.max_outbox, size)?;
     option(&mut arguments, "--feed-size", &mut limits.feed_size, size)?;
     option(&mut arguments, "--send-buffer", &mut limits.send_buffer, size)?;
-    option(&mut arguments, "--drain-timeout", &mut limits.drain_timeout_ms, seconds)?;
+    option(&mut arguments, "--drain-timeout", &mut limits.drain_timeout_ms, milliseconds)?;
     let mut unix_mode = 0o600;
     option(&mut arguments, "--unix-mode", &mut unix_mode, mode)?;
     let mut allow_shutdown = AllowShutdown::Local;
@@ -133,48 +97,10 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
     let mut log_level = rust_log.and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::Info);
     option(&mut arguments, "--log-level", &mut log_level, level)?;
     if let Some(argument) = arguments.finish().first() {
-        return Err(unexpected(&argument.to_string_lossy()));
+        return Err(unexpected(&argument.to_string_lossy(), HELP));
     }
     limits.check()?;
     Ok(Action::Serve(Config { listen, unix_mode, allow_shutdown, limits, log_level }))
-}
-
-fn option<T>(
-    arguments: &mut Arguments,
-    name: &'static str,
-    value: &mut T,
-    parse: fn(&str) -> Result<T, &'static str>,
-) -> Result<(), String> {
-    match arguments.opt_value_from_fn(name, parse) {
-        Ok(Some(given)) => *value = given,
-        Ok(None) => {}
-        Err(error) => return Err(describe(name, &error)),
-    }
-    Ok(())
-}
-
-fn describe(option: &str, error: &pico_args::Error) -> String {
-    use pico_args::Error::{OptionWithoutAValue, Utf8ArgumentParsingFailed};
-    match error {
-        OptionWithoutAValue(_) => format!("{option} needs a value"),
-        Utf8ArgumentParsingFailed { value, cause } => format!("{option} {value:?}: {cause}"),
-        other => format!("{option}: {other}"),
-    }
-}
-
-fn unexpected(argument: &str) -> String {
-    let name = argument.split('=').next().unwrap_or_default();
-    // Options without a value take themselves out, however often they are given.
-    let takes_value = HELP.lines().any(|line| line.trim().starts_with(&format!("{name} ")));
-    if name.starts_with("--") && takes_value {
-        format!("{name} is given more than once")
-    } else {
-        format!("unexpected argument {argument:?}")
-    }
-}
-
-fn count(text: &str) -> Result<usize, &'static str> {
-    digits(text).ok_or("expected a number")
 }
 
 /// A number of bytes, with K, M or G for powers of 1024.
@@ -188,14 +114,6 @@ fn size(text: &str) -> Result<usize, &'static str> {
     digits::<usize>(number)
         .and_then(|number| number.checked_mul(unit))
         .ok_or("expected a size, as in 65536, 64K, 16M or 1G")
-}
-
-fn seconds(text: &str) -> Result<u64, &'static str> {
-    const DAY: u64 = 24 * 60 * 60;
-    match digits(text) {
-        Some(seconds @ 1..=DAY) => Ok(seconds * 1000),
-        _ => Err("expected seconds, from 1 to 86400"),
-    }
 }
 
 fn mode(text: &str) -> Result<u32, &'static str> {
@@ -221,11 +139,6 @@ fn level(text: &str) -> Result<LevelFilter, &'static str> {
     }
 }
 
-/// Plain decimal digits: no sign, which the standard parser would take.
-fn digits<T: FromStr>(text: &str) -> Option<T> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,7 +157,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_help() {
         let config = config("");
-        assert_eq!(config.listen, [ListenAddress::Tcp(DEFAULT_ADDRESS)]);
+        assert_eq!(config.listen, [Endpoint::Tcp(DEFAULT_ADDRESS)]);
         assert_eq!(config.limits, Limits::default());
         for (option, default) in [
             ("--listen", "127.0.0.1:5050"),

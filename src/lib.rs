@@ -48,9 +48,13 @@
 //! 8. The crate forbids unsafe code; rustix serves the system calls that mio and the standard library
 //!    lack.
 
+mod arguments;
 pub mod config;
 pub mod hub;
 pub mod limits;
 pub mod logging;
+pub mod printable;
 pub mod protocol;
 pub mod server;
+mod signals;
+pub mod stream;

@@ -4,7 +4,6 @@
 //! one that nobody holds. So this stands around it: a line is written only if stderr takes it now,
 //! and the lines that it did not take are counted, and reported when it takes more.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::OnceLock;
@@ -13,6 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simple_logger::SimpleLogger;
+
+use crate::printable::printable;
 
 /// The longest message, in bytes. With its time and level it stays under PIPE_BUF, which a pipe
 /// that has room at all takes without blocking.
@@ -109,7 +110,9 @@ impl Log for Guarded {
 
     fn log(&self, record: &Record<'_>) {
         let is_enabled = self.enabled(record.metadata());
-        if is_enabled && !self.write(record.level(), &printable(&record.args().to_string())) {
+        if is_enabled
+            && !self.write(record.level(), &printable(&record.args().to_string(), MAX_MESSAGE))
+        {
             DROPPED.fetch_add(1, Relaxed);
         }
     }
@@ -127,42 +130,4 @@ fn stderr_takes_more() -> bool {
     let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut fds, Some(&now)).is_ok() && fds[0].revents() == PollFlags::OUT
-}
-
-/// The text with everything escaped that could make one line look like two, or like another, or
-/// that a terminal would obey; and cut at the longest that is written.
-pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if out.len() > MAX_MESSAGE {
-            out.push('…');
-            break;
-        }
-        if c.is_control() || is_line_end_or_direction(c) {
-            let _ = write!(out, "{}", c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-fn is_line_end_or_direction(c: char) -> bool {
-    matches!(
-        c,
-        '\u{2028}' | '\u{2029}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_is_one_line_that_a_terminal_does_not_obey() {
-        assert_eq!(printable("a\nb\x1b[2J\u{202e}\u{9b}"), "a\\nb\\u{1b}[2J\\u{202e}\\u{9b}");
-        assert_eq!(printable("你好 👩‍🚀 שלום é"), "你好 👩‍🚀 שלום é");
-        let long = printable(&"\u{202e}".repeat(4096));
-        assert!(long.len() < 4096 - 100 && long.ends_with('…'), "{}", long.len());
-    }
 }

@@ -54,7 +54,7 @@ fn every_split_gives_what_the_unsplit_input_gives() {
 fn what_the_model_says_is_what_the_rules_say() {
     let long = "y".repeat(MAX_LINE + 1);
     let input = format!("ping\r\n\nsay \u{1}\n{long}\nsay hi\nsay h");
-    let expected = ["Text(\"ping\")", "Blank", "NotText([115, 97, 121, 32, 1])", "TooLong"];
+    let expected = ["Text(\"ping\")", "Blank(\"\")", "NotText([115, 97, 121, 32, 1])", "TooLong"];
     let lines = model(input.as_bytes());
     assert_eq!(lines[..4], expected);
     assert_eq!(lines[4..], ["Text(\"say hi\")", "Incomplete([115, 97, 121, 32, 104])"]);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use oyez::config::{self, Action, HELP};
 use oyez::logging;
+use oyez::printable::printable;
 use oyez::server::{End, Server};
 
 const FAILED: u8 = 1;
@@ -43,6 +44,6 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(status: u8, error: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "oyezd: {}", logging::printable(error));
+    let _ = writeln!(std::io::stderr(), "oyezd: {}", printable(error, 3 * 1024));
     ExitCode::from(status)
 }

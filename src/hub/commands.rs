@@ -17,7 +17,7 @@ impl Hub {
                     None => self.error(key, error.code(), "help lists the commands"),
                 },
             },
-            Line::Blank => {}
+            Line::Blank(_) => {}
             Line::NotText(_) => {
                 let explanation = "a line is UTF-8 without control characters";
                 self.error(key, ErrorCode::NotText, explanation);

@@ -144,10 +144,10 @@ impl Hub {
         let len = match line {
             Line::Text(text) => text.len(),
             Line::NotText(bytes) | Line::Incomplete(bytes) => bytes.len(),
-            Line::Blank | Line::TooLong | Line::Foreign(_) => 0,
+            Line::Blank(_) | Line::TooLong | Line::Foreign(_) => 0,
         };
         self.left.work = self.left.work.saturating_sub(LINE_COST + len);
-        self.counters.lines_in += u64::from(line != Line::Blank);
+        self.counters.lines_in += u64::from(!matches!(line, Line::Blank(_)));
         Ok(())
     }
 

@@ -33,7 +33,7 @@ impl Hub {
     }
 
     pub(super) fn report_line(&mut self, key: usize, line: Line<'_>, before: &Before) {
-        if !self.rules.report_lines || line == Line::Blank {
+        if !self.rules.report_lines || matches!(line, Line::Blank(_)) {
             return;
         }
         let client = &self.clients[key];
@@ -68,6 +68,6 @@ fn describe(line: Line<'_>) -> String {
         Line::Incomplete(bytes) => format!("an incomplete line, {} bytes", bytes.len()),
         Line::TooLong => "too long a line".to_owned(),
         Line::Foreign(foreign) => format!("{}, which is not for us", foreign.as_str()),
-        Line::Blank => String::new(),
+        Line::Blank(_) => String::new(),
     }
 }

@@ -11,7 +11,7 @@ pub enum Line<'a> {
     /// A line of text, without its line end. Never blank.
     Text(&'a str),
     /// A line that is empty or all spaces and tabs.
-    Blank,
+    Blank(&'a str),
     /// A line that is not text.
     NotText(&'a [u8]),
     /// A line that has just crossed the limit. What is left of it will be dropped.
@@ -44,6 +44,8 @@ pub struct LineBuffer {
     peeked: Option<Found>,
     max_line: usize,
     state: State,
+    /// Lines of other protocols may come.
+    is_open_to_all: bool,
     /// No line but blank ones has come yet.
     first: bool,
     ended: bool,
@@ -88,9 +90,16 @@ impl LineBuffer {
             peeked: None,
             max_line,
             state: State::Reading,
+            is_open_to_all: true,
             first: true,
             ended: false,
         }
+    }
+
+    /// The same for input that cannot be of another protocol, so that no line of it is
+    /// [`Foreign`](Line::Foreign).
+    pub fn for_ours(max_line: usize) -> Self {
+        Self { is_open_to_all: false, first: false, ..Self::new(max_line) }
     }
 
     /// Takes what was read. The caller bounds how much that is, and pushes only when there was no
@@ -125,7 +134,7 @@ impl LineBuffer {
         let line = &self.bytes[self.start..found.end];
         Some(match found.kind {
             Kind::Complete => as_text(line).map_or(Line::NotText(line), Line::Text),
-            Kind::Blank => Line::Blank,
+            Kind::Blank => Line::Blank(as_text(line).unwrap_or_default()),
             Kind::TooLong => Line::TooLong,
             Kind::Incomplete => Line::Incomplete(line),
             Kind::Foreign(foreign) => Line::Foreign(foreign),
@@ -211,7 +220,7 @@ impl LineBuffer {
     fn crossed(&self) -> Found {
         let beginning = &self.bytes[self.start..=self.start + self.max_line];
         let begins_like_http = (self.first && foreign::begins_like_http(beginning))
-            || foreign::is_host_header(beginning);
+            || (self.is_open_to_all && foreign::is_host_header(beginning));
         if begins_like_http {
             return self.foreign(Foreign::Http);
         }
@@ -238,7 +247,7 @@ impl LineBuffer {
             foreign::begins_like_http(line)
                 || (foreign::ends_like_http(line) && !foreign::begins_with_command(line))
         };
-        foreign::is_host_header(line) || (self.first && is_request_line())
+        (self.is_open_to_all && foreign::is_host_header(line)) || (self.first && is_request_line())
     }
 
     fn find_lf(&mut self) -> Option<usize> {

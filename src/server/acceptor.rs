@@ -6,9 +6,10 @@ use log::warn;
 use mio::{Registry, Token};
 
 use super::listener::Listener;
+use super::peer::Peer;
 use super::refused::Refused;
-use super::stream::{Peer, Stream};
-use crate::config::{Config, ListenAddress};
+use crate::config::Config;
+use crate::stream::{Endpoint, Stream};
 
 /// The first listener's token; the others' follow it downwards. Clients' tokens come from the other
 /// end.
@@ -48,7 +49,7 @@ impl Acceptor {
     }
 
     /// Where it listens, with the ports that it got.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &Endpoint> {
         self.listeners.iter().map(|listener| &listener.address)
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
@@ -14,28 +14,19 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
-use super::stream::{Peer, Stream};
-use crate::config::ListenAddress;
+use super::peer::Peer;
+use crate::stream::{Endpoint, Stream};
 
 /// How many connections may wait to be accepted: a burst of 1000 must not be turned away. The
 /// kernel takes as many of them as net.core.somaxconn says.
 const BACKLOG: i32 = 4096;
-
-/// When nothing is heard of a peer for so long, the kernel asks it whether it is still there …
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-/// … and this often again.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-
-/// When a peer has answered nothing for so long, or has not let a single byte in, it is given up.
-/// In milliseconds.
-const USER_TIMEOUT_MS: u32 = 300_000;
 
 /// A listening socket. Dropping it removes the file of a Unix socket, if it is still this one's.
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: Socket,
     /// Where it listens: with the port that it got, if it was to choose one.
-    pub(super) address: ListenAddress,
+    pub(super) address: Endpoint,
     /// There may be connections to accept.
     pub(super) is_ready: bool,
     send_buffer: usize,
@@ -63,18 +54,18 @@ struct SocketFile {
 impl Listener {
     /// Listens on the address. The error says what is wrong, and what to do.
     pub(super) fn bind(
-        address: &ListenAddress,
+        address: &Endpoint,
         unix_mode: u32,
         send_buffer: usize,
     ) -> Result<Self, String> {
         let (socket, address) = match address {
-            ListenAddress::Tcp(wanted) => {
+            Endpoint::Tcp(wanted) => {
                 let (listener, got) = bind_tcp(*wanted, send_buffer).map_err(|error| {
                     format!("cannot listen on {wanted}: {}", explain_tcp(&error, *wanted))
                 })?;
-                (Socket::Tcp(listener), ListenAddress::Tcp(got))
+                (Socket::Tcp(listener), Endpoint::Tcp(got))
             }
-            ListenAddress::Unix(path) => {
+            Endpoint::Unix(path) => {
                 let (listener, file) = bind_unix(path, unix_mode)
                     .map_err(|error| format!("cannot listen on {address}: {error}"))?;
                 (Socket::Unix { listener, _file: file }, address.clone())
@@ -95,9 +86,10 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
+                let stream = Stream::Tcp(stream);
                 // A connection that is reset already has no options to set; reading it tells.
-                let _ = set_tcp_options(&stream);
-                Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
+                let _ = stream.tune();
+                Ok((stream, Peer::Tcp(peer)))
             }
             Socket::Unix { listener, .. } => {
                 let (stream, _) = listener.accept()?;
@@ -204,19 +196,6 @@ fn new_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
     Ok(socket)
-}
-
-fn set_tcp_options(socket: impl AsFd) -> Result<(), Errno> {
-    let socket = socket.as_fd();
-    sockopt::set_tcp_nodelay(socket, true)?;
-    sockopt::set_socket_keepalive(socket, true)?;
-    #[cfg(target_os = "linux")]
-    {
-        sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
-        sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
-        sockopt::set_tcp_user_timeout(socket, USER_TIMEOUT_MS)?;
-    }
-    Ok(())
 }
 
 #[cfg(target_os = "linux")]

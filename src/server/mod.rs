@@ -3,10 +3,9 @@
 mod acceptor;
 mod descriptors;
 mod listener;
+mod peer;
 mod refused;
 mod report;
-mod signals;
-mod stream;
 
 use std::hash::BuildHasher;
 use std::io::{self, IoSlice, Read, Write};
@@ -15,15 +14,17 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use mio::event::Event;
 use mio::{Events, Poll, Token};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::config::Config;
 use crate::hub::{Close, Hub, Origin, Rules, Span};
 use crate::limits::{Limits, READ_CHUNK};
 use crate::logging;
 use crate::protocol::FeedId;
+use crate::signals::Signals;
+use crate::stream::Stream;
 use acceptor::Acceptor;
-use signals::Signals;
-use stream::{Peer, Stream};
+use peer::Peer;
 
 /// How the server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,8 @@ impl Server {
         let mut limits = config.limits;
         descriptors::fit(&mut limits, config.listen.len())?;
         let poll = Poll::new().map_err(system)?;
-        let signals = Signals::register(poll.registry(), SIGNALS).map_err(system)?;
+        let signals =
+            Signals::register(poll.registry(), SIGNALS, &[SIGINT, SIGTERM]).map_err(system)?;
         let acceptor = Acceptor::bind(config, poll.registry())?;
         let rules = Rules {
             limits,

@@ -2,15 +2,15 @@
 
 use log::{debug, info, warn};
 
-use super::stream::Peer;
-use crate::config::ListenAddress;
+use super::peer::Peer;
 use crate::hub::{Departure, LineReport, Reason};
 use crate::limits::Limits;
+use crate::stream::Endpoint;
 
-pub(super) fn started<'a>(addresses: impl Iterator<Item = &'a ListenAddress>, limits: &Limits) {
+pub(super) fn started<'a>(addresses: impl Iterator<Item = &'a Endpoint>, limits: &Limits) {
     for address in addresses {
         match address {
-            ListenAddress::Tcp(tcp) if tcp.ip().is_loopback() => {
+            Endpoint::Tcp(tcp) if tcp.ip().is_loopback() => {
                 let (ip, port) = (tcp.ip(), tcp.port());
                 info!(
                     "listening on {tcp}, for this host only (--listen 0.0.0.0:{port} lets others in); try: nc {ip} {port}"

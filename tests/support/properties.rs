@@ -111,13 +111,13 @@ pub fn model(input: &[u8]) -> Vec<String> {
         let blank = |line: &[u8]| line.iter().all(|byte| b" \t".contains(byte));
         let said = match (too_long, ended) {
             (true, _) => None,
-            (false, true) if blank(line) => Some(Line::Blank),
+            (false, true) if blank(line) => as_text(line).map(Line::Blank),
             (false, true) => Some(as_text(line).map_or(Line::NotText(line), Line::Text)),
-            (false, false) if blank(piece) => Some(Line::Blank),
+            (false, false) if blank(piece) => as_text(piece).map(Line::Blank),
             (false, false) => Some(Line::Incomplete(piece)),
         };
         lines.extend(said.map(|said| format!("{said:?}")));
-        first &= said == Some(Line::Blank);
+        first &= matches!(said, Some(Line::Blank(_)));
     }
     lines
 }

@@ -1,23 +1,21 @@
-//! SIGINT and SIGTERM, as events of the poll loop.
+//! Signals, as events of the poll loop.
 
 use std::io::{self, Read};
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// Each signal writes one byte into a socket, which the loop reads.
-///
-/// SIGHUP is left alone: while there is nothing to read anew, it means what it usually does.
+/// Some signals, which do no more than being counted. Each of them writes one byte into a socket,
+/// which the loop reads.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub(crate) struct Signals {
     received: UnixStream,
 }
 
 impl Signals {
-    pub(super) fn register(registry: &Registry, token: Token) -> io::Result<Self> {
+    pub(crate) fn register(registry: &Registry, token: Token, signals: &[i32]) -> io::Result<Self> {
         let (received, sender) = std::os::unix::net::UnixStream::pair()?;
-        for signal in [SIGINT, SIGTERM] {
+        for &signal in signals {
             signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
         }
         received.set_nonblocking(true)?;
@@ -27,7 +25,7 @@ impl Signals {
     }
 
     /// How many signals have come since this was last asked.
-    pub(super) fn take(&mut self) -> usize {
+    pub(crate) fn take(&mut self) -> usize {
         let mut bytes = [0; 64];
         // Nothing else can go wrong with a socket whose both ends are held here.
         self.received.read(&mut bytes).unwrap_or(0)
