@@ -49,6 +49,7 @@
 //!    lack.
 
 mod arguments;
+pub mod client;
 pub mod config;
 pub mod hub;
 pub mod limits;

@@ -72,8 +72,10 @@ pub struct Spec {
     verb: Verb,
 }
 
+/// Which command it is, whatever its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verb {
+#[allow(missing_docs)] // They are [`Command`]'s.
+pub enum Verb {
     Ping,
     Broadcast,
     Send,
@@ -204,6 +206,26 @@ impl<'a> Command<'a> {
             return Err(CommandError::BadArgument(spec));
         }
         spec.verb.with(first, second).ok_or(CommandError::BadArgument(spec))
+    }
+
+    /// Which command it is.
+    pub fn verb(&self) -> Verb {
+        match self {
+            Self::Ping { .. } => Verb::Ping,
+            Self::Broadcast { .. } => Verb::Broadcast,
+            Self::Send { .. } => Verb::Send,
+            Self::Name { .. } => Verb::Name,
+            Self::Clients { .. } => Verb::Clients,
+            Self::History { .. } => Verb::History,
+            Self::Resume { .. } => Verb::Resume,
+            Self::Quiet => Verb::Quiet,
+            Self::Listen => Verb::Listen,
+            Self::Stats => Verb::Stats,
+            Self::Help => Verb::Help,
+            Self::Auth { .. } => Verb::Auth,
+            Self::Quit => Verb::Quit,
+            Self::Shutdown => Verb::Shutdown,
+        }
     }
 
     /// Appends the command as a line, LF included. [`parse`](Self::parse) is the inverse.

@@ -14,7 +14,7 @@ mod name;
 mod reply;
 mod text;
 
-pub use command::{COMMANDS, Command, CommandError, Recipient, Spec};
+pub use command::{COMMANDS, Command, CommandError, Recipient, Spec, Verb};
 pub use foreign::Foreign;
 pub use line::{Line, LineBuffer};
 pub use name::Name;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write as _;
 
+use super::command::Verb;
 use super::text::{number, split_word};
 
 /// A line of the server's. What is borrowed is borrowed from the line.
@@ -239,6 +240,23 @@ impl<'a> Reply<'a> {
 }
 
 impl<'a> Topic<'a> {
+    /// Which command it is the answer to.
+    pub fn verb(self) -> Verb {
+        match self {
+            Self::Broadcast { .. } => Verb::Broadcast,
+            Self::Send { .. } => Verb::Send,
+            Self::Name { .. } => Verb::Name,
+            Self::Clients { .. } => Verb::Clients,
+            Self::History { .. } => Verb::History,
+            Self::Resume { .. } => Verb::Resume,
+            Self::Quiet => Verb::Quiet,
+            Self::Listen { .. } => Verb::Listen,
+            Self::Stats => Verb::Stats,
+            Self::Help => Verb::Help,
+            Self::Auth { .. } => Verb::Auth,
+        }
+    }
+
     fn parse(mut fields: Fields<'a>) -> Option<Self> {
         Some(match fields.word()? {
             "broadcast" => Self::Broadcast { seq: fields.number()? },

@@ -1,0 +1,42 @@
+//! The client's binary: arguments, run, exit status.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use oyez::client::config::{self, Action, HELP};
+use oyez::client::{self, Failure};
+use oyez::printable::printable;
+
+const FAILED: u8 = 1;
+const WRONG_ARGUMENTS: u8 = 2;
+
+fn main() -> ExitCode {
+    let server = std::env::var("OYEZ_SERVER").ok();
+    match config::parse(std::env::args_os().skip(1).collect(), server.as_deref()) {
+        Ok(Action::Run(config)) => run(config),
+        Ok(Action::Help) => print(HELP),
+        Ok(Action::Version) => print(concat!("oyez ", env!("CARGO_PKG_VERSION"), "\n")),
+        Err(error) => fail(WRONG_ARGUMENTS, &format!("{error} (oyez --help lists what there is)")),
+    }
+}
+
+fn run(config: config::Config) -> ExitCode {
+    match client::run(config) {
+        // Who closes the output has had enough of it: `oyez listen | head -3`.
+        Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(Failure::Said(error)) => fail(FAILED, &error),
+        Err(Failure::Usage(error)) => fail(WRONG_ARGUMENTS, &error),
+    }
+}
+
+// Both ignore what cannot be written: nobody is there to be told.
+
+fn print(text: &str) -> ExitCode {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn fail(status: u8, error: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "oyez: {}", printable(error, 2048));
+    ExitCode::from(status)
+}

@@ -1,0 +1,424 @@
+//! The way to the server: found, kept, and found again.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use mio::event::Event as PollEvent;
+use mio::{Registry, Token};
+
+use super::address::ServerAddress;
+use super::backoff::Backoff;
+use super::dial::{Dial, Progress, Welcome};
+use super::dialogue::{Asker, Dialogue, Heard};
+use super::link::Link;
+use super::secret::Secret;
+use crate::printable::printable;
+use crate::protocol::{Command, ErrorCode, Name, Reply, Verb};
+use crate::stream::Endpoint;
+
+/// When nothing was heard for so long, a server that one stays with is asked whether it is there. It
+/// also shows a server that ends idle connections that this one is alive.
+const SILENCE_BEFORE_PING: Duration = Duration::from_secs(15);
+
+/// A name that somebody has, most likely one's own connection that the server still believes in, is
+/// asked for again this often.
+const NAME_PAUSE: Duration = Duration::from_secs(2);
+
+/// A connection that lasted so long was a success.
+const LASTING: Duration = Duration::from_secs(5);
+
+/// How to come to the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Where it is.
+    pub server: ServerAddress,
+    /// What to be called there: a well-formed name.
+    pub name: Option<String>,
+    /// The file with the secret that it asks for.
+    pub secret_file: Option<PathBuf>,
+    /// Whether the secret may go over a network in the clear.
+    pub insecure: bool,
+    /// How long to wait for an answer before the connection counts as lost.
+    pub timeout: Duration,
+    /// Whether to come back when the connection is lost, and to keep it alive.
+    pub reconnect: bool,
+}
+
+/// Something that happened.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event<'a> {
+    /// There is a connection, and this is its welcome.
+    Up(Welcome),
+    /// The name was not given, and why.
+    NameRefused(String),
+    /// The server said something.
+    Heard(Heard<'a>),
+    /// The connection is lost, and will be tried again.
+    Down {
+        /// Why, in a few words.
+        why: String,
+        /// How many commands of the task's were not answered.
+        unanswered: usize,
+    },
+}
+
+/// The connection, through all its lives.
+///
+/// Call [`note`](Self::note) with the poll's events, [`turn`](Self::turn), then
+/// [`next_event`](Self::next_event) until there is none, and poll until
+/// [`next_deadline`](Self::next_deadline).
+#[derive(Debug)]
+pub(super) struct Connection {
+    route: Route,
+    secret: Option<Secret>,
+    token: Token,
+    state: State,
+    backoff: Backoff,
+    /// The name to have: what was asked for first, or what the server has confirmed since.
+    name: Option<String>,
+    /// It was this client's before.
+    had_name: bool,
+    was_up: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// To be tried now.
+    Down,
+    /// Waits to be tried again.
+    Pausing { until: Instant },
+    /// One address after the other is tried.
+    Dialing(Box<Dial>),
+    /// The server has said welcome.
+    Up(Box<Up>),
+    /// The same, and nobody but the task makes anything of what is said.
+    Bare(Box<Link>),
+}
+
+#[derive(Debug)]
+struct Up {
+    link: Link,
+    dialogue: Dialogue,
+    since: Instant,
+    is_ready: bool,
+    is_pinging: bool,
+    ask_name_at: Option<Instant>,
+    /// When the first of the questions was asked that have waited since without an end.
+    asked_at: Instant,
+}
+
+impl Connection {
+    /// The error is one line that says what is wrong with the secret.
+    pub(super) fn new(route: Route, token: Token) -> Result<Self, String> {
+        let secret = route.secret_file.as_deref().map(Secret::read).transpose()?;
+        Ok(Self {
+            name: route.name.clone(),
+            route,
+            secret,
+            token,
+            state: State::Down,
+            backoff: Backoff::default(),
+            had_name: false,
+            was_up: false,
+        })
+    }
+
+    pub(super) fn server(&self) -> &ServerAddress {
+        &self.route.server
+    }
+
+    /// The dialogue, while there is a connection.
+    pub(super) fn dialogue(&self) -> Option<&Dialogue> {
+        match &self.state {
+            State::Up(up) => Some(&up.dialogue),
+            _ => None,
+        }
+    }
+
+    /// Whether a task may say something: it is in, and not too much waits to be sent or answered.
+    pub(super) fn has_room(&self) -> bool {
+        match &self.state {
+            State::Up(up) => up.is_ready && up.link.has_room() && up.dialogue.has_room(),
+            _ => false,
+        }
+    }
+
+    /// Sends a command, if there is a connection.
+    pub(super) fn say(&mut self, command: &Command<'_>, asker: Asker) {
+        if let State::Up(up) = &mut self.state {
+            up.say(command, asker);
+        }
+    }
+
+    /// Gives up making anything of what is said, once there is a connection: from now on the task
+    /// deals with the link alone.
+    pub(super) fn lay_bare(&mut self) {
+        match std::mem::replace(&mut self.state, State::Down) {
+            State::Up(up) => self.state = State::Bare(Box::new(up.link)),
+            state => self.state = state,
+        }
+    }
+
+    /// The link that there is now.
+    pub(super) fn link(&mut self) -> Option<&mut Link> {
+        match &mut self.state {
+            State::Up(up) => Some(&mut up.link),
+            State::Dialing(dial) => dial.link(),
+            State::Bare(link) => Some(link),
+            State::Down | State::Pausing { .. } => None,
+        }
+    }
+
+    pub(super) fn note(&mut self, event: &PollEvent) {
+        if let Some(link) = self.link() {
+            link.note(event);
+        }
+    }
+
+    /// Writes what can be.
+    pub(super) fn flush(&mut self) {
+        if let Some(link) = self.link() {
+            link.flush();
+        }
+    }
+
+    /// Writes and reads what can be.
+    pub(super) fn turn(&mut self, input: &mut [u8], now: Instant) {
+        if let Some(link) = self.link() {
+            link.turn(input, now);
+        }
+    }
+
+    /// Whether there is something to do at once.
+    pub(super) fn has_work(&self) -> bool {
+        match &self.state {
+            State::Down => true,
+            State::Pausing { .. } => false,
+            State::Dialing(dial) => dial.has_work(),
+            State::Up(up) => up.link.has_more(),
+            State::Bare(link) => link.has_more(),
+        }
+    }
+
+    /// When [`next_event`](Self::next_event) should be called, whatever happens.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Down | State::Bare(_) => None,
+            State::Pausing { until } => Some(*until),
+            State::Dialing(dial) => dial.next_deadline(),
+            State::Up(up) => {
+                let overdue = up.waits_since().map(|since| since + self.route.timeout);
+                let ping = (self.route.reconnect && !up.is_pinging)
+                    .then(|| up.link.last_heard() + SILENCE_BEFORE_PING);
+                [overdue, ping, up.ask_name_at].into_iter().flatten().min()
+            }
+        }
+    }
+
+    /// What has happened. The error is one line that says why there is no going on.
+    pub(super) fn next_event(
+        &mut self,
+        registry: &Registry,
+        now: Instant,
+    ) -> Result<Option<Event<'_>>, String> {
+        if let State::Pausing { until } = self.state
+            && until <= now
+        {
+            self.state = State::Down;
+        }
+        if let State::Down = self.state {
+            self.begin_dialing(now)?;
+        }
+        if let State::Dialing(_) = self.state {
+            return self.dial(registry, now).map(|welcome| welcome.map(Event::Up));
+        }
+        self.keep_alive(now);
+        let State::Up(up) = &mut self.state else { return Ok(None) };
+        match up.link.next_line() {
+            Ok(true) => self.hear(now),
+            Ok(false) if up.is_overdue(self.route.timeout) => {
+                let seconds = self.route.timeout.as_secs();
+                self.lose(format!("the server has not answered for {seconds} seconds"), now)
+            }
+            Ok(false) => match up.link.end().map(ToString::to_string) {
+                Some(end) => self.lose(end, now),
+                None => Ok(None),
+            },
+            Err(nonsense) => Err(not_a_server(&self.route.server, &nonsense)),
+        }
+    }
+
+    fn begin_dialing(&mut self, now: Instant) -> Result<(), String> {
+        let found = self.route.server.resolve();
+        let endpoints = match found {
+            Ok(endpoints) => endpoints,
+            Err(error) => return self.unreachable(&error, now),
+        };
+        if self.secret.is_some() && !self.route.insecure {
+            let in_the_clear = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Tcp(address) if !address.ip().to_canonical().is_loopback());
+            if let Some(endpoint) = endpoints.iter().find(in_the_clear) {
+                return Err(format!(
+                    "the secret would go over the network to {endpoint} for everybody to read; \
+                     --insecure sends it all the same"
+                ));
+            }
+        }
+        let dial = Dial::new(endpoints, self.token, self.route.timeout);
+        self.state = State::Dialing(Box::new(dial));
+        Ok(())
+    }
+
+    /// Goes on with trying: the welcome, once it has come.
+    fn dial(&mut self, registry: &Registry, now: Instant) -> Result<Option<Welcome>, String> {
+        let State::Dialing(dial) = &mut self.state else { return Ok(None) };
+        match dial.advance(registry, now) {
+            Progress::Waits => Ok(None),
+            Progress::Welcomed(welcome) => {
+                self.enter(welcome, now);
+                Ok(Some(welcome))
+            }
+            Progress::Failed(why) => self.unreachable(&why, now).map(|()| None),
+            Progress::Nonsense(said) => Err(not_a_server(&self.route.server, &said)),
+        }
+    }
+
+    /// Makes the connection out of the one that has said welcome.
+    fn enter(&mut self, welcome: Welcome, now: Instant) {
+        let State::Dialing(dial) = std::mem::replace(&mut self.state, State::Down) else { return };
+        let Some(link) = dial.into_link() else { return };
+        let mut up = Up {
+            link,
+            dialogue: Dialogue::new(welcome.id, welcome.seq),
+            since: now,
+            is_ready: false,
+            is_pinging: false,
+            ask_name_at: None,
+            asked_at: now,
+        };
+        if let Some(secret) = &self.secret {
+            up.say(&Command::Auth { secret: secret.as_str() }, Asker::Upkeep);
+        }
+        if let Some(name) = self.name.as_deref().and_then(Name::parse) {
+            up.say(&Command::Name { name }, Asker::Upkeep);
+        }
+        if self.secret.is_none() && self.name.is_none() {
+            up.is_ready = true;
+        }
+        self.was_up = true;
+        self.state = State::Up(Box::new(up));
+    }
+
+    /// What the line means that was just found.
+    fn hear(&mut self, now: Instant) -> Result<Option<Event<'_>>, String> {
+        let State::Up(up) = &mut self.state else { return Ok(None) };
+        let heard = match up.dialogue.hear(up.link.line()) {
+            Ok(heard) => heard,
+            Err(nonsense) => {
+                let nonsense = format!("{nonsense}: {}", printable(up.link.line(), 80));
+                return Err(not_a_server(&self.route.server, &nonsense));
+            }
+        };
+        let event = Ok(Some(Event::Heard(heard)));
+        let Some(question) = heard.answers else { return event };
+        if question.verb == Verb::Name && matches!(heard.reply, Some(Reply::Ok(_))) {
+            self.name = up.dialogue.name().map(str::to_owned);
+            self.had_name = true;
+        }
+        if question.asker == Asker::Task {
+            return event;
+        }
+        match (question.verb, heard.reply) {
+            (Verb::Auth, Some(Reply::Error { code, explanation })) => {
+                Err(format!("{} does not take the secret: {code} {explanation}", self.route.server))
+            }
+            (Verb::Name, Some(Reply::Error { code, explanation })) => {
+                up.is_ready = true;
+                if code == ErrorCode::NameTaken.as_str() && self.had_name {
+                    up.ask_name_at = Some(now + NAME_PAUSE);
+                    return event;
+                }
+                let name = self.name.take().unwrap_or_default();
+                let refused = format!("the name {name} was refused: {code} {explanation}");
+                Ok(Some(Event::NameRefused(refused)))
+            }
+            (verb, _) => {
+                up.is_ready |= verb == Verb::Name || (verb == Verb::Auth && self.name.is_none());
+                up.is_pinging &= verb != Verb::Ping;
+                event
+            }
+        }
+    }
+
+    fn keep_alive(&mut self, now: Instant) {
+        let State::Up(up) = &mut self.state else { return };
+        if self.route.reconnect && !up.is_pinging && up.link.silence() >= SILENCE_BEFORE_PING {
+            up.is_pinging = true;
+            up.say(&Command::Ping { text: None }, Asker::Upkeep);
+        }
+        if up.ask_name_at.is_some_and(|at| at <= now) {
+            up.ask_name_at = None;
+            if let Some(name) = self.name.as_deref().and_then(Name::parse) {
+                up.say(&Command::Name { name }, Asker::Upkeep);
+            }
+        }
+    }
+
+    /// Ends a connection that is lost.
+    fn lose(&mut self, end: String, now: Instant) -> Result<Option<Event<'static>>, String> {
+        let State::Up(up) = &self.state else { return Ok(None) };
+        let why = up.dialogue.goodbye().map_or(end, explain_goodbye);
+        let unanswered = up.dialogue.unanswered();
+        if !self.route.reconnect {
+            return Err(format!("{}: {why}", self.route.server));
+        }
+        if now.duration_since(up.since) >= LASTING {
+            self.backoff.reset();
+        }
+        self.state = State::Pausing { until: now + self.backoff.pause() };
+        Ok(Some(Event::Down { why, unanswered }))
+    }
+
+    /// No address has worked.
+    fn unreachable(&mut self, why: &str, now: Instant) -> Result<(), String> {
+        if self.was_up && self.route.reconnect {
+            self.state = State::Pausing { until: now + self.backoff.pause() };
+            return Ok(());
+        }
+        let server = &self.route.server;
+        // Where the address is the name, it need not be said twice.
+        let why = why.strip_prefix(&format!("{server}: ")).unwrap_or(why);
+        Err(format!("cannot reach {server}: {why}; {}", server.advice()))
+    }
+}
+
+impl Up {
+    fn say(&mut self, command: &Command<'_>, asker: Asker) {
+        if !self.dialogue.is_waiting() {
+            self.asked_at = Instant::now();
+        }
+        command.encode(self.link.unsent());
+        self.dialogue.ask(command, asker);
+    }
+
+    /// Since when the server owes an answer, and is silent.
+    fn waits_since(&self) -> Option<Instant> {
+        self.dialogue.is_waiting().then(|| self.asked_at.max(self.link.last_heard()))
+    }
+
+    fn is_overdue(&self, timeout: Duration) -> bool {
+        self.waits_since().is_some_and(|since| self.link.found_empty() >= since + timeout)
+    }
+}
+
+fn not_a_server(server: &ServerAddress, said: &str) -> String {
+    format!("{server} is no oyez server: it sent {said}")
+}
+
+fn explain_goodbye(reason: &str) -> String {
+    match reason {
+        "shutdown" => "the server was shut down".to_owned(),
+        "too-slow" => "the server ended the connection, because it was read too slowly".to_owned(),
+        "idle" => "the server ended the connection, because nothing was said".to_owned(),
+        reason => format!("the server ended the connection: {}", printable(reason, 80)),
+    }
+}

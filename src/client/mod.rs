@@ -1,0 +1,188 @@
+//! What `oyez` does: a client for people and for scripts.
+//!
+//! ```text
+//!  chat, listen, raw, broadcast -, ask      one room a task: what it is for
+//!            │
+//!         Session                            the poll, standard input and output
+//!            │
+//!        Connection ── Dial, Backoff         found, kept, and found again
+//!         │      │
+//!       Link   Dialogue ── protocol          bytes and lines; which line answers what
+//! ```
+//!
+//! A task is a loop: it takes what has happened from [`Connection::next_event`], says what it has to
+//! say, and waits in [`Session::wait`] for more. Nothing else waits, but for names to be looked up
+//! and for standard output to be taken.
+//!
+//! A server is not trusted. What it may make this program hold is bounded, and lines that no server
+//! would send, such as those with escape sequences, end the connection before anybody sees them.
+
+mod address;
+mod ask;
+mod backoff;
+mod broadcast;
+#[cfg(feature = "chat")]
+mod chat;
+pub mod config;
+mod connection;
+mod dial;
+mod dialogue;
+mod format;
+mod link;
+mod listen;
+mod position;
+mod raw;
+mod secret;
+mod standard;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+
+pub use address::ServerAddress;
+pub use connection::Route;
+
+use crate::limits::READ_CHUNK;
+use config::{Config, Task};
+use connection::Connection;
+use standard::{Input, Output};
+
+const SERVER: Token = Token(0);
+const INPUT: Token = Token(1);
+const OUTPUT: Token = Token(2);
+
+/// Why a task was not done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// What happened, and what to do, in one line.
+    Said(String),
+    /// It was asked for what cannot be: wrong arguments.
+    Usage(String),
+    /// Nobody reads standard output any more, who could be told.
+    OutputClosed,
+}
+
+impl From<String> for Failure {
+    fn from(said: String) -> Self {
+        Self::Said(said)
+    }
+}
+
+/// Does what the configuration says.
+pub fn run(config: Config) -> Result<(), Failure> {
+    let takes_input = matches!(config.task, Task::Chat | Task::BroadcastInput { .. } | Task::Raw);
+    let mut session = Session::new(config.route, takes_input)?;
+    match config.task {
+        Task::Chat => chat(&mut session),
+        Task::Broadcast { text } => ask::broadcast(&mut session, &text),
+        Task::BroadcastInput { skip_bad } => broadcast::broadcast(&mut session, skip_bad),
+        Task::Listen(listen) => listen::listen(&mut session, listen),
+        Task::Send { client, text } => ask::send(&mut session, &client, &text),
+        Task::Clients => ask::clients(&mut session),
+        Task::Ping { text, count } => ask::ping(&mut session, text.as_deref(), count),
+        Task::Stats => ask::stats(&mut session),
+        Task::Shutdown => ask::shutdown(&mut session),
+        Task::Raw => raw::raw(&mut session),
+    }
+}
+
+#[cfg(feature = "chat")]
+fn chat(session: &mut Session) -> Result<(), Failure> {
+    use std::io::IsTerminal as _;
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        let said = "chat needs a terminal; scripts use broadcast -, listen or raw (--help)";
+        return Err(Failure::Usage(said.to_owned()));
+    }
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    if is_dumb {
+        let said =
+            "chat needs a terminal that can move its cursor (TERM); raw needs nothing (--help)";
+        return Err(Failure::Usage(said.to_owned()));
+    }
+    let has_colour = std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+    chat::chat(session, has_colour)
+}
+
+#[cfg(not(feature = "chat"))]
+fn chat(_: &mut Session) -> Result<(), Failure> {
+    let said = "this oyez was built without chat; raw speaks the protocol (--help)";
+    Err(Failure::Usage(said.to_owned()))
+}
+
+/// What all tasks work with.
+struct Session {
+    poll: Poll,
+    events: Events,
+    buffer: Box<[u8]>,
+    connection: Connection,
+    /// Standard input, if the task takes any.
+    input: Option<Input>,
+    output: Output,
+}
+
+impl Session {
+    fn new(route: Route, takes_input: bool) -> Result<Self, Failure> {
+        let system = |error: io::Error| format!("cannot start: {error}");
+        let poll = Poll::new().map_err(system)?;
+        let input = if takes_input {
+            Some(Input::register(poll.registry(), INPUT).map_err(system)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            connection: Connection::new(route, SERVER)?,
+            input,
+            output: Output::register(poll.registry(), OUTPUT),
+            poll,
+            events: Events::with_capacity(16),
+            buffer: vec![0; READ_CHUNK].into(),
+        })
+    }
+
+    /// Writes what there is to write, and waits until something may have happened, or until the
+    /// deadline. Input counts only if it is wanted.
+    fn wait(&mut self, deadline: Option<Instant>, wants_input: bool) -> Result<(), Failure> {
+        self.output.flush()?;
+        // What the task has said goes out before anything is waited for.
+        self.connection.flush();
+        let has_input = wants_input && self.input.as_ref().is_some_and(Input::is_ready);
+        let deadline = [deadline, self.connection.next_deadline()].into_iter().flatten().min();
+        let timeout = if has_input || self.connection.has_work() {
+            Some(Duration::ZERO)
+        } else {
+            deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        };
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(Failure::Said(format!("cannot go on: {error}")));
+            }
+            _ => {}
+        }
+        for event in &self.events {
+            match event.token() {
+                SERVER => self.connection.note(event),
+                INPUT => {
+                    if let Some(input) = &mut self.input {
+                        input.note();
+                    }
+                }
+                OUTPUT => self.output.note(event),
+                // Signals are asked for by who takes them.
+                _ => {}
+            }
+        }
+        self.connection.turn(&mut self.buffer, Instant::now());
+        Ok(())
+    }
+
+    /// Reads standard input, as far as there is any, into `buffer`: how many bytes.
+    fn read_input(&mut self) -> Result<usize, Failure> {
+        self.input.as_mut().map_or(Ok(0), |input| input.read(&mut self.buffer))
+    }
+
+    /// Whether standard input has come to its end.
+    fn input_has_ended(&self) -> bool {
+        self.input.as_ref().is_some_and(Input::is_ended)
+    }
+}
