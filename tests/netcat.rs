@@ -169,7 +169,7 @@ fn end(program: &Program) -> Result<(), Failed> {
     let mut command = Command::new("bash");
     let script = format!("printf 'ping\\nclients\\n' | ({})", program.command);
     command.args(["-c", &script]).env("PORT", server.port().to_string()).stdin(Stdio::null());
-    let (_, stdout, _) = Server::run(&mut command);
+    let (_, stdout, _) = support::Program::run(&mut command);
     let (_, replies) = stdout.split_once('\n').unwrap_or_default();
     assert_eq!(replies, "pong\nclient 1 -\nok clients 1 1\n");
     Ok(())
@@ -208,7 +208,7 @@ fn unix_socket() -> Result<(), Failed> {
     for client in ["nc -N -U $SOCKET", "ncat -U $SOCKET", "socat - UNIX-CONNECT:$SOCKET"] {
         let mut command = Command::new("bash");
         command.args(["-c", &format!("printf 'ping\\n' | {client}")]).env("SOCKET", &path);
-        let (_, stdout, _) = Server::run(&mut command);
+        let (_, stdout, _) = support::Program::run(&mut command);
         assert!(stdout.ends_with("\npong\n"), "{client}: {stdout:?}");
     }
     Ok(())

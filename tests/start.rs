@@ -10,7 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use support::{Address, Client, Server, oyezd};
+use support::{Address, Client, Program, Server, oyezd};
 
 fn unix_server(path: &Path, arguments: &[&str]) -> Command {
     let mut command = oyezd();
@@ -20,8 +20,8 @@ fn unix_server(path: &Path, arguments: &[&str]) -> Command {
 
 #[track_caller]
 fn fails(command: &mut Command, status: i32, error: &str) {
-    let (ended, stdout, stderr) = Server::run(command);
-    assert_eq!(ended.code(), Some(status), "{stderr}");
+    let (ended, stdout, stderr) = Program::run(command);
+    assert_eq!(ended, status, "{stderr}");
     assert_eq!(stdout, "");
     assert!(stderr.starts_with("oyezd: ") && stderr.contains(error), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
@@ -29,13 +29,13 @@ fn fails(command: &mut Command, status: i32, error: &str) {
 
 #[test]
 fn help_and_version_go_to_stdout() {
-    let (status, stdout, stderr) = Server::run(oyezd().arg("--help"));
-    assert!(status.success());
+    let (status, stdout, stderr) = Program::run(oyezd().arg("--help"));
+    assert_eq!(status, 0);
     assert!(stdout.starts_with("oyezd - ") && stdout.contains("--listen ADDR"), "{stdout}");
     assert!(stdout.lines().all(|line| line.chars().count() <= 80), "{stdout}");
     assert_eq!(stderr, "");
-    let (status, stdout, _) = Server::run(oyezd().arg("-V"));
-    assert!(status.success());
+    let (status, stdout, _) = Program::run(oyezd().arg("-V"));
+    assert_eq!(status, 0);
     assert_eq!(stdout, format!("oyezd {}\n", env!("CARGO_PKG_VERSION")));
 }
 
@@ -301,18 +301,11 @@ fn a_log_that_nobody_reads_stops_nothing_and_what_was_dropped_is_reported() {
 fn a_terminal_that_nobody_reads_stops_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
-    let controller =
-        rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)
-            .unwrap();
-    rustix::pty::grantpt(&controller).unwrap();
-    rustix::pty::unlockpt(&controller).unwrap();
-    let name = rustix::pty::ptsname(&controller, Vec::new()).unwrap();
-    let terminal = fs::OpenOptions::new().write(true).open(name.to_str().unwrap()).unwrap();
+    let (mut controller, terminal) = support::terminal::open();
     let _server = server_with_stderr(&path, terminal, &["--log-level", "debug"]);
     let mut client = serves_though_the_log_is_stuck(&path);
     assert!(client.stat("log_dropped") > 1000);
     // It is read again: the log goes on, with whole lines.
-    let mut controller = fs::File::from(controller);
     let mut log = String::new();
     while !log.contains(" lines of the log were dropped: stderr did not take them\r\n") {
         let mut bytes = [0; 4096];

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::connection::Event;
-use super::dialogue::Asker;
+use super::dialogue::{Asker, Dialogue};
 use super::standard::{Output, notice};
 use super::{Failure, Session};
 use crate::protocol::{Command, ErrorCode, Recipient, Reply, Topic};
@@ -28,11 +28,12 @@ pub(super) fn send(session: &mut Session, client: &str, text: &str) -> Result<()
 
 /// `oyez clients`: all others, page by page.
 pub(super) fn clients(session: &mut Session) -> Result<(), Failure> {
+    ready(session)?;
+    let own = session.connection.dialogue().map(Dialogue::id);
     let mut last = 0;
     loop {
         let mut shown = 0;
         let mut is_rising = true;
-        let own = session.connection.dialogue().map(super::dialogue::Dialogue::id);
         let after = (last > 0).then_some(last);
         ask(session, &Command::Clients { after }, |reply, output| match *reply {
             Reply::Client { id, name } => {
@@ -48,7 +49,6 @@ pub(super) fn clients(session: &mut Session) -> Result<(), Failure> {
         if !is_rising {
             return Err(Failure::Said("the server lists its clients in no order".to_owned()));
         }
-        session.output.flush()?;
         if shown == 0 {
             return Ok(());
         }
@@ -61,8 +61,7 @@ pub(super) fn stats(session: &mut Session) -> Result<(), Failure> {
         if let Reply::Stat { key, value } = reply {
             output.line(&format!("{key} {value}"));
         }
-    })?;
-    session.output.flush()
+    })
 }
 
 /// `oyez shutdown`

@@ -75,10 +75,15 @@ impl Sender {
         }
         match self.stopped.take() {
             None => Ok(()),
-            Some(what) => Err(Failure::Said(format!(
-                "{what}; {} are in the feed (--skip-bad leaves such lines out)",
-                lines(self.out)
-            ))),
+            Some(what) => {
+                let before = match self.out {
+                    0 => "nothing was sent".to_owned(),
+                    1 => "1 line before it is in the feed".to_owned(),
+                    out => format!("{out} lines before it are in the feed"),
+                };
+                let remedy = "--skip-bad leaves such lines out";
+                Err(Failure::Said(format!("{what}; {before} ({remedy})")))
+            }
         }
     }
 
@@ -145,6 +150,11 @@ impl Sender {
     /// What to say when it cannot go on: which lines are in the feed, and of which nothing is known.
     fn broken(&mut self, why: &str) -> Failure {
         self.progress.clear();
+        let known = match self.out {
+            0 => "no line of the input is known to be in the feed".to_owned(),
+            1 => "1 line of the input is in the feed".to_owned(),
+            out => format!("{out} lines of the input are in the feed"),
+        };
         let unknown = match (self.unanswered.front(), self.unanswered.back()) {
             (Some(first), Some(last)) if first == last => {
                 format!("; whether line {first} is, is not known")
@@ -154,7 +164,7 @@ impl Sender {
             }
             _ => String::new(),
         };
-        Failure::Said(format!("{why}; {} of the input are in the feed{unknown}", lines(self.out)))
+        Failure::Said(format!("{why}; {known}{unknown}"))
     }
 }
 
@@ -179,10 +189,6 @@ fn as_broadcast(line: Line<'_>, max_text: usize) -> Result<&str, String> {
     Ok(text)
 }
 
-fn lines(count: u64) -> String {
-    format!("{count} line{}", if count == 1 { "" } else { "s" })
-}
-
 /// A line on the terminal that says how far it has come.
 struct Progress {
     is_wanted: bool,
@@ -200,8 +206,7 @@ impl Progress {
     fn show(&mut self, out: u64, unanswered: usize) {
         let now = Instant::now();
         if self.is_wanted && self.next <= now {
-            let _ =
-                write!(std::io::stderr(), "\r{} out, {unanswered} on their way\x1b[K", lines(out));
+            Self::write(&format!("{out} lines out, {unanswered} on their way"));
             self.is_shown = true;
             self.next = now + PROGRESS_PAUSE;
         }
@@ -209,8 +214,13 @@ impl Progress {
 
     fn clear(&mut self) {
         if self.is_shown {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
+            Self::write("");
             self.is_shown = false;
         }
+    }
+
+    /// Puts a text in place of the one before, and the cursor at its beginning.
+    fn write(text: &str) {
+        let _ = write!(std::io::stderr(), "\r{text:<60}\r");
     }
 }

@@ -16,9 +16,9 @@ use crate::printable::printable;
 use crate::protocol::{Command, ErrorCode, Name, Reply, Verb};
 use crate::stream::Endpoint;
 
-/// When nothing was heard for so long, a server that one stays with is asked whether it is there. It
-/// also shows a server that ends idle connections that this one is alive.
-const SILENCE_BEFORE_PING: Duration = Duration::from_secs(15);
+/// When nothing was heard for this part of the timeout, a server that one stays with is asked whether
+/// it is there. It also shows a server that ends idle connections that this one is alive.
+const SILENCE_BEFORE_PING: u32 = 4;
 
 /// A name that somebody has, most likely one's own connection that the server still believes in, is
 /// asked for again this often.
@@ -42,6 +42,12 @@ pub struct Route {
     pub timeout: Duration,
     /// Whether to come back when the connection is lost, and to keep it alive.
     pub reconnect: bool,
+}
+
+impl Route {
+    fn silence_before_ping(&self) -> Duration {
+        self.timeout / SILENCE_BEFORE_PING
+    }
 }
 
 /// Something that happened.
@@ -209,7 +215,7 @@ impl Connection {
             State::Up(up) => {
                 let overdue = up.waits_since().map(|since| since + self.route.timeout);
                 let ping = (self.route.reconnect && !up.is_pinging)
-                    .then(|| up.link.last_heard() + SILENCE_BEFORE_PING);
+                    .then(|| up.link.last_heard() + self.route.silence_before_ping());
                 [overdue, ping, up.ask_name_at].into_iter().flatten().min()
             }
         }
@@ -238,10 +244,12 @@ impl Connection {
             Ok(true) => self.hear(now),
             Ok(false) if up.is_overdue(self.route.timeout) => {
                 let seconds = self.route.timeout.as_secs();
-                self.lose(format!("the server has not answered for {seconds} seconds"), now)
+                self.lose(format!("the server has not answered for {seconds} s"), now)
             }
             Ok(false) => match up.link.end().map(ToString::to_string) {
                 Some(end) => self.lose(end, now),
+                // Nothing comes after a goodbye, whatever keeps the connection from its end.
+                None if up.dialogue.goodbye().is_some() => self.lose(String::new(), now),
                 None => Ok(None),
             },
             Err(nonsense) => Err(not_a_server(&self.route.server, &nonsense)),
@@ -351,7 +359,10 @@ impl Connection {
 
     fn keep_alive(&mut self, now: Instant) {
         let State::Up(up) = &mut self.state else { return };
-        if self.route.reconnect && !up.is_pinging && up.link.silence() >= SILENCE_BEFORE_PING {
+        if self.route.reconnect
+            && !up.is_pinging
+            && up.link.silence() >= self.route.silence_before_ping()
+        {
             up.is_pinging = true;
             up.say(&Command::Ping { text: None }, Asker::Upkeep);
         }
@@ -410,7 +421,8 @@ impl Up {
     }
 }
 
-fn not_a_server(server: &ServerAddress, said: &str) -> String {
+/// What to say of a peer that says what no server would.
+pub(super) fn not_a_server(server: &ServerAddress, said: &str) -> String {
     format!("{server} is no oyez server: it sent {said}")
 }
 

@@ -45,7 +45,7 @@ pub(super) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failur
             connection.say(&command, Asker::Upkeep);
         }
     }
-    session.output.flush()
+    Ok(())
 }
 
 impl Listener {

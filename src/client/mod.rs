@@ -73,7 +73,7 @@ impl From<String> for Failure {
 pub fn run(config: Config) -> Result<(), Failure> {
     let takes_input = matches!(config.task, Task::Chat | Task::BroadcastInput { .. } | Task::Raw);
     let mut session = Session::new(config.route, takes_input)?;
-    match config.task {
+    let result = match config.task {
         Task::Chat => chat(&mut session),
         Task::Broadcast { text } => ask::broadcast(&mut session, &text),
         Task::BroadcastInput { skip_bad } => broadcast::broadcast(&mut session, skip_bad),
@@ -84,7 +84,9 @@ pub fn run(config: Config) -> Result<(), Failure> {
         Task::Stats => ask::stats(&mut session),
         Task::Shutdown => ask::shutdown(&mut session),
         Task::Raw => raw::raw(&mut session),
-    }
+    };
+    // What came before a failure was no failure.
+    result.and(session.output.flush())
 }
 
 #[cfg(feature = "chat")]

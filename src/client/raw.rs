@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::connection::not_a_server;
 use super::link::End;
 use super::{Failure, Session};
 
@@ -10,23 +11,18 @@ pub(super) fn raw(session: &mut Session) -> Result<(), Failure> {
     while session.connection.next_event(session.poll.registry(), Instant::now())?.is_none() {
         session.wait(None, false)?;
     }
-    let server = session.connection.server().to_string();
-    let broken = |why: &str| Failure::Said(format!("{server}: {why}"));
+    let server = session.connection.server().clone();
     session.connection.lay_bare();
     if let Some(link) = session.connection.link() {
         session.output.line(link.line());
     }
     while let Some(link) = session.connection.link() {
-        while link.next_line().map_err(|nonsense| broken(&nonsense))? {
+        while link.next_line().map_err(|said| not_a_server(&server, &said))? {
             session.output.line(link.line());
         }
         match link.end() {
             Some(End::Closed) => break,
-            Some(End::Broken(why)) => {
-                let failure = broken(why);
-                session.output.flush()?;
-                return Err(failure);
-            }
+            Some(End::Broken(why)) => return Err(Failure::Said(format!("{server}: {why}"))),
             None => {}
         }
         let has_room = link.has_room();
@@ -35,7 +31,7 @@ pub(super) fn raw(session: &mut Session) -> Result<(), Failure> {
         }
         session.wait(None, has_room)?;
     }
-    session.output.flush()
+    Ok(())
 }
 
 fn copy_input(session: &mut Session) -> Result<(), Failure> {

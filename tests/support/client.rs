@@ -1,9 +1,11 @@
 //! A client that says what it expects.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Address, PATIENCE};
 
@@ -28,6 +30,16 @@ impl Client {
         Self { stream: BufReader::new(stream), id: 0 }
     }
 
+    /// The other side: the next connection that comes to this listener.
+    pub fn accept(listener: &TcpListener) -> Self {
+        let mut fds = [PollFd::new(listener, PollFlags::IN)];
+        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        assert_eq!(poll(&mut fds, Some(&patience)).unwrap(), 1, "nobody comes");
+        let stream = Stream::Tcp(listener.accept().unwrap().0);
+        stream.set_timeouts(PATIENCE);
+        Self { stream: BufReader::new(stream), id: 0 }
+    }
+
     /// Reads the welcome: the seq that it names.
     pub fn welcome(&mut self) -> u64 {
         let line = self.line();
@@ -41,6 +53,11 @@ impl Client {
     #[track_caller]
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// The same to one who may be gone.
+    pub fn try_send_bytes(&mut self, bytes: &[u8]) {
+        let _ = self.stream.get_mut().write_all(bytes);
     }
 
     /// Sends a line.

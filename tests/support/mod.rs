@@ -3,13 +3,16 @@
 
 mod client;
 pub mod crowd;
+mod program;
 pub mod properties;
 mod server;
+pub mod terminal;
 pub mod transcript;
 
 use std::time::Duration;
 
 pub use client::Client;
+pub use program::{Program, oyez};
 pub use server::{Address, Server, address_in, oyezd};
 
 /// How long anything is waited for. Nothing that works comes near it.

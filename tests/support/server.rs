@@ -1,14 +1,11 @@
 //! A server of the test's own, on a port of its own.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
-use std::time::Instant;
+use std::process::{Command, ExitStatus, Stdio};
 
-use super::{Client, PATIENCE};
+use super::{Client, Program};
 
 /// The built binary, to be given arguments.
 pub fn oyezd() -> Command {
@@ -19,16 +16,23 @@ pub fn oyezd() -> Command {
 
 /// A running `oyezd`. It is killed when the test lets go of it.
 pub struct Server {
-    child: Child,
+    program: Program,
     pub address: Address,
-    log: Receiver<String>,
-    seen: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
 pub enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 impl Server {
@@ -41,21 +45,9 @@ impl Server {
 
     /// Starts a server with a command that says where to listen.
     pub fn spawn(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, log) = channel();
-        thread::spawn(move || {
-            for line in stderr.lines() {
-                if sender.send(line.unwrap()).is_err() {
-                    break;
-                }
-            }
-        });
-        let unknown = Address::Unix(PathBuf::new());
-        let mut server = Self { child, address: unknown, log, seen: Vec::new() };
-        let line = server.wait_for_log("listening on ");
-        server.address = address_in(&line);
-        server
+        let mut program = Program::start_heard(&mut command);
+        let line = program.stderr.wait_for("listening on ");
+        Self { program, address: address_in(&line) }
     }
 
     pub fn tcp(&self) -> SocketAddr {
@@ -70,7 +62,7 @@ impl Server {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.program.pid()
     }
 
     /// A new client, whose welcome was read.
@@ -81,20 +73,9 @@ impl Server {
     }
 
     /// Waits for a line of the log that holds `text`, among those not waited for before.
+    #[track_caller]
     pub fn wait_for_log(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.log.recv_timeout(left) {
-                Ok(line) => {
-                    self.seen.push(line.clone());
-                    if line.contains(text) {
-                        return line;
-                    }
-                }
-                Err(_) => panic!("no {text:?} in the log:\n{}", self.seen.join("\n")),
-            }
-        }
+        self.program.stderr.wait_for(text)
     }
 
     /// One value of `stats`, asked for by a client of its own.
@@ -104,23 +85,13 @@ impl Server {
 
     /// Sends a signal, by its name.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
-        assert!(status.unwrap().success());
+        self.program.signal(name);
     }
 
     /// Waits for the end of the process: its status, and the whole log.
+    #[track_caller]
     pub fn wait(mut self) -> (ExitStatus, String) {
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            match self.child.try_wait().unwrap() {
-                Some(status) => break status,
-                None if Instant::now() > deadline => panic!("the server does not end"),
-                // There is no event to wait for with a bound; this is no synchronisation.
-                None => thread::sleep(std::time::Duration::from_millis(2)),
-            }
-        };
-        self.seen.extend(self.log.iter());
-        (status, self.seen.join("\n"))
+        (self.program.wait(), self.program.stderr.all())
     }
 
     /// Memory that the process holds now and held at most, in KiB.
@@ -139,28 +110,6 @@ impl Server {
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         let fields: Vec<&str> = fields.split(' ').collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    }
-
-    /// Runs a program that must end by itself, and returns what it printed.
-    pub fn run(command: &mut Command) -> (ExitStatus, String, String) {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stdout = child.stdout.take().unwrap();
-        let mut stderr = child.stderr.take().unwrap();
-        let out = thread::spawn(move || {
-            let mut text = String::new();
-            stdout.read_to_string(&mut text).unwrap();
-            text
-        });
-        let mut err = String::new();
-        stderr.read_to_string(&mut err).unwrap();
-        (child.wait().unwrap(), out.join().unwrap(), err)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

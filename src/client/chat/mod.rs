@@ -92,6 +92,7 @@ pub(super) fn chat(session: &mut Session, has_colour: bool) -> Result<(), Failur
     chat.arrive(welcome, session);
     let result = chat.run(session);
     chat.screen.erase(session.output.buffer());
+    // Before the terminal is given back.
     result.and(session.output.flush())
 }
 

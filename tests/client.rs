@@ -1,0 +1,358 @@
+//! `oyez` for scripts: every command against a real server, and its exit status.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use support::{Program, Server, oyez};
+
+fn client(server: &Server, arguments: &[&str]) -> Command {
+    let mut command = oyez();
+    command.args(["-s", &server.address.to_string()]).args(arguments);
+    command
+}
+
+/// Runs a command that must succeed: what it prints.
+#[track_caller]
+fn succeeds(command: &mut Command) -> String {
+    let (status, stdout, stderr) = Program::run(command);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    stdout
+}
+
+/// Runs a command that must fail with one line on standard error, which holds this text.
+#[track_caller]
+fn fails(command: &mut Command, status: i32, error: &str) {
+    let (ended, stdout, stderr) = Program::run(command);
+    assert_eq!((ended, stdout.as_str()), (status, ""), "{stderr}");
+    assert!(stderr.starts_with("oyez: ") && stderr.contains(error), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+/// A listener that is there: `listen` with these options, once the server knows of it.
+fn listener(server: &Server, arguments: &[&str]) -> Program {
+    let before = server.stat("clients_total");
+    let program = Program::start(client(server, &["listen"]).args(arguments));
+    // The one that asks is counted as well.
+    let mut asker = server.client();
+    while asker.stat("clients_total") < before + 2 {}
+    program
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let help = succeeds(oyez().arg("--help"));
+    assert!(help.starts_with("oyez - ") && help.contains("broadcast TEXT"), "{help}");
+    assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+    assert_eq!(succeeds(oyez().arg("help")), help);
+    assert_eq!(succeeds(oyez().arg("-V")), format!("oyez {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_arguments_are_one_line_and_status_2() {
+    fails(oyez().arg("--frobnicate"), 2, "unexpected argument \"--frobnicate\"");
+    fails(oyez().arg("bradcast"), 2, "\"bradcast\" is no command");
+    fails(oyez().args(["broadcast", "-5 degrees"]), 2, "goes behind --");
+    fails(oyez().args(["-s", "host:x", "ping"]), 2, "expected a port");
+    fails(oyez().env("OYEZ_SERVER", "host:x").arg("ping"), 2, "OYEZ_SERVER \"host:x\": expected");
+    fails(&mut oyez(), 2, if cfg!(feature = "chat") { "needs a terminal" } else { "without chat" });
+}
+
+#[test]
+fn without_a_server_it_says_what_was_tried_and_how_to_start_one() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    fails(
+        oyez().args(["-s", &free.to_string(), "ping"]),
+        1,
+        &format!(
+            "cannot reach {free}: connection refused; start a server with: oyezd --listen {free}"
+        ),
+    );
+    let named = format!("localhost:{}", free.port());
+    fails(oyez().args(["-s", &named, "listen"]), 1, &format!("cannot reach {named}: "));
+    fails(
+        oyez().args(["-s", "unix:/nowhere/socket", "stats"]),
+        1,
+        "cannot reach unix:/nowhere/socket: there is no such socket; \
+         start a server with: oyezd --listen unix:/nowhere/socket",
+    );
+    fails(oyez().args(["-s", "nowhere.invalid", "ping"]), 1, "the name is not found");
+}
+
+#[test]
+fn a_server_is_found_by_name_address_path_and_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = format!("unix:{}", folder.path().join("socket").display());
+    let mut server = Server::start(&["--listen", "[::1]:0", "--listen", &path]);
+    let six = support::address_in(&server.wait_for_log("listening on [::1]")).to_string();
+    let addresses = [server.address.to_string(), format!("localhost:{}", server.port()), six, path];
+    for address in &addresses {
+        assert_eq!(succeeds(oyez().args(["-s", address, "broadcast", "hi"])), "", "{address}");
+    }
+    let stats = succeeds(oyez().env("OYEZ_SERVER", &addresses[1]).arg("stats"));
+    assert!(stats.contains("broadcasts 4\n"), "{stats}");
+}
+
+#[test]
+fn ping_measures_how_long_the_answer_takes() {
+    let server = Server::start(&[]);
+    let stdout = succeeds(&mut client(&server, &["ping"]));
+    let ms = stdout.strip_prefix("pong: ").and_then(|rest| rest.strip_suffix(" ms\n")).unwrap();
+    assert!(ms.parse::<f64>().unwrap() >= 0.0);
+    assert!(
+        succeeds(&mut client(&server, &["ping", "two", "words"])).starts_with("pong two words: ")
+    );
+    let (status, stdout, stderr) = Program::run(&mut client(&server, &["ping", "--count", "2"]));
+    assert_eq!((status, stdout.lines().count()), (0, 2), "{stdout}");
+    assert!(stderr.starts_with("oyez: 2 answers, ") && stderr.contains("median"), "{stderr}");
+}
+
+#[test]
+fn broadcast_and_send_say_nothing_when_all_is_well() {
+    let server = Server::start(&[]);
+    let mut bob = server.client();
+    bob.ask("name bob", "ok name bob");
+    let mut oyez = client(&server, &["--name", "al", "broadcast", "two ", " words"]);
+    assert_eq!(succeeds(&mut oyez), "");
+    bob.expect("broadcast 1 al two   words");
+    assert_eq!(succeeds(&mut client(&server, &["send", "BOB", "--", "-h", "你"])), "");
+    bob.expect("direct 3 -h 你");
+    assert_eq!(succeeds(&mut client(&server, &["send", "1", "x"])), "");
+    bob.expect("direct 4 x");
+}
+
+#[test]
+fn what_the_server_refuses_is_one_line_and_status_1() {
+    let server = Server::start(&["--allow-shutdown", "nobody"]);
+    let mut bob = server.client();
+    bob.ask("name bob", "ok name bob");
+    fails(&mut client(&server, &["send", "99", "x"]), 1, "no-such-client");
+    fails(
+        &mut client(&server, &["--name", "BOB", "ping"]),
+        1,
+        "the name BOB was refused: name-taken",
+    );
+    fails(
+        &mut client(&server, &["--name", "BOB", "listen"]),
+        1,
+        "the name BOB was refused: name-taken",
+    );
+    fails(&mut client(&server, &["shutdown"]), 1, "not-allowed");
+    fails(&mut client(&server, &["broadcast", &"x".repeat(5000)]), 1, "line-too-long");
+    fails(&mut client(&server, &["listen", "--since", "0"]), 1, "the lines after 0 cannot be had");
+    bob.ask("ping", "pong");
+}
+
+#[test]
+fn a_full_server_is_no_server() {
+    let server = Server::start(&["--max-clients", "1"]);
+    let _first = server.client();
+    fails(&mut client(&server, &["ping"]), 1, "the server is full");
+}
+
+#[test]
+fn clients_lists_all_others_page_by_page() {
+    let server = Server::start(&[]);
+    assert_eq!(succeeds(&mut client(&server, &["clients"])), "");
+    let mut others: Vec<_> = (0..1001).map(|_| server.client()).collect();
+    others[1].ask("name bob", "ok name bob");
+    let listed = succeeds(&mut client(&server, &["clients"]));
+    let mut expected = String::new();
+    for other in &others {
+        let name = if other.id == others[1].id { "bob" } else { "-" };
+        writeln!(expected, "{} {name}", other.id).unwrap();
+    }
+    assert_eq!(listed, expected);
+}
+
+#[test]
+fn stats_are_keys_and_numbers() {
+    let server = Server::start(&["--max-line", "1000"]);
+    let stats = succeeds(&mut client(&server, &["stats"]));
+    assert!(stats.contains("clients 1\n") && stats.contains("max_line 1000\n"), "{stats}");
+    for line in stats.lines() {
+        let (key, value) = line.split_once(' ').unwrap();
+        assert!(!key.is_empty() && value.parse::<u64>().is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn shutdown_ends_the_server() {
+    let server = Server::start(&[]);
+    assert_eq!(succeeds(&mut client(&server, &["shutdown"])), "");
+    let (status, log) = server.wait();
+    assert!(status.success(), "{log}");
+}
+
+#[test]
+fn listen_prints_what_is_broadcast_and_ends_after_as_much_as_was_asked_for() {
+    let server = Server::start(&[]);
+    let mut texts = listener(&server, &["--count", "2"]);
+    let mut lines = listener(&server, &["--count", "2", "--format", "lines"]);
+    let mut objects = listener(&server, &["--count", "2", "--format", "json"]);
+    let mut bob = server.client();
+    bob.ask("name bob", "ok name bob");
+    bob.send("say  two\twords ");
+    bob.send(r#"say "你" \ "#);
+    bob.send("say too much");
+    assert_eq!(texts.wait().code(), Some(0));
+    assert_eq!(texts.stdout.all(), " two\twords \n\"你\" \\ \n");
+    assert_eq!(lines.wait().code(), Some(0));
+    assert_eq!(lines.stdout.all(), "broadcast 1 bob  two\twords \nbroadcast 2 bob \"你\" \\ \n");
+    let first = objects.stdout.line();
+    let (head, tail) = first.split_once("\"time\":\"").unwrap();
+    assert_eq!(head, r#"{"type":"broadcast","#);
+    let (time, tail) = tail.split_once("\",").unwrap();
+    assert!(time.len() == 24 && time.contains('T') && time.ends_with('Z'), "{time}");
+    let (_, tail) = tail.split_once("\",").unwrap();
+    assert_eq!(tail, r#""seq":1,"from":"bob","text":" two\twords "}"#);
+    objects.stdout.expect(r#""seq":2,"from":"bob","text":"\"你\" \\ "}"#);
+    assert_eq!(objects.wait().code(), Some(0));
+}
+
+#[test]
+fn a_direct_message_to_a_listener_is_a_notice() {
+    let server = Server::start(&[]);
+    let mut texts = listener(&server, &["--name", "texts", "--count", "1"]);
+    let mut objects = listener(&server, &["--name", "objects", "--count", "1", "--format", "json"]);
+    let mut bob = server.client();
+    bob.ask("name bob", "ok name bob");
+    bob.ask("send texts psst", "ok send texts");
+    bob.ask("send objects psst", "ok send objects");
+    bob.send("say end");
+    texts.stderr.expect("bob to this client alone: psst");
+    assert_eq!(texts.wait().code(), Some(0));
+    assert_eq!(texts.stdout.all(), "end\n");
+    objects.stdout.expect(r#""from":"bob","text":"psst"}"#);
+    assert_eq!(objects.wait().code(), Some(0));
+}
+
+#[test]
+fn a_listener_whose_reader_goes_away_ends_quietly() {
+    let server = Server::start(&[]);
+    let mut listen = client(&server, &["listen"]);
+    let mut listen = listen.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Nothing is said: it has to notice by itself.
+    drop(listen.stdout.take());
+    let output = listen.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]));
+
+    let mut shell = Command::new("sh");
+    let listen = format!("{} -s {} listen", env!("CARGO_BIN_EXE_oyez"), server.address);
+    shell.args(["-c", &format!("{listen} | head -n 3")]).env_remove("OYEZ_SERVER");
+    let mut shell = Program::start(&mut shell);
+    let mut bob = server.client();
+    while bob.stat("clients") < 2 {}
+    for i in 1..=5 {
+        bob.send(&format!("say {i}"));
+    }
+    assert_eq!(shell.wait().code(), Some(0));
+    assert_eq!((shell.stdout.all(), shell.stderr.all()), ("1\n2\n3\n".to_owned(), String::new()));
+}
+
+#[test]
+fn every_line_of_the_input_is_broadcast() {
+    let server = Server::start(&[]);
+    let mut bob = server.client();
+    let broadcast = || client(&server, &["--name", "al", "broadcast", "-"]);
+    let quiet = (0, String::new(), String::new());
+    assert_eq!(Program::run_with(&mut broadcast(), b"one\r\n two \nquit\nlast without LF"), quiet);
+    bob.expect("broadcast 1 al one");
+    bob.expect("broadcast 2 al  two ");
+    bob.expect("broadcast 3 al quit");
+    bob.expect("broadcast 4 al last without LF");
+    // A pipe, /dev/null, a file: none of them is like the others to a poll.
+    assert_eq!(Program::run_with(&mut broadcast(), b""), quiet);
+    assert_eq!(Program::run(broadcast().stdin(Stdio::null())), quiet);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("input");
+    std::fs::write(&path, "from\na file\n").unwrap();
+    assert_eq!(Program::run(broadcast().stdin(File::open(&path).unwrap())), quiet);
+    bob.expect("broadcast 5 al from");
+    bob.expect("broadcast 6 al a file");
+}
+
+#[test]
+fn a_line_that_cannot_be_sent_is_named_by_its_number() {
+    let server = Server::start(&["--max-line", "1000"]);
+    let mut bob = server.client();
+    let longest = "x".repeat(1000 - "broadcast ".len());
+    for (line, error) in [
+        (&b"\xff"[..], "line 2 of the input is not text"),
+        (b"a\x1b[2J", "line 2 of the input is not text"),
+        (b"", "line 2 of the input is empty"),
+        (format!("{longest}x").as_bytes(), "line 2 of the input is longer than 990 bytes"),
+        (&[b'y'; 100_000], "line 2 of the input is longer than 990 bytes"),
+    ] {
+        let input = [b"first\n", line, b"\n", longest.as_bytes(), b"\n"].concat();
+        let mut strict = client(&server, &["broadcast", "-"]);
+        let (status, stdout, stderr) = Program::run_with(&mut strict, &input);
+        assert_eq!((status, stdout.as_str()), (1, ""));
+        assert!(stderr.starts_with(&format!("oyez: {error}")), "{stderr}");
+        assert!(stderr.contains("; 1 line before it is in the feed (--skip-bad "), "{stderr}");
+        assert_eq!(bob.line().split(' ').nth(3), Some("first"));
+
+        let mut lenient = client(&server, &["broadcast", "-", "--skip-bad"]);
+        let (status, stdout, stderr) = Program::run_with(&mut lenient, &input);
+        assert_eq!((status, stdout.as_str()), (0, ""), "{stderr}");
+        assert!(stderr.starts_with(&format!("oyez: left out: {error}")), "{stderr}");
+        assert_eq!(bob.line().split(' ').nth(3), Some("first"));
+        assert_eq!(bob.line().split(' ').nth(3), Some(longest.as_str()));
+    }
+}
+
+#[test]
+fn what_goes_in_comes_out_at_every_listener() {
+    let server = Server::start(&[]);
+    let input: String = (1..=100_000).fold(String::new(), |mut input, i| {
+        writeln!(input, "{i}").unwrap();
+        input
+    });
+    let mut listeners: Vec<_> = (0..3).map(|_| listener(&server, &["--count", "100000"])).collect();
+    let mut broadcast = client(&server, &["broadcast", "-"]);
+    let sent = Program::run_with(&mut broadcast, input.as_bytes());
+    assert_eq!(sent, (0, String::new(), String::new()));
+    for listener in &mut listeners {
+        assert_eq!(listener.wait().code(), Some(0));
+        assert!(listener.stdout.all() == input, "what came out is not what went in");
+        assert_eq!(listener.stderr.all(), "");
+    }
+}
+
+#[test]
+fn raw_is_the_protocol_itself() {
+    let server = Server::start(&[]);
+    let (status, stdout, stderr) =
+        Program::run_with(&mut client(&server, &["raw"]), b"ping\r\nSAY hi\nbogus\nsend");
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    assert!(lines[0].starts_with("welcome 1 "), "{stdout}");
+    assert_eq!(lines[1..3], ["pong", "broadcast 1 1 hi"]);
+    assert!(lines[3].starts_with("error unknown-command "), "{stdout}");
+    assert!(lines[4].starts_with("error incomplete-line "), "{stdout}");
+    assert_eq!(lines.len(), 5);
+
+    let mut raw = client(&server, &["--name", "al", "raw"]);
+    let mut raw = Program::start(raw.stdin(Stdio::piped()));
+    raw.stdout.expect("welcome 2 ");
+    raw.stdout.expect("ok name al");
+    raw.feed(b"say x\n");
+    raw.stdout.expect("broadcast 2 al x");
+    server.client().ask("shutdown", "goodbye shutdown");
+    raw.stdout.expect("goodbye shutdown");
+    assert_eq!(raw.wait().code(), Some(0));
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let server = Server::start(&[]);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut stats = client(&server, &["stats"]);
+    let (status, _, stderr) = Program::start_heard(stats.stdout(full)).wait_all();
+    assert_eq!(status, 1);
+    assert!(stderr.starts_with("oyez: cannot write to standard output: "), "{stderr}");
+}
