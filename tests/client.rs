@@ -221,8 +221,8 @@ fn a_direct_message_to_a_listener_is_a_notice() {
     let mut objects = listener(&server, &["--name", "objects", "--count", "1", "--format", "json"]);
     let mut bob = server.client();
     bob.ask("name bob", "ok name bob");
-    bob.ask("send texts psst", "ok send texts");
-    bob.ask("send objects psst", "ok send objects");
+    bob.send_to("texts", "psst");
+    bob.send_to("objects", "psst");
     bob.send("say end");
     texts.stderr.expect("bob to this client alone: psst");
     assert_eq!(texts.wait().code(), Some(0));

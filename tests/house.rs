@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use oyez::config::HELP;
 use oyez::protocol::COMMANDS;
+use oyez::{client, config};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -86,7 +86,7 @@ fn readme_table(mark: &str) -> Vec<Vec<String>> {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let (_, table) = readme.split_once(mark).unwrap();
     let rows = table.trim_start().lines().take_while(|line| line.starts_with('|')).skip(2);
-    rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect())
+    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
         .collect()
 }
 
@@ -113,21 +113,28 @@ fn the_readme_has_every_command() {
 
 #[test]
 fn the_readme_has_every_option_with_the_default_that_the_help_names() {
-    let rows = readme_table("<!-- options -->");
-    let options: Vec<&str> = HELP
+    check_options("<!-- options -->", config::HELP);
+    check_options("<!-- client options -->", client::config::HELP);
+}
+
+#[track_caller]
+fn check_options(mark: &str, help: &str) {
+    let rows = readme_table(mark);
+    let options: Vec<&str> = help
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("--"))
+        .map(str::trim)
+        .filter(|line| line.starts_with("--") || line.starts_with("-s, --"))
         .map(|line| line.split("  ").next().unwrap())
         .collect();
-    let written: Vec<&str> =
-        rows.iter().map(|row| row[0].trim_matches('`').trim_start_matches("--")).collect();
+    let written: Vec<&str> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
     assert_eq!(written, options);
     for row in rows {
-        let name = row[0].trim_matches('`').split(' ').next().unwrap();
         let default = row[1].trim_matches('`');
-        let (_, help) = HELP.split_once(&format!("  {name} ")).unwrap();
+        let (_, help) = help.split_once(&format!("  {}", row[0].trim_matches('`'))).unwrap();
         let help = help.split("\n  -").next().unwrap();
-        assert!(help.contains(&format!("({default}")), "{name}: {default} is not in {help:?}");
+        let names_it =
+            help.contains(&format!("({default}")) || help.contains(&format!(" {default})"));
+        assert!(names_it || default.is_empty(), "{}: {default} is not in {help:?}", row[0]);
     }
 }
 

@@ -116,11 +116,7 @@ fn a_listener_comes_back_to_a_server_that_was_restarted() {
     listen.stderr.expect("it was restarted: what was said there last may be missing here");
     let mut bob = server.client();
     // Its name came with it.
-    let mut answer = String::new();
-    while answer != "ok send al" {
-        bob.send("send al hi");
-        answer = bob.line();
-    }
+    bob.send_to("al", "hi");
     bob.send("say after");
     listen.stdout.expect("after");
 }

@@ -97,6 +97,18 @@ impl Client {
         self.expect(answer);
     }
 
+    /// Sends a line to somebody who may not have this name yet, until they have.
+    #[track_caller]
+    pub fn send_to(&mut self, name: &str, text: &str) {
+        let done = format!("ok send {name}");
+        let mut answer = String::new();
+        while answer != done {
+            self.send(&format!("send {name} {text}"));
+            answer = self.line();
+            assert!(answer == done || answer.starts_with("error no-such-client "), "{answer}");
+        }
+    }
+
     #[track_caller]
     pub fn expect_end(&mut self) {
         assert_eq!(self.line_or_end(), None);
