@@ -8,6 +8,8 @@
 //!     ▲          │         │                      config, limits, logging: one room each
 //!     └──────────┘         └─ feed: the last broadcast lines, once for everybody
 //!                             clients: each has a cursor into it, and an outbox for its own replies
+//!
+//!  a socket, a terminal or pipes ──► client ──► protocol      bin/oyez: arguments, run, exit status
 //! ```
 //!
 //! What is read from a socket goes to [`hub::Hub::handle_input`]; a [`protocol::LineBuffer`] cuts it
@@ -23,14 +25,16 @@
 //! - [`hub`]: what commands mean. Clients, names, the feed, who is served next, who is too slow, how
 //!   everybody leaves. Start at the call order in its module documentation.
 //! - [`server`]: the one thread. The poll loop, listening, accepting, signals, descriptors.
-//! - [`config`], [`limits`], [`logging`]: the command line; every bound in one place; a log that
+//! - [`client`]: what `oyez` does, for people and for scripts. Its own module documentation has a map.
+//! - [`stream`], [`printable`], and the rooms for signals and arguments: what both programs need.
+//! - [`config`], [`limits`], [`logging`]: the server's command line; every bound in one place; a log that
 //!   neither blocks nor ends the process.
 //!
 //! ## Architecture invariants
 //!
-//! 1. Arrows run one way: `bin → server → hub → protocol`. `protocol` and `hub` do no I/O, read no
-//!    clock and draw no randomness: times and the feed's id come in, what is to be logged goes out.
-//!    `tests/house.rs` holds them to it.
+//! 1. Arrows run one way: `bin → server → hub → protocol` and `bin → client → protocol`. `protocol`
+//!    and `hub` do no I/O, read no clock and draw no randomness: times and the feed's id come in, what
+//!    is to be logged goes out. `tests/house.rs` holds them to it.
 //! 2. `handle_…` in; `poll_…`, `spans`, `consume`, `next_deadline` out; no callbacks. A command never
 //!    writes to a socket. A span names the client's own bytes or a range of the feed; making a write
 //!    of it is the server's business.

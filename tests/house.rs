@@ -72,6 +72,14 @@ fn protocol_and_hub_do_no_io_and_read_no_clock() {
 }
 
 #[test]
+fn the_client_knows_nothing_of_the_server() {
+    none_has(&sources("src/client"), &["crate::server", "crate::hub", "crate::logging"]);
+    for folder in ["src/protocol", "src/hub", "src/server"] {
+        none_has(&sources(folder), &["crate::client"]);
+    }
+}
+
+#[test]
 fn rooms_are_small_and_finished() {
     for (path, text) in sources("src") {
         let code = text.split("#[cfg(test)]").next().unwrap();

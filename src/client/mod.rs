@@ -10,8 +10,8 @@
 //!       Link   Dialogue ── protocol          bytes and lines; which line answers what
 //! ```
 //!
-//! A task is a loop: it takes what has happened from [`Connection::next_event`], says what it has to
-//! say, and waits in [`Session::wait`] for more. Nothing else waits, but for names to be looked up
+//! A task is a loop: it takes what has happened from `Connection::next_event`, says what it has to
+//! say, and waits in `Session::wait` for more. Nothing else waits, but for names to be looked up
 //! and for standard output to be taken.
 //!
 //! A server is not trusted. What it may make this program hold is bounded, and lines that no server
