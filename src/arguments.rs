@@ -42,8 +42,14 @@ pub(crate) fn describe(option: &str, error: &pico_args::Error) -> String {
 pub(crate) fn unexpected(argument: &str, help: &str) -> String {
     let name = argument.split('=').next().unwrap_or_default();
     // Options without a value take themselves out, however often they are given.
-    let takes_value = help.lines().any(|line| line.trim().starts_with(&format!("{name} ")));
-    if name.starts_with("--") && takes_value {
+    let mut options = help.lines().map(str::trim).filter(|line| line.starts_with('-'));
+    let takes_value = options.any(|line| {
+        let (names, _) = line.split_once("  ").unwrap_or((line, ""));
+        let mut words = names.split([' ', ',']).filter(|word| !word.is_empty());
+        // What is no option itself is what the options before it take.
+        words.clone().any(|word| word == name) && words.any(|word| !word.starts_with('-'))
+    });
+    if takes_value {
         format!("{name} is given more than once")
     } else {
         format!("unexpected argument {argument:?}")

@@ -1,7 +1,6 @@
 //! What `oyezd` is told on its command line.
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
 
 use log::LevelFilter;
 use pico_args::Arguments;
@@ -9,11 +8,7 @@ use pico_args::Arguments;
 use crate::arguments::{count, describe, digits, milliseconds, option, unexpected};
 use crate::hub::AllowShutdown;
 use crate::limits::Limits;
-use crate::stream::Endpoint;
-
-/// Where the server listens unless it is told otherwise.
-pub const DEFAULT_ADDRESS: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5050);
+use crate::stream::{DEFAULT_ADDRESS, Endpoint};
 
 /// `oyezd --help`
 pub const HELP: &str = "\

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -20,6 +20,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// When a peer has answered nothing for so long, or has not let a single byte in, it is given up.
 /// In milliseconds.
 const USER_TIMEOUT_MS: u32 = 300_000;
+
+/// Where a server listens unless it is told otherwise.
+pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5050);
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

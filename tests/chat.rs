@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::time::Duration;
+
 use support::terminal::Terminal;
-use support::{Client, Program, Server, oyez, oyezd};
+use support::{Client, Server, oyez, oyezd};
 
 const COLUMNS: u16 = 60;
 
@@ -139,10 +141,15 @@ fn another_size_does_no_harm() {
     let mut chat = chat(&server, &["--name", "al"], "al>");
     chat.press("half a line");
     chat.expect(&["al> half a line"]);
-    for (rows, columns) in [(10, 30), (40, 200), (2, 8), (24, 60)] {
+    for (rows, columns) in [(10, 30), (40, 200), (4, 20), (24, 60)] {
         chat.resize(rows, columns);
-        bob.send("say hi");
-        chat.wait_until(|chat| chat.rows().pop().unwrap().starts_with("al> "));
+        let text = format!("{columns}c");
+        bob.send(&format!("say {text}"));
+        chat.wait_until(|chat| {
+            let rows = chat.rows();
+            let [.., said, typed] = &rows[..] else { return false };
+            said.contains(&text) && typed.starts_with("al> ")
+        });
     }
     bob.send("say end");
     chat.expect(&["bob: end", "al> half a line"]);
@@ -278,9 +285,73 @@ fn colour_is_for_terminals_and_never_with_no_color() {
         let coloured = sent.contains("\x1b[1m>\x1b[m");
         assert_eq!(coloured, has_colour, "{sent:?}");
     }
+}
+
+#[test]
+fn a_terminal_that_can_do_nothing_is_none() {
+    for (term, told) in [("dumb", "that can move its cursor"), ("", "that can move its cursor")] {
+        let mut chat = Terminal::start_as(term, &mut oyez(), 24, COLUMNS);
+        assert_eq!(chat.program.wait().code(), Some(2));
+        chat.program.stderr.expect(told);
+        assert_eq!(chat.sent(), "");
+    }
+}
+
+/// Nothing wakes it when nothing happens.
+#[test]
+fn an_idle_chat_does_nothing() {
+    let server = Server::start(&[]);
+    let mut chat = chat(&server, &[], "1>");
+    chat.press("x");
+    chat.expect(&["1> x"]);
+    let sent = chat.rest_of_what_is_sent_in(Duration::from_millis(500));
+    assert_eq!(sent, "");
+}
+
+#[test]
+fn a_narrow_terminal_shows_what_there_is_room_for() {
+    let server = Server::start(&[]);
+    let mut bob = bob(&server);
+    let name = "a2345678901234567890123456789012";
     let mut command = oyez();
-    command.args(["-s", &server.address.to_string()]).env("TERM", "dumb");
-    let (status, _, stderr) = Program::run(&mut command);
-    assert_eq!(status, 2);
-    assert!(stderr.contains("needs a terminal"), "{stderr}");
+    command.args(["-s", &server.address.to_string(), "--name", name]).env("NO_COLOR", "1");
+    let mut chat = Terminal::start(&mut command, 24, 24);
+    chat.expect(&["a234567890123456789"]);
+    for i in 0..5 {
+        bob.send(&format!("say {i}"));
+    }
+    let rows = ["bob: 0", "bob: 1", "bob: 2", "bob: 3", "bob: 4", "a234567890123456789"];
+    chat.expect(&rows);
+    chat.press("xyz");
+    chat.expect(&["bob: 4", "a234567890123456789xyz"]);
+}
+
+#[test]
+fn too_much_at_once_is_refused_and_the_line_stays() {
+    let server = Server::start(&[]);
+    let mut chat = chat(&server, &[], "1>");
+    chat.press("kept");
+    chat.press(&format!("\x1b[200~{}\x1b[201~", "x".repeat(70_000)));
+    chat.expect(&[
+        "! too much for a line, and left out; what is long can",
+        "      be piped: oyez broadcast -",
+        "1> kept",
+    ]);
+}
+
+#[test]
+fn a_chat_whose_terminal_is_stuck_can_be_ended() {
+    let server = Server::start(&[]);
+    let mut bob = bob(&server);
+    let mut chat = chat(&server, &[], "2>");
+    // Nobody looks at the terminal any more, and it fills up.
+    chat.look_away();
+    let flood = format!("say {}\n", "x".repeat(1000)).repeat(500);
+    bob.send_bytes(flood.as_bytes());
+    while bob.line() != format!("broadcast 500 bob {}", "x".repeat(1000)) {}
+    chat.program.signal("TERM");
+    // One is a request, which may have to wait; two are not.
+    while chat.program.try_wait().is_none() {
+        chat.program.signal("TERM");
+    }
 }

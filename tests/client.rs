@@ -3,12 +3,15 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
-use support::{Program, Server, oyez};
+use support::{Client, PATIENCE, Program, Server, oyez};
 
 fn client(server: &Server, arguments: &[&str]) -> Command {
     let mut command = oyez();
@@ -38,9 +41,17 @@ fn listener(server: &Server, arguments: &[&str]) -> Program {
     let before = server.stat("clients_total");
     let program = Program::start(client(server, &["listen"]).args(arguments));
     // The one that asks is counted as well.
-    let mut asker = server.client();
-    while asker.stat("clients_total") < before + 2 {}
+    wait_for_stat(&mut server.client(), "clients_total", before + 2);
     program
+}
+
+/// Waits until a counter of the server's is as high as that.
+#[track_caller]
+fn wait_for_stat(asker: &mut Client, key: &str, least: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    while asker.stat(key) < least {
+        assert!(Instant::now() < deadline, "{key} does not come to {least}");
+    }
 }
 
 #[test]
@@ -81,6 +92,8 @@ fn without_a_server_it_says_what_was_tried_and_how_to_start_one() {
          start a server with: oyezd --listen unix:/nowhere/socket",
     );
     fails(oyez().args(["-s", "nowhere.invalid", "ping"]), 1, "the name is not found");
+    let not_utf8 = OsStr::from_bytes(b"unix:/nowhere/\xff");
+    fails(oyez().env("OYEZ_SERVER", not_utf8).arg("ping"), 2, "is not UTF-8");
 }
 
 #[test]
@@ -151,7 +164,7 @@ fn what_the_server_refuses_is_one_line_and_status_1() {
 fn a_full_server_is_no_server() {
     let server = Server::start(&["--max-clients", "1"]);
     let _first = server.client();
-    fails(&mut client(&server, &["ping"]), 1, "the server is full");
+    fails(&mut client(&server, &["ping"]), 1, ": the server is full; try again later");
 }
 
 #[test]
@@ -238,20 +251,66 @@ fn a_listener_whose_reader_goes_away_ends_quietly() {
     let mut listen = listen.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Nothing is said: it has to notice by itself.
     drop(listen.stdout.take());
-    let output = listen.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]));
+    let mut listen = Program::from(listen);
+    assert_eq!((listen.wait().code(), listen.stderr.all()), (Some(0), String::new()));
 
     let mut shell = Command::new("sh");
     let listen = format!("{} -s {} listen", env!("CARGO_BIN_EXE_oyez"), server.address);
     shell.args(["-c", &format!("{listen} | head -n 3")]).env_remove("OYEZ_SERVER");
     let mut shell = Program::start(&mut shell);
     let mut bob = server.client();
-    while bob.stat("clients") < 2 {}
+    wait_for_stat(&mut bob, "clients", 2);
     for i in 1..=5 {
         bob.send(&format!("say {i}"));
     }
     assert_eq!(shell.wait().code(), Some(0));
     assert_eq!((shell.stdout.all(), shell.stderr.all()), ("1\n2\n3\n".to_owned(), String::new()));
+}
+
+/// For what has nothing to say, it does not matter whether anybody would hear it.
+#[test]
+fn a_closed_output_keeps_nothing_from_being_done() {
+    let server = Server::start(&[]);
+    let mut bob = server.client();
+    let run = |arguments: &[&str], input: &[u8]| {
+        let mut command = client(&server, arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let mut program = Program::from(child);
+        program.feed(input);
+        program.end_input();
+        assert_eq!(program.wait_all(), (0, String::new(), String::new()), "{arguments:?}");
+    };
+    run(&["broadcast", "one"], b"");
+    bob.expect("broadcast 1 2 one");
+    run(&["broadcast", "-"], b"two\nthree\n");
+    bob.expect("broadcast 2 3 two");
+    bob.expect("broadcast 3 3 three");
+    run(&["send", "1", "four"], b"");
+    bob.expect("direct 4 four");
+    run(&["shutdown"], b"");
+    bob.expect("goodbye shutdown");
+}
+
+/// The other end of a pipe may have been made not to wait by whoever shares it.
+#[test]
+fn an_output_that_does_not_wait_loses_nothing() {
+    let server = Server::start(&[]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    // The command keeps the pipe open as long as it is there.
+    let mut listen = {
+        let mut listen = client(&server, &["listen", "--count", "20000"]);
+        Program::start_heard(listen.stdout(writer))
+    };
+    let mut bob = server.client();
+    wait_for_stat(&mut bob, "clients", 2);
+    let input: String = (1..=20_000).fold(String::new(), |input, i| input + &format!("{i}\n"));
+    let sent = Program::run_with(&mut client(&server, &["broadcast", "-"]), input.as_bytes());
+    assert_eq!(sent, (0, String::new(), String::new()));
+    assert_eq!(std::io::read_to_string(reader).unwrap(), input);
+    assert_eq!(listen.wait().code(), Some(0));
 }
 
 #[test]
@@ -260,7 +319,10 @@ fn every_line_of_the_input_is_broadcast() {
     let mut bob = server.client();
     let broadcast = || client(&server, &["--name", "al", "broadcast", "-"]);
     let quiet = (0, String::new(), String::new());
-    assert_eq!(Program::run_with(&mut broadcast(), b"one\r\n two \nquit\nlast without LF"), quiet);
+    assert_eq!(
+        Program::run_with(&mut broadcast(), b"one\r\n two \nquit\nlast without LF\r"),
+        quiet
+    );
     bob.expect("broadcast 1 al one");
     bob.expect("broadcast 2 al  two ");
     bob.expect("broadcast 3 al quit");

@@ -73,10 +73,23 @@ fn protocol_and_hub_do_no_io_and_read_no_clock() {
 
 #[test]
 fn the_client_knows_nothing_of_the_server() {
-    none_has(&sources("src/client"), &["crate::server", "crate::hub", "crate::logging"]);
+    let banned = ["crate::server", "crate::hub", "crate::logging", "crate::config"];
+    none_has(&sources("src/client"), &banned);
     for folder in ["src/protocol", "src/hub", "src/server"] {
         none_has(&sources(folder), &["crate::client"]);
     }
+}
+
+/// What the client makes of what it is told and of what is typed can be tried without a socket, a
+/// terminal or a clock.
+#[test]
+fn what_the_client_thinks_it_thinks_without_io() {
+    let pure = ["dialogue.rs", "position.rs", "chat/screen.rs", "chat/editor.rs", "chat/typed.rs"];
+    let banned = ["std::io", "std::net", "std::time", "Instant::now", "mio", "rustix"];
+    let mut rooms = sources("src/client");
+    rooms.retain(|(path, _)| pure.iter().any(|room| path.ends_with(room)));
+    assert_eq!(rooms.len(), pure.len());
+    none_has(&rooms, &banned);
 }
 
 #[test]

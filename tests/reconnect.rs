@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
@@ -57,16 +57,20 @@ fn a_listener_goes_on_after_the_last_line_that_it_has_seen() {
         listen.stdout.expect(text);
     }
     listen.stderr.expect("connected to ");
-    // Nothing was missed, nothing is asked for.
     server.reset();
     listen.stderr.expect("is lost: the connection was reset; trying again");
+    // With a secret to show first, lines may come after the welcome and before it is in.
     let mut server = host.welcome(FEED, 11);
+    server.expect(&format!("resume 11 {FEED}"));
+    server.send("ok resume 11\nbroadcast 12 bob twelve");
+    listen.stdout.expect("twelve");
     server.send("goodbye shutdown");
     listen.stderr.expect("again");
     listen.stderr.expect("is lost: the server was shut down; trying again");
-    drop(server);
+    // Nothing comes behind a goodbye, whatever is still open.
     let mut server = host.welcome("00000001", 0);
-    server.send("broadcast 1 bob one");
+    server.expect("resume 0 00000001");
+    server.send("ok resume 0\nbroadcast 1 bob one");
     listen.stdout.expect("one");
     listen.stderr.expect("again");
     listen.stderr.expect("it was restarted");
@@ -153,10 +157,12 @@ fn a_name_that_ones_own_ghost_still_has_is_tried_again() {
     drop(server);
     let mut server = host.welcome(FEED, 0);
     server.expect("name al");
-    server.send("error name-taken somebody else has it");
+    server.expect(&format!("resume 0 {FEED}"));
+    server.send("error name-taken somebody else has it\nok resume 0");
     server.expect("name al");
     server.send("ok name al\nbroadcast 1 bob hi");
     listen.stdout.expect("hi");
+    listen.stderr.wait_for("the name al is still taken, and is asked for again");
 }
 
 #[test]
@@ -255,6 +261,91 @@ fn what_became_of_the_input_is_said_when_the_connection_breaks() {
     assert_eq!(status, 1);
     let known = "2 lines of the input are in the feed; whether lines 3 to 4 are, is not known";
     assert!(stderr.contains(known), "{stderr}");
+
+    // What was not answered before a goodbye was never executed.
+    let mut broadcast = host.oyez(&["broadcast", "-"]);
+    let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
+    let mut server = host.welcome(FEED, 0);
+    server.expect("quiet");
+    server.send("ok quiet");
+    server.expect("stats");
+    server.send("ok stats");
+    broadcast.feed(b"one\ntwo\n");
+    server.expect("broadcast one");
+    server.expect("broadcast two");
+    server.send("ok broadcast 1\ngoodbye shutdown");
+    let (status, _, stderr) = broadcast.wait_all();
+    assert_eq!(status, 1);
+    let known = "the server was shut down; 1 line of the input is in the feed, and no other";
+    assert!(stderr.contains(known), "{stderr}");
+}
+
+#[test]
+fn a_server_that_asks_for_a_secret_is_not_tried_for_ever() {
+    let host = Host::new();
+    let listen = Program::start(&mut host.oyez(&["listen"]));
+    host.welcome(FEED, 0).send("goodbye auth-timeout");
+    let (status, _, stderr) = listen.wait_all();
+    assert_eq!(status, 1);
+    assert!(stderr.contains("asks for a secret (--secret-file FILE gives it)"), "{stderr}");
+
+    let ping = Program::start(&mut host.oyez(&["--name", "al", "ping"]));
+    host.welcome(FEED, 0).send("error auth-required auth <secret> first");
+    let (status, _, stderr) = ping.wait_all();
+    assert_eq!(status, 1);
+    assert!(stderr.contains("(--secret-file FILE gives the secret)"), "{stderr}");
+}
+
+#[test]
+fn a_server_cannot_keep_it_busy_for_ever() {
+    let host = Host::new();
+    let clients = Program::start(&mut host.oyez(&["clients"]));
+    let mut server = host.welcome(FEED, 0);
+    server.send("client 1 -\nok clients 1 9");
+    // The next page has nobody on it, whatever it says.
+    server.send("ok clients 1 9");
+    assert_eq!(clients.wait_all(), (0, String::new(), String::new()));
+
+    let stats = Program::start(&mut host.oyez(&["stats"]));
+    let mut server = host.welcome(FEED, 0);
+    server.is_taken("stat a 1\n".repeat(20_000).as_bytes());
+    let (status, _, stderr) = stats.wait_all();
+    assert_eq!((status, stderr.as_str()), (1, "oyez: the server's answer has no end\n"));
+
+    let mut broadcast = host.oyez(&["broadcast", "-"]);
+    let broadcast = Program::start(broadcast.stdin(File::open("/dev/zero").unwrap()));
+    let mut server = host.welcome(FEED, 0);
+    server.send(&format!("ok quiet\nstat max_line {}\nok stats", u64::MAX));
+    let (status, _, stderr) = broadcast.wait_all();
+    assert_eq!(status, 1);
+    assert!(stderr.contains("line 1 of the input is longer than 1048630 bytes"), "{stderr}");
+}
+
+#[test]
+fn a_trickle_of_bytes_is_no_answer() {
+    let host = Host::new();
+    let ping = Program::start(&mut host.oyez(&["--timeout", "1", "ping"]));
+    let mut server = host.welcome(FEED, 0);
+    let trickle = std::thread::spawn(move || {
+        // Until nobody takes them.
+        while server.is_taken(b"x") {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    });
+    let (status, _, stderr) = ping.wait_all();
+    assert_eq!(status, 1);
+    assert!(stderr.contains("the server has not answered for 1 s"), "{stderr}");
+    trickle.join().unwrap();
+}
+
+#[test]
+fn shutdown_is_done_only_when_the_server_says_so() {
+    let host = Host::new();
+    let shutdown = Program::start(&mut host.oyez(&["shutdown"]));
+    host.welcome(FEED, 0).send("goodbye idle");
+    let (status, _, stderr) = shutdown.wait_all();
+    assert_eq!(status, 1);
+    assert!(stderr.contains("because nothing was said"), "{stderr}");
 }
 
 /// Whatever a server sends that none would send, each command ends with one line, in which there is
@@ -295,7 +386,7 @@ fn nothing_that_a_terminal_obeys_gets_through() {
             let oyez = Program::start(oyez.stdin(Stdio::piped()));
             let mut server = Client::accept(&host.0);
             // It may end before all of it is sent.
-            server.try_send_bytes(&opening);
+            server.is_taken(&opening);
             let (status, stdout, stderr) = oyez.wait_all();
             let shown = format!("{command:?}: {stdout:?} {stderr:?}");
             let is_shown_as_it_is = |c: char| c == '\n' || !c.is_control() && c != '\u{2028}';

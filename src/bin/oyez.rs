@@ -11,8 +11,8 @@ const FAILED: u8 = 1;
 const WRONG_ARGUMENTS: u8 = 2;
 
 fn main() -> ExitCode {
-    let server = std::env::var("OYEZ_SERVER").ok();
-    match config::parse(std::env::args_os().skip(1).collect(), server.as_deref()) {
+    let server = std::env::var_os("OYEZ_SERVER");
+    match config::parse(std::env::args_os().skip(1).collect(), server) {
         Ok(Action::Run(config)) => run(config),
         Ok(Action::Help) => print(HELP),
         Ok(Action::Version) => print(concat!("oyez ", env!("CARGO_PKG_VERSION"), "\n")),

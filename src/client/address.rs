@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::arguments::digits;
-use crate::config::DEFAULT_ADDRESS;
-use crate::stream::Endpoint;
+use crate::stream::{DEFAULT_ADDRESS, Endpoint};
 
 /// A server's address, its name not looked up yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,11 +113,10 @@ impl ServerAddress {
             Self::Tcp { host, port } if host == "localhost" => {
                 format!("start a server with: oyezd --listen 127.0.0.1:{port}")
             }
-            _ if is_here => format!("start a server with: oyezd --listen {self}"),
-            Self::Tcp { port, .. } => format!(
+            Self::Tcp { port, .. } if !is_here => format!(
                 "a server there has to be started with: oyezd --listen 0.0.0.0:{port} or [::]:{port}"
             ),
-            Self::Unix(_) => String::new(),
+            _ => format!("start a server with: oyezd --listen {self}"),
         }
     }
 }

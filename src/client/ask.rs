@@ -5,15 +5,20 @@ use std::time::{Duration, Instant};
 use super::connection::Event;
 use super::dialogue::{Asker, Dialogue};
 use super::standard::{Output, notice};
+use super::words::explain;
 use super::{Failure, Session};
-use crate::protocol::{Command, ErrorCode, Recipient, Reply, Topic};
+use crate::printable::printable;
+use crate::protocol::{Command, Recipient, Reply};
 
 /// The pause between two pings.
 const PING_PAUSE: Duration = Duration::from_secs(1);
 
+/// The most lines of one answer. No server's has more than a page of clients.
+const MAX_ANSWER: usize = 10_000;
+
 /// `oyez broadcast TEXT`
 pub(super) fn broadcast(session: &mut Session, text: &str) -> Result<(), Failure> {
-    // Nothing that others say is wanted, and the answer is short.
+    // Of a line of one's own that is skipped, nobody would tell.
     ask(session, &Command::Quiet, |_, _| ())?;
     ask(session, &Command::Broadcast { text }, |_, _| ())
 }
@@ -32,24 +37,21 @@ pub(super) fn clients(session: &mut Session) -> Result<(), Failure> {
     let own = session.connection.dialogue().map(Dialogue::id);
     let mut last = 0;
     loop {
-        let mut shown = 0;
+        let before = last;
         let mut is_rising = true;
         let after = (last > 0).then_some(last);
-        ask(session, &Command::Clients { after }, |reply, output| match *reply {
-            Reply::Client { id, name } => {
-                is_rising &= id > last;
-                last = id;
-                if Some(id) != own {
-                    output.line(&format!("{id} {}", name.unwrap_or("-")));
-                }
+        ask(session, &Command::Clients { after }, |reply, output| {
+            let Reply::Client { id, name } = *reply else { return };
+            is_rising &= id > last;
+            last = id;
+            if Some(id) != own {
+                output.line(&format!("{id} {}", printable(name.unwrap_or("-"), 64)));
             }
-            Reply::Ok(Topic::Clients { shown: on_this_page, .. }) => shown = on_this_page,
-            _ => {}
         })?;
         if !is_rising {
             return Err(Failure::Said("the server lists its clients in no order".to_owned()));
         }
-        if shown == 0 {
+        if last == before {
             return Ok(());
         }
     }
@@ -101,7 +103,7 @@ pub(super) fn ping(session: &mut Session, text: Option<&str>, count: u64) -> Res
 /// Waits until the server has let this client in, under its name.
 pub(super) fn ready(session: &mut Session) -> Result<(), Failure> {
     while !session.connection.has_room() {
-        let event = session.connection.next_event(session.poll.registry(), Instant::now())?;
+        let event = session.connection.next_event(Instant::now())?;
         match event {
             Some(Event::NameRefused(why)) => return Err(Failure::Said(why)),
             Some(_) => {}
@@ -119,8 +121,9 @@ pub(super) fn ask(
 ) -> Result<(), Failure> {
     ready(session)?;
     session.connection.say(command, Asker::Task);
+    let mut lines = 0;
     loop {
-        let event = session.connection.next_event(session.poll.registry(), Instant::now())?;
+        let event = session.connection.next_event(Instant::now())?;
         let heard = match event {
             Some(Event::Heard(heard)) => heard,
             Some(_) => continue,
@@ -130,12 +133,18 @@ pub(super) fn ask(
             }
         };
         let Some(reply) = heard.reply else { continue };
-        let is_final = heard.answers.is_some_and(|question| question.asker == Asker::Task);
+        let is_final = heard.answers_to(Asker::Task);
         match reply {
             Reply::Error { code, explanation } if is_final => {
                 return Err(Failure::Said(explain(code, explanation)));
             }
-            Reply::Client { .. } | Reply::Stat { .. } => hear(&reply, &mut session.output),
+            Reply::Client { .. } | Reply::Stat { .. } => {
+                lines += 1;
+                if lines > MAX_ANSWER {
+                    return Err(Failure::Said("the server's answer has no end".to_owned()));
+                }
+                hear(&reply, &mut session.output);
+            }
             _ if is_final => hear(&reply, &mut session.output),
             _ => {}
         }
@@ -145,20 +154,10 @@ pub(super) fn ask(
     }
 }
 
-/// What an `error` of the server's says, and what to do about it where that is known.
-pub(super) fn explain(code: &str, explanation: &str) -> String {
-    if code == ErrorCode::AuthRequired.as_str() {
-        format!("{code} {explanation} (--secret-file FILE gives the secret)")
-    } else {
-        format!("{code} {explanation}")
-    }
-}
-
 /// Lets time pass, and what is said meanwhile.
 fn pause(session: &mut Session, until: Instant) -> Result<(), Failure> {
     while Instant::now() < until {
-        let registry = session.poll.registry();
-        while session.connection.next_event(registry, Instant::now())?.is_some() {}
+        while session.connection.next_event(Instant::now())?.is_some() {}
         session.wait(Some(until), false)?;
     }
     Ok(())

@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use super::ask::{ask, explain};
+use super::ask::ask;
 use super::connection::Event;
-use super::dialogue::Asker;
+use super::dialogue::{Asker, Dialogue};
+use super::link::MAX_LINE;
 use super::standard::notice;
+use super::words::explain;
 use super::{Failure, Session};
 use crate::limits::Limits;
-use crate::protocol::{Command, Line, LineBuffer, Reply, Verb};
+use crate::protocol::{Command, Line, LineBuffer, Reply, Verb, as_text};
 
 /// How often the progress is shown anew.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
@@ -42,7 +44,8 @@ pub(super) fn broadcast(session: &mut Session, skip_bad: bool) -> Result<(), Fai
     ask(session, &Command::Quiet, |_, _| ())?;
     ask(session, &Command::Stats, |reply, _| {
         if let Reply::Stat { key: "max_line", value } = *reply {
-            max_line = value;
+            // A server is not trusted to say how much is to be kept here.
+            max_line = value.min(MAX_LINE as u64);
         }
     })?;
     let max_text = (max_line as usize).saturating_sub(REQUEST_OVERHEAD);
@@ -90,21 +93,25 @@ impl Sender {
     /// Takes the answers.
     fn hear(&mut self, session: &mut Session) -> Result<(), Failure> {
         loop {
-            let event = session.connection.next_event(session.poll.registry(), Instant::now());
+            let event = session.connection.next_event(Instant::now());
             let heard = match event {
                 Ok(Some(Event::Heard(heard))) => heard,
                 Ok(Some(_)) => continue,
                 Ok(None) => return Ok(()),
-                Err(why) => return Err(self.broken(&why)),
+                Err(why) => {
+                    let goodbye = session.connection.dialogue().and_then(Dialogue::goodbye);
+                    let was_executed = goodbye.is_none();
+                    return Err(self.broken(&why, was_executed));
+                }
             };
             let Some(reply) = heard.reply else { continue };
-            if heard.answers.is_none_or(|question| question.verb != Verb::Broadcast) {
+            if !heard.answers(Verb::Broadcast) {
                 continue;
             }
             let number = self.unanswered.pop_front().unwrap_or_default();
             if let Reply::Error { code, explanation } = reply {
                 let why = explain(code, explanation);
-                return Err(self.broken(&format!("the server refused line {number}: {why}")));
+                return Err(self.broken(&format!("the server refused line {number}: {why}"), true));
             }
             self.out += 1;
         }
@@ -148,7 +155,8 @@ impl Sender {
     }
 
     /// What to say when it cannot go on: which lines are in the feed, and of which nothing is known.
-    fn broken(&mut self, why: &str) -> Failure {
+    /// Behind a goodbye, what was not answered was not executed either.
+    fn broken(&mut self, why: &str, may_be_executed: bool) -> Failure {
         self.progress.clear();
         let known = match self.out {
             0 => "no line of the input is known to be in the feed".to_owned(),
@@ -164,7 +172,8 @@ impl Sender {
             }
             _ => String::new(),
         };
-        Failure::Said(format!("{why}; {known}{unknown}"))
+        let rest = if may_be_executed { unknown } else { ", and no other".to_owned() };
+        Failure::Said(format!("{why}; {known}{rest}"))
     }
 }
 
@@ -172,7 +181,7 @@ impl Sender {
 fn as_broadcast(line: Line<'_>, max_text: usize) -> Result<&str, String> {
     let text = match line {
         Line::Text(text) | Line::Blank(text) => text,
-        Line::Incomplete(line) => match crate::protocol::as_text(line) {
+        Line::Incomplete(line) => match as_text(line.strip_suffix(b"\r").unwrap_or(line)) {
             Some(text) => text,
             None => return as_broadcast(Line::NotText(line), max_text),
         },

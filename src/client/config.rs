@@ -8,7 +8,7 @@ use pico_args::Arguments;
 use super::address::ServerAddress;
 use super::connection::Route;
 use crate::arguments::{count, given, option, seconds, unexpected};
-use crate::protocol::{Name, Recipient, as_text};
+use crate::protocol::{Name, as_text};
 
 /// `oyez --help`
 pub const HELP: &str = "\
@@ -28,13 +28,15 @@ Usage: oyez [OPTION ...] [COMMAND]
   shutdown             end the server gracefully, if you may
   raw                  speak the protocol: standard input goes to the server,
                        what it says to standard output
+  help                 show this
 
   -s, --server ADDR    HOST, HOST:PORT, [IPv6]:PORT or unix:PATH (OYEZ_SERVER,
                        or 127.0.0.1:5050)
   --name NAME          be called this
   --secret-file FILE   where the secret is that the server asks for
   --insecure           send the secret over a network in the clear
-  --timeout SECS       how long to wait for an answer (60)
+  --timeout SECS       how long to wait for an answer (60), and for a
+                       connection to each address (10 at most)
   --no-reconnect       chat, listen: end when the connection is lost
   --skip-bad           broadcast -: leave out lines that cannot be sent
   --since SEQ          listen: begin after this line, if the server keeps it
@@ -116,13 +118,28 @@ struct Special {
     no_reconnect: bool,
 }
 
+/// Refuses to take for an option of its own what more likely belongs to a text.
+fn check_text(arguments: &[OsString]) -> Result<(), String> {
+    let takes_text = |word: &OsString| word == "broadcast" || word == "send" || word == "ping";
+    let Some(command) = arguments.iter().position(takes_text) else { return Ok(()) };
+    let asks =
+        |word: &&OsString| ["-h", "--help", "-V", "--version"].iter().any(|ask| *word == ask);
+    match arguments[command + 1..].iter().skip(1).find(asks) {
+        Some(word) => Err(unexpected(&word.to_string_lossy(), HELP) + BEHIND),
+        None => Ok(()),
+    }
+}
+
+const BEHIND: &str = "; a text that begins so goes behind --";
+
 /// Reads the arguments, without the program's name. `server` is the variable OYEZ_SERVER. An error
 /// is one line that says what is wrong.
-pub fn parse(mut arguments: Vec<OsString>, server: Option<&str>) -> Result<Action, String> {
+pub fn parse(mut arguments: Vec<OsString>, server: Option<OsString>) -> Result<Action, String> {
     let behind = match arguments.iter().position(|argument| argument == "--") {
         Some(position) => arguments.split_off(position).split_off(1),
         None => vec![],
     };
+    check_text(&arguments)?;
     let mut arguments = Arguments::from_vec(arguments);
     if arguments.contains(["-h", "--help"]) {
         return Ok(Action::Help);
@@ -142,8 +159,9 @@ pub fn parse(mut arguments: Vec<OsString>, server: Option<&str>) -> Result<Actio
     for argument in arguments.finish() {
         let word = text_of(argument)?;
         if word.len() > 1 && word.starts_with('-') {
-            let hint = if words.is_empty() { "" } else { "; a text that begins so goes behind --" };
-            return Err(unexpected(&word, HELP) + hint);
+            let error = unexpected(&word, HELP);
+            let may_be_text = !words.is_empty() && error.starts_with("unexpected");
+            return Err(error + if may_be_text { BEHIND } else { "" });
         }
         words.push(word);
     }
@@ -163,11 +181,12 @@ pub fn parse(mut arguments: Vec<OsString>, server: Option<&str>) -> Result<Actio
     Ok(Action::Run(Config { route, task }))
 }
 
-fn route(arguments: &mut Arguments, server: Option<&str>) -> Result<Route, String> {
+fn route(arguments: &mut Arguments, server: Option<OsString>) -> Result<Route, String> {
     let asked = given(arguments, ["-s", "--server"], "--server", |text| text.parse())?;
     let server = match (asked, server.filter(|server| !server.is_empty())) {
         (Some(server), _) => server,
         (None, Some(text)) => {
+            let text = text_of(text)?;
             text.parse().map_err(|error| format!("OYEZ_SERVER {text:?}: {error}"))?
         }
         (None, None) => ServerAddress::default(),
@@ -199,9 +218,6 @@ fn task(command: &str, words: &[String], special: &Special) -> Result<Task, Stri
         })),
         "send" => match words {
             [] | [_] => Err("send needs a client and a text".to_owned()),
-            [client, ..] if Recipient::parse(client).is_none() => {
-                Err(format!("{client:?} is neither a client's id nor a name"))
-            }
             [client, words @ ..] => Ok(Task::Send { client: client.clone(), text: text(words)? }),
         },
         "clients" => takes_none(Task::Clients),
@@ -316,6 +332,7 @@ mod tests {
         assert_eq!(config("listen --since 0 --count=3 --format json").task, Task::Listen(listen));
         assert_eq!(config("--timeout 5 raw").route.timeout, Duration::from_secs(5));
         assert_eq!(parse_words(&["help"]), Ok(Action::Help));
+        assert_eq!(parse_words(&["broadcast", "-h"]), Ok(Action::Help));
         assert_eq!(parse_words(&["stats", "-V"]), Ok(Action::Version));
     }
 
@@ -323,7 +340,7 @@ mod tests {
     fn the_option_comes_before_the_variable() {
         let server = |words: &[&str]| match parse(
             words.iter().map(OsString::from).collect(),
-            Some("[::1]:7"),
+            Some("[::1]:7".into()),
         ) {
             Ok(Action::Run(config)) => config.route.server.to_string(),
             other => panic!("{other:?}"),
@@ -341,7 +358,9 @@ mod tests {
             (&["broadcast", "a\nb"], "line ends or control characters"),
             (&["broadcast", "-5 degrees"], "goes behind --"),
             (&["send", "bob"], "send needs a client and a text"),
-            (&["send", "b b", "x"], "neither a client's id nor a name"),
+            (&["broadcast", "see", "-h"], "goes behind --"),
+            (&["-s", "a", "--server", "b"], "--server is given more than once"),
+            (&["-s", "a", "-s", "b"], "-s is given more than once"),
             (&["stats", "now"], "stats takes no argument"),
             (&["stats", "--count", "2"], "--count is only for listen and ping"),
             (&["listen", "--skip-bad"], "--skip-bad is only for broadcast -"),

@@ -8,10 +8,11 @@ use mio::{Registry, Token};
 
 use super::address::ServerAddress;
 use super::backoff::Backoff;
-use super::dial::{Dial, Progress, Welcome};
+use super::dial::{Dial, Outcome, Welcome};
 use super::dialogue::{Asker, Dialogue, Heard};
 use super::link::Link;
 use super::secret::Secret;
+use super::words::{explain, explain_goodbye, not_a_server};
 use crate::printable::printable;
 use crate::protocol::{Command, ErrorCode, Name, Reply, Verb};
 use crate::stream::Endpoint;
@@ -32,7 +33,7 @@ const LASTING: Duration = Duration::from_secs(5);
 pub struct Route {
     /// Where it is.
     pub server: ServerAddress,
-    /// What to be called there: a well-formed name.
+    /// What to be called there: a well-formed name. Later, what the server has confirmed last.
     pub name: Option<String>,
     /// The file with the secret that it asks for.
     pub secret_file: Option<PathBuf>,
@@ -57,14 +58,16 @@ pub(super) enum Event<'a> {
     Up(Welcome),
     /// The name was not given, and why.
     NameRefused(String),
+    /// The name that this client had before is somebody else's, and is asked for again and again.
+    NameHeld(String),
     /// The server said something.
     Heard(Heard<'a>),
     /// The connection is lost, and will be tried again.
     Down {
         /// Why, in a few words.
         why: String,
-        /// How many commands of the task's were not answered.
-        unanswered: usize,
+        /// Something was said of which it is not known whether it has arrived.
+        has_unconfirmed: bool,
     },
 }
 
@@ -77,11 +80,10 @@ pub(super) enum Event<'a> {
 pub(super) struct Connection {
     route: Route,
     secret: Option<Secret>,
+    registry: Registry,
     token: Token,
     state: State,
     backoff: Backoff,
-    /// The name to have: what was asked for first, or what the server has confirmed since.
-    name: Option<String>,
     /// It was this client's before.
     had_name: bool,
     was_up: bool,
@@ -106,21 +108,22 @@ struct Up {
     link: Link,
     dialogue: Dialogue,
     since: Instant,
-    is_ready: bool,
-    is_pinging: bool,
     ask_name_at: Option<Instant>,
+    /// The user was told that it is asked for again.
+    is_name_held: bool,
     /// When the first of the questions was asked that have waited since without an end.
     asked_at: Instant,
 }
 
 impl Connection {
-    /// The error is one line that says what is wrong with the secret.
-    pub(super) fn new(route: Route, token: Token) -> Result<Self, String> {
+    /// Events come from this registry's poll, with this token. The error is one line that says what is
+    /// wrong with the secret.
+    pub(super) fn new(route: Route, registry: Registry, token: Token) -> Result<Self, String> {
         let secret = route.secret_file.as_deref().map(Secret::read).transpose()?;
         Ok(Self {
-            name: route.name.clone(),
             route,
             secret,
+            registry,
             token,
             state: State::Down,
             backoff: Backoff::default(),
@@ -144,15 +147,18 @@ impl Connection {
     /// Whether a task may say something: it is in, and not too much waits to be sent or answered.
     pub(super) fn has_room(&self) -> bool {
         match &self.state {
-            State::Up(up) => up.is_ready && up.link.has_room() && up.dialogue.has_room(),
+            State::Up(up) => {
+                up.dialogue.is_let_in() && up.link.has_room() && up.dialogue.has_room()
+            }
             _ => false,
         }
     }
 
-    /// Sends a command, if there is a connection.
-    pub(super) fn say(&mut self, command: &Command<'_>, asker: Asker) {
-        if let State::Up(up) = &mut self.state {
-            up.say(command, asker);
+    /// Sends a command, if there is a connection: which of its questions this is.
+    pub(super) fn say(&mut self, command: &Command<'_>, asker: Asker) -> Option<u64> {
+        match &mut self.state {
+            State::Up(up) => Some(up.say(command, asker, Instant::now())),
+            _ => None,
         }
     }
 
@@ -214,7 +220,7 @@ impl Connection {
             State::Dialing(dial) => dial.next_deadline(),
             State::Up(up) => {
                 let overdue = up.waits_since().map(|since| since + self.route.timeout);
-                let ping = (self.route.reconnect && !up.is_pinging)
+                let ping = (self.route.reconnect && !up.dialogue.is_waiting())
                     .then(|| up.link.last_heard() + self.route.silence_before_ping());
                 [overdue, ping, up.ask_name_at].into_iter().flatten().min()
             }
@@ -222,11 +228,7 @@ impl Connection {
     }
 
     /// What has happened. The error is one line that says why there is no going on.
-    pub(super) fn next_event(
-        &mut self,
-        registry: &Registry,
-        now: Instant,
-    ) -> Result<Option<Event<'_>>, String> {
+    pub(super) fn next_event(&mut self, now: Instant) -> Result<Option<Event<'_>>, String> {
         if let State::Pausing { until } = self.state
             && until <= now
         {
@@ -236,7 +238,7 @@ impl Connection {
             self.begin_dialing(now)?;
         }
         if let State::Dialing(_) = self.state {
-            return self.dial(registry, now).map(|welcome| welcome.map(Event::Up));
+            return self.dial(now).map(|welcome| welcome.map(Event::Up));
         }
         self.keep_alive(now);
         let State::Up(up) = &mut self.state else { return Ok(None) };
@@ -260,7 +262,7 @@ impl Connection {
         let found = self.route.server.resolve();
         let endpoints = match found {
             Ok(endpoints) => endpoints,
-            Err(error) => return self.unreachable(&error, now),
+            Err(error) => return self.unreachable(&error, "is it spelt right?", now),
         };
         if self.secret.is_some() && !self.route.insecure {
             let in_the_clear = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Tcp(address) if !address.ip().to_canonical().is_loopback());
@@ -277,16 +279,26 @@ impl Connection {
     }
 
     /// Goes on with trying: the welcome, once it has come.
-    fn dial(&mut self, registry: &Registry, now: Instant) -> Result<Option<Welcome>, String> {
+    fn dial(&mut self, now: Instant) -> Result<Option<Welcome>, String> {
         let State::Dialing(dial) = &mut self.state else { return Ok(None) };
-        match dial.advance(registry, now) {
-            Progress::Waits => Ok(None),
-            Progress::Welcomed(welcome) => {
+        match dial.advance(&self.registry, now) {
+            Outcome::Waits => Ok(None),
+            Outcome::Welcomed(welcome) => {
                 self.enter(welcome, now);
                 Ok(Some(welcome))
             }
-            Progress::Failed(why) => self.unreachable(&why, now).map(|()| None),
-            Progress::Nonsense(said) => Err(not_a_server(&self.route.server, &said)),
+            Outcome::Failed { why, is_nobody_there } => {
+                let advice = match is_nobody_there {
+                    true => self.route.server.advice(),
+                    false => "try again later".to_owned(),
+                };
+                self.unreachable(&why, &advice, now).map(|()| None)
+            }
+            Outcome::Nonsense(said) => {
+                let why = not_a_server(&self.route.server, &said);
+                // What there is instead of a server that was there may be gone soon.
+                if self.was_up { self.unreachable(&why, "", now).map(|()| None) } else { Err(why) }
+            }
         }
     }
 
@@ -298,19 +310,15 @@ impl Connection {
             link,
             dialogue: Dialogue::new(welcome.id, welcome.seq),
             since: now,
-            is_ready: false,
-            is_pinging: false,
             ask_name_at: None,
+            is_name_held: false,
             asked_at: now,
         };
         if let Some(secret) = &self.secret {
-            up.say(&Command::Auth { secret: secret.as_str() }, Asker::Upkeep);
+            up.say(&Command::Auth { secret: secret.as_str() }, Asker::Upkeep, now);
         }
-        if let Some(name) = self.name.as_deref().and_then(Name::parse) {
-            up.say(&Command::Name { name }, Asker::Upkeep);
-        }
-        if self.secret.is_none() && self.name.is_none() {
-            up.is_ready = true;
+        if let Some(name) = self.route.name.as_deref().and_then(Name::parse) {
+            up.say(&Command::Name { name }, Asker::Upkeep, now);
         }
         self.was_up = true;
         self.state = State::Up(Box::new(up));
@@ -327,49 +335,47 @@ impl Connection {
             }
         };
         let event = Ok(Some(Event::Heard(heard)));
-        let Some(question) = heard.answers else { return event };
-        if question.verb == Verb::Name && matches!(heard.reply, Some(Reply::Ok(_))) {
-            self.name = up.dialogue.name().map(str::to_owned);
-            self.had_name = true;
-        }
-        if question.asker == Asker::Task {
-            return event;
-        }
-        match (question.verb, heard.reply) {
-            (Verb::Auth, Some(Reply::Error { code, explanation })) => {
-                Err(format!("{} does not take the secret: {code} {explanation}", self.route.server))
-            }
-            (Verb::Name, Some(Reply::Error { code, explanation })) => {
-                up.is_ready = true;
-                if code == ErrorCode::NameTaken.as_str() && self.had_name {
-                    up.ask_name_at = Some(now + NAME_PAUSE);
-                    return event;
-                }
-                let name = self.name.take().unwrap_or_default();
-                let refused = format!("the name {name} was refused: {code} {explanation}");
-                Ok(Some(Event::NameRefused(refused)))
-            }
-            (verb, _) => {
-                up.is_ready |= verb == Verb::Name || (verb == Verb::Auth && self.name.is_none());
-                up.is_pinging &= verb != Verb::Ping;
+        let Some(answered) = heard.answers else { return event };
+        let (question, server) = (answered.question, &self.route.server);
+        match (question.verb, question.asker, heard.reply) {
+            (Verb::Name, _, Some(Reply::Ok(_))) => {
+                self.route.name = up.dialogue.name().map(str::to_owned);
+                self.had_name = true;
                 event
             }
+            (Verb::Auth, Asker::Upkeep, Some(Reply::Error { code, explanation })) => {
+                Err(format!("{server} does not take the secret: {code} {explanation}"))
+            }
+            (Verb::Name, Asker::Upkeep, Some(Reply::Error { code, explanation })) => {
+                if code == ErrorCode::NameTaken.as_str() && self.had_name {
+                    up.ask_name_at = Some(now + NAME_PAUSE);
+                    if std::mem::replace(&mut up.is_name_held, true) {
+                        return event;
+                    }
+                    let name = self.route.name.as_deref().unwrap_or_default();
+                    let held = format!("the name {name} is still taken, and is asked for again");
+                    return Ok(Some(Event::NameHeld(held)));
+                }
+                let name = self.route.name.take().unwrap_or_default();
+                let why = explain(code, explanation);
+                Ok(Some(Event::NameRefused(format!("the name {name} was refused: {why}"))))
+            }
+            _ => event,
         }
     }
 
     fn keep_alive(&mut self, now: Instant) {
         let State::Up(up) = &mut self.state else { return };
         if self.route.reconnect
-            && !up.is_pinging
+            && !up.dialogue.is_waiting()
             && up.link.silence() >= self.route.silence_before_ping()
         {
-            up.is_pinging = true;
-            up.say(&Command::Ping { text: None }, Asker::Upkeep);
+            up.say(&Command::Ping { text: None }, Asker::Upkeep, now);
         }
         if up.ask_name_at.is_some_and(|at| at <= now) {
             up.ask_name_at = None;
-            if let Some(name) = self.name.as_deref().and_then(Name::parse) {
-                up.say(&Command::Name { name }, Asker::Upkeep);
+            if let Some(name) = self.route.name.as_deref().and_then(Name::parse) {
+                up.say(&Command::Name { name }, Asker::Upkeep, now);
             }
         }
     }
@@ -377,8 +383,15 @@ impl Connection {
     /// Ends a connection that is lost.
     fn lose(&mut self, end: String, now: Instant) -> Result<Option<Event<'static>>, String> {
         let State::Up(up) = &self.state else { return Ok(None) };
-        let why = up.dialogue.goodbye().map_or(end, explain_goodbye);
-        let unanswered = up.dialogue.unanswered();
+        let goodbye = up.dialogue.goodbye();
+        if let Some("auth-timeout" | "auth-failed") = goodbye {
+            return Err(format!(
+                "{} asks for a secret (--secret-file FILE gives it)",
+                self.route.server
+            ));
+        }
+        let why = goodbye.map_or(end, explain_goodbye);
+        let has_unconfirmed = up.dialogue.has_unconfirmed();
         if !self.route.reconnect {
             return Err(format!("{}: {why}", self.route.server));
         }
@@ -386,11 +399,11 @@ impl Connection {
             self.backoff.reset();
         }
         self.state = State::Pausing { until: now + self.backoff.pause() };
-        Ok(Some(Event::Down { why, unanswered }))
+        Ok(Some(Event::Down { why, has_unconfirmed }))
     }
 
-    /// No address has worked.
-    fn unreachable(&mut self, why: &str, now: Instant) -> Result<(), String> {
+    /// There is no way there. `advice` says what to do about it.
+    fn unreachable(&mut self, why: &str, advice: &str, now: Instant) -> Result<(), String> {
         if self.was_up && self.route.reconnect {
             self.state = State::Pausing { until: now + self.backoff.pause() };
             return Ok(());
@@ -398,17 +411,17 @@ impl Connection {
         let server = &self.route.server;
         // Where the address is the name, it need not be said twice.
         let why = why.strip_prefix(&format!("{server}: ")).unwrap_or(why);
-        Err(format!("cannot reach {server}: {why}; {}", server.advice()))
+        Err(format!("cannot reach {server}: {why}; {advice}"))
     }
 }
 
 impl Up {
-    fn say(&mut self, command: &Command<'_>, asker: Asker) {
+    fn say(&mut self, command: &Command<'_>, asker: Asker, now: Instant) -> u64 {
         if !self.dialogue.is_waiting() {
-            self.asked_at = Instant::now();
+            self.asked_at = now;
         }
         command.encode(self.link.unsent());
-        self.dialogue.ask(command, asker);
+        self.dialogue.ask(command, asker)
     }
 
     /// Since when the server owes an answer, and is silent.
@@ -418,19 +431,5 @@ impl Up {
 
     fn is_overdue(&self, timeout: Duration) -> bool {
         self.waits_since().is_some_and(|since| self.link.found_empty() >= since + timeout)
-    }
-}
-
-/// What to say of a peer that says what no server would.
-pub(super) fn not_a_server(server: &ServerAddress, said: &str) -> String {
-    format!("{server} is no oyez server: it sent {said}")
-}
-
-fn explain_goodbye(reason: &str) -> String {
-    match reason {
-        "shutdown" => "the server was shut down".to_owned(),
-        "too-slow" => "the server ended the connection, because it was read too slowly".to_owned(),
-        "idle" => "the server ended the connection, because nothing was said".to_owned(),
-        reason => format!("the server ended the connection: {}", printable(reason, 80)),
     }
 }

@@ -1,10 +1,11 @@
 //! Trying one address after the other, until a server says welcome.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
 
-use super::link::{Link, describe};
+use super::link::{End, Link, describe};
 use crate::printable::printable;
 use crate::protocol::{ErrorCode, FeedId, Reply};
 use crate::stream::Endpoint;
@@ -22,13 +23,18 @@ pub(super) struct Welcome {
 
 /// How far it has come.
 #[derive(Debug)]
-pub(super) enum Progress {
+pub(super) enum Outcome {
     /// Something has to happen first.
     Waits,
     /// There is a server.
     Welcomed(Welcome),
-    /// No address has worked; what was wrong with each.
-    Failed(String),
+    /// No address has worked.
+    Failed {
+        /// What was wrong with each.
+        why: String,
+        /// At none of them is anybody.
+        is_nobody_there: bool,
+    },
     /// There is something else than a server; what it said.
     Nonsense(String),
 }
@@ -41,6 +47,8 @@ pub(super) struct Dial {
     left: std::vec::IntoIter<Endpoint>,
     current: Option<Attempt>,
     failures: Vec<String>,
+    /// So far, nobody was at any of them.
+    is_nobody_there: bool,
 }
 
 #[derive(Debug)]
@@ -54,7 +62,8 @@ impl Dial {
     /// To try these endpoints, each for at most `timeout`.
     pub(super) fn new(endpoints: Vec<Endpoint>, token: Token, timeout: Duration) -> Self {
         let timeout = timeout.min(CONNECT_TIMEOUT);
-        Self { token, timeout, left: endpoints.into_iter(), current: None, failures: vec![] }
+        let left = endpoints.into_iter();
+        Self { token, timeout, left, current: None, failures: vec![], is_nobody_there: true }
     }
 
     /// The link that is being made.
@@ -76,49 +85,63 @@ impl Dial {
     }
 
     /// Goes on.
-    pub(super) fn advance(&mut self, registry: &Registry, now: Instant) -> Progress {
+    pub(super) fn advance(&mut self, registry: &Registry, now: Instant) -> Outcome {
         loop {
             if let Some(attempt) = &mut self.current {
-                match attempt.progress(now) {
-                    Progress::Failed(why) => {
+                match attempt.outcome(now) {
+                    Outcome::Failed { why, is_nobody_there } => {
                         self.failures.push(format!("{}: {why}", attempt.endpoint));
+                        self.is_nobody_there &= is_nobody_there;
                         self.current = None;
                     }
-                    progress => return progress,
+                    outcome => return outcome,
                 }
             }
             let Some(endpoint) = self.left.next() else {
-                return Progress::Failed(self.failures.join("; "));
+                let why = self.failures.join("; ");
+                return Outcome::Failed { why, is_nobody_there: self.is_nobody_there };
             };
             match Link::connect(&endpoint, registry, self.token, now) {
                 Ok(link) => {
                     let deadline = now + self.timeout;
                     self.current = Some(Attempt { endpoint, link, deadline });
                 }
-                Err(error) => self.failures.push(format!("{endpoint}: {}", describe(&error))),
+                Err(error) => {
+                    self.failures.push(format!("{endpoint}: {}", describe(&error)));
+                    self.is_nobody_there &= is_nobody_there(&error);
+                }
             }
         }
     }
 }
 
 impl Attempt {
-    fn progress(&mut self, now: Instant) -> Progress {
+    fn outcome(&mut self, now: Instant) -> Outcome {
+        let failed =
+            |why: &str, is_nobody_there| Outcome::Failed { why: why.to_owned(), is_nobody_there };
         match self.link.next_line() {
             Ok(true) => match Reply::parse(self.link.line()) {
                 Some(Reply::Welcome { id, feed, seq, .. }) => {
-                    Progress::Welcomed(Welcome { id, feed, seq })
+                    Outcome::Welcomed(Welcome { id, feed, seq })
                 }
                 Some(Reply::Error { code, .. }) if code == ErrorCode::ServerFull.as_str() => {
-                    Progress::Failed("the server is full".to_owned())
+                    failed("the server is full", false)
                 }
-                _ => Progress::Nonsense(printable(self.link.line(), 80)),
+                _ => Outcome::Nonsense(printable(self.link.line(), 80)),
             },
             Ok(false) => match self.link.end() {
-                Some(end) => Progress::Failed(end.to_string()),
-                None if self.deadline <= now => Progress::Failed("no answer".to_owned()),
-                None => Progress::Waits,
+                Some(End::Broken(error)) => failed(&describe(error), is_nobody_there(error)),
+                Some(end) => failed(&end.to_string(), false),
+                None if self.deadline <= now => failed("no answer", true),
+                None => Outcome::Waits,
             },
-            Err(nonsense) => Progress::Nonsense(nonsense),
+            Err(nonsense) => Outcome::Nonsense(nonsense),
         }
     }
+}
+
+/// Whether it is because there is no server.
+fn is_nobody_there(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound, TimedOut};
+    matches!(error.kind(), ConnectionRefused | NotFound | TimedOut)
 }

@@ -5,7 +5,8 @@
 
 use std::collections::VecDeque;
 
-use crate::protocol::{Command, Reply, Topic, Verb};
+use crate::arguments::digits;
+use crate::protocol::{Command, Name, Reply, Topic, Verb};
 
 /// The most commands that may wait for their answers.
 const MAX_ASKED: usize = 64 * 1024;
@@ -15,6 +16,14 @@ const MAX_ASKED: usize = 64 * 1024;
 pub(super) struct Question {
     pub(super) verb: Verb,
     pub(super) asker: Asker,
+}
+
+/// The question that a line is the final answer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answered {
+    pub(super) question: Question,
+    /// Which of the connection's questions it was, counted from 0.
+    pub(super) number: u64,
 }
 
 /// Who asks: the answer is theirs.
@@ -34,9 +43,19 @@ pub(super) struct Heard<'a> {
     /// What it says; `None` if that is not known to this version.
     pub(super) reply: Option<Reply<'a>>,
     /// Which question it is the final answer to.
-    pub(super) answers: Option<Question>,
-    /// This client said it.
-    pub(super) is_own: bool,
+    pub(super) answers: Option<Answered>,
+}
+
+impl Heard<'_> {
+    /// Whether it is the final answer to such a command.
+    pub(super) fn answers(&self, verb: Verb) -> bool {
+        self.answers.is_some_and(|answered| answered.question.verb == verb)
+    }
+
+    /// Whether it is the final answer to a question of such an asker.
+    pub(super) fn answers_to(&self, asker: Asker) -> bool {
+        self.answers.is_some_and(|answered| answered.question.asker == asker)
+    }
 }
 
 /// The dialogue on one connection.
@@ -53,13 +72,16 @@ pub(super) struct Dialogue {
     is_quiet: bool,
     newest: u64,
     asked: VecDeque<Question>,
+    /// How many questions were there before those in `asked`.
+    answered: u64,
     goodbye: Option<String>,
 }
 
 impl Dialogue {
     /// For the client with this id, who came when `newest` was the newest broadcast line.
     pub(super) fn new(id: u64, newest: u64) -> Self {
-        Self { id, name: None, is_quiet: false, newest, asked: VecDeque::new(), goodbye: None }
+        let asked = VecDeque::new();
+        Self { id, name: None, is_quiet: false, newest, asked, answered: 0, goodbye: None }
     }
 
     /// The name that this client has, if it has one.
@@ -76,6 +98,14 @@ impl Dialogue {
         self.goodbye.as_deref()
     }
 
+    /// Whether nothing of what lets a client in waits for its answer.
+    pub(super) fn is_let_in(&self) -> bool {
+        let lets_in = |question: &Question| {
+            question.asker == Asker::Upkeep && matches!(question.verb, Verb::Auth | Verb::Name)
+        };
+        !self.asked.front().is_some_and(lets_in)
+    }
+
     /// Whether another command may be sent.
     pub(super) fn has_room(&self) -> bool {
         self.asked.len() < MAX_ASKED
@@ -86,44 +116,48 @@ impl Dialogue {
         !self.asked.is_empty()
     }
 
-    /// How many commands of a task's wait for their answers.
-    pub(super) fn unanswered(&self) -> usize {
-        self.asked.iter().filter(|question| question.asker == Asker::Task).count()
+    /// Whether something was said to others of which it is not known whether it has arrived.
+    pub(super) fn has_unconfirmed(&self) -> bool {
+        let is_said = |verb| matches!(verb, Verb::Broadcast | Verb::Send);
+        self.asked.iter().any(|question| is_said(question.verb))
     }
 
-    /// Notes that the command is sent.
-    pub(super) fn ask(&mut self, command: &Command<'_>, asker: Asker) {
+    /// Notes that the command is sent: which of the questions it is.
+    pub(super) fn ask(&mut self, command: &Command<'_>, asker: Asker) -> u64 {
         self.asked.push_back(Question { verb: command.verb(), asker });
+        self.answered + self.asked.len() as u64 - 1
     }
 
     /// What a line of the server's means. The error says what no server would have said.
     pub(super) fn hear<'a>(&mut self, line: &'a str) -> Result<Heard<'a>, &'static str> {
         let Some(reply) = Reply::parse(line) else {
-            return Ok(Heard { line, reply: None, answers: None, is_own: false });
+            return Ok(Heard { line, reply: None, answers: None });
         };
-        let is_own = matches!(reply, Reply::Broadcast { from, .. } if self.is_me(from));
         let answers = match reply {
             Reply::Pong(_) => Some(self.answered(Verb::Ping)?),
             Reply::Ok(topic) => {
-                let question = self.answered(topic.verb())?;
+                let answered = self.answered(topic.verb())?;
                 self.note(topic);
-                Some(question)
+                Some(answered)
             }
-            Reply::Error { .. } => self.asked.pop_front(),
-            Reply::Broadcast { seq, .. } if seq > self.newest => {
+            Reply::Error { .. } => self.answer_up_to(0),
+            Reply::Broadcast { seq, from, .. } if seq > self.newest => {
                 self.newest = seq;
-                if is_own { self.own_broadcast() } else { None }
+                if self.is_me(from) { self.own_broadcast() } else { None }
             }
             Reply::Goodbye(reason) => {
                 self.goodbye = Some(reason.to_owned());
-                let answers_it =
-                    |question: &Question| matches!(question.verb, Verb::Quit | Verb::Shutdown);
-                self.asked.pop_front().filter(answers_it)
+                let is_answer = |answered: &Answered| match answered.question.verb {
+                    Verb::Quit => reason == "quit",
+                    Verb::Shutdown => reason == "shutdown",
+                    _ => false,
+                };
+                self.answer_up_to(0).filter(is_answer)
             }
             Reply::Welcome { .. } => return Err("a second welcome"),
             _ => None,
         };
-        Ok(Heard { line, reply: Some(reply), answers, is_own })
+        Ok(Heard { line, reply: Some(reply), answers })
     }
 
     /// Whether a line's sender is this client. Nobody else can have its id, or its name while it has
@@ -131,35 +165,37 @@ impl Dialogue {
     fn is_me(&self, from: &str) -> bool {
         match &self.name {
             Some(name) => from == name,
-            None => from.parse() == Ok(self.id),
+            None => digits(from) == Some(self.id),
         }
     }
 
-    /// The question that such an answer is the answer to: the first one. Only broadcasts may stand
-    /// before it, whose lines were among those that `lagged` counts.
-    fn answered(&mut self, verb: Verb) -> Result<Question, &'static str> {
-        while let Some(question) = self.asked.pop_front() {
-            if question.verb == verb {
-                return Ok(question);
-            }
-            if question.verb != Verb::Broadcast {
-                break;
-            }
-        }
-        Err("an answer to what was not asked")
+    /// The question that such an answer is the answer to: the first of its kind. Before it may stand
+    /// broadcasts whose lines were among those that `lagged` counts, and what was taken for theirs.
+    fn answered(&mut self, verb: Verb) -> Result<Answered, &'static str> {
+        let position = self.asked.iter().position(|question| question.verb == verb);
+        position
+            .and_then(|position| self.answer_up_to(position))
+            .ok_or("an answer to what was not asked")
     }
 
-    fn own_broadcast(&mut self) -> Option<Question> {
-        if self.is_quiet {
-            return None;
-        }
+    /// Takes out the question at this position, and those before it.
+    fn answer_up_to(&mut self, position: usize) -> Option<Answered> {
+        let question = *self.asked.get(position)?;
+        self.asked.drain(..=position);
+        self.answered += position as u64 + 1;
+        Some(Answered { question, number: self.answered - 1 })
+    }
+
+    fn own_broadcast(&mut self) -> Option<Answered> {
         let is_asked = self.asked.front().is_some_and(|first| first.verb == Verb::Broadcast);
-        if is_asked { self.asked.pop_front() } else { None }
+        if is_asked && !self.is_quiet { self.answer_up_to(0) } else { None }
     }
 
     fn note(&mut self, topic: Topic<'_>) {
         match topic {
-            Topic::Name { name } => self.name = Some(name.to_owned()),
+            Topic::Name { name } if Name::parse(name).is_some() => {
+                self.name = Some(name.to_owned());
+            }
             Topic::Quiet => self.is_quiet = true,
             Topic::Listen { .. } | Topic::History { .. } | Topic::Resume { .. } => {
                 self.is_quiet = false;
@@ -188,7 +224,7 @@ mod tests {
             let (said, expected) = rest.split_once(" | ").unwrap_or((rest, "nothing"));
             let answers = match dialogue.hear(said) {
                 Ok(heard) => match heard.answers {
-                    Some(question) => format!("{:?}", question.verb).to_lowercase(),
+                    Some(answered) => format!("{:?}", answered.question.verb).to_lowercase(),
                     None => "nothing".to_owned(),
                 },
                 Err(error) => error.to_owned(),
@@ -217,7 +253,7 @@ mod tests {
              < stat clients 1
              < ok stats | stats",
         );
-        assert_eq!(dialogue.unanswered(), 0);
+        assert!(!dialogue.is_waiting());
     }
 
     #[test]
@@ -262,6 +298,28 @@ mod tests {
              < lagged 2
              < pong | ping",
         );
+        // An error is taken for theirs; what comes behind it is none the worse.
+        play(
+            "> say a
+             > send 9 x
+             > ping
+             < lagged 1
+             < error no-such-client nobody | broadcast
+             < pong | ping",
+        );
+    }
+
+    #[test]
+    fn questions_are_numbered() {
+        let mut dialogue = Dialogue::new(7, 0);
+        for number in 0..3 {
+            assert_eq!(dialogue.ask(&Command::Ping { text: None }, Asker::Task), number);
+        }
+        for number in 0..3 {
+            let heard = dialogue.hear("pong").expect("it was asked");
+            assert_eq!(heard.answers.map(|answered| answered.number), Some(number));
+        }
+        assert_eq!(dialogue.ask(&Command::Stats, Asker::Task), 3);
     }
 
     #[test]
@@ -277,5 +335,6 @@ mod tests {
     fn a_goodbye_answers_only_who_asked_for_it() {
         assert_eq!(play("> quit\n< goodbye quit | quit").goodbye(), Some("quit"));
         assert_eq!(play("> ping\n< goodbye too-slow").goodbye(), Some("too-slow"));
+        assert_eq!(play("> shutdown\n< goodbye idle").goodbye(), Some("idle"));
     }
 }

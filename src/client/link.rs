@@ -4,17 +4,17 @@ use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
+use memchr::memchr;
 use mio::event::Event;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Registry, Token};
 
-use crate::limits::READ_CHUNK;
 use crate::printable::printable;
 use crate::protocol::{Line, LineBuffer, REPLY_OVERHEAD};
 use crate::stream::{Endpoint, Stream};
 
 /// The longest line that is taken from a server, in bytes: no server's `--max-line` can be more.
-const MAX_LINE: usize = 1024 * 1024 + REPLY_OVERHEAD;
+pub(super) const MAX_LINE: usize = 1024 * 1024 + REPLY_OVERHEAD;
 
 /// How many bytes may wait to be written before no more should be put there.
 const MAX_UNSENT: usize = 256 * 1024;
@@ -45,19 +45,19 @@ pub(super) struct Link {
 }
 
 /// Why there is nothing more to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum End {
     /// The server has said all that it had to say.
     Closed,
     /// It was cut off.
-    Broken(String),
+    Broken(io::Error),
 }
 
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("the server closed the connection"),
-            Self::Broken(why) => f.write_str(why),
+            Self::Broken(error) => f.write_str(&describe(error)),
         }
     }
 }
@@ -102,7 +102,7 @@ impl Link {
         self.is_readable && self.end.is_none()
     }
 
-    /// When the server was last heard of.
+    /// When the server has last said a line.
     pub(super) fn last_heard(&self) -> Instant {
         self.last_heard
     }
@@ -171,7 +171,6 @@ impl Link {
 
     /// Reads once, if no line is left from the last time.
     fn read(&mut self, input: &mut [u8], now: Instant) {
-        debug_assert!(input.len() <= READ_CHUNK);
         if !self.has_more() || self.received.peek().is_some() {
             return;
         }
@@ -179,11 +178,14 @@ impl Link {
             Ok(0) => self.end_input(End::Closed),
             Ok(len) => {
                 self.received.push(&input[..len]);
-                self.last_heard = now;
+                // Less than a line is nothing: it could trickle for ever.
+                if memchr(b'\n', &input[..len]).is_some() {
+                    self.last_heard = now;
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => self.end_input(End::Broken(describe(&error))),
+            Err(error) => self.end_input(End::Broken(error)),
         }
     }
 
@@ -238,6 +240,8 @@ pub(super) fn describe(error: &io::Error) -> String {
             "the connection was reset".to_owned()
         }
         io::ErrorKind::TimedOut => "no answer".to_owned(),
+        // What a Unix socket says whose server does not accept.
+        io::ErrorKind::WouldBlock => "too many others wait to be let in".to_owned(),
         io::ErrorKind::NotFound => "there is no such socket".to_owned(),
         _ => error.to_string(),
     }

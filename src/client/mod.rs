@@ -23,6 +23,9 @@ mod backoff;
 mod broadcast;
 #[cfg(feature = "chat")]
 mod chat;
+#[cfg(not(feature = "chat"))]
+#[path = "no_chat.rs"]
+mod chat;
 pub mod config;
 mod connection;
 mod dial;
@@ -34,6 +37,7 @@ mod position;
 mod raw;
 mod secret;
 mod standard;
+mod words;
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -71,10 +75,9 @@ impl From<String> for Failure {
 
 /// Does what the configuration says.
 pub fn run(config: Config) -> Result<(), Failure> {
-    let takes_input = matches!(config.task, Task::Chat | Task::BroadcastInput { .. } | Task::Raw);
-    let mut session = Session::new(config.route, takes_input)?;
+    let mut session = Session::new(config.route, &config.task)?;
     let result = match config.task {
-        Task::Chat => chat(&mut session),
+        Task::Chat => chat::chat(&mut session),
         Task::Broadcast { text } => ask::broadcast(&mut session, &text),
         Task::BroadcastInput { skip_bad } => broadcast::broadcast(&mut session, skip_bad),
         Task::Listen(listen) => listen::listen(&mut session, listen),
@@ -89,29 +92,6 @@ pub fn run(config: Config) -> Result<(), Failure> {
     result.and(session.output.flush())
 }
 
-#[cfg(feature = "chat")]
-fn chat(session: &mut Session) -> Result<(), Failure> {
-    use std::io::IsTerminal as _;
-    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        let said = "chat needs a terminal; scripts use broadcast -, listen or raw (--help)";
-        return Err(Failure::Usage(said.to_owned()));
-    }
-    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    if is_dumb {
-        let said =
-            "chat needs a terminal that can move its cursor (TERM); raw needs nothing (--help)";
-        return Err(Failure::Usage(said.to_owned()));
-    }
-    let has_colour = std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
-    chat::chat(session, has_colour)
-}
-
-#[cfg(not(feature = "chat"))]
-fn chat(_: &mut Session) -> Result<(), Failure> {
-    let said = "this oyez was built without chat; raw speaks the protocol (--help)";
-    Err(Failure::Usage(said.to_owned()))
-}
-
 /// What all tasks work with.
 struct Session {
     poll: Poll,
@@ -124,7 +104,9 @@ struct Session {
 }
 
 impl Session {
-    fn new(route: Route, takes_input: bool) -> Result<Self, Failure> {
+    fn new(route: Route, task: &Task) -> Result<Self, Failure> {
+        let takes_input = matches!(task, Task::Chat | Task::BroadcastInput { .. } | Task::Raw);
+        let is_for_output = matches!(task, Task::Chat | Task::Listen(_) | Task::Raw);
         let system = |error: io::Error| format!("cannot start: {error}");
         let poll = Poll::new().map_err(system)?;
         let input = if takes_input {
@@ -133,9 +115,17 @@ impl Session {
             None
         };
         Ok(Self {
-            connection: Connection::new(route, SERVER)?,
+            connection: Connection::new(
+                route,
+                poll.registry().try_clone().map_err(system)?,
+                SERVER,
+            )?,
             input,
-            output: Output::register(poll.registry(), OUTPUT),
+            output: if is_for_output {
+                Output::register(poll.registry(), OUTPUT)
+            } else {
+                Output::default()
+            },
             poll,
             events: Events::with_capacity(16),
             buffer: vec![0; READ_CHUNK].into(),

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use super::connection::not_a_server;
 use super::link::End;
+use super::words::not_a_server;
 use super::{Failure, Session};
 
 /// Sends standard input as it is, and prints the server's lines until it ends.
 pub(super) fn raw(session: &mut Session) -> Result<(), Failure> {
-    while session.connection.next_event(session.poll.registry(), Instant::now())?.is_none() {
+    while session.connection.next_event(Instant::now())?.is_none() {
         session.wait(None, false)?;
     }
     let server = session.connection.server().clone();
@@ -22,7 +22,7 @@ pub(super) fn raw(session: &mut Session) -> Result<(), Failure> {
         }
         match link.end() {
             Some(End::Closed) => break,
-            Some(End::Broken(why)) => return Err(Failure::Said(format!("{server}: {why}"))),
+            Some(broken) => return Err(Failure::Said(format!("{server}: {broken}"))),
             None => {}
         }
         let has_room = link.has_room();

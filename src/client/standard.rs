@@ -4,13 +4,14 @@
 //! is read only when the system says that there is some; output waits until it is taken, and
 //! nothing is read from the server meanwhile.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsRawFd as _;
 
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::Failure;
 use crate::printable::printable;
@@ -62,9 +63,9 @@ impl Input {
                 Ok(0)
             }
             Ok(len) => Ok(len),
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(0),
+            Err(Errno::INTR | Errno::AGAIN) => Ok(0),
             // A terminal that is gone.
-            Err(rustix::io::Errno::IO) => {
+            Err(Errno::IO) if io::stdin().is_terminal() => {
                 self.is_ended = true;
                 Ok(0)
             }
@@ -92,7 +93,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Has the poll tell when the reader goes away, where that can be told.
+    /// Has the poll tell when the reader goes away, where that can be told. For tasks that are for
+    /// nothing else than for being read.
     pub(super) fn register(registry: &Registry, token: Token) -> Self {
         let stdout = io::stdout().as_raw_fd();
         // An end that is only written to is never readable, but for this.
@@ -120,17 +122,29 @@ impl Output {
         if self.is_closed {
             return Err(Failure::OutputClosed);
         }
-        if self.unwritten.is_empty() {
-            return Ok(());
-        }
-        let mut stdout = io::stdout().lock();
-        let written = stdout.write_all(&self.unwritten).and_then(|()| stdout.flush());
+        let written = write_all(&self.unwritten);
         self.unwritten.clear();
-        written.map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-            _ => Failure::Said(format!("cannot write to standard output: {error}")),
+        written.map_err(|error| match error {
+            Errno::PIPE => Failure::OutputClosed,
+            error => Failure::Said(format!("cannot write to standard output: {error}")),
         })
     }
+}
+
+/// Writes all of it to standard output, which others may have made non-blocking.
+pub(super) fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {
+    let stdout = io::stdout();
+    while !bytes.is_empty() {
+        match rustix::io::write(&stdout, bytes) {
+            Ok(len) => bytes = &bytes[len..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let _ = poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Says something on standard error that is not part of the output. Nobody may be there to be told.

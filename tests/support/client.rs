@@ -55,9 +55,9 @@ impl Client {
         self.stream.get_mut().write_all(bytes).unwrap();
     }
 
-    /// The same to one who may be gone.
-    pub fn try_send_bytes(&mut self, bytes: &[u8]) {
-        let _ = self.stream.get_mut().write_all(bytes);
+    /// Sends bytes, and says whether there was somebody to take them.
+    pub fn is_taken(&mut self, bytes: &[u8]) -> bool {
+        self.stream.get_mut().write_all(bytes).is_ok()
     }
 
     /// Sends a line.

@@ -37,10 +37,7 @@ impl Program {
 
     /// The same, but leaves standard output to the command.
     pub fn start_heard(command: &mut Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let stdout = Printed::of(child.stdout.take());
-        let stderr = Printed::of(child.stderr.take());
-        Self { child, stdout, stderr }
+        command.stderr(Stdio::piped()).spawn().unwrap().into()
     }
 
     /// Runs a program with this text as its standard input, through a pipe.
@@ -75,12 +72,17 @@ impl Program {
         assert!(status.unwrap().success());
     }
 
+    /// The status, if it has ended.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits for the end.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.child.try_wait().unwrap() {
+            match self.try_wait() {
                 Some(status) => return status,
                 None if Instant::now() > deadline => panic!("the program does not end"),
                 // There is no event to wait for with a bound; this is no synchronisation.
@@ -95,6 +97,14 @@ impl Program {
     pub fn wait_all(mut self) -> (i32, String, String) {
         let status = self.wait();
         (status.code().unwrap_or(-1), self.stdout.all(), self.stderr.all())
+    }
+}
+
+impl From<Child> for Program {
+    fn from(mut child: Child) -> Self {
+        let stdout = Printed::of(child.stdout.take());
+        let stderr = Printed::of(child.stderr.take());
+        Self { child, stdout, stderr }
     }
 }
 

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
@@ -37,6 +37,11 @@ pub struct Terminal {
 impl Terminal {
     /// Starts a program on a terminal with so many rows and columns.
     pub fn start(command: &mut Command, rows: u16, columns: u16) -> Self {
+        Self::start_as("xterm", command, rows, columns)
+    }
+
+    /// The same on a terminal of this kind.
+    pub fn start_as(term: &str, command: &mut Command, rows: u16, columns: u16) -> Self {
         let (controller, terminal) = open();
         resize(&terminal, rows, columns);
         let mut reader = controller.try_clone().unwrap();
@@ -44,14 +49,12 @@ impl Terminal {
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             // When nobody has the other end any more, reading fails.
-            while let Ok(len) = reader.read(&mut buffer) {
-                if len == 0 || sender.send(buffer[..len].to_vec()).is_err() {
-                    break;
-                }
-            }
+            while let Ok(len @ 1..) = reader.read(&mut buffer)
+                && sender.send(buffer[..len].to_vec()).is_ok()
+            {}
         });
         command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap());
-        let program = Program::start_heard(command.env("TERM", "xterm"));
+        let program = Program::start_heard(command.env("TERM", term));
         let screen = vt100::Parser::new(some(rows), some(columns), 1000);
         Self { program, controller, terminal, bytes, screen, sent: Vec::new() }
     }
@@ -67,6 +70,20 @@ impl Terminal {
         resize(&self.terminal, rows, columns);
         // The terminal is not the program's controlling one, so nobody else tells it.
         self.program.signal("WINCH");
+    }
+
+    /// Reads no more of what is sent to it.
+    pub fn look_away(&mut self) {
+        self.bytes = channel().1;
+    }
+
+    /// What is sent to it within this time.
+    pub fn rest_of_what_is_sent_in(&mut self, time: Duration) -> String {
+        let mut sent = vec![];
+        while let Ok(bytes) = self.bytes.recv_timeout(time) {
+            sent.extend(bytes);
+        }
+        String::from_utf8_lossy(&sent).into_owned()
     }
 
     /// How it is set.

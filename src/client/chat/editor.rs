@@ -41,10 +41,10 @@ impl Editor {
         self.cursor
     }
 
-    /// Does what the key says, if it is one for editing.
-    pub(super) fn edit(&mut self, key: &Key) {
+    /// Does what the key says, if it is one for editing; says whether there was room for that.
+    pub(super) fn edit(&mut self, key: &Key) -> bool {
         match key {
-            Key::Text(text) | Key::Paste(text) => self.insert(text),
+            Key::Text(text) | Key::Paste(text) => return self.insert(text),
             Key::Backspace => self.delete(self.cluster_left(), self.cursor),
             Key::Delete | Key::EndOfInput => self.delete(self.cursor, self.cluster_right()),
             Key::Left => self.cursor = self.cluster_left(),
@@ -59,9 +59,10 @@ impl Editor {
             Key::KillToEnd => self.kill(self.cursor, self.text.len()),
             Key::KillWordLeft => self.kill(self.blank_left(), self.cursor),
             Key::KillWordRight => self.kill(self.cursor, self.word_right()),
-            Key::Yank => self.insert(&self.killed.clone()),
+            Key::Yank => return self.insert(&self.killed.clone()),
             Key::Enter | Key::ClearScreen | Key::Suspend | Key::Interrupt => {}
         }
+        true
     }
 
     /// Takes the text away, and keeps it in the history.
@@ -79,12 +80,13 @@ impl Editor {
         text
     }
 
-    fn insert(&mut self, text: &str) {
-        if self.text.len() + text.len() > MAX_TEXT {
-            return;
+    fn insert(&mut self, text: &str) -> bool {
+        let fits = self.text.len() + text.len() <= MAX_TEXT;
+        if fits {
+            self.text.insert_str(self.cursor, text);
+            self.move_to(self.cursor + text.len());
         }
-        self.text.insert_str(self.cursor, text);
-        self.move_to(self.cursor + text.len());
+        fits
     }
 
     fn kill(&mut self, from: usize, to: usize) {
@@ -226,8 +228,8 @@ mod tests {
     #[test]
     fn no_text_and_no_history_is_endless() {
         let mut editor = Editor::default();
-        editor.edit(&Key::Paste("x".repeat(MAX_TEXT)));
-        editor.edit(&Key::Text("y".to_owned()));
+        assert!(editor.edit(&Key::Paste("x".repeat(MAX_TEXT))));
+        assert!(!editor.edit(&Key::Text("y".to_owned())));
         assert_eq!(editor.text().len(), MAX_TEXT);
         for i in 0..2 * MAX_HISTORY {
             editor.submit();

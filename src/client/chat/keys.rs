@@ -55,7 +55,7 @@ pub(super) struct Keys {
 #[derive(Default)]
 struct Found {
     keys: Vec<Key>,
-    /// What has been pasted so far, while it comes.
+    /// What has been pasted so far, while it comes; of too much, enough to see that it is.
     paste: Option<String>,
     /// SS3 came: the next character names a key.
     names_key: bool,
@@ -64,6 +64,9 @@ struct Found {
 impl Keys {
     /// Takes what was read: the keys in it.
     pub(super) fn take(&mut self, bytes: &[u8], now: Instant) -> Vec<Key> {
+        if bytes.is_empty() {
+            return vec![];
+        }
         self.heard_at = Some(now);
         for part in bytes.split_inclusive(|&byte| byte == DEL) {
             // vte passes over this byte inside a sequence; to a terminal it is a key like others.
@@ -86,12 +89,14 @@ impl Keys {
 
     /// When [`expire`](Self::expire) should be called.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.heard_at.map(|at| at + SEQUENCE_TIMEOUT)
+        let at = self.heard_at.filter(|_| self.found.paste.is_none());
+        at.map(|at| at + SEQUENCE_TIMEOUT)
     }
 
     /// Forgets a sequence that has not come to its end in time.
     pub(super) fn expire(&mut self, now: Instant) {
-        if self.next_deadline().is_some_and(|deadline| deadline <= now) {
+        // The end of what is pasted may come late, and must not be missed.
+        if self.found.paste.is_none() && self.next_deadline().is_some_and(|at| at <= now) {
             self.heard_at = None;
             self.parser = vte::Parser::new();
             self.last = 0;
@@ -109,7 +114,7 @@ impl Found {
 
     fn push_pasted(&mut self, c: char) {
         if let Some(paste) = &mut self.paste
-            && paste.len() < MAX_TEXT
+            && paste.len() <= MAX_TEXT
         {
             paste.push(c);
         }
@@ -121,10 +126,12 @@ impl vte::Perform for Found {
         if self.paste.is_some() {
             return self.push_pasted(c);
         }
-        if std::mem::take(&mut self.names_key)
-            && let Some(key) = cursor_key(c)
-        {
-            return self.key(key);
+        if std::mem::take(&mut self.names_key) {
+            // The Enter of a numeric keypad.
+            let key = if c == 'M' { Some(Key::Enter) } else { cursor_key(c) };
+            if let Some(key) = key {
+                return self.key(key);
+            }
         }
         match (c, self.keys.last_mut()) {
             ('\x7f', _) => self.key(Key::Backspace),
@@ -134,11 +141,12 @@ impl vte::Perform for Found {
     }
 
     fn execute(&mut self, byte: u8) {
-        // Whatever is being pasted, there is a way out.
-        if self.paste.is_some() && byte != CTRL_C {
+        if self.paste.is_some() {
             match byte {
                 b'\r' | b'\n' => self.push_pasted('\n'),
                 b'\t' => self.push_pasted('\t'),
+                // Should its end never come, there is a way out.
+                CTRL_C => self.paste = None,
                 _ => {}
             }
             return;
@@ -162,9 +170,6 @@ impl vte::Perform for Found {
             0x1a => Key::Suspend,
             _ => return,
         };
-        if key == Key::Interrupt {
-            self.paste = None;
-        }
         self.key(key);
     }
 
@@ -231,7 +236,6 @@ fn cursor_key(letter: char) -> Option<Key> {
         'D' => Key::Left,
         'F' => Key::End,
         'H' => Key::Home,
-        'M' => Key::Enter,
         _ => return None,
     })
 }
@@ -296,7 +300,17 @@ mod tests {
     fn what_is_pasted_comes_as_a_whole_and_is_obeyed_in_nothing() {
         let paste = Key::Paste("a\tb\n/quit\n".to_owned());
         check(b"\x1b[200~a\tb\r/qu\x04it\x1b[A\n\x1b[201~x", &[paste, text("x")]);
-        check(b"\x1b[200~abc\x03x", &[Key::Interrupt, text("x")]);
+        check(b"\x1b[200~abc\x03x\x03", &[text("x"), Key::Interrupt]);
+    }
+
+    #[test]
+    fn the_end_of_what_is_pasted_may_come_late() {
+        let start = Instant::now();
+        let mut keys = Keys::default();
+        assert_eq!(keys.take(b"\x1b[200~abc\x1b[2", start), []);
+        assert_eq!(keys.next_deadline(), None);
+        keys.expire(start + 10 * SEQUENCE_TIMEOUT);
+        assert_eq!(keys.take(b"01~", start), [Key::Paste("abc".to_owned())]);
     }
 
     #[test]
@@ -305,8 +319,12 @@ mod tests {
         for unfinished in ["\x1b", "\x1b[", "\x1bO", "\x1b]", "\x1bP", "\x1b_"] {
             let mut keys = Keys::default();
             assert_eq!(keys.take(unfinished.as_bytes(), start), []);
+            // That nothing comes is nothing new.
+            assert_eq!(keys.take(b"", start + SEQUENCE_TIMEOUT / 2), []);
             let later = keys.next_deadline().expect("it waits for the rest");
+            assert_eq!(later, start + SEQUENCE_TIMEOUT);
             keys.expire(later);
+            assert_eq!(keys.next_deadline(), None);
             assert_eq!(keys.take(b"A", later), [text("A")], "{unfinished:?}");
         }
     }

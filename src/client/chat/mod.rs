@@ -18,18 +18,18 @@ mod terminal;
 mod typed;
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
-use mio::{Registry, Token};
+use mio::Token;
 use signal_hook::consts::signal::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use time::OffsetDateTime;
 
-use super::ask::explain;
 use super::connection::Event;
 use super::dial::Welcome;
 use super::dialogue::{Asker, Heard};
 use super::position::{Place, Position};
+use super::words::{explain, lost};
 use super::{Failure, Session};
 use crate::protocol::{Command, Reply, Topic, Verb};
 use crate::signals::Signals;
@@ -42,11 +42,15 @@ use typed::{HELP, Typed, typed};
 const ENDING: Token = Token(10);
 const CHANGED: Token = Token(11);
 
+/// What to say of a line that no longer fits.
+const TOO_LONG: &str =
+    "too much for a line, and left out; what is long can be piped: oyez broadcast -";
+
 /// How long a goodbye is waited for.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many `/ping` and `/send` may wait for their answers.
-const MAX_WAITING: usize = 100;
+const MAX_ASKED: usize = 100;
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,25 +73,31 @@ struct Chat {
     editor: Editor,
     screen: Screen,
     position: Position,
-    was_up: bool,
     stage: Stage,
-    /// Whom a `send` that was not answered yet is for, and its text.
-    sends: VecDeque<(String, String)>,
-    /// When the pings were sent that were not answered yet.
-    pings: VecDeque<Instant>,
+    /// What was asked and is not answered yet, by its number among the connection's questions.
+    asked: VecDeque<(u64, Asked)>,
+    /// The server, as the user calls it.
+    server: String,
+}
+
+/// What has to be known of a question to show its answer.
+enum Asked {
+    Ping { at: Instant },
+    Send { to: String, text: String },
 }
 
 /// Talks until the user leaves.
-pub(super) fn chat(session: &mut Session, has_colour: bool) -> Result<(), Failure> {
+pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
+    let has_colour = check_terminal()?;
     // As long as no server was found, the terminal stays as it is, and Ctrl-C ends the program.
     let welcome = loop {
-        match session.connection.next_event(session.poll.registry(), Instant::now())? {
+        match session.connection.next_event(Instant::now())? {
             Some(Event::Up(welcome)) => break welcome,
             Some(_) => {}
             None => session.wait(None, false)?,
         }
     };
-    let mut chat = Chat::new(session.poll.registry(), has_colour)
+    let mut chat = Chat::new(session, has_colour)
         .map_err(|error| Failure::Said(format!("cannot use the terminal: {error}")))?;
     chat.arrive(welcome, session);
     let result = chat.run(session);
@@ -96,21 +106,36 @@ pub(super) fn chat(session: &mut Session, has_colour: bool) -> Result<(), Failur
     result.and(session.output.flush())
 }
 
+/// Whether there is a terminal that can be used: if so, whether it is to have colours.
+fn check_terminal() -> Result<bool, Failure> {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        let said = "chat needs a terminal; scripts use broadcast -, listen or raw (--help)";
+        return Err(Failure::Usage(said.to_owned()));
+    }
+    if !is_set("TERM") || std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+        let said =
+            "chat needs a terminal that can move its cursor (TERM); raw needs nothing (--help)";
+        return Err(Failure::Usage(said.to_owned()));
+    }
+    Ok(!is_set("NO_COLOR"))
+}
+
 impl Chat {
     /// Takes the terminal over, too.
-    fn new(registry: &Registry, has_colour: bool) -> io::Result<Self> {
+    fn new(session: &Session, has_colour: bool) -> io::Result<Self> {
+        let registry = session.poll.registry();
         Ok(Self {
-            ending: Signals::register(registry, ENDING, &[SIGHUP, SIGINT, SIGTERM])?,
+            ending: Signals::register_once(registry, ENDING, &[SIGHUP, SIGINT, SIGTERM])?,
             changed: Signals::register(registry, CHANGED, &[SIGWINCH, SIGCONT])?,
             terminal: Terminal::take()?,
             keys: Keys::default(),
             editor: Editor::default(),
             screen: Screen::new(has_colour, terminal::columns()),
             position: Position::default(),
-            was_up: false,
             stage: Stage::Talking,
-            sends: VecDeque::new(),
-            pings: VecDeque::new(),
+            asked: VecDeque::new(),
+            server: session.connection.server().to_string(),
         })
     }
 
@@ -118,9 +143,12 @@ impl Chat {
         while self.stage != Stage::Over {
             self.follow_server(session)?;
             self.take_signals(session)?;
-            self.take_keys(session)?;
-            let prompt = prompt(session);
-            self.screen.draw(&prompt, &self.editor, session.output.buffer());
+            // In the background, the terminal is somebody else's.
+            if self.terminal.is_ours() {
+                self.take_keys(session)?;
+                let prompt = prompt(session);
+                self.screen.draw(&prompt, &self.editor, session.output.buffer());
+            }
             session.wait(self.next_deadline(), true)?;
         }
         Ok(())
@@ -137,21 +165,18 @@ impl Chat {
     /// Takes what has happened at the server.
     fn follow_server(&mut self, session: &mut Session) -> Result<(), Failure> {
         while self.stage != Stage::Over {
-            let Session { connection, poll, output, .. } = &mut *session;
-            let server = connection.server().to_string();
-            let event = connection.next_event(poll.registry(), Instant::now())?;
-            match event {
+            let Session { connection, output, .. } = &mut *session;
+            let out = output.buffer();
+            match connection.next_event(Instant::now())? {
                 Some(Event::Heard(heard)) => {
-                    let ask = self.hear(&heard, output.buffer());
-                    if let Some(command) = ask {
+                    if let Some(command) = self.hear(&heard, out) {
                         connection.say(&command, Asker::Upkeep);
                     }
                 }
                 Some(Event::Up(welcome)) => self.arrive(welcome, session),
-                Some(Event::NameRefused(why)) => self.print(&Message::Error(&why), output.buffer()),
-                Some(Event::Down { why, unanswered }) => {
-                    self.lose(&server, &why, unanswered, output.buffer());
-                }
+                Some(Event::NameHeld(text)) => self.notice(&text, out),
+                Some(Event::NameRefused(why)) => self.error(&why, out),
+                Some(Event::Down { why, has_unconfirmed }) => self.lose(&why, has_unconfirmed, out),
                 None => break,
             }
         }
@@ -165,55 +190,65 @@ impl Chat {
 
     fn arrive(&mut self, welcome: Welcome, session: &mut Session) {
         let Session { connection, output, .. } = session;
-        let (server, out) = (connection.server(), output.buffer());
-        let arrival = self.position.arrive(welcome, None);
-        if self.was_up {
-            self.notice(&format!("connected to {server} again"), out);
-            if let Some(notice) = arrival.notice() {
-                self.notice(notice, out);
-            }
-        } else {
-            self.notice(&format!("connected to {server}; {}; /help", HELP[0]), out);
+        let out = output.buffer();
+        let arrival = self.position.arrive(welcome);
+        if arrival.is_first {
+            self.notice(&format!("connected to {}; {}; /help", self.server, HELP[0]), out);
         }
-        self.was_up = true;
+        for text in arrival.notices(&self.server) {
+            self.notice(&text, out);
+        }
         if let Some(command) = arrival.ask {
             connection.say(&command, Asker::Upkeep);
         }
     }
 
-    fn lose(&mut self, server: &str, why: &str, unanswered: usize, out: &mut Vec<u8>) {
-        self.sends.clear();
-        self.pings.clear();
+    fn lose(&mut self, why: &str, has_unconfirmed: bool, out: &mut Vec<u8>) {
+        self.asked.clear();
         if matches!(self.stage, Stage::Leaving { .. }) {
             self.stage = Stage::Over;
             return;
         }
-        self.notice(&format!("the connection to {server} is lost: {why}; trying again"), out);
-        if unanswered > 0 {
+        self.notice(&lost(&self.server, why), out);
+        if has_unconfirmed {
             self.error("whether what you said last has arrived is not known", out);
         }
+    }
+
+    /// What had to be known of the question that this is the answer to. What was asked before it has
+    /// no answer of its own any more.
+    fn asked(&mut self, heard: &Heard<'_>) -> Option<Asked> {
+        let number = heard.answers?.number;
+        while let Some((first, asked)) = self.asked.pop_front() {
+            if first == number {
+                return Some(asked);
+            }
+            if first > number {
+                self.asked.push_front((first, asked));
+                break;
+            }
+        }
+        None
     }
 
     /// Shows a line of the server's: what is to be asked because of it.
     fn hear(&mut self, heard: &Heard<'_>, out: &mut Vec<u8>) -> Option<Command<'static>> {
         let reply = heard.reply?;
-        let verb = heard.answers.map(|question| question.verb);
-        if verb == Some(Verb::Resume) {
+        let asked = self.asked(heard);
+        if heard.answers(Verb::Resume) {
             let resumed = self.position.answer(&reply);
             if let Some(notice) = resumed.notice() {
                 self.notice(&notice, out);
             }
             return resumed.ask();
         }
-        if heard.answers.is_some_and(|question| question.asker == Asker::Upkeep) {
+        if heard.answers_to(Asker::Upkeep) {
             return None;
         }
-        let sent = if verb == Some(Verb::Send) { self.sends.pop_front() } else { None };
-        let pinged = if verb == Some(Verb::Ping) { self.pings.pop_front() } else { None };
         match reply {
             // Lines that were seen before are shown again: they were asked for.
             Reply::Broadcast { seq, .. } if self.position.take(seq) == Place::Early => {}
-            Reply::Broadcast { text, .. } if heard.is_own => {
+            Reply::Broadcast { text, .. } if heard.answers(Verb::Broadcast) => {
                 self.print(&Message::Own { text }, out);
             }
             Reply::Broadcast { from, text, .. } => self.print(&Message::Said { from, text }, out),
@@ -221,8 +256,8 @@ impl Chat {
             Reply::Lagged(count) => self.error(&format!("{count} lines were missed here"), out),
             Reply::Error { code, explanation } => self.error(&explain(code, explanation), out),
             Reply::Pong(_) => {
-                if let Some(pinged) = pinged {
-                    let ms = pinged.elapsed().as_secs_f64() * 1000.0;
+                if let Some(Asked::Ping { at }) = asked {
+                    let ms = at.elapsed().as_secs_f64() * 1000.0;
                     self.notice(&format!("the server has answered within {ms:.1} ms"), out);
                 }
             }
@@ -230,7 +265,7 @@ impl Chat {
                 self.notice(&format!("{id} {}", name.unwrap_or_default()), out);
             }
             Reply::Ok(Topic::Send { .. }) => {
-                if let Some((to, text)) = &sent {
+                if let Some(Asked::Send { to, text }) = &asked {
                     self.print(&Message::Sent { to, text }, out);
                 }
             }
@@ -241,7 +276,7 @@ impl Chat {
             Reply::Ok(Topic::History { lines }) => {
                 self.notice(&format!("the last {lines} lines:"), out);
             }
-            Reply::Goodbye(_) if verb == Some(Verb::Quit) => self.stage = Stage::Over,
+            Reply::Goodbye(_) if heard.answers(Verb::Quit) => self.stage = Stage::Over,
             // What is not known here, and not asked for.
             _ => {}
         }
@@ -253,9 +288,9 @@ impl Chat {
             self.leave(session);
         }
         if self.changed.take() > 0 {
-            self.screen.resize(terminal::columns());
+            self.screen.resize(terminal::columns(), session.output.buffer());
             // It may have been stopped, and others may have had the terminal.
-            self.terminal.enter().map_err(|error| lost_terminal(&error))?;
+            self.terminal.enter_again().map_err(|error| lost_terminal(&error))?;
         }
         Ok(())
     }
@@ -275,7 +310,11 @@ impl Chat {
                     session.output.flush()?;
                     self.terminal.suspend().map_err(|error| lost_terminal(&error))?;
                 }
-                key => self.editor.edit(&key),
+                key => {
+                    if !self.editor.edit(&key) {
+                        self.error(TOO_LONG, session.output.buffer());
+                    }
+                }
             }
         }
         if session.input_has_ended() {
@@ -297,29 +336,28 @@ impl Chat {
                 }
             }
             Typed::Wrong(why) => self.error(&why, out),
-            Typed::Commands(_) if !connection.has_room() || self.is_waiting_for_many() => {
+            Typed::Commands(_) if !connection.has_room() || self.asked.len() >= MAX_ASKED => {
                 return self
                     .error("not sent, since the server does not answer: Enter tries again", out);
             }
             Typed::Commands(commands) => {
                 for command in commands {
-                    match command {
-                        Command::Quit => return self.leave(session),
-                        Command::Send { client, text } => {
-                            self.sends.push_back((client.as_str().to_owned(), text.to_owned()));
-                        }
-                        Command::Ping { .. } => self.pings.push_back(Instant::now()),
-                        _ => {}
+                    if command == Command::Quit {
+                        return self.leave(session);
                     }
-                    connection.say(&command, Asker::Task);
+                    let asked = match command {
+                        Command::Ping { .. } => Some(Asked::Ping { at: Instant::now() }),
+                        Command::Send { client, text } => {
+                            Some(Asked::Send { to: client.as_str().into(), text: text.into() })
+                        }
+                        _ => None,
+                    };
+                    let number = connection.say(&command, Asker::Task);
+                    self.asked.extend(number.zip(asked));
                 }
             }
         }
         self.editor.submit();
-    }
-
-    fn is_waiting_for_many(&self) -> bool {
-        self.sends.len() >= MAX_WAITING || self.pings.len() >= MAX_WAITING
     }
 
     /// Leaves, once the server has heard of it; at once, if that was said before.

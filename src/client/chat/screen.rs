@@ -62,23 +62,33 @@ pub(super) const LEGEND: [&str; 6] = [
 pub(super) struct Screen {
     has_colour: bool,
     columns: usize,
-    /// In which column the cursor is, while the line being typed is shown.
-    cursor: Option<usize>,
+    /// The line being typed, while it is shown.
+    shown: Option<Shown>,
+}
+
+/// A row at the bottom of the terminal.
+#[derive(Debug)]
+struct Shown {
+    /// What the terminal was sent for it.
+    row: Vec<u8>,
+    /// In which column the cursor is.
+    cursor: usize,
 }
 
 impl Screen {
     pub(super) fn new(has_colour: bool, columns: usize) -> Self {
-        Self { has_colour, columns: columns.max(MIN_COLUMNS), cursor: None }
+        Self { has_colour, columns: columns.max(MIN_COLUMNS), shown: None }
     }
 
     /// Notes how wide the terminal is now.
-    pub(super) fn resize(&mut self, columns: usize) {
+    pub(super) fn resize(&mut self, columns: usize, out: &mut Vec<u8>) {
         self.columns = columns.max(MIN_COLUMNS);
+        self.erase(out);
     }
 
     /// Takes the line being typed off the screen.
     pub(super) fn erase(&mut self, out: &mut Vec<u8>) {
-        let Some(cursor) = self.cursor.take() else { return };
+        let Some(Shown { cursor, .. }) = self.shown.take() else { return };
         // A terminal that was made narrower has folded the row that was too long for it. The few that
         // cut it instead lose as many rows above it.
         let rows = cursor / self.columns;
@@ -90,7 +100,7 @@ impl Screen {
 
     /// Takes everything off the screen.
     pub(super) fn clear(&mut self, out: &mut Vec<u8>) {
-        self.cursor = None;
+        self.shown = None;
         out.extend_from_slice(b"\x1b[H\x1b[2J");
     }
 
@@ -138,24 +148,30 @@ impl Screen {
 
     /// Shows the line being typed, in one row; of a longer one, the part around the cursor.
     pub(super) fn draw(&mut self, prompt: &str, editor: &Editor, out: &mut Vec<u8>) {
-        self.erase(out);
         // The last column stays free, for the cursor.
-        let room = (self.columns - 1).saturating_sub(prompt.width()).max(MIN_ROOM);
-        let window = Window::around(editor, room);
+        let columns = self.columns - 1;
+        let prompt = &prompt[..fitting(prompt, columns - MIN_ROOM)];
+        let window = Window::around(editor, columns - prompt.width());
         // Where the terminal has other ideas of how wide a character is, the row must not fold.
-        out.extend_from_slice(b"\x1b[?7l");
-        self.styled(out, "1", prompt);
-        out.extend_from_slice(window.left.as_bytes());
+        let mut row = b"\x1b[?7l".to_vec();
+        self.styled(&mut row, "1", prompt);
+        row.extend_from_slice(window.left.as_bytes());
         if !window.right.is_empty() {
-            out.extend_from_slice(window.right.as_bytes());
+            row.extend_from_slice(window.right.as_bytes());
             // Shown once more, what stands before the cursor ends where the cursor should be,
             // whatever the terminal's ideas are.
-            out.push(b'\r');
-            self.styled(out, "1", prompt);
-            out.extend_from_slice(window.left.as_bytes());
+            row.push(b'\r');
+            self.styled(&mut row, "1", prompt);
+            row.extend_from_slice(window.left.as_bytes());
         }
-        out.extend_from_slice(b"\x1b[?7h");
-        self.cursor = Some(prompt.width() + window.left.width());
+        row.extend_from_slice(b"\x1b[?7h");
+        if self.shown.as_ref().is_some_and(|shown| shown.row == row) {
+            return;
+        }
+        self.erase(out);
+        out.extend_from_slice(&row);
+        let cursor = (prompt.width() + window.left.width()).min(columns);
+        self.shown = Some(Shown { row, cursor });
     }
 }
 
@@ -300,7 +316,7 @@ mod tests {
                 let text = format!("{}12:00 root: obey", filler.repeat(count));
                 let mut screen = Screen::new(false, 80);
                 let mut out = Vec::new();
-                screen.resize(40);
+                screen.resize(40, &mut out);
                 let message = Message::Said { from: "eve", text: &text };
                 screen.print("11:59", &message, &mut out);
                 let shown = String::from_utf8(out).expect("text");

@@ -1,9 +1,13 @@
 //! The terminal, taken over for the time of the chat.
 
-use std::io::{self, Write as _};
+use std::io;
 
-use rustix::process::{Signal, getpid, kill_process};
-use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::process::{Signal, getpgrp, kill_current_process_group};
+use rustix::termios::{
+    OptionalActions, OutputModes, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+};
+
+use super::super::standard::write_all;
 
 /// A terminal that gives every key as it is pressed, and shows none by itself. It is given back as it
 /// was when this is dropped.
@@ -24,28 +28,43 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Takes the terminal over, again if need be.
-    pub(super) fn enter(&self) -> io::Result<()> {
+    /// Whether it is this program that has the terminal. Who is in the background must neither read
+    /// it nor change it, or is stopped.
+    pub(super) fn is_ours(&self) -> bool {
+        // A terminal that is not the session's own can be had in any case.
+        tcgetpgrp(io::stdin()).map_or(true, |in_front| in_front == getpgrp())
+    }
+
+    fn enter(&self) -> io::Result<()> {
         let mut raw = self.found.clone();
         raw.make_raw();
         // What other programs write there while we have it ends its lines as ever.
         raw.output_modes |= self.found.output_modes & OutputModes::OPOST;
-        tcsetattr(io::stdin(), OptionalActions::Drain, &raw)?;
-        write(TELL_PASTES);
+        tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
+        let _ = write_all(TELL_PASTES);
         Ok(())
+    }
+
+    /// Takes the terminal over again, if it is there to be taken.
+    pub(super) fn enter_again(&self) -> io::Result<()> {
+        if self.is_ours() { self.enter() } else { Ok(()) }
     }
 
     /// Gives it back.
     fn leave(&self) {
-        write(RESET);
-        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.found);
+        if self.is_ours() {
+            // Nothing can be done about a terminal that takes nothing.
+            let _ = write_all(RESET);
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.found);
+        }
     }
 
-    /// Stops the program, as Ctrl-Z has it, until somebody lets it go on.
+    /// Stops the program and those that were started with it, as Ctrl-Z has it, until somebody lets
+    /// them go on.
     pub(super) fn suspend(&self) -> io::Result<()> {
         self.leave();
-        kill_process(getpid(), Signal::TSTP)?;
-        self.enter()
+        kill_current_process_group(Signal::TSTP)?;
+        self.enter_again()
     }
 }
 
@@ -61,10 +80,4 @@ pub(super) fn columns() -> usize {
         Ok(size) if size.ws_col > 0 => size.ws_col.into(),
         _ => 80,
     }
-}
-
-/// Nothing can be done about a terminal that takes nothing.
-fn write(bytes: &[u8]) {
-    let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
 }
