@@ -145,3 +145,47 @@ fn is_nobody_there(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, NotFound, TimedOut};
     matches!(error.kind(), ConnectionRefused | NotFound | TimedOut)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{SocketAddr, TcpListener};
+
+    use mio::{Events, Poll};
+
+    use super::*;
+
+    #[test]
+    fn every_address_is_tried_until_one_answers() {
+        let bind = || TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = |listener: &TcpListener| listener.local_addr().expect("it is bound");
+        // Nobody is at the first one, and at the second somebody who says nothing.
+        let (free, silent, server) = (address(&bind()), bind(), bind());
+        let addresses: [SocketAddr; 3] = [free, address(&silent), address(&server)];
+        let mut poll = Poll::new().expect("a poll");
+        let mut events = Events::with_capacity(8);
+        let timeout = Duration::from_millis(50);
+        let mut dial = Dial::new(addresses.map(Endpoint::Tcp).to_vec(), Token(0), timeout);
+        let mut accepted = None;
+        let outcome = loop {
+            match dial.advance(poll.registry(), Instant::now()) {
+                Outcome::Waits => {}
+                outcome => break outcome,
+            }
+            if dial.left.len() == 0 && accepted.is_none() {
+                let (mut stream, _) = server.accept().expect("it connects");
+                stream.write_all(b"welcome 1 00c0ffee 5 oyezd/9 hi\n").expect("it takes a line");
+                accepted = Some(stream);
+            }
+            poll.poll(&mut events, Some(timeout)).expect("the poll works");
+            if let Some(link) = dial.link() {
+                events.iter().for_each(|event| link.note(event));
+                link.turn(&mut [0; 1000], Instant::now());
+            }
+        };
+        assert!(matches!(outcome, Outcome::Welcomed(Welcome { id: 1, seq: 5, .. })), "{outcome:?}");
+        assert_eq!(dial.failures.len(), 2);
+        assert!(dial.failures[0].ends_with(": connection refused"));
+        assert!(dial.failures[1].ends_with(": no answer"));
+    }
+}
