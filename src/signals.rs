@@ -1,12 +1,9 @@
 //! Signals, as events of the poll loop.
 
 use std::io::{self, Read};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
-use signal_hook::flag;
 
 /// Some signals, which do no more than being counted. Each of them writes one byte into a socket,
 /// which the loop reads.
@@ -25,22 +22,6 @@ impl Signals {
         let mut received = UnixStream::from_std(received);
         registry.register(&mut received, token, Interest::READABLE)?;
         Ok(Self { received })
-    }
-
-    /// The same, but for signals that end the program: the first of them does no more than being
-    /// counted, and what comes after it ends the program at once.
-    pub(crate) fn register_once(
-        registry: &Registry,
-        token: Token,
-        signals: &[i32],
-    ) -> io::Result<Self> {
-        let was_heard = Arc::new(AtomicBool::new(false));
-        for &signal in signals {
-            // In this order: when the first one comes, there was none before.
-            flag::register_conditional_default(signal, Arc::clone(&was_heard))?;
-            flag::register(signal, Arc::clone(&was_heard))?;
-        }
-        Self::register(registry, token, signals)
     }
 
     /// How many signals have come since this was last asked.

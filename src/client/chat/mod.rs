@@ -19,10 +19,13 @@ mod typed;
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use mio::Token;
 use signal_hook::consts::signal::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
+use signal_hook::flag;
 use time::OffsetDateTime;
 
 use super::connection::Event;
@@ -124,9 +127,17 @@ fn check_terminal() -> Result<bool, Failure> {
 impl Chat {
     /// Takes the terminal over, too.
     fn new(session: &Session, has_colour: bool) -> io::Result<Self> {
+        const ENDS: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
         let registry = session.poll.registry();
+        let was_heard = Arc::new(AtomicBool::new(false));
+        for signal in ENDS {
+            // When a first one was heard of, and yet another comes, the terminal may be stuck: that one
+            // ends the program at once.
+            flag::register_conditional_default(signal, Arc::clone(&was_heard))?;
+            flag::register(signal, Arc::clone(&was_heard))?;
+        }
         Ok(Self {
-            ending: Signals::register_once(registry, ENDING, &[SIGHUP, SIGINT, SIGTERM])?,
+            ending: Signals::register(registry, ENDING, &ENDS)?,
             changed: Signals::register(registry, CHANGED, &[SIGWINCH, SIGCONT])?,
             terminal: Terminal::take()?,
             keys: Keys::default(),
