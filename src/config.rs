@@ -1,11 +1,13 @@
 //! What `oyezd` is told on its command line.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use log::LevelFilter;
 use pico_args::Arguments;
 
-use crate::arguments::{count, describe, digits, milliseconds, option, unexpected};
+use crate::arguments::{count, describe, digits, given, milliseconds, option, unexpected};
 use crate::hub::AllowShutdown;
 use crate::limits::Limits;
 use crate::stream::{DEFAULT_ADDRESS, Endpoint};
@@ -19,14 +21,24 @@ Usage: oyezd [OPTION ...]          Talk to it with: nc 127.0.0.1 5050
   --listen ADDR           IP:PORT, [IPv6]:PORT or unix:PATH; may be repeated
                           (127.0.0.1:5050; 0.0.0.0:5050 lets other hosts in)
   --unix-mode OCTAL       file mode of the sockets at unix:PATH (600)
-  --allow-shutdown WHO    whose 'shutdown' is obeyed: nobody, or local, that is
-                          clients on this host (local)
+  --secret-file FILE      let nobody in who does not 'auth' with what is in FILE
+  --admin-secret-file FILE
+                          who does with this may also 'shutdown'
+  --allow-shutdown WHO    whose 'shutdown' is obeyed: nobody; local, that is
+                          clients on this host, and admins (local); or admin
+                          (admin, where there is an admin secret)
   --max-clients N         clients at once (10000)
+  --max-per-address N     connections from one IP address, or off (off)
   --max-line SIZE         longest line that a client may send (4K)
   --max-outbox SIZE       replies that may wait for one client (256K)
   --feed-size SIZE        broadcast lines kept for slow readers (16M)
   --send-buffer SIZE      what the kernel may buffer for one client (128K)
+  --idle-timeout SECS     how long a client may say and take nothing, or off
+                          (off)
+  --auth-timeout SECS     how long a client may take to come in (30)
   --drain-timeout SECS    how long a closing connection may take (5)
+  --rate-limit LINES      lines that a client may say in a second, the others
+                          wait; or off (off)
   --log-level LEVEL       error, warn, info, debug or trace (info, or RUST_LOG);
                           debug shows every line
   -h, --help              show this
@@ -40,7 +52,7 @@ end the server gracefully, a second one at once.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
     /// Serve.
-    Serve(Config),
+    Serve(Box<Config>),
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -54,6 +66,10 @@ pub struct Config {
     pub listen: Vec<Endpoint>,
     /// The mode of the Unix sockets' files.
     pub unix_mode: u32,
+    /// The file with the secret that clients have to show.
+    pub secret_file: Option<PathBuf>,
+    /// The file with the secret that admins have to show.
+    pub admin_secret_file: Option<PathBuf>,
     /// Who may end the server by command.
     pub allow_shutdown: AllowShutdown,
     /// Held against each other already.
@@ -80,22 +96,43 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
     }
     let mut limits = Limits::default();
     option(&mut arguments, "--max-clients", &mut limits.max_clients, count)?;
+    option(&mut arguments, "--max-per-address", &mut limits.max_per_address, or_off)?;
     option(&mut arguments, "--max-line", &mut limits.max_line, size)?;
     option(&mut arguments, "--max-outbox", &mut limits.max_outbox, size)?;
     option(&mut arguments, "--feed-size", &mut limits.feed_size, size)?;
     option(&mut arguments, "--send-buffer", &mut limits.send_buffer, size)?;
+    option(&mut arguments, "--idle-timeout", &mut limits.idle_timeout_ms, milliseconds_or_off)?;
+    option(&mut arguments, "--auth-timeout", &mut limits.auth_timeout_ms, milliseconds)?;
     option(&mut arguments, "--drain-timeout", &mut limits.drain_timeout_ms, milliseconds)?;
+    option(&mut arguments, "--rate-limit", &mut limits.rate_limit, or_off)?;
     let mut unix_mode = 0o600;
     option(&mut arguments, "--unix-mode", &mut unix_mode, mode)?;
-    let mut allow_shutdown = AllowShutdown::Local;
-    option(&mut arguments, "--allow-shutdown", &mut allow_shutdown, who)?;
+    let file = |path: &str| Ok(PathBuf::from(path));
+    let secret_file = given(&mut arguments, "--secret-file", "--secret-file", file)?;
+    let admin_secret_file =
+        given(&mut arguments, "--admin-secret-file", "--admin-secret-file", file)?;
+    let has_admins = admin_secret_file.is_some();
+    let default = if has_admins { AllowShutdown::Admin } else { AllowShutdown::Local };
+    let allow_shutdown =
+        given(&mut arguments, "--allow-shutdown", "--allow-shutdown", who)?.unwrap_or(default);
+    if allow_shutdown == AllowShutdown::Admin && !has_admins {
+        return Err("--allow-shutdown admin needs --admin-secret-file, or there are none".into());
+    }
     let mut log_level = rust_log.and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::Info);
     option(&mut arguments, "--log-level", &mut log_level, level)?;
     if let Some(argument) = arguments.finish().first() {
         return Err(unexpected(&argument.to_string_lossy(), HELP));
     }
     limits.check()?;
-    Ok(Action::Serve(Config { listen, unix_mode, allow_shutdown, limits, log_level }))
+    Ok(Action::Serve(Box::new(Config {
+        listen,
+        unix_mode,
+        secret_file,
+        admin_secret_file,
+        allow_shutdown,
+        limits,
+        log_level,
+    })))
 }
 
 /// A number of bytes, with K, M or G for powers of 1024.
@@ -111,6 +148,17 @@ fn size(text: &str) -> Result<usize, &'static str> {
         .ok_or("expected a size, as in 65536, 64K, 16M or 1G")
 }
 
+fn or_off<T: FromStr>(text: &str) -> Result<Option<T>, &'static str> {
+    match text {
+        "off" => Ok(None),
+        text => digits(text).map(Some).ok_or("expected a number, or off"),
+    }
+}
+
+fn milliseconds_or_off(text: &str) -> Result<Option<u64>, &'static str> {
+    if text == "off" { Ok(None) } else { milliseconds(text).map(Some) }
+}
+
 fn mode(text: &str) -> Result<u32, &'static str> {
     let octal = text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     match u32::from_str_radix(text, 8) {
@@ -123,7 +171,8 @@ fn who(text: &str) -> Result<AllowShutdown, &'static str> {
     match text {
         "nobody" => Ok(AllowShutdown::Nobody),
         "local" => Ok(AllowShutdown::Local),
-        _ => Err("expected nobody or local"),
+        "admin" => Ok(AllowShutdown::Admin),
+        _ => Err("expected nobody, local or admin"),
     }
 }
 
@@ -144,7 +193,7 @@ mod tests {
 
     fn config(line: &str) -> Config {
         match parse_line(line) {
-            Ok(Action::Serve(config)) => config,
+            Ok(Action::Serve(config)) => *config,
             other => panic!("{line:?}: {other:?}"),
         }
     }
@@ -159,6 +208,10 @@ mod tests {
             ("--unix-mode", "600"),
             ("--allow-shutdown", "local"),
             ("--max-clients", "10000"),
+            ("--max-per-address", "off"),
+            ("--idle-timeout", "off"),
+            ("--auth-timeout", "30"),
+            ("--rate-limit", "off"),
             ("--max-line", "4K"),
             ("--max-outbox", "256K"),
             ("--feed-size", "16M"),
@@ -186,6 +239,11 @@ mod tests {
         assert_eq!(config.limits.drain_timeout_ms, 1000);
         assert_eq!(config.unix_mode, 0o660);
         assert_eq!(config.allow_shutdown, AllowShutdown::Nobody);
+        let admin = self::config("--admin-secret-file x");
+        assert_eq!(admin.allow_shutdown, AllowShutdown::Admin);
+        let limits = self::config("--idle-timeout 5 --rate-limit 7 --max-per-address 3").limits;
+        assert_eq!(limits.idle_timeout_ms, Some(5000));
+        assert_eq!((limits.rate_limit, limits.max_per_address), (Some(7), Some(3)));
         assert_eq!(config.log_level, LevelFilter::Debug);
     }
 
@@ -210,7 +268,12 @@ mod tests {
             ("--drain-timeout 0", "from 1 to 86400"),
             ("--unix-mode 888", "octal file mode"),
             ("--unix-mode 1777", "octal file mode"),
-            ("--allow-shutdown admin", "expected nobody or local"),
+            ("--allow-shutdown root", "expected nobody, local or admin"),
+            ("--allow-shutdown admin", "needs --admin-secret-file"),
+            ("--rate-limit 0", "--rate-limit must be from 1"),
+            ("--rate-limit x", "expected a number, or off"),
+            ("--max-per-address 0", "--max-per-address must be at least 1"),
+            ("--idle-timeout 0", "from 1 to 86400"),
             ("--log-level off", "expected error, warn"),
             ("--slow-clients skip", "unexpected argument \"--slow-clients\""),
         ] {

@@ -26,7 +26,7 @@
 //!   everybody leaves. Start at the call order in its module documentation.
 //! - [`server`]: the one thread. The poll loop, listening, accepting, signals, descriptors.
 //! - [`client`]: what `oyez` does, for people and for scripts. Its own module documentation has a map.
-//! - [`stream`], [`printable`], and the rooms for signals and arguments: what both programs need.
+//! - [`stream`], [`printable`], [`secret`], and the rooms for signals and arguments: what both programs need.
 //! - [`config`], [`limits`], [`logging`]: the server's command line; every bound in one place; a log that
 //!   neither blocks nor ends the process.
 //!
@@ -60,6 +60,7 @@ pub mod limits;
 pub mod logging;
 pub mod printable;
 pub mod protocol;
+pub mod secret;
 pub mod server;
 mod signals;
 pub mod stream;

@@ -37,6 +37,14 @@ pub struct Limits {
     pub send_buffer: usize,
     /// How long a closing connection may take, in milliseconds.
     pub drain_timeout_ms: u64,
+    /// How long a client may take to come in: for a handshake and for a secret, in milliseconds.
+    pub auth_timeout_ms: u64,
+    /// How long a client may say nothing and take nothing, in milliseconds, if there is a limit.
+    pub idle_timeout_ms: Option<u64>,
+    /// How many lines a client may say in a second, if there is a limit.
+    pub rate_limit: Option<u32>,
+    /// The most connections from one IP address, if there is a limit.
+    pub max_per_address: Option<usize>,
     /// How long broadcasts may wait for a reader that takes nothing, in milliseconds.
     pub reader_grace_ms: u64,
     /// What one turn of the loop may do.
@@ -81,6 +89,10 @@ impl Default for Limits {
             feed_size: 16 * MIB,
             send_buffer: 128 * KIB,
             drain_timeout_ms: 5_000,
+            auth_timeout_ms: 30_000,
+            idle_timeout_ms: None,
+            rate_limit: None,
+            max_per_address: None,
             reader_grace_ms: 3_000,
             turn: TurnLimits {
                 read: 512 * KIB,
@@ -112,6 +124,11 @@ impl Limits {
     /// The bytes that a turn may append to the feed: a small part of it.
     pub fn append_per_turn(&self) -> usize {
         (self.feed_size / 64).clamp(1, 256 * KIB)
+    }
+
+    /// The time in which a client may say one line, in microseconds, if there is a limit.
+    pub fn line_interval_us(&self) -> Option<u64> {
+        self.rate_limit.map(|lines| 1_000_000 / u64::from(lines))
     }
 
     /// The longest line that the server sends, in bytes, LF included.
@@ -154,6 +171,14 @@ impl Limits {
                 "--max-outbox must be at least {least_outbox} for --max-line {}",
                 self.max_line
             ),
+        )?;
+        demand(
+            self.rate_limit.is_none_or(|lines| (1..=1_000_000).contains(&lines)),
+            "--rate-limit must be from 1 to 1000000, or off".into(),
+        )?;
+        demand(
+            self.max_per_address.is_none_or(|connections| connections > 0),
+            "--max-per-address must be at least 1, or off".into(),
         )?;
         demand(self.max_outbox <= u32::MAX as usize, "--max-outbox must be less than 4G".into())?;
         demand(self.send_buffer >= 4 * KIB, "--send-buffer must be at least 4K".into())?;

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use oyez::hub::{AllowShutdown, Close, Departure, Hub, Origin, Reason, Rules, Span};
+use oyez::hub::{
+    AllowShutdown, Close, Departure, Hub, Origin, Reason, Report, Rules, Secrets, Span,
+};
 use oyez::limits::Limits;
 use oyez::protocol::FeedId;
+use oyez::secret::Secret;
 
 /// Drives a hub as the server does, with sockets that take as many bytes as they are given room for.
 struct Driver {
@@ -34,7 +37,9 @@ fn small_limits() -> Limits {
 
 impl Driver {
     fn new(limits: Limits) -> Self {
-        let rules = Rules { limits, allow_shutdown: AllowShutdown::Local, report_lines: false };
+        let secrets = Secrets::default();
+        let rules =
+            Rules { limits, secrets, allow_shutdown: AllowShutdown::Local, report_lines: false };
         let hub = Hub::new(rules, FeedId(1));
         Self { hub, now_ms: 0, sockets: BTreeMap::new(), departed: vec![] }
     }
@@ -43,6 +48,7 @@ impl Driver {
     fn connect(&mut self, room: usize) -> usize {
         let key = self.hub.connect(Origin { is_local: true }).unwrap();
         self.sockets.insert(key, Socket { room, ..Socket::default() });
+        self.hub.handle_up(key);
         self.run();
         key
     }
@@ -383,4 +389,105 @@ fn a_client_that_does_not_end_is_closed_when_its_time_is_up() {
     let departure = driver.departed.pop().unwrap();
     assert_eq!((departure.reason, departure.is_cut), (Reason::Quit, false));
     assert_eq!(driver.hub.next_deadline(), None);
+}
+
+/// A driver with a limit on lines, and a client that reads.
+fn limited(rate_limit: u32) -> (Driver, usize) {
+    let mut driver = Driver::new(Limits { rate_limit: Some(rate_limit), ..small_limits() });
+    let key = driver.connect(PLENTY);
+    (driver, key)
+}
+
+#[test]
+fn as_many_lines_as_in_a_second_may_come_at_once_and_the_others_wait() {
+    let (mut driver, key) = limited(10);
+    driver.send(key, &"ping\n".repeat(120));
+    let pongs = |driver: &Driver| driver.received(key).len() - 1;
+    assert_eq!(pongs(&driver), 10);
+    let reports: Vec<_> = std::iter::from_fn(|| driver.hub.poll_report()).collect();
+    assert_eq!(reports, [Report::Throttled { id: 1 }]);
+    for expected in 11..=50 {
+        assert_eq!(driver.hub.next_deadline(), Some((expected as u64 - 10) * 100));
+        driver.now_ms += 100;
+        driver.run();
+        assert_eq!(pongs(&driver), expected);
+    }
+    assert_eq!(driver.hub.poll_report(), None, "it is said once");
+    driver.now_ms = 20_000;
+    driver.run();
+    assert_eq!(pongs(&driver), 60, "never more than ten at once");
+    for second in 21..=26 {
+        driver.now_ms = second * 1000;
+        driver.run();
+    }
+    assert_eq!(pongs(&driver), 120, "nothing is lost");
+    assert!(driver.departed.is_empty());
+}
+
+#[test]
+fn blank_lines_and_long_ones_count_as_well() {
+    for flood in ["\n".repeat(20), format!("{}\n", "x".repeat(20 * 200))] {
+        let (mut driver, key) = limited(10);
+        driver.send(key, &flood);
+        driver.send(key, "ping\n");
+        let has_pong = |driver: &Driver| driver.received(key).contains(&"pong".to_owned());
+        driver.now_ms = 900;
+        driver.run();
+        assert!(!has_pong(&driver));
+        driver.now_ms = 1_200;
+        driver.run();
+        assert!(has_pong(&driver));
+    }
+}
+
+#[test]
+fn a_throttled_client_can_leave() {
+    let (mut driver, key) = limited(1);
+    driver.send(key, "ping\nping\n");
+    driver.hub.begin_shutdown();
+    driver.run();
+    assert_eq!(driver.received(key)[1..], ["pong", "goodbye shutdown"]);
+    driver.end(key);
+    assert_eq!(driver.departed.len(), 1);
+}
+
+#[test]
+fn a_client_is_idle_that_says_nothing_and_takes_nothing() {
+    let limits = Limits { idle_timeout_ms: Some(1500), ..small_limits() };
+    let mut driver = Driver::new(limits);
+    let (idle, talks) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    let listens = driver.connect(PLENTY);
+    driver.send(idle, "quiet\n");
+    driver.send(talks, "quiet\n");
+    for round in 1..=5 {
+        driver.now_ms = round * 600;
+        // A blank line is a line.
+        driver.send(talks, if round % 2 == 0 { "\n" } else { "say hi\n" });
+    }
+    assert_eq!(driver.received(idle).last().unwrap(), "goodbye idle");
+    assert!(!driver.received(talks).contains(&"goodbye idle".to_owned()));
+    assert!(!driver.received(listens).contains(&"goodbye idle".to_owned()), "it was delivered to");
+    driver.now_ms = 5000;
+    driver.run();
+    assert_eq!(driver.received(talks).last().unwrap(), "goodbye idle");
+}
+
+#[test]
+fn a_client_that_nothing_can_be_said_to_yet_is_not_there() {
+    let secrets = Secrets { user: Secret::new("x"), admin: None };
+    let mut driver = Driver::new(small_limits());
+    driver.hub.set_secrets(secrets);
+    let arriving = driver.hub.connect(Origin { is_local: true }).unwrap();
+    let outside = driver.connect(PLENTY);
+    driver.run();
+    assert_eq!(driver.received(outside).len(), 1);
+    driver.send(outside, "say hi\nclients\nauth x\nclients\n");
+    let received = driver.received(outside);
+    assert!(received[1].starts_with("error auth-required ") && received[2] == received[1]);
+    assert_eq!(received[3..], ["ok auth user", "client 2 -", "ok clients 1 1"]);
+    driver.sockets.insert(arriving, Socket::default());
+    driver.now_ms = Limits::default().auth_timeout_ms;
+    driver.run();
+    let [departure] = &driver.departed[..] else { panic!("{:?}", driver.departed) };
+    assert_eq!((departure.id, departure.reason), (1, Reason::AuthTimeout));
 }

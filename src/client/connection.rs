@@ -11,10 +11,10 @@ use super::backoff::Backoff;
 use super::dial::{Dial, Outcome, Welcome};
 use super::dialogue::{Asker, Dialogue, Heard};
 use super::link::Link;
-use super::secret::Secret;
 use super::words::{explain, explain_goodbye, not_a_server};
 use crate::printable::printable;
 use crate::protocol::{Command, ErrorCode, Name, Reply, Verb};
+use crate::secret::Secret;
 use crate::stream::Endpoint;
 
 /// When nothing was heard for this part of the timeout, a server that one stays with is asked whether

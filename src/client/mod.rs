@@ -35,7 +35,6 @@ mod link;
 mod listen;
 mod position;
 mod raw;
-mod secret;
 mod standard;
 mod words;
 

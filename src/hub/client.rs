@@ -2,15 +2,17 @@
 
 use crate::protocol::{Foreign, LineBuffer};
 
+use super::access::Role;
 use super::feed::Position;
 use super::outbox::Outbox;
+use super::throttle::Allowance;
 
 /// Names one client for good: keys are used again, ids never are. Queues and deadlines hold this,
 /// and drop what no longer matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Handle {
-    pub(super) key: usize,
     pub(super) id: u64,
+    pub(super) key: usize,
 }
 
 /// What the server knows of a peer by looking at its address or its credentials.
@@ -29,6 +31,14 @@ pub enum Reason {
     Shutdown,
     /// The feed lapped its cursor.
     TooSlow,
+    /// It said nothing and took nothing for too long.
+    Idle,
+    /// It did not come in in time.
+    AuthTimeout,
+    /// It tried too many wrong secrets.
+    AuthFailed,
+    /// There came no transport to speak over.
+    HandshakeFailed,
     /// Its input ended.
     EndOfInput,
     /// The connection broke.
@@ -44,7 +54,10 @@ impl Reason {
             Self::Quit => Some("quit"),
             Self::Shutdown => Some("shutdown"),
             Self::TooSlow => Some("too-slow"),
-            Self::EndOfInput | Self::Lost | Self::Foreign(_) => None,
+            Self::Idle => Some("idle"),
+            Self::AuthTimeout => Some("auth-timeout"),
+            Self::AuthFailed => Some("auth-failed"),
+            Self::EndOfInput | Self::Lost | Self::HandshakeFailed | Self::Foreign(_) => None,
         }
     }
 }
@@ -57,6 +70,15 @@ pub(super) struct Client {
     pub(super) origin: Origin,
     pub(super) connected_at_ms: u64,
     pub(super) took_bytes_at_ms: u64,
+    /// When the last line of its was executed.
+    pub(super) said_at_ms: u64,
+    /// When its stage is over at the latest, if there is such a time. It stands in the hub's
+    /// deadlines as well.
+    pub(super) deadline_ms: Option<u64>,
+    /// What it has shown a secret for.
+    pub(super) role: Option<Role>,
+    pub(super) wrong_tries: u8,
+    pub(super) allowance: Allowance,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) input: LineBuffer,
@@ -74,7 +96,12 @@ pub(super) struct Client {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Its requests are executed.
+    /// Its transport is not up, and nothing can be said.
+    Arriving,
+    /// It is to show a secret, and is answered, but is not here yet: it follows no feed, has no name,
+    /// and is not listed.
+    Outside,
+    /// It is here.
     Inside,
     /// It gets what it is owed, and no more; what it still sends is dropped.
     Leaving { reason: Reason, step: Step },
@@ -108,6 +135,8 @@ pub(super) struct Queued {
     pub(super) to_read: bool,
     pub(super) to_run: bool,
     pub(super) held: bool,
+    /// It has said more than it may in so short a time.
+    pub(super) throttled: bool,
     /// This turn's queue, or the next one's.
     pub(super) to_flush_first: bool,
     /// This round's queue, or the next one's.
@@ -122,17 +151,24 @@ impl Client {
         max_line: usize,
         head: Position,
     ) -> Self {
+        let mut outbox = Outbox::new(head);
+        outbox.stop_following(head);
         Self {
             id,
             name: None,
             origin,
             connected_at_ms: now_ms,
             took_bytes_at_ms: now_ms,
+            said_at_ms: now_ms,
+            deadline_ms: None,
+            role: None,
+            wrong_tries: 0,
+            allowance: Allowance::default(),
             bytes_in: 0,
             bytes_out: 0,
             input: LineBuffer::new(max_line),
-            outbox: Outbox::new(head),
-            stage: Stage::Inside,
+            outbox,
+            stage: Stage::Arriving,
             socket: Socket::default(),
             queued: Queued::default(),
             is_lapped: false,
@@ -145,9 +181,18 @@ impl Client {
         self.stage == Stage::Inside
     }
 
+    /// Whether its lines are executed.
+    pub(super) fn is_heard(&self) -> bool {
+        matches!(self.stage, Stage::Inside | Stage::Outside)
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.stage, Stage::Leaving { .. })
+    }
+
     /// Whether bytes of its would be taken from the socket now.
     pub(super) fn wants_input(&self) -> bool {
-        self.socket.readable && !self.socket.ended && !self.has_lines
+        self.socket.readable && !self.socket.ended && !self.has_lines && !self.queued.throttled
     }
 
     /// Whether something waits that its socket would take.

@@ -5,18 +5,12 @@ use crate::protocol::{COMMANDS, Command, ErrorCode, Line, Name, Recipient, Reply
 
 use super::client::Reason;
 use super::pacing::Wait;
-use super::{AllowShutdown, Hub};
+use super::{Hub, access};
 
 impl Hub {
     pub(super) fn dispatch(&mut self, key: usize, line: Line<'_>) -> Result<(), Wait> {
         match line {
-            Line::Text(text) => match Command::parse(text) {
-                Ok(command) => return self.command(key, command),
-                Err(error) => match error.usage() {
-                    Some(usage) => self.error(key, error.code(), &format!("usage: {usage}")),
-                    None => self.error(key, error.code(), "help lists the commands"),
-                },
-            },
+            Line::Text(text) => return self.request(key, text),
             Line::Blank(_) => {}
             Line::NotText(_) => {
                 let explanation = "a line is UTF-8 without control characters";
@@ -36,6 +30,22 @@ impl Hub {
         Ok(())
     }
 
+    fn request(&mut self, key: usize, text: &str) -> Result<(), Wait> {
+        let request = Command::parse(text);
+        if !self.clients[key].is_inside() && !access::is_open_to_all(&request) {
+            self.error(key, ErrorCode::AuthRequired, "auth <secret> first");
+            return Ok(());
+        }
+        match request {
+            Ok(command) => return self.command(key, command),
+            Err(error) => match error.usage() {
+                Some(usage) => self.error(key, error.code(), &format!("usage: {usage}")),
+                None => self.error(key, error.code(), "help lists the commands"),
+            },
+        }
+        Ok(())
+    }
+
     fn command(&mut self, key: usize, command: Command<'_>) -> Result<(), Wait> {
         match command {
             Command::Ping { text } => self.reply(key, Reply::Pong(text)),
@@ -49,7 +59,8 @@ impl Hub {
             Command::Help => self.help(key),
             Command::Quit => self.leave(key, Reason::Quit),
             Command::Shutdown => self.request_shutdown(key),
-            Command::History { .. } | Command::Resume { .. } | Command::Auth { .. } => {
+            Command::Auth { secret } => self.authenticate(key, secret),
+            Command::History { .. } | Command::Resume { .. } => {
                 self.error(key, ErrorCode::NotAllowed, "this version does not have it yet");
             }
         }
@@ -155,32 +166,17 @@ impl Hub {
         self.ok(key, Topic::Help);
     }
 
-    fn request_shutdown(&mut self, key: usize) {
-        let allowed = match self.rules.allow_shutdown {
-            AllowShutdown::Nobody => Err("this server ends by signals only"),
-            AllowShutdown::Local if self.clients[key].origin.is_local => Ok(()),
-            AllowShutdown::Local => Err("only clients on the server's own host may"),
-        };
-        match allowed {
-            Ok(()) => {
-                self.shutdown_requested = true;
-                self.leave(key, Reason::Shutdown);
-            }
-            Err(explanation) => self.error(key, ErrorCode::NotAllowed, explanation),
-        }
-    }
-
     /// Whom a line is from: the sender's name, or its id.
     pub(super) fn attribution(&self, key: usize) -> String {
         let client = &self.clients[key];
         client.name.as_deref().map_or_else(|| client.id.to_string(), str::to_owned)
     }
 
-    fn ok(&mut self, key: usize, topic: Topic<'_>) {
+    pub(super) fn ok(&mut self, key: usize, topic: Topic<'_>) {
         self.reply(key, Reply::Ok(topic));
     }
 
-    fn error(&mut self, key: usize, code: ErrorCode, explanation: &str) {
+    pub(super) fn error(&mut self, key: usize, code: ErrorCode, explanation: &str) {
         self.counters.errors += 1;
         self.reply(key, Reply::Error { code: code.as_str(), explanation });
     }

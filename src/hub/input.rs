@@ -5,7 +5,7 @@ use std::mem;
 use crate::protocol::{Line, LineBuffer};
 
 use super::Hub;
-use super::client::{Client, Handle, Reason};
+use super::client::{Client, Handle, Reason, Stage};
 use super::pacing::Wait;
 
 /// What a line costs beside its bytes, in bytes: blank lines are work, too.
@@ -40,7 +40,7 @@ impl Hub {
         self.counters.bytes_in += input.len() as u64;
         let client = &mut self.clients[key];
         client.bytes_in += input.len() as u64;
-        if client.is_inside() {
+        if client.is_heard() {
             client.input.push(input);
             client.has_lines = true;
             self.queue_run(key);
@@ -53,7 +53,7 @@ impl Hub {
     pub fn handle_read_blocked(&mut self, key: usize) {
         let client = &mut self.clients[key];
         client.socket.readable = false;
-        if client.is_inside() && client.outbox.is_closed() {
+        if !client.is_leaving() && client.outbox.is_closed() {
             // All that it had sent before it broke is executed.
             self.leave(key, Reason::Lost);
         }
@@ -63,12 +63,14 @@ impl Hub {
     pub fn handle_end(&mut self, key: usize) {
         let client = &mut self.clients[key];
         client.socket.ended = true;
-        if client.is_inside() {
-            client.input.end();
-            client.has_lines = true;
-            self.queue_run(key);
-        } else {
-            self.settle(key);
+        match client.stage {
+            Stage::Arriving => self.leave(key, Reason::HandshakeFailed),
+            Stage::Outside | Stage::Inside => {
+                client.input.end();
+                client.has_lines = true;
+                self.queue_run(key);
+            }
+            Stage::Leaving { .. } => self.settle(key),
         }
     }
 
@@ -106,19 +108,24 @@ impl Hub {
                 drained = true;
                 break;
             };
-            result = match self.left.work > least_work {
-                true => self.execute_line(key, line),
-                false => Err(Wait::NextTurn),
+            result = if self.left.work <= least_work {
+                Err(Wait::NextTurn)
+            } else if !self.has_allowance(key) {
+                Err(Wait::ForAllowance)
+            } else {
+                self.execute_line(key, line)
             };
             if result.is_err() {
                 break;
             }
             input.advance();
         }
-        let client = &mut self.clients[key];
-        if !client.is_inside() {
+        if !self.clients[key].is_heard() {
             return;
         }
+        self.use_allowance(key, input.count_dropped_lines());
+        let is_allowed = self.has_allowance(key);
+        let client = &mut self.clients[key];
         let ended = input.is_ended();
         client.input = input;
         client.has_lines = !drained;
@@ -132,6 +139,8 @@ impl Hub {
                 let lost = client.outbox.is_closed();
                 self.leave(key, if lost { Reason::Lost } else { Reason::EndOfInput });
             }
+            Err(Wait::ForAllowance) => self.throttle(key),
+            Ok(()) if drained && !is_allowed => self.throttle(key),
             // If it was not drained, there was no room for a reply, until something is consumed.
             Ok(()) => self.queue_read(key),
         }
@@ -147,13 +156,15 @@ impl Hub {
             Line::Blank(_) | Line::TooLong | Line::Foreign(_) => 0,
         };
         self.left.work = self.left.work.saturating_sub(LINE_COST + len);
+        self.clients[key].said_at_ms = self.now_ms;
+        self.use_allowance(key, 1);
         self.counters.lines_in += u64::from(!matches!(line, Line::Blank(_)));
         Ok(())
     }
 
     fn may_execute(&self, key: usize) -> bool {
         let client = &self.clients[key];
-        client.is_inside() && self.has_reply_room(client)
+        client.is_heard() && self.has_reply_room(client)
     }
 
     /// Whether the reply to any one command fits into the client's outbox.
@@ -176,7 +187,8 @@ impl Hub {
         let may_execute = self.may_execute(key);
         let handle = self.handle(key);
         let client = &mut self.clients[key];
-        if client.has_lines && may_execute && !client.queued.to_run && !client.queued.held {
+        let is_queued = client.queued.to_run || client.queued.held || client.queued.throttled;
+        if client.has_lines && may_execute && !is_queued {
             client.queued.to_run = true;
             self.to_run.push_back(handle);
         }

@@ -1,11 +1,12 @@
 //! How clients leave, each one and all of them.
 
+use std::collections::BTreeSet;
 use std::mem;
 
 use crate::protocol::{LineBuffer, Reply};
 
 use super::Hub;
-use super::client::{Reason, Stage, Step};
+use super::client::{Handle, Reason, Stage, Step};
 
 /// What is to be done to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +41,8 @@ impl Hub {
     /// Ends it all: everybody gets what is owed so far and a goodbye, and nobody comes in.
     pub fn begin_shutdown(&mut self) {
         self.is_shutting_down = true;
-        let inside = self.clients.iter().filter(|(_, client)| client.is_inside());
-        let keys: Vec<usize> = inside.map(|(key, _)| key).collect();
+        let staying = self.clients.iter().filter(|(_, client)| !client.is_leaving());
+        let keys: Vec<usize> = staying.map(|(key, _)| key).collect();
         for key in keys {
             self.leave(key, Reason::Shutdown);
         }
@@ -59,6 +60,7 @@ impl Hub {
 
     /// The connection was closed, after [`Close::Drop`]. Its key may be used again.
     pub fn remove(&mut self, key: usize) -> Departure {
+        self.set_deadline(key, None);
         let client = self.clients.remove(key);
         let Stage::Leaving { reason, step } = client.stage else {
             unreachable!("a connection is dropped only when its client leaves")
@@ -76,27 +78,31 @@ impl Hub {
 
     /// When [`begin_turn`](Self::begin_turn) should be called at the latest, in milliseconds since
     /// the server's start.
-    pub fn next_deadline(&mut self) -> Option<u64> {
-        while let Some(&(_, handle)) = self.deadlines.front()
-            && self.client(handle).is_none()
-        {
-            self.deadlines.pop_front();
-        }
-        let leaving = self.deadlines.front().map(|(deadline, _)| *deadline);
-        leaving.into_iter().chain(self.next_look_at_readers()).min()
+    pub fn next_deadline(&self) -> Option<u64> {
+        let first =
+            |set: &BTreeSet<(u64, Handle)>| set.first().map(|(deadline_ms, _)| *deadline_ms);
+        let next = [first(&self.deadlines), first(&self.throttled), self.next_look_at_readers()];
+        next.into_iter().flatten().min()
     }
 
     /// The client's stream ends here: it gets what it is owed so far and its goodbye, and nothing
     /// more is executed.
     pub(super) fn leave(&mut self, key: usize, reason: Reason) {
         let head = self.feed.head();
+        self.stop_throttling(key);
         let client = &mut self.clients[key];
-        client.stage = Stage::Leaving { reason, step: Step::Draining };
+        let was = mem::replace(&mut client.stage, Stage::Leaving { reason, step: Step::Draining });
         client.outbox.stop_following(head);
         client.input = LineBuffer::new(0);
         client.has_lines = false;
-        self.directory.leave(client.id, client.name.as_deref());
-        self.set_deadline(key);
+        if was == Stage::Inside {
+            self.directory.leave(client.id, client.name.as_deref());
+        }
+        self.set_deadline(key, Some(self.now_ms + self.rules.limits.drain_timeout_ms));
+        if was == Stage::Arriving && reason != Reason::HandshakeFailed {
+            // Nothing can be said to it, a goodbye neither.
+            return self.drop_connection(key);
+        }
         self.queue_read(key);
         self.settle(key);
     }
@@ -105,7 +111,9 @@ impl Hub {
     /// Only one that does not understand us is told nothing.
     pub(super) fn leave_lapped(&mut self, key: usize) {
         match &mut self.clients[key].stage {
-            Stage::Inside => return self.leave(key, Reason::TooSlow),
+            Stage::Arriving | Stage::Outside | Stage::Inside => {
+                return self.leave(key, Reason::TooSlow);
+            }
             Stage::Leaving { reason: Reason::Foreign(_), .. } => {}
             Stage::Leaving { reason, .. } => *reason = Reason::TooSlow,
         }
@@ -137,16 +145,30 @@ impl Hub {
         }
     }
 
-    /// Closes those whose time is up.
-    pub(super) fn close_overdue(&mut self) {
-        while let Some(&(deadline, handle)) = self.deadlines.front() {
-            if deadline > self.now_ms {
-                break;
+    /// Sees to those whose time is up.
+    pub(super) fn meet_deadlines(&mut self) {
+        while let Some(&(deadline_ms, Handle { key, .. })) = self.deadlines.first()
+            && deadline_ms <= self.now_ms
+        {
+            match self.clients[key].stage {
+                Stage::Arriving | Stage::Outside => self.leave(key, Reason::AuthTimeout),
+                Stage::Inside => self.leave_if_idle(key),
+                Stage::Leaving { .. } => {
+                    self.set_deadline(key, None);
+                    self.drop_connection(key);
+                }
             }
-            self.deadlines.pop_front();
-            if self.client(handle).is_some() {
-                self.drop_connection(handle.key);
-            }
+        }
+    }
+
+    /// The deadline stays while things happen: only when it comes is it seen whether they did.
+    fn leave_if_idle(&mut self, key: usize) {
+        let client = &self.clients[key];
+        let active_at_ms = client.said_at_ms.max(client.took_bytes_at_ms);
+        let timeout_ms = self.rules.limits.idle_timeout_ms;
+        match timeout_ms.map(|timeout_ms| active_at_ms + timeout_ms) {
+            Some(deadline_ms) if deadline_ms <= self.now_ms => self.leave(key, Reason::Idle),
+            later => self.set_deadline(key, later),
         }
     }
 
@@ -157,16 +179,15 @@ impl Hub {
         }
     }
 
-    /// Notes the latest time at which a client that leaves now is closed. All get the same time, so
-    /// the queue is in order by itself. Those closed since are weeded out before they can pile up.
-    fn set_deadline(&mut self, key: usize) {
-        if self.deadlines.len() > 2 * self.clients.len() + 64 {
-            let clients = &self.clients;
-            self.deadlines
-                .retain(|(_, old)| clients.get(old.key).is_some_and(|client| client.id == old.id));
-        }
-        let deadline = self.now_ms + self.rules.limits.drain_timeout_ms;
+    /// Sets the time at which the client's stage is over at the latest.
+    pub(super) fn set_deadline(&mut self, key: usize, deadline_ms: Option<u64>) {
         let handle = self.handle(key);
-        self.deadlines.push_back((deadline, handle));
+        let before_ms = mem::replace(&mut self.clients[key].deadline_ms, deadline_ms);
+        if let Some(before_ms) = before_ms {
+            self.deadlines.remove(&(before_ms, handle));
+        }
+        if let Some(deadline_ms) = deadline_ms {
+            self.deadlines.insert((deadline_ms, handle));
+        }
     }
 }

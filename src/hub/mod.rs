@@ -18,6 +18,7 @@
 //! 7. wait for sockets, not at all if the hub [`has_work`](Hub::has_work), else until its
 //!    [`next_deadline`](Hub::next_deadline).
 
+mod access;
 mod client;
 mod commands;
 mod counters;
@@ -29,42 +30,37 @@ mod outbox;
 mod output;
 mod pacing;
 mod report;
+mod throttle;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use slab::Slab;
 
+pub use access::{AllowShutdown, Role, Secrets};
 pub use client::{Origin, Reason};
 pub use counters::Counters;
 pub use feed::{Feed, Position};
 pub use leaving::{Close, Departure};
 pub use outbox::Span;
-pub use report::LineReport;
+pub use report::{LineReport, Report};
 
 use crate::limits::{FlushLimits, Limits};
 use crate::protocol::{FeedId, Reply};
-use client::{Client, Handle, Queued};
+use client::{Client, Handle, Queued, Stage};
 use directory::Directory;
 use output::Lane;
 use pacing::Pace;
 
-/// Who may end the server by command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AllowShutdown {
-    /// Signals only.
-    Nobody,
-    /// Who comes from this host ([`Origin::is_local`]).
-    Local,
-}
-
 /// What the hub is started with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// See [`Limits`].
     pub limits: Limits,
+    /// What clients have to know to come in, or to be admins.
+    pub secrets: Secrets,
     /// Who may end the server by command.
     pub allow_shutdown: AllowShutdown,
-    /// Whether [`Hub::poll_line`] tells what was received and answered.
+    /// Whether [`Hub::poll_report`] tells what was received and answered.
     pub report_lines: bool,
 }
 
@@ -107,9 +103,11 @@ pub struct Hub {
     /// Which of the two the client is from that is written to now.
     lane: Lane,
     to_close: VecDeque<(Handle, Close)>,
-    /// When those that leave are closed at the latest, in order.
-    deadlines: VecDeque<(u64, Handle)>,
-    lines: VecDeque<LineReport>,
+    /// When a client's stage is over at the latest, in order.
+    deadlines: BTreeSet<(u64, Handle)>,
+    /// Until when those are not heard who have said too much, in order.
+    throttled: BTreeSet<(u64, Handle)>,
+    reports: VecDeque<Report>,
     /// The reply that is being encoded.
     line: Vec<u8>,
 }
@@ -140,11 +138,11 @@ impl Left {
 impl Hub {
     /// An empty hub. `feed` should differ from run to run.
     pub fn new(rules: Rules, feed: FeedId) -> Self {
-        let limits = &rules.limits;
+        let limits = rules.limits;
         Self {
             rules,
             now_ms: 0,
-            left: Left::of(limits),
+            left: Left::of(&limits),
             clients: Slab::new(),
             directory: Directory::default(),
             feed: Feed::new(feed, limits.feed_size, limits.feed_chunk()),
@@ -163,8 +161,9 @@ impl Hub {
             round_head: 0,
             lane: Lane::Feed,
             to_close: VecDeque::new(),
-            deadlines: VecDeque::new(),
-            lines: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            throttled: BTreeSet::new(),
+            reports: VecDeque::new(),
             line: Vec::new(),
         }
     }
@@ -174,7 +173,8 @@ impl Hub {
         self.now_ms = now_ms;
         self.left = Left::of(&self.rules.limits);
         self.to_flush_first.append(&mut self.to_flush_next_turn);
-        self.close_overdue();
+        self.meet_deadlines();
+        self.release_throttled();
         self.release_held();
     }
 
@@ -204,16 +204,40 @@ impl Hub {
         let max_line = self.rules.limits.max_line;
         let client = Client::new(id, origin, self.now_ms, max_line, self.feed.head());
         let key = self.clients.insert(client);
-        self.directory.enter(id, key);
+        self.set_deadline(key, Some(self.now_ms + self.rules.limits.auth_timeout_ms));
+        Some(key)
+    }
+
+    /// The client can be spoken to from now on.
+    pub fn handle_up(&mut self, key: usize) {
+        let closes_the_door = self.rules.secrets.close_the_door();
+        let client = &mut self.clients[key];
+        if client.stage != Stage::Arriving {
+            return;
+        }
+        client.stage = Stage::Outside;
         let welcome = Reply::Welcome {
-            id,
+            id: client.id,
             feed: self.feed.id(),
             seq: self.feed.newest_seq(),
             server: SERVER,
-            hint: "help lists the commands",
+            hint: if closes_the_door { "auth <secret> first" } else { "help lists the commands" },
         };
         self.reply(key, welcome);
-        Some(key)
+        if !closes_the_door {
+            self.let_in(key);
+        }
+    }
+
+    /// The client is here from now on, and gets what is broadcast.
+    fn let_in(&mut self, key: usize) {
+        let head = self.feed.head();
+        let client = &mut self.clients[key];
+        client.stage = Stage::Inside;
+        client.outbox.follow(head);
+        self.directory.enter(client.id, key);
+        let idle_timeout_ms = self.rules.limits.idle_timeout_ms;
+        self.set_deadline(key, idle_timeout_ms.map(|timeout_ms| self.now_ms + timeout_ms));
     }
 
     /// The id that people see for the client with this key.
@@ -246,6 +270,11 @@ impl Hub {
         self.counters.log_dropped = lines;
     }
 
+    /// A connection was refused without being told of here.
+    pub fn count_refused(&mut self) {
+        self.counters.refused += 1;
+    }
+
     /// Whether a client has asked for the server's end, and may.
     pub fn is_shutdown_requested(&self) -> bool {
         self.shutdown_requested
@@ -271,13 +300,16 @@ impl Hub {
                 "client {} is owed something and not queued",
                 client.id
             );
-            let executable = client.is_inside() && client.has_lines && self.has_reply_room(client);
+            let executable = client.is_heard() && client.has_lines && self.has_reply_room(client);
             assert!(
-                !executable || queued.to_run || queued.held,
+                !executable || queued.to_run || queued.held || queued.throttled,
                 "client {} has lines and is not queued",
                 client.id
             );
             assert!(!client.wants_input() || queued.to_read, "client {} is not read", client.id);
+            if let Some(deadline_ms) = client.deadline_ms {
+                assert!(self.deadlines.contains(&(deadline_ms, Handle { key, id: client.id })));
+            }
             if client.is_inside() {
                 inside += 1;
                 assert_eq!(self.directory.after(client.id - 1).next(), Some(key));
@@ -287,6 +319,11 @@ impl Hub {
         self.check_queue(|queued| queued.to_read, &[&self.to_read]);
         self.check_queue(|queued| queued.to_run, &[&self.to_run]);
         self.check_queue(|queued| queued.held, &[&self.held]);
+        let throttled: VecDeque<Handle> =
+            self.throttled.iter().map(|(_, handle)| *handle).collect();
+        self.check_queue(|queued| queued.throttled, &[&throttled]);
+        let with_deadline = self.clients.iter().filter(|(_, client)| client.deadline_ms.is_some());
+        assert_eq!(self.deadlines.len(), with_deadline.count());
         let first = [&self.to_flush_first, &self.to_flush_next_turn];
         self.check_queue(|queued| queued.to_flush_first, &first);
         let feed = [&self.to_flush, &self.to_flush_next_round];

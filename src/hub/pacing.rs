@@ -43,6 +43,8 @@ pub(super) enum Wait {
     NextTurn,
     /// It waits until the readers have taken more.
     ForReaders,
+    /// It waits until its client may say another line.
+    ForAllowance,
 }
 
 /// Whether broadcasts are held, and for whom.

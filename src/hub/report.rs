@@ -1,18 +1,46 @@
 //! What the log may say of a line.
 
-use crate::protocol::{Command, CommandError, Line, Reply};
+use crate::protocol::{Command, CommandError, Line, Reply, Spec};
 
 use super::Hub;
+use super::access::Role;
 use super::client::Stage;
+
+/// Something for the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A line was executed.
+    Line(LineReport),
+    /// A client has shown the secret for a role.
+    Authenticated {
+        /// Which client.
+        id: u64,
+        /// What it is now.
+        role: Role,
+    },
+    /// A client has tried a secret that is none.
+    WrongSecret {
+        /// Which client.
+        id: u64,
+        /// How often it has done so.
+        tries: u8,
+    },
+    /// A client says more than it may, for the first time; it is read on later.
+    Throttled {
+        /// Which client.
+        id: u64,
+    },
+}
 
 /// A line that was executed, and what it was answered, for the log. Text as it came: not escaped.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LineReport {
     /// Whose line it was.
     pub id: u64,
-    /// The line, or what can be said of it: one that is no command may be a mistyped secret.
+    /// The line, or what can be said of it: one that is no command may be a mistyped secret, and so
+    /// may all that a client says which was not let in.
     pub received: String,
-    /// The last line of the answer.
+    /// The last line of the answer, without what it repeats of what such a client has said.
     pub answered: String,
 }
 
@@ -20,16 +48,19 @@ pub struct LineReport {
 pub(super) struct Before {
     mark: usize,
     seq: u64,
+    is_inside: bool,
 }
 
 impl Hub {
-    /// The next line that was executed, if the rules say to report them.
-    pub fn poll_line(&mut self) -> Option<LineReport> {
-        self.lines.pop_front()
+    /// The next thing for the log. Lines are among them if the rules say so.
+    pub fn poll_report(&mut self) -> Option<Report> {
+        self.reports.pop_front()
     }
 
     pub(super) fn before_line(&self, key: usize) -> Before {
-        Before { mark: self.clients[key].outbox.mark(), seq: self.feed.newest_seq() }
+        let client = &self.clients[key];
+        let is_inside = client.is_inside();
+        Before { mark: client.outbox.mark(), seq: self.feed.newest_seq(), is_inside }
     }
 
     pub(super) fn report_line(&mut self, key: usize, line: Line<'_>, before: &Before) {
@@ -42,12 +73,14 @@ impl Hub {
             Stage::Leaving { reason, .. } => {
                 reason.goodbye().map(|word| Reply::Goodbye(word).to_string()).unwrap_or_default()
             }
-            Stage::Inside if replies.is_empty() && self.feed.newest_seq() > before.seq => {
+            _ if replies.is_empty() && self.feed.newest_seq() > before.seq => {
                 format!("broadcast {}", self.feed.newest_seq())
             }
-            Stage::Inside => last_line(replies),
+            _ if before.is_inside => last_line(replies),
+            _ => without_echo(last_line(replies)),
         };
-        self.lines.push_back(LineReport { id: client.id, received: describe(line), answered });
+        let received = if before.is_inside { describe(line) } else { describe_outside(line) };
+        self.reports.push_back(Report::Line(LineReport { id: client.id, received, answered }));
     }
 }
 
@@ -55,6 +88,26 @@ fn last_line(lines: &[u8]) -> String {
     let lines = lines.strip_suffix(b"\n").unwrap_or(lines);
     let last = lines.rsplit(|&byte| byte == b'\n').next().unwrap_or_default();
     String::from_utf8_lossy(last).into_owned()
+}
+
+/// A line of the server's, without what it repeats of the client's: only a `pong` does.
+fn without_echo(line: String) -> String {
+    if line.starts_with("pong ") { "pong".to_owned() } else { line }
+}
+
+fn first_word(line: &str) -> &str {
+    line.split(' ').next().unwrap_or_default()
+}
+
+/// The same for a client that is outside: of a line that may be a secret, only the command.
+fn describe_outside(line: Line<'_>) -> String {
+    match line {
+        Line::Text(text) => match Spec::find(first_word(text)) {
+            Some(spec) => format!("{}, {} bytes in all", spec.name, text.len()),
+            None => format!("no command, {} bytes", text.len()),
+        },
+        line => describe(line),
+    }
 }
 
 fn describe(line: Line<'_>) -> String {

@@ -136,7 +136,7 @@ pub const COMMANDS: [Spec; 14] = [
     spec(Verb::Listen, "listen", (0, 0), "listen", "get broadcast lines again"),
     spec(Verb::Stats, "stats", (0, 0), "stats", "show the server's counters"),
     spec(Verb::Help, "help", (0, 0), "help", "show this list"),
-    spec(Verb::Auth, "auth", (1, 1), "auth <secret>", "not in this version yet"),
+    spec(Verb::Auth, "auth", (1, 1), "auth <secret>", "come in, or become an admin"),
     spec(Verb::Quit, "quit", (0, 0), "quit", "leave"),
     spec(Verb::Shutdown, "shutdown", (0, 0), "shutdown", "end the server, if you may"),
 ];
@@ -169,6 +169,14 @@ impl CommandError {
             Self::Unknown => ErrorCode::UnknownCommand,
             Self::MissingArgument(_) => ErrorCode::MissingArgument,
             Self::BadArgument(_) => ErrorCode::BadArgument,
+        }
+    }
+
+    /// Which command it is, if it is one.
+    pub fn verb(self) -> Option<Verb> {
+        match self {
+            Self::Unknown => None,
+            Self::MissingArgument(spec) | Self::BadArgument(spec) => Some(spec.verb),
         }
     }
 

@@ -44,6 +44,8 @@ pub struct LineBuffer {
     peeked: Option<Found>,
     max_line: usize,
     state: State,
+    /// Bytes of over-long lines that were dropped, and not counted yet.
+    dropped: usize,
     /// Lines of other protocols may come.
     is_open_to_all: bool,
     /// No line but blank ones has come yet.
@@ -90,6 +92,7 @@ impl LineBuffer {
             peeked: None,
             max_line,
             state: State::Reading,
+            dropped: 0,
             is_open_to_all: true,
             first: true,
             ended: false,
@@ -122,6 +125,14 @@ impl LineBuffer {
     /// How many bytes wait here for the rest of their line, or to be dealt with.
     pub fn held_bytes(&self) -> usize {
         self.bytes.len() - self.start
+    }
+
+    /// As how many lines of the greatest length the dropped bytes of over-long lines count that were
+    /// not counted before.
+    pub fn count_dropped_lines(&mut self) -> usize {
+        let lines = self.dropped / self.max_line.max(1);
+        self.dropped %= self.max_line.max(1);
+        lines
     }
 
     /// The next line, which stays the next one until [`advance`](Self::advance).
@@ -165,12 +176,13 @@ impl LineBuffer {
             let Some(lf) = lf else {
                 // As much as it takes to tell how the line ends: the version, and a CR.
                 let tail = foreign::HTTP_VERSION_LEN + 1;
-                self.start = self.start.max(self.bytes.len().saturating_sub(tail));
+                self.drop_to(self.bytes.len().saturating_sub(tail));
                 if self.ended {
                     self.skip_to(self.bytes.len());
                 }
                 return None;
             };
+            self.drop_to(lf + 1);
             self.skip_to(lf + 1);
             self.state = State::Reading;
         }
@@ -260,6 +272,12 @@ impl LineBuffer {
     fn content(&self, end: usize) -> &[u8] {
         let line = &self.bytes[self.start..end];
         line.strip_suffix(b"\r").unwrap_or(line)
+    }
+
+    /// Drops the bytes of an over-long line up to here.
+    fn drop_to(&mut self, position: usize) {
+        self.dropped += position.saturating_sub(self.start);
+        self.start = self.start.max(position);
     }
 
     fn skip_to(&mut self, position: usize) {

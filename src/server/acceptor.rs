@@ -93,9 +93,9 @@ impl Acceptor {
         None
     }
 
-    /// Tells a connection that the server is full.
-    pub(super) fn refuse(&mut self, stream: Stream, now_ms: u64) {
-        self.refused.refuse(stream, now_ms);
+    /// Tells a connection that there is no room for it, and why.
+    pub(super) fn refuse(&mut self, stream: Stream, explanation: &str, now_ms: u64) {
+        self.refused.refuse(stream, explanation, now_ms);
     }
 
     /// A descriptor is free, which is what accepting may be waiting for.

@@ -1,11 +1,13 @@
 //! The one thread: a poll loop that moves bytes between sockets and the [`Hub`].
 
 mod acceptor;
+mod addresses;
 mod descriptors;
 mod listener;
 mod peer;
 mod refused;
 mod report;
+mod secrets;
 
 use std::hash::BuildHasher;
 use std::io::{self, IoSlice, Read, Write};
@@ -24,6 +26,7 @@ use crate::protocol::FeedId;
 use crate::signals::Signals;
 use crate::stream::Stream;
 use acceptor::Acceptor;
+use addresses::Addresses;
 use peer::Peer;
 
 /// How the server ended.
@@ -57,6 +60,7 @@ pub struct Server {
     signals: Signals,
     acceptor: Acceptor,
     connections: Vec<Option<Connection>>,
+    addresses: Addresses,
     hub: Hub,
     limits: Limits,
     started: Instant,
@@ -87,8 +91,11 @@ impl Server {
         let signals =
             Signals::register(poll.registry(), SIGNALS, &[SIGINT, SIGTERM]).map_err(system)?;
         let acceptor = Acceptor::bind(config, poll.registry())?;
+        let secrets = secrets::read(config)?;
+        secrets::warn_of_plain_addresses(&secrets, acceptor.addresses());
         let rules = Rules {
             limits,
+            secrets,
             allow_shutdown: config.allow_shutdown,
             report_lines: config.log_level >= log::LevelFilter::Debug,
         };
@@ -98,6 +105,7 @@ impl Server {
             signals,
             acceptor,
             connections: Vec::new(),
+            addresses: Addresses::new(limits.max_per_address),
             hub: Hub::new(rules, new_feed_id()),
             limits,
             started: Instant::now(),
@@ -229,6 +237,7 @@ impl Server {
             }
         }
         report::departure(&departure, connection.peer);
+        self.addresses.leave(connection.peer);
         self.acceptor.resume();
     }
 
@@ -242,10 +251,17 @@ impl Server {
     }
 
     fn admit(&mut self, mut stream: Stream, peer: Peer, now_ms: u64) {
+        if !self.addresses.enter(peer) {
+            info!("refused {peer}: it has as many connections as --max-per-address says");
+            self.hub.count_refused();
+            let explanation = "there are too many connections from your address; close one";
+            return self.acceptor.refuse(stream, explanation, now_ms);
+        }
         let Some(key) = self.hub.connect(Origin { is_local: peer.is_local() }) else {
             info!("refused {peer}: all {} places are taken", self.limits.max_clients);
-            self.acceptor.refuse(stream, now_ms);
-            return;
+            self.addresses.leave(peer);
+            let explanation = "the server has as many clients as it takes; try again later";
+            return self.acceptor.refuse(stream, explanation, now_ms);
         };
         let registered = stream.register(self.poll.registry(), Token(key));
         if self.connections.len() <= key {
@@ -253,6 +269,7 @@ impl Server {
         }
         self.connections[key] = Some(Connection { stream, peer });
         info!("client {} connected from {peer}", self.hub.id(key));
+        self.hub.handle_up(key);
         if let Err(error) = registered {
             warn!("client {}: cannot be polled: {error}", self.hub.id(key));
             self.hub.handle_lost(key);
@@ -284,8 +301,8 @@ impl Server {
     }
 
     fn log_turn(&mut self) {
-        while let Some(line) = self.hub.poll_line() {
-            report::line(line);
+        while let Some(report) = self.hub.poll_report() {
+            report::report(report);
         }
         logging::report_dropped();
         self.hub.set_log_dropped(logging::dropped());

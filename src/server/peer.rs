@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +12,14 @@ pub(super) enum Peer {
 }
 
 impl Peer {
+    /// The peer's address, if it has one; of one of IPv4, the same in both forms.
+    pub(super) fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip().to_canonical()),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Whether the peer is on this host: a loopback address, or at a Unix socket a process of this
     /// one's user or of root.
     pub(super) fn is_local(self) -> bool {

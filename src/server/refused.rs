@@ -19,9 +19,8 @@ pub(super) struct Refused {
 const KEPT_MS: u64 = 1000;
 
 impl Refused {
-    /// Tells a connection that there is no room for it, and lets it go.
-    pub(super) fn refuse(&mut self, mut stream: Stream, now_ms: u64) {
-        let explanation = "the server has as many clients as it takes; try again later";
+    /// Tells a connection that there is no room for it, and why, and lets it go.
+    pub(super) fn refuse(&mut self, mut stream: Stream, explanation: &str, now_ms: u64) {
         let mut line = Vec::new();
         Reply::Error { code: ErrorCode::ServerFull.as_str(), explanation }.encode(&mut line);
         // A new socket takes a line; if its peer is gone, there is nobody to tell.

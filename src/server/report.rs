@@ -3,7 +3,7 @@
 use log::{debug, info, warn};
 
 use super::peer::Peer;
-use crate::hub::{Departure, LineReport, Reason};
+use crate::hub::{Departure, LineReport, Reason, Report};
 use crate::limits::Limits;
 use crate::stream::Endpoint;
 
@@ -41,7 +41,18 @@ pub(super) fn forced(clients: usize) {
     warn!("a second signal: ending at once, with {} cut", counted(clients));
 }
 
-pub(super) fn line(line: LineReport) {
+pub(super) fn report(report: Report) {
+    match report {
+        Report::Line(report) => line(report),
+        Report::Authenticated { id, role } => info!("client {id}: let in as {}", role.as_str()),
+        Report::WrongSecret { id, tries } => warn!("client {id}: a wrong secret, try {tries}"),
+        Report::Throttled { id } => {
+            info!("client {id}: says more than --rate-limit, and is read on more slowly");
+        }
+    }
+}
+
+fn line(line: LineReport) {
     let (received, answered) = (shorten(line.received), shorten(line.answered));
     debug!("client {}: {received:?} -> {answered:?}", line.id);
 }
@@ -53,6 +64,10 @@ pub(super) fn departure(departure: &Departure, peer: Peer) {
         Reason::Quit => "quit".to_owned(),
         Reason::Shutdown => "shutdown".to_owned(),
         Reason::TooSlow => "too slow: the feed has lapped it".to_owned(),
+        Reason::Idle => "idle for --idle-timeout".to_owned(),
+        Reason::AuthTimeout => "it did not come in within --auth-timeout".to_owned(),
+        Reason::AuthFailed => "it tried too many wrong secrets".to_owned(),
+        Reason::HandshakeFailed => "the handshake failed".to_owned(),
         Reason::EndOfInput => "end of input".to_owned(),
         Reason::Lost => "connection lost".to_owned(),
         Reason::Foreign(protocol) => format!("it speaks {}", protocol.as_str()),

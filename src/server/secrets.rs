@@ -1,0 +1,54 @@
+//! The secrets that clients have to show, from their files.
+
+use std::path::Path;
+
+use log::warn;
+
+use crate::config::Config;
+use crate::hub::Secrets;
+use crate::secret::{Secret, is_readable_by_others};
+use crate::stream::Endpoint;
+
+/// Reads the secrets anew. The error is one line that says what is wrong.
+pub(super) fn read(config: &Config) -> Result<Secrets, String> {
+    let user = config.secret_file.as_deref().map(|path| one(path, config)).transpose()?;
+    let admin = config.admin_secret_file.as_deref().map(|path| one(path, config)).transpose()?;
+    if user.is_some() && user == admin {
+        return Err("the secret and the admin secret are the same; choose two".to_owned());
+    }
+    Ok(Secrets { user, admin })
+}
+
+fn one(path: &Path, config: &Config) -> Result<Secret, String> {
+    let secret = Secret::read(path)?;
+    let longest = config.limits.max_line - "auth ".len();
+    if secret.as_str().len() > longest {
+        return Err(format!(
+            "secret file {}: with --max-line {}, a secret can have {longest} bytes at most",
+            path.display(),
+            config.limits.max_line
+        ));
+    }
+    if is_readable_by_others(path) {
+        let path = path.display();
+        warn!("secret file {path}: others can read it; mend that with: chmod 600 {path}");
+    }
+    Ok(secret)
+}
+
+/// Warns of a secret that goes over a network for everybody to read.
+pub(super) fn warn_of_plain_addresses<'a>(
+    secrets: &Secrets,
+    mut plain: impl Iterator<Item = &'a Endpoint>,
+) {
+    let is_remote =
+        |address: &&Endpoint| matches!(address, Endpoint::Tcp(tcp) if !tcp.ip().is_loopback());
+    if (secrets.user.is_some() || secrets.admin.is_some())
+        && let Some(address) = plain.find(is_remote)
+    {
+        warn!(
+            "clients at {address} send their secret over the network for everybody to read; \
+             --listen-tls {address} would hide it"
+        );
+    }
+}

@@ -1,0 +1,406 @@
+//! Who comes in, who may do what, and who is let go: secrets, limits and timeouts.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use support::transcript::{converse, play_with};
+use support::{Client, PATIENCE, Program, Server, oyezd};
+use tempfile::TempDir;
+
+const USER: &str = "open sesame";
+const ADMIN: &str = "hunter2";
+
+/// Files with secrets, which only their owner can read.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        files.write("user", &format!("{USER}\n"));
+        files.write("admin", &format!("{ADMIN}\r\n"));
+        files
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = PathBuf::from(self.path(name));
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        self.path(name)
+    }
+}
+
+fn server(files: &Files, arguments: &[&str]) -> Server {
+    let (user, admin) = (files.path("user"), files.path("admin"));
+    let secrets = ["--secret-file", &user, "--admin-secret-file", &admin];
+    Server::start(&[&secrets[..], arguments].concat())
+}
+
+#[test]
+fn who_is_outside_may_ping_and_ask_for_help_and_auth_and_quit() {
+    let files = Files::new();
+    let server = server(&files, &[]);
+    let mut outsider = Client::connect(&server.address);
+    assert!(outsider.line().ends_with(" auth <secret> first"));
+    converse(
+        &server,
+        r"
+        a+
+        a> ping hi
+        a< pong hi
+        a> say hi
+        a< error auth-required *
+        a> send 1 hi
+        a< error auth-required *
+        a> name al
+        a< error auth-required *
+        a> clients
+        a< error auth-required *
+        a> stats
+        a< error auth-required *
+        a> shutdown
+        a< error auth-required *
+        a> nonsense
+        a< error auth-required *
+        a> quiet now
+        a< error auth-required *
+        a> auth
+        a< error missing-argument *
+        a> quit now
+        a< error bad-argument *
+        a> \x1b
+        a< error not-text *
+        a>
+        a> ping
+        a< pong
+        a> quit
+        a< goodbye quit
+        a|
+        ",
+    );
+}
+
+#[test]
+fn a_secret_lets_in_and_only_then_there_is_somebody() {
+    let files = Files::new();
+    converse(
+        &server(&files, &[]),
+        r"
+        in+
+        in> auth open sesame
+        in< ok auth user
+        out+
+        in> say nobody outside hears it
+        in< broadcast 1 1 nobody outside hears it
+        in> clients
+        in< client 1 -
+        in< ok clients 1 1
+        in> send 2 psst
+        in< error no-such-client *
+        out> auth open sesame
+        out< ok auth user
+        in> clients
+        in< client 1 -
+        in< client 2 -
+        in< ok clients 2 2
+        in> say hello
+        out< broadcast 2 1 hello
+        in< broadcast 2 1 hello
+        out> name bob
+        out< ok name bob
+        out> auth open sesame
+        out< ok auth user
+        out> shutdown
+        out< error not-allowed *
+        ",
+    );
+}
+
+#[test]
+fn the_third_wrong_secret_is_the_last() {
+    let files = Files::new();
+    converse(
+        &server(&files, &[]),
+        r"
+        a+
+        a> auth open
+        a< error auth-failed *
+        a> auth  open sesame
+        a< error auth-failed *
+        a> auth Open Sesame
+        a< goodbye auth-failed
+        a|
+        b+
+        b> auth x
+        b< error auth-failed *
+        b> auth y
+        b< error auth-failed *
+        b> auth open sesame
+        b< ok auth user
+        b> auth x
+        b< error auth-failed *
+        b> ping
+        b< pong
+        ",
+    );
+}
+
+#[test]
+fn an_admin_may_end_the_server() {
+    let files = Files::new();
+    let server = server(&files, &[]);
+    converse(
+        &server,
+        r"
+        a+
+        a> auth open sesame
+        a< ok auth user
+        a> auth hunter2
+        a< ok auth admin
+        a> auth open sesame
+        a< ok auth admin
+        b+
+        b> auth hunter2
+        b< ok auth admin
+        b> say an admin is in
+        b< broadcast 1 2 an admin is in
+        a< broadcast 1 2 an admin is in
+        b> shutdown
+        b< goodbye shutdown
+        ",
+    );
+    assert!(server.wait().0.success());
+}
+
+#[test]
+fn with_an_admin_secret_alone_everybody_is_in() {
+    let files = Files::new();
+    let admin = files.path("admin");
+    play_with(
+        &["--admin-secret-file", &admin],
+        r"
+        a+
+        a> say hi
+        a< broadcast 1 1 hi
+        a> shutdown
+        a< error not-allowed *
+        a> auth open sesame
+        a< error auth-failed *
+        a> auth hunter2
+        a< ok auth admin
+        a> shutdown
+        a< goodbye shutdown
+        a|
+        ",
+    );
+    // Where everybody on the host may, admins may as well.
+    play_with(
+        &["--admin-secret-file", &admin, "--allow-shutdown", "local"],
+        r"
+        a+
+        a> shutdown
+        a< goodbye shutdown
+        a|
+        ",
+    );
+    play_with(
+        &["--admin-secret-file", &admin, "--allow-shutdown", "nobody"],
+        r"
+        a+
+        a> auth hunter2
+        a< ok auth admin
+        a> shutdown
+        a< error not-allowed *
+        ",
+    );
+}
+
+#[test]
+fn without_secrets_there_is_nothing_to_show() {
+    play_with(
+        &[],
+        r"
+        a+
+        a> auth hunter2
+        a< error not-allowed this server asks for no secret
+        a> ping
+        a< pong
+        ",
+    );
+}
+
+#[test]
+fn who_does_not_come_in_in_time_is_let_go() {
+    let files = Files::new();
+    let mut server = server(&files, &["--auth-timeout", "1"]);
+    let mut inside = Client::connect(&server.address);
+    inside.welcome();
+    inside.ask("auth open sesame", "ok auth user");
+    let mut outside: Vec<_> = (0..200).map(|_| Client::connect(&server.address)).collect();
+    for outsider in &mut outside {
+        outsider.welcome();
+        inside.ask("ping", "pong");
+        outsider.send("ping");
+        outsider.expect("pong");
+    }
+    for outsider in &mut outside {
+        outsider.expect("goodbye auth-timeout");
+        outsider.expect_end();
+    }
+    server.wait_for_log("disconnected: it did not come in within --auth-timeout");
+    drop(outside);
+    inside.ask("ping", "pong");
+    wait_until(|| inside.stat("clients") == 1);
+}
+
+#[test]
+fn no_secret_is_in_the_log_at_any_level() {
+    let files = Files::new();
+    let mut server = server(&files, &["--log-level", "trace"]);
+    for line in [
+        "auth hunter3",
+        " auth hunter2",
+        "auht hunter2",
+        "/auth hunter2",
+        "AUTH  hunter2",
+        "ping hunter2",
+        "say hunter2",
+        "name hunter2",
+        "send 1 hunter2",
+        "quit hunter2",
+        "hunter2",
+        "auth hunter2\u{1b}",
+        "auth\thunter2",
+        "auth open sesame",
+        "auth hunter2",
+        "auth hunter2",
+        "auht hunter2",
+        " auth hunter2",
+    ] {
+        let mut outsider = Client::connect(&server.address);
+        outsider.welcome();
+        outsider.send(line);
+        let answer = outsider.line();
+        assert!(answer == "pong hunter2" || !answer.contains("hunter"), "{answer}");
+        outsider.ask("auth hunter2", "ok auth admin");
+        outsider.send(line);
+        outsider.line();
+        outsider.send_bytes(line.as_bytes());
+        outsider.end();
+        outsider.rest();
+    }
+    server.wait_for_log("client 18: \"auth, 12 bytes in all\" -> \"ok auth admin\"");
+    server.signal("TERM");
+    let (_, log) = server.wait();
+    assert!(log.contains("\"ping, 12 bytes in all\" -> \"pong\""), "{log}");
+    assert!(log.contains("a wrong secret, try 1") && log.contains("let in as admin"), "{log}");
+    // Those who are in may say what they like, in the open.
+    let said = |line: &&str| {
+        [r#""ping hunter2" -> "#, r#""say hunter2" -> "#, r#""name hunter2" -> "#]
+            .iter()
+            .chain(&[r#""send 1 hunter2" -> "#, r#""quit hunter2" -> "#, " (hunter2) from "])
+            .any(|open| line.contains(open))
+    };
+    for line in log.lines().filter(|line| !said(line)) {
+        assert!(!line.contains("hunter") && !line.contains("sesame"), "{line}");
+    }
+}
+
+#[test]
+fn secret_files_that_will_not_do_are_named_with_their_fault() {
+    let files = Files::new();
+    let long = files.write("long", &"x".repeat(500));
+    let user = files.path("user");
+    for (arguments, error) in [
+        (vec!["--secret-file".to_owned(), files.write("empty", "\n")], "it is empty"),
+        (vec!["--secret-file".to_owned(), files.write("two", "a\nb\n")], "not one line of text"),
+        (vec!["--secret-file".to_owned(), files.path("missing")], "No such file"),
+        (
+            vec!["--secret-file".into(), long, "--max-line".into(), "200".into()],
+            "with --max-line 200, a secret can have 195 bytes at most",
+        ),
+        (
+            vec!["--secret-file".into(), user.clone(), "--admin-secret-file".into(), user],
+            "are the same",
+        ),
+    ] {
+        let mut command = oyezd();
+        let (status, _, stderr) =
+            Program::run(command.args(["--listen", "127.0.0.1:0"]).args(arguments));
+        assert_eq!(status, 1, "{stderr}");
+        assert!(stderr.lines().last().unwrap().starts_with("oyezd: "), "{stderr}");
+        assert!(stderr.contains(error), "{stderr}");
+    }
+    let open = files.write("open", "x");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
+    let mut command = oyezd();
+    command.args(["--listen", "127.0.0.1:0", "--secret-file", &open]);
+    let mut program = Program::start_heard(&mut command);
+    program.stderr.wait_for(&format!("{open}: others can read it; mend that with: chmod 600"));
+}
+
+#[test]
+fn a_secret_that_goes_over_a_network_is_warned_of() {
+    let files = Files::new();
+    let mut command = oyezd();
+    command.args(["--listen", "0.0.0.0:0", "--secret-file", &files.path("user")]);
+    let mut program = Program::start_heard(&mut command);
+    program.stderr.wait_for("over the network for everybody to read");
+}
+
+#[test]
+fn connections_from_one_address_are_counted() {
+    let mut server = Server::start(&["--max-per-address", "2"]);
+    let first = server.client();
+    let mut second = server.client();
+    let mut third = Client::connect(&server.address);
+    assert!(third.line().starts_with("error server-full there are too many connections from your"));
+    third.expect_end();
+    server.wait_for_log("it has as many connections as --max-per-address says");
+    assert_eq!(second.stat("refused"), 1);
+    drop(first);
+    wait_until(|| second.stat("clients") == 1);
+    server.client().ask("ping", "pong");
+}
+
+#[test]
+fn who_says_and_takes_nothing_is_let_go() {
+    let mut server = Server::start(&["--idle-timeout", "1"]);
+    let mut idle = server.client();
+    idle.expect("goodbye idle");
+    idle.expect_end();
+    server.wait_for_log("disconnected: idle for --idle-timeout");
+}
+
+#[test]
+fn who_says_too_much_is_read_more_slowly_and_loses_nothing() {
+    let mut server = Server::start(&["--rate-limit", "50"]);
+    let mut other = server.client();
+    let mut fast = server.client();
+    let lines: String = (1..=100).map(|i| format!("say {i}\n")).collect();
+    fast.send_bytes(lines.as_bytes());
+    server.wait_for_log("client 2: says more than --rate-limit");
+    other.send("ping");
+    while other.line() != "pong" {}
+    for i in 1..=100 {
+        fast.expect(&format!("broadcast {i} 2 {i}"));
+    }
+    let ticks = server.cpu_ticks();
+    assert!(ticks < 50, "it has spun for {ticks} ticks");
+}
+
+#[track_caller]
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it does not come to that");
+    }
+}
