@@ -11,6 +11,7 @@ use crate::arguments::{count, describe, digits, given, milliseconds, option, une
 use crate::hub::AllowShutdown;
 use crate::limits::Limits;
 use crate::stream::{DEFAULT_ADDRESS, Endpoint};
+use crate::trust::{Identity, ServerTrust};
 
 /// `oyezd --help`
 pub const HELP: &str = "\
@@ -20,6 +21,13 @@ Usage: oyezd [OPTION ...]          Talk to it with: nc 127.0.0.1 5050
 
   --listen ADDR           IP:PORT, [IPv6]:PORT or unix:PATH; may be repeated
                           (127.0.0.1:5050; 0.0.0.0:5050 lets other hosts in)
+  --listen-tls ADDR       the same, encrypted; alone, it opens no plain port
+  --tls-cert FILE         certificate to show, in PEM form, and those that lead
+                          from it to a root
+  --tls-key FILE          the key that belongs to it
+  --tls-self-signed DIR   make a certificate and a key in DIR, once, instead
+  --tls-client-ca FILE    let nobody in without a certificate signed by one that
+                          is in FILE
   --unix-mode OCTAL       file mode of the sockets at unix:PATH (600)
   --secret-file FILE      let nobody in who does not 'auth' with what is in FILE
   --admin-secret-file FILE
@@ -45,7 +53,8 @@ Usage: oyezd [OPTION ...]          Talk to it with: nc 127.0.0.1 5050
   -V, --version           show the version
 
 SIZE is in bytes, or with K, M or G. The log goes to stderr. SIGINT and SIGTERM
-end the server gracefully, a second one at once.
+end the server gracefully, a second one at once. SIGHUP reads certificates and
+secrets anew, for those who come after it.
 ";
 
 /// What to do.
@@ -62,8 +71,12 @@ pub enum Action {
 /// How to serve.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where to listen. Never empty.
+    /// Where to listen.
     pub listen: Vec<Endpoint>,
+    /// Where to listen for encrypted connections. There is one at least, here or in `listen`.
+    pub listen_tls: Vec<Endpoint>,
+    /// What to show there, if there is any.
+    pub trust: Option<ServerTrust>,
     /// The mode of the Unix sockets' files.
     pub unix_mode: u32,
     /// The file with the secret that clients have to show.
@@ -91,7 +104,11 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
     let mut listen = arguments
         .values_from_fn("--listen", |text| text.parse::<Endpoint>())
         .map_err(|error| describe("--listen", &error))?;
-    if listen.is_empty() {
+    let listen_tls = arguments
+        .values_from_fn("--listen-tls", |text| text.parse::<Endpoint>())
+        .map_err(|error| describe("--listen-tls", &error))?;
+    let trust = trust(&mut arguments, !listen_tls.is_empty())?;
+    if listen.is_empty() && listen_tls.is_empty() {
         listen.push(Endpoint::Tcp(DEFAULT_ADDRESS));
     }
     let mut limits = Limits::default();
@@ -126,6 +143,8 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
     limits.check()?;
     Ok(Action::Serve(Box::new(Config {
         listen,
+        listen_tls,
+        trust,
         unix_mode,
         secret_file,
         admin_secret_file,
@@ -133,6 +152,33 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
         limits,
         log_level,
     })))
+}
+
+/// What is said of certificates. It is needed where there are encrypted connections, and of no use
+/// elsewhere.
+fn trust(arguments: &mut Arguments, is_needed: bool) -> Result<Option<ServerTrust>, String> {
+    let file = |path: &str| Ok(PathBuf::from(path));
+    let certificate = given(arguments, "--tls-cert", "--tls-cert", file)?;
+    let key = given(arguments, "--tls-key", "--tls-key", file)?;
+    let folder = given(arguments, "--tls-self-signed", "--tls-self-signed", file)?;
+    let client_ca = given(arguments, "--tls-client-ca", "--tls-client-ca", file)?;
+    let identity = match (certificate, key, folder) {
+        (Some(certificate), Some(key), None) => Some(Identity::Files { certificate, key }),
+        (None, None, Some(folder)) => Some(Identity::SelfSigned { folder }),
+        (None, None, None) => None,
+        (_, _, None) => return Err("--tls-cert and --tls-key go together".to_owned()),
+        (_, _, Some(_)) => {
+            return Err("--tls-self-signed takes the place of --tls-cert and --tls-key".to_owned());
+        }
+    };
+    match identity {
+        Some(identity) if is_needed => Ok(Some(ServerTrust { identity, client_ca })),
+        None if is_needed => {
+            Err("--listen-tls needs --tls-cert and --tls-key, or --tls-self-signed".to_owned())
+        }
+        None if client_ca.is_none() => Ok(None),
+        _ => Err("the --tls options are for --listen-tls, and there is none".to_owned()),
+    }
 }
 
 /// A number of bytes, with K, M or G for powers of 1024.
@@ -241,6 +287,8 @@ mod tests {
         assert_eq!(config.allow_shutdown, AllowShutdown::Nobody);
         let admin = self::config("--admin-secret-file x");
         assert_eq!(admin.allow_shutdown, AllowShutdown::Admin);
+        let tls = self::config("--listen-tls 127.0.0.1:1 --tls-self-signed x");
+        assert!(tls.listen.is_empty() && tls.listen_tls.len() == 1 && tls.trust.is_some());
         let limits = self::config("--idle-timeout 5 --rate-limit 7 --max-per-address 3").limits;
         assert_eq!(limits.idle_timeout_ms, Some(5000));
         assert_eq!((limits.rate_limit, limits.max_per_address), (Some(7), Some(3)));
@@ -260,6 +308,12 @@ mod tests {
             ("--listen localhost:5050", "expected IP:PORT"),
             ("--listen 5050", "expected IP:PORT"),
             ("--listen unix:", "unix: needs a path"),
+            ("--listen-tls 5050", "expected IP:PORT"),
+            ("--listen-tls 127.0.0.1:1", "--listen-tls needs --tls-cert and --tls-key, or"),
+            ("--listen-tls 127.0.0.1:1 --tls-cert x", "--tls-cert and --tls-key go together"),
+            ("--tls-cert x --tls-self-signed y", "takes the place of"),
+            ("--tls-self-signed x", "are for --listen-tls"),
+            ("--tls-client-ca x", "are for --listen-tls"),
             ("--max-clients 0", "--max-clients must be at least 1"),
             ("--max-clients -1", "expected a number"),
             ("--max-line +5", "expected a size"),

@@ -26,7 +26,8 @@
 //!   everybody leaves. Start at the call order in its module documentation.
 //! - [`server`]: the one thread. The poll loop, listening, accepting, signals, descriptors.
 //! - [`client`]: what `oyez` does, for people and for scripts. Its own module documentation has a map.
-//! - [`stream`], [`printable`], [`secret`], and the rooms for signals and arguments: what both programs need.
+//! - `transport`, `tls`: the one seam at which a connection may be encrypted, and what is behind it.
+//! - [`stream`], [`printable`], [`secret`], [`trust`], and the rooms for signals and arguments: what both programs need.
 //! - [`config`], [`limits`], [`logging`]: the server's command line; every bound in one place; a log that
 //!   neither blocks nor ends the process.
 //!
@@ -64,3 +65,10 @@ pub mod secret;
 pub mod server;
 mod signals;
 pub mod stream;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+mod tls;
+mod transport;
+pub mod trust;

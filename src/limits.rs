@@ -187,11 +187,14 @@ impl Limits {
 
     /// The most memory that the limits allow, in bytes: in the process, and in the kernel's send
     /// buffers.
-    pub fn most_memory(&self) -> (usize, usize) {
+    pub fn most_memory(&self, is_encrypted: bool) -> (usize, usize) {
         // What a client is, apart from its buffers. An over-long estimate: it is measured in bytes.
         const CLIENT: usize = KIB;
+        // What was encrypted and is not sent yet, what is not decrypted yet, and what rustls knows.
+        const TLS: usize = (64 + 16 + 16) * KIB;
         // A buffer that grows by doubling may hold twice of what is in it.
         let client = CLIENT + 2 * (self.max_outbox + self.max_line) + READ_CHUNK;
+        let client = client + if is_encrypted { TLS } else { 0 };
         let process = self.feed_size.saturating_add(self.max_clients.saturating_mul(client));
         // The kernel doubles what it is asked for, to have room for its bookkeeping.
         let kernel = self.max_clients.saturating_mul(2 * self.send_buffer);

@@ -13,7 +13,7 @@ const WRONG_ARGUMENTS: u8 = 2;
 fn main() -> ExitCode {
     let server = std::env::var_os("OYEZ_SERVER");
     match config::parse(std::env::args_os().skip(1).collect(), server) {
-        Ok(Action::Run(config)) => run(config),
+        Ok(Action::Run(config)) => run(*config),
         Ok(Action::Help) => print(HELP),
         Ok(Action::Version) => print(concat!("oyez ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(error) => fail(WRONG_ARGUMENTS, &format!("{error} (oyez --help lists what there is)")),

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     match config::parse(std::env::args_os().skip(1).collect(), rust_log.as_deref()) {
         Ok(Action::Serve(config)) => {
             logging::start(config.log_level);
-            serve(&config)
+            serve(*config)
         }
         Ok(Action::Help) => print(HELP),
         Ok(Action::Version) => print(concat!("oyezd ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: &config::Config) -> ExitCode {
+fn serve(config: config::Config) -> ExitCode {
     let server = match Server::bind(config) {
         Ok(server) => server,
         Err(error) => return fail(FAILED, &error),

@@ -100,6 +100,14 @@ impl ServerAddress {
         }
     }
 
+    /// The name or address that the server's certificate is to have.
+    pub(super) fn certified_name(&self) -> &str {
+        match self {
+            Self::Tcp { host, .. } => host,
+            Self::Unix(_) => "localhost",
+        }
+    }
+
     /// What to do if nobody answers there.
     pub(super) fn advice(&self) -> String {
         let is_here = match self {

@@ -1,6 +1,7 @@
 //! What `oyez` is told on its command line.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pico_args::Arguments;
@@ -9,6 +10,7 @@ use super::address::ServerAddress;
 use super::connection::Route;
 use crate::arguments::{count, given, option, seconds, unexpected};
 use crate::protocol::{Name, as_text};
+use crate::trust::{ClientTrust, Trust};
 
 /// `oyez --help`
 pub const HELP: &str = "\
@@ -35,6 +37,13 @@ Usage: oyez [OPTION ...] [COMMAND]
   --name NAME          be called this
   --secret-file FILE   where the secret is that the server asks for
   --insecure           send the secret over a network in the clear
+  --tls                encrypt, and trust certificates that the system trusts
+  --tls-ca FILE        the same, but trust those signed by one in FILE
+  --tls-fingerprint FINGERPRINT
+                       the same, but trust the one with this fingerprint, as the
+                       server logs it: sha256:...
+  --tls-cert FILE      certificate to show, in PEM form
+  --tls-key FILE       the key that belongs to it
   --timeout SECS       how long to wait for an answer (60), and for a
                        connection to each address (10 at most)
   --no-reconnect       chat, listen: end when the connection is lost
@@ -54,7 +63,7 @@ arguments. Notices and errors go to standard error.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
     /// Talk to a server.
-    Run(Config),
+    Run(Box<Config>),
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -178,7 +187,7 @@ pub fn parse(mut arguments: Vec<OsString>, server: Option<OsString>) -> Result<A
     let task = task(command, words, &special)?;
     special.check(&task)?;
     route.reconnect = matches!(task, Task::Chat | Task::Listen(_)) && !special.no_reconnect;
-    Ok(Action::Run(Config { route, task }))
+    Ok(Action::Run(Box::new(Config { route, task })))
 }
 
 fn route(arguments: &mut Arguments, server: Option<OsString>) -> Result<Route, String> {
@@ -196,7 +205,33 @@ fn route(arguments: &mut Arguments, server: Option<OsString>) -> Result<Route, S
     let mut timeout = Duration::from_secs(60);
     option(arguments, "--timeout", &mut timeout, seconds)?;
     let insecure = arguments.contains("--insecure");
-    Ok(Route { server, name, secret_file, insecure, timeout, reconnect: false })
+    let tls = trust(arguments)?;
+    Ok(Route { server, name, secret_file, tls, insecure, timeout, reconnect: false })
+}
+
+/// What is said of certificates; any of it means that the connection is to be encrypted.
+fn trust(arguments: &mut Arguments) -> Result<Option<ClientTrust>, String> {
+    let file = |path: &str| Ok(PathBuf::from(path));
+    let is_tls = arguments.contains("--tls");
+    let roots = given(arguments, "--tls-ca", "--tls-ca", file)?;
+    let pinned = given(arguments, "--tls-fingerprint", "--tls-fingerprint", |text| text.parse())?;
+    let certificate = given(arguments, "--tls-cert", "--tls-cert", file)?;
+    let key = given(arguments, "--tls-key", "--tls-key", file)?;
+    let trust = match (roots, pinned) {
+        (None, None) => Trust::System,
+        (Some(path), None) => Trust::Roots(path),
+        (None, Some(fingerprint)) => Trust::Pinned(fingerprint),
+        (Some(_), Some(_)) => {
+            return Err("either --tls-ca or --tls-fingerprint says whom to trust".to_owned());
+        }
+    };
+    let identity = match (certificate, key) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        _ => return Err("--tls-cert and --tls-key go together".to_owned()),
+    };
+    let is_wanted = is_tls || trust != Trust::System || identity.is_some();
+    Ok(is_wanted.then_some(ClientTrust { trust, identity }))
 }
 
 fn task(command: &str, words: &[String], special: &Special) -> Result<Task, String> {
@@ -306,7 +341,7 @@ mod tests {
 
     fn config(line: &str) -> Config {
         match parse_words(&line.split_whitespace().collect::<Vec<_>>()) {
-            Ok(Action::Run(config)) => config,
+            Ok(Action::Run(config)) => *config,
             other => panic!("{line:?}: {other:?}"),
         }
     }
@@ -331,6 +366,9 @@ mod tests {
         let listen = Listen { since: Some(0), count: Some(3), format: Format::Json };
         assert_eq!(config("listen --since 0 --count=3 --format json").task, Task::Listen(listen));
         assert_eq!(config("--timeout 5 raw").route.timeout, Duration::from_secs(5));
+        assert!(config("ping").route.tls.is_none() && config("--tls ping").route.tls.is_some());
+        let roots = config("--tls-ca x ping").route.tls.map(|tls| tls.trust);
+        assert_eq!(roots, Some(Trust::Roots("x".into())));
         assert_eq!(parse_words(&["help"]), Ok(Action::Help));
         assert_eq!(parse_words(&["broadcast", "-h"]), Ok(Action::Help));
         assert_eq!(parse_words(&["stats", "-V"]), Ok(Action::Version));
@@ -372,6 +410,8 @@ mod tests {
             (&["--name", "1a"], "a letter first"),
             (&["-s", "host:x"], "expected a port"),
             (&["--timeout", "0"], "from 1 to 86400"),
+            (&["--tls-fingerprint", "sha256:00", "ping"], "expected sha256: and 64"),
+            (&["--tls-cert", "x", "ping"], "--tls-cert and --tls-key go together"),
             (&["--frobnicate"], "unexpected argument \"--frobnicate\""),
         ] {
             let said = parse_words(words).expect_err(error);

@@ -16,6 +16,8 @@ use crate::printable::printable;
 use crate::protocol::{Command, ErrorCode, Name, Reply, Verb};
 use crate::secret::Secret;
 use crate::stream::Endpoint;
+use crate::tls::ClientTls;
+use crate::trust::ClientTrust;
 
 /// When nothing was heard for this part of the timeout, a server that one stays with is asked whether
 /// it is there. It also shows a server that ends idle connections that this one is alive.
@@ -37,6 +39,8 @@ pub struct Route {
     pub name: Option<String>,
     /// The file with the secret that it asks for.
     pub secret_file: Option<PathBuf>,
+    /// How to encrypt the connection, if it is to be.
+    pub tls: Option<ClientTrust>,
     /// Whether the secret may go over a network in the clear.
     pub insecure: bool,
     /// How long to wait for an answer before the connection counts as lost.
@@ -80,6 +84,7 @@ pub(super) enum Event<'a> {
 pub(super) struct Connection {
     route: Route,
     secret: Option<Secret>,
+    tls: Option<ClientTls>,
     registry: Registry,
     token: Token,
     state: State,
@@ -117,12 +122,15 @@ struct Up {
 
 impl Connection {
     /// Events come from this registry's poll, with this token. The error is one line that says what is
-    /// wrong with the secret.
+    /// wrong with the files of a secret or of certificates.
     pub(super) fn new(route: Route, registry: Registry, token: Token) -> Result<Self, String> {
         let secret = route.secret_file.as_deref().map(Secret::read).transpose()?;
+        let host = route.server.certified_name();
+        let tls = route.tls.as_ref().map(|trust| ClientTls::new(host, trust)).transpose()?;
         Ok(Self {
             route,
             secret,
+            tls,
             registry,
             token,
             state: State::Down,
@@ -264,16 +272,16 @@ impl Connection {
             Ok(endpoints) => endpoints,
             Err(error) => return self.unreachable(&error, "is it spelt right?", now),
         };
-        if self.secret.is_some() && !self.route.insecure {
+        if self.secret.is_some() && self.tls.is_none() && !self.route.insecure {
             let in_the_clear = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Tcp(address) if !address.ip().to_canonical().is_loopback());
             if let Some(endpoint) = endpoints.iter().find(in_the_clear) {
                 return Err(format!(
                     "the secret would go over the network to {endpoint} for everybody to read; \
-                     --insecure sends it all the same"
+                     --tls encrypts it, and --insecure sends it all the same"
                 ));
             }
         }
-        let dial = Dial::new(endpoints, self.token, self.route.timeout);
+        let dial = Dial::new(endpoints, self.tls.clone(), self.token, self.route.timeout);
         self.state = State::Dialing(Box::new(dial));
         Ok(())
     }
@@ -294,6 +302,7 @@ impl Connection {
                 };
                 self.unreachable(&why, &advice, now).map(|()| None)
             }
+            Outcome::Untrusted(why) => Err(format!("{} is not trusted: {why}", self.route.server)),
             Outcome::Nonsense(said) => {
                 let why = not_a_server(&self.route.server, &said);
                 // What there is instead of a server that was there may be gone soon.

@@ -9,6 +9,7 @@ use super::link::{End, Link, describe};
 use crate::printable::printable;
 use crate::protocol::{ErrorCode, FeedId, Reply};
 use crate::stream::Endpoint;
+use crate::tls::ClientTls;
 
 /// How long each address is tried, at most.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,11 +38,14 @@ pub(super) enum Outcome {
     },
     /// There is something else than a server; what it said.
     Nonsense(String),
+    /// There is no encrypted connection to be had there, and why.
+    Untrusted(String),
 }
 
 /// The addresses that are still to be tried, and the one that is.
 #[derive(Debug)]
 pub(super) struct Dial {
+    tls: Option<ClientTls>,
     token: Token,
     timeout: Duration,
     left: std::vec::IntoIter<Endpoint>,
@@ -60,10 +64,15 @@ struct Attempt {
 
 impl Dial {
     /// To try these endpoints, each for at most `timeout`.
-    pub(super) fn new(endpoints: Vec<Endpoint>, token: Token, timeout: Duration) -> Self {
+    pub(super) fn new(
+        endpoints: Vec<Endpoint>,
+        tls: Option<ClientTls>,
+        token: Token,
+        timeout: Duration,
+    ) -> Self {
         let timeout = timeout.min(CONNECT_TIMEOUT);
         let left = endpoints.into_iter();
-        Self { token, timeout, left, current: None, failures: vec![], is_nobody_there: true }
+        Self { tls, token, timeout, left, current: None, failures: vec![], is_nobody_there: true }
     }
 
     /// The link that is being made.
@@ -101,7 +110,7 @@ impl Dial {
                 let why = self.failures.join("; ");
                 return Outcome::Failed { why, is_nobody_there: self.is_nobody_there };
             };
-            match Link::connect(&endpoint, registry, self.token, now) {
+            match Link::connect(&endpoint, self.tls.as_ref(), registry, self.token, now) {
                 Ok(link) => {
                     let deadline = now + self.timeout;
                     self.current = Some(Attempt { endpoint, link, deadline });
@@ -130,6 +139,9 @@ impl Attempt {
                 _ => Outcome::Nonsense(printable(self.link.line(), 80)),
             },
             Ok(false) => match self.link.end() {
+                Some(End::Broken(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                    Outcome::Untrusted(describe_tls(error))
+                }
                 Some(End::Broken(error)) => failed(&describe(error), is_nobody_there(error)),
                 Some(end) => failed(&end.to_string(), false),
                 None if self.deadline <= now => failed("no answer", true),
@@ -138,6 +150,15 @@ impl Attempt {
             Err(nonsense) => Outcome::Nonsense(nonsense),
         }
     }
+}
+
+fn describe_tls(error: &io::Error) -> String {
+    let error = error.to_string();
+    // rustls has this for what is no TLS at all.
+    if error.contains("InvalidContentType") {
+        return format!("it does not speak TLS there ({error})");
+    }
+    error.strip_prefix("unexpected error: ").unwrap_or(&error).to_owned()
 }
 
 /// Whether it is because there is no server.
@@ -165,7 +186,7 @@ mod tests {
         let mut poll = Poll::new().expect("a poll");
         let mut events = Events::with_capacity(8);
         let timeout = Duration::from_millis(50);
-        let mut dial = Dial::new(addresses.map(Endpoint::Tcp).to_vec(), Token(0), timeout);
+        let mut dial = Dial::new(addresses.map(Endpoint::Tcp).to_vec(), None, Token(0), timeout);
         let mut accepted = None;
         let outcome = loop {
             match dial.advance(poll.registry(), Instant::now()) {

@@ -1,7 +1,7 @@
 //! One connection: its socket, what was read from it, and what is to be written to it.
 
 use std::fmt;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use memchr::memchr;
@@ -12,6 +12,8 @@ use mio::{Registry, Token};
 use crate::printable::printable;
 use crate::protocol::{Line, LineBuffer, REPLY_OVERHEAD};
 use crate::stream::{Endpoint, Stream};
+use crate::tls::ClientTls;
+use crate::transport::{Sent, Transport};
 
 /// The longest line that is taken from a server, in bytes: no server's `--max-line` can be more.
 pub(super) const MAX_LINE: usize = 1024 * 1024 + REPLY_OVERHEAD;
@@ -28,7 +30,7 @@ const MAX_UNSENT: usize = 256 * 1024;
 ///   still read.
 #[derive(Debug)]
 pub(super) struct Link {
-    stream: Stream,
+    transport: Transport,
     received: LineBuffer,
     /// The line that `next_line` has found.
     line: String,
@@ -63,9 +65,11 @@ impl fmt::Display for End {
 }
 
 impl Link {
-    /// Begins to connect. Whether that works, reading and writing will tell.
+    /// Begins to connect, and to encrypt if `tls` is given. Whether that works, reading and writing
+    /// will tell.
     pub(super) fn connect(
         endpoint: &Endpoint,
+        tls: Option<&ClientTls>,
         registry: &Registry,
         token: Token,
         now: Instant,
@@ -77,8 +81,12 @@ impl Link {
         // A connection without them is slower, and no worse.
         let _ = stream.tune();
         stream.register(registry, token)?;
+        let transport = match tls {
+            Some(tls) => Transport::Tls(Box::new(tls.connect(stream)?)),
+            None => Transport::Plain(stream),
+        };
         Ok(Self {
-            stream,
+            transport,
             received: LineBuffer::for_ours(MAX_LINE),
             line: String::new(),
             unsent: Vec::new(),
@@ -146,27 +154,37 @@ impl Link {
     pub(super) fn flush(&mut self) {
         if self.is_shut {
             self.unsent.clear();
+            // What is on its way out goes on.
+            let _ = self.transport.flush();
             return;
         }
+        let result = self.write();
+        if result.is_err() {
+            // What there is to say of it, reading says.
+            self.is_shut = true;
+            self.is_readable = true;
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if !self.is_writable {
+            return Ok(());
+        }
+        // Hands may be to be shaken before there is anything to say.
+        self.is_writable = self.transport.flush()?;
         let mut sent = 0;
         while self.is_writable && sent < self.unsent.len() {
-            match self.stream.write(&self.unsent[sent..]) {
-                Ok(len) => sent += len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_writable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    // What there is to say of it, reading says.
-                    self.is_shut = true;
-                    self.is_readable = true;
-                    break;
-                }
-            }
+            let Sent { bytes, is_full } =
+                self.transport.write(&[IoSlice::new(&self.unsent[sent..])])?;
+            sent += bytes;
+            self.is_writable = !is_full;
         }
         self.unsent.drain(..sent);
         if self.is_finishing && self.is_writable && self.unsent.is_empty() {
             self.is_shut = true;
-            self.is_readable |= self.stream.shutdown_write().is_err();
+            self.transport.finish()?;
         }
+        Ok(())
     }
 
     /// Reads once, if no line is left from the last time.
@@ -174,7 +192,7 @@ impl Link {
         if !self.has_more() || self.received.peek().is_some() {
             return;
         }
-        match self.stream.read(input) {
+        match self.transport.read(input) {
             Ok(0) => self.end_input(End::Closed),
             Ok(len) => {
                 self.received.push(&input[..len]);
@@ -239,6 +257,7 @@ pub(super) fn describe(error: &io::Error) -> String {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
             "the connection was reset".to_owned()
         }
+        io::ErrorKind::UnexpectedEof => "the connection was cut off".to_owned(),
         io::ErrorKind::TimedOut => "no answer".to_owned(),
         // What a Unix socket says whose server does not accept.
         io::ErrorKind::WouldBlock => "too many others wait to be let in".to_owned(),

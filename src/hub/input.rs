@@ -11,6 +11,9 @@ use super::pacing::Wait;
 /// What a line costs beside its bytes, in bytes: blank lines are work, too.
 const LINE_COST: usize = 32;
 
+/// What a read costs that brings no bytes, in bytes: a peer can send as much of that as it likes.
+const EMPTY_READ_COST: usize = 16 * 1024;
+
 impl Hub {
     /// The socket may have something to read.
     pub fn handle_readable(&mut self, key: usize) {
@@ -35,12 +38,15 @@ impl Hub {
     }
 
     /// These bytes were read. There may be more.
+    ///
+    /// They may be none: something was read that is the transport's own business.
     pub fn handle_input(&mut self, key: usize, input: &[u8]) {
-        self.left.read = self.left.read.saturating_sub(input.len());
+        let cost = if input.is_empty() { EMPTY_READ_COST } else { input.len() };
+        self.left.read = self.left.read.saturating_sub(cost);
         self.counters.bytes_in += input.len() as u64;
         let client = &mut self.clients[key];
         client.bytes_in += input.len() as u64;
-        if client.is_heard() {
+        if client.is_heard() && !input.is_empty() {
             client.input.push(input);
             client.has_lines = true;
             self.queue_run(key);
@@ -71,6 +77,15 @@ impl Hub {
                 self.queue_run(key);
             }
             Stage::Leaving { .. } => self.settle(key),
+        }
+    }
+
+    /// The transport cannot be gone on with. One that never was up is taken leave of without a word.
+    pub fn handle_transport_failed(&mut self, key: usize) {
+        if self.clients[key].stage == Stage::Arriving {
+            self.leave(key, Reason::HandshakeFailed);
+        } else {
+            self.handle_lost(key);
         }
     }
 

@@ -10,10 +10,11 @@ use super::peer::Peer;
 use super::refused::Refused;
 use crate::config::Config;
 use crate::stream::{Endpoint, Stream};
+use crate::transport::Transport;
 
 /// The first listener's token; the others' follow it downwards. Clients' tokens come from the other
 /// end.
-const FIRST_TOKEN: usize = usize::MAX - 1;
+const FIRST_TOKEN: usize = usize::MAX - 2;
 
 /// How long accepting pauses when the system has no descriptor or no memory left for another
 /// connection, in milliseconds. The poll would not wake the server when there is again.
@@ -36,9 +37,11 @@ impl Acceptor {
     /// Listens on all of the configuration's addresses.
     pub(super) fn bind(config: &Config, registry: &Registry) -> Result<Self, String> {
         let mut listeners = Vec::new();
-        for address in &config.listen {
+        let plain = config.listen.iter().map(|address| (address, false));
+        let encrypted = config.listen_tls.iter().map(|address| (address, true));
+        for (address, is_tls) in plain.chain(encrypted) {
             let mut listener =
-                Listener::bind(address, config.unix_mode, config.limits.send_buffer)?;
+                Listener::bind(address, is_tls, config.unix_mode, config.limits.send_buffer)?;
             listener
                 .register(registry, Token(FIRST_TOKEN - listeners.len()))
                 .map_err(|error| format!("cannot listen on {address}: {error}"))?;
@@ -48,9 +51,9 @@ impl Acceptor {
         Ok(Self { listeners, nth: 0, refused, paused_until_ms: None, is_failing: false })
     }
 
-    /// Where it listens, with the ports that it got.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = &Endpoint> {
-        self.listeners.iter().map(|listener| &listener.address)
+    /// Where it listens, with the ports that it got, and whether what comes there is encrypted.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (&Endpoint, bool)> {
+        self.listeners.iter().map(|listener| (&listener.address, listener.is_tls))
     }
 
     /// Notes an event, if it is one of a listener's; says whether it was.
@@ -59,8 +62,8 @@ impl Acceptor {
         listener.map(|listener| listener.is_ready = true).is_some()
     }
 
-    /// The next connection that waits, from each address in turn.
-    pub(super) fn accept(&mut self, now_ms: u64) -> Option<(Stream, Peer)> {
+    /// The next connection that waits, from each address in turn; and whether it is encrypted.
+    pub(super) fn accept(&mut self, now_ms: u64) -> Option<(Stream, Peer, bool)> {
         if self.paused_until_ms.is_some_and(|until_ms| now_ms < until_ms) {
             return None;
         }
@@ -72,9 +75,9 @@ impl Acceptor {
                 continue;
             }
             match listener.accept() {
-                Ok(connection) => {
+                Ok((stream, peer)) => {
                     self.is_failing = false;
-                    return Some(connection);
+                    return Some((stream, peer, listener.is_tls));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     listener.is_ready = false;
@@ -94,8 +97,11 @@ impl Acceptor {
     }
 
     /// Tells a connection that there is no room for it, and why.
-    pub(super) fn refuse(&mut self, stream: Stream, explanation: &str, now_ms: u64) {
-        self.refused.refuse(stream, explanation, now_ms);
+    /// Over TLS, hands would have to be shaken for that; there it is just closed.
+    pub(super) fn refuse(&mut self, transport: Transport, explanation: &str, now_ms: u64) {
+        if let Transport::Plain(stream) = transport {
+            self.refused.refuse(stream, explanation, now_ms);
+        }
     }
 
     /// A descriptor is free, which is what accepting may be waiting for.

@@ -27,6 +27,8 @@ pub(super) struct Listener {
     socket: Socket,
     /// Where it listens: with the port that it got, if it was to choose one.
     pub(super) address: Endpoint,
+    /// Whether what comes here is encrypted.
+    pub(super) is_tls: bool,
     /// There may be connections to accept.
     pub(super) is_ready: bool,
     send_buffer: usize,
@@ -55,6 +57,7 @@ impl Listener {
     /// Listens on the address. The error says what is wrong, and what to do.
     pub(super) fn bind(
         address: &Endpoint,
+        is_tls: bool,
         unix_mode: u32,
         send_buffer: usize,
     ) -> Result<Self, String> {
@@ -71,7 +74,7 @@ impl Listener {
                 (Socket::Unix { listener, _file: file }, address.clone())
             }
         };
-        Ok(Self { socket, address, is_ready: true, send_buffer })
+        Ok(Self { socket, address, is_tls, is_ready: true, send_buffer })
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {

@@ -10,13 +10,13 @@ mod report;
 mod secrets;
 
 use std::hash::BuildHasher;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 use mio::event::Event;
 use mio::{Events, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::Config;
 use crate::hub::{Close, Hub, Origin, Rules, Span};
@@ -25,6 +25,8 @@ use crate::logging;
 use crate::protocol::FeedId;
 use crate::signals::Signals;
 use crate::stream::Stream;
+use crate::tls::ServerTls;
+use crate::transport::{Sent, Transport};
 use acceptor::Acceptor;
 use addresses::Addresses;
 use peer::Peer;
@@ -40,6 +42,7 @@ pub enum End {
 
 /// The keys of clients are tokens, too, and count from 0.
 const SIGNALS: Token = Token(usize::MAX);
+const RELOAD: Token = Token(usize::MAX - 1);
 
 /// How many events are taken from the poll at once, at most. All that there are should fit: what is
 /// not seen this turn, a turn's broadcasts do not wait for.
@@ -58,10 +61,14 @@ const MAX_SLICES: usize = 64;
 pub struct Server {
     poll: Poll,
     signals: Signals,
+    reload: Signals,
     acceptor: Acceptor,
     connections: Vec<Option<Connection>>,
     addresses: Addresses,
     hub: Hub,
+    /// What new connections are encrypted with, where they are.
+    tls: Option<ServerTls>,
+    config: Config,
     limits: Limits,
     started: Instant,
     input: Box<[u8]>,
@@ -70,8 +77,12 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Connection {
-    stream: Stream,
+    transport: Transport,
     peer: Peer,
+    /// The hub was told that it can be spoken to.
+    is_up: bool,
+    /// What was wrong with its encryption.
+    failure: Option<Box<str>>,
 }
 
 /// What became of the clients that were there at the server's end.
@@ -83,15 +94,17 @@ struct Farewell {
 
 impl Server {
     /// Listens on all addresses. The error is one line that says what is wrong, and what to do.
-    pub fn bind(config: &Config) -> Result<Self, String> {
+    pub fn bind(config: Config) -> Result<Self, String> {
         let system = |error: io::Error| format!("cannot start: {error}");
         let mut limits = config.limits;
-        descriptors::fit(&mut limits, config.listen.len())?;
+        descriptors::fit(&mut limits, config.listen.len() + config.listen_tls.len())?;
         let poll = Poll::new().map_err(system)?;
         let signals =
             Signals::register(poll.registry(), SIGNALS, &[SIGINT, SIGTERM]).map_err(system)?;
-        let acceptor = Acceptor::bind(config, poll.registry())?;
-        let secrets = secrets::read(config)?;
+        let reload = Signals::register(poll.registry(), RELOAD, &[SIGHUP]).map_err(system)?;
+        let secrets = secrets::read(&config)?;
+        let tls = config.trust.as_ref().map(ServerTls::read).transpose()?;
+        let acceptor = Acceptor::bind(&config, poll.registry())?;
         secrets::warn_of_plain_addresses(&secrets, acceptor.addresses());
         let rules = Rules {
             limits,
@@ -99,14 +112,17 @@ impl Server {
             allow_shutdown: config.allow_shutdown,
             report_lines: config.log_level >= log::LevelFilter::Debug,
         };
-        report::started(acceptor.addresses(), &limits);
+        report::started(acceptor.addresses(), tls.as_ref(), &limits);
         Ok(Self {
             poll,
             signals,
+            reload,
             acceptor,
             connections: Vec::new(),
             addresses: Addresses::new(limits.max_per_address),
             hub: Hub::new(rules, new_feed_id()),
+            tls,
+            config,
             limits,
             started: Instant::now(),
             input: vec![0; READ_CHUNK].into(),
@@ -130,6 +146,7 @@ impl Server {
             for event in &events {
                 match event.token() {
                     SIGNALS => signals += self.signals.take(),
+                    RELOAD => self.reload(),
                     token => self.note(token, event),
                 }
             }
@@ -166,26 +183,73 @@ impl Server {
             self.hub.handle_readable(token.0);
         }
         if event.is_writable() || event.is_write_closed() || event.is_error() {
-            self.hub.handle_writable(token.0);
+            self.note_writable(token.0);
+        }
+    }
+
+    fn note_writable(&mut self, key: usize) {
+        let Some(Some(connection)) = self.connections.get_mut(key) else { return };
+        match connection.transport.flush() {
+            Ok(true) => self.hub.handle_writable(key),
+            Ok(false) => {}
+            Err(error) => self.note_write_failed(key, &error),
+        }
+    }
+
+    fn note_write_failed(&mut self, key: usize, error: &io::Error) {
+        debug!("client {}: {error}", self.hub.id(key));
+        self.hub.handle_write_failed(key);
+    }
+
+    /// Reads certificates and secrets anew. What is wrong with them changes nothing.
+    fn reload(&mut self) {
+        if self.reload.take() == 0 {
+            return;
+        }
+        match secrets::read(&self.config) {
+            Ok(secrets) => self.hub.set_secrets(secrets),
+            Err(error) => warn!("the secrets stay as they are: {error}"),
+        }
+        match self.config.trust.as_ref().map(ServerTls::read).transpose() {
+            Ok(tls) => self.tls = tls,
+            Err(error) => warn!("the certificate stays as it is: {error}"),
+        }
+        info!("certificates and secrets were read anew");
+        if let Some(tls) = &self.tls {
+            report::identity(tls);
         }
     }
 
     fn read(&mut self) {
         while let Some(key) = self.hub.poll_read() {
             let connection = connected(&mut self.connections, key);
-            match connection.stream.read(&mut self.input) {
+            let result = connection.transport.read(&mut self.input);
+            if !connection.is_up && connection.transport.is_up() {
+                connection.is_up = true;
+                self.hub.handle_up(key);
+            }
+            match result {
                 Ok(0) => self.hub.handle_end(key),
                 Ok(len) => self.hub.handle_input(key, &self.input[..len]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.hub.handle_read_blocked(key);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.hub.handle_readable(key);
-                }
-                Err(error) => {
-                    debug!("client {}: {error}", self.hub.id(key));
-                    self.hub.handle_lost(key);
-                }
+                Err(error) => self.note_read_failed(key, &error),
+            }
+        }
+    }
+
+    fn note_read_failed(&mut self, key: usize, error: &io::Error) {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => self.hub.handle_read_blocked(key),
+            io::ErrorKind::Interrupted => self.hub.handle_input(key, &[]),
+            // The lines that came before are no less complete.
+            io::ErrorKind::UnexpectedEof => self.hub.handle_end(key),
+            io::ErrorKind::InvalidData => {
+                let failure = report::tls_failure(error);
+                connected(&mut self.connections, key).failure = Some(failure.into());
+                self.hub.handle_transport_failed(key);
+            }
+            _ => {
+                debug!("client {}: {error}", self.hub.id(key));
+                self.hub.handle_lost(key);
             }
         }
     }
@@ -193,22 +257,11 @@ impl Server {
     fn write(&mut self) {
         while let Some(key) = self.hub.poll_flush() {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let (count, len) =
-                gather(&self.hub, key, self.limits.turn.flush_per_client, &mut slices);
+            let count = gather(&self.hub, key, self.limits.turn.flush_per_client, &mut slices);
             let connection = connected(&mut self.connections, key);
-            match connection.stream.write_vectored(&slices[..count]) {
-                // A short write means that the socket is full, and the poll will say when it is not.
-                Ok(sent) => self.hub.consume(key, sent, sent < len),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.hub.consume(key, 0, true);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.hub.consume(key, 0, false);
-                }
-                Err(error) => {
-                    debug!("client {}: {error}", self.hub.id(key));
-                    self.hub.handle_write_failed(key);
-                }
+            match connection.transport.write(&slices[..count]) {
+                Ok(Sent { bytes, is_full }) => self.hub.consume(key, bytes, is_full),
+                Err(error) => self.note_write_failed(key, &error),
             }
         }
     }
@@ -217,8 +270,9 @@ impl Server {
         while let Some((key, close)) = self.hub.poll_close() {
             match close {
                 Close::Finish => {
-                    if connected(&mut self.connections, key).stream.shutdown_write().is_err() {
-                        self.hub.handle_write_failed(key);
+                    let finished = connected(&mut self.connections, key).transport.finish();
+                    if let Err(error) = finished {
+                        self.note_write_failed(key, &error);
                     }
                 }
                 Close::Drop => self.close_connection(key),
@@ -236,7 +290,7 @@ impl Server {
                 farewell.drained += 1;
             }
         }
-        report::departure(&departure, connection.peer);
+        report::departure(&departure, connection.peer, connection.failure.as_deref());
         self.addresses.leave(connection.peer);
         self.acceptor.resume();
     }
@@ -245,34 +299,48 @@ impl Server {
     fn accept(&mut self, now_ms: u64) {
         self.acceptor.close_overdue(now_ms);
         for _ in 0..self.limits.turn.accept {
-            let Some((stream, peer)) = self.acceptor.accept(now_ms) else { break };
-            self.admit(stream, peer, now_ms);
+            let Some((stream, peer, is_tls)) = self.acceptor.accept(now_ms) else { break };
+            self.admit(stream, peer, is_tls, now_ms);
         }
     }
 
-    fn admit(&mut self, mut stream: Stream, peer: Peer, now_ms: u64) {
+    fn admit(&mut self, stream: Stream, peer: Peer, is_tls: bool, now_ms: u64) {
+        let mut transport = match self.transport(stream, is_tls) {
+            Ok(transport) => transport,
+            Err(error) => return warn!("refused {peer}: {error}"),
+        };
         if !self.addresses.enter(peer) {
             info!("refused {peer}: it has as many connections as --max-per-address says");
             self.hub.count_refused();
             let explanation = "there are too many connections from your address; close one";
-            return self.acceptor.refuse(stream, explanation, now_ms);
+            return self.acceptor.refuse(transport, explanation, now_ms);
         }
         let Some(key) = self.hub.connect(Origin { is_local: peer.is_local() }) else {
             info!("refused {peer}: all {} places are taken", self.limits.max_clients);
             self.addresses.leave(peer);
             let explanation = "the server has as many clients as it takes; try again later";
-            return self.acceptor.refuse(stream, explanation, now_ms);
+            return self.acceptor.refuse(transport, explanation, now_ms);
         };
-        let registered = stream.register(self.poll.registry(), Token(key));
+        let registered = transport.stream_mut().register(self.poll.registry(), Token(key));
         if self.connections.len() <= key {
             self.connections.resize_with(key + 1, || None);
         }
-        self.connections[key] = Some(Connection { stream, peer });
+        let is_up = transport.is_up();
+        self.connections[key] = Some(Connection { transport, peer, is_up, failure: None });
         info!("client {} connected from {peer}", self.hub.id(key));
-        self.hub.handle_up(key);
+        if is_up {
+            self.hub.handle_up(key);
+        }
         if let Err(error) = registered {
             warn!("client {}: cannot be polled: {error}", self.hub.id(key));
             self.hub.handle_lost(key);
+        }
+    }
+
+    fn transport(&self, stream: Stream, is_tls: bool) -> io::Result<Transport> {
+        match &self.tls {
+            Some(tls) if is_tls => Ok(Transport::Tls(Box::new(tls.accept(stream)?))),
+            _ => Ok(Transport::Plain(stream)),
         }
     }
 
@@ -313,13 +381,13 @@ fn connected(connections: &mut [Option<Connection>], key: usize) -> &mut Connect
     connections[key].as_mut().expect("the hub names only clients that are connected")
 }
 
-/// The client's next bytes, as slices for one write: how many slices, and how many bytes.
+/// The client's next bytes, as slices for one write: how many slices.
 fn gather<'a>(
     hub: &'a Hub,
     key: usize,
     most: usize,
     slices: &mut [IoSlice<'a>; MAX_SLICES],
-) -> (usize, usize) {
+) -> usize {
     let (mut count, mut len) = (0, 0);
     let mut add = |bytes: &'a [u8]| {
         let bytes = &bytes[..bytes.len().min(most - len)];
@@ -337,7 +405,7 @@ fn gather<'a>(
             break;
         }
     }
-    (count, len)
+    count
 }
 
 /// A number that differs from run to run: the standard library seeds its hash maps with one.

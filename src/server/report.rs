@@ -1,31 +1,58 @@
 //! What the log says of the server's life.
 
+use std::io;
+
 use log::{debug, info, warn};
 
 use super::peer::Peer;
 use crate::hub::{Departure, LineReport, Reason, Report};
 use crate::limits::Limits;
+use crate::secret::is_readable_by_others;
 use crate::stream::Endpoint;
+use crate::tls::ServerTls;
 
-pub(super) fn started<'a>(addresses: impl Iterator<Item = &'a Endpoint>, limits: &Limits) {
+pub(super) fn started<'a>(
+    addresses: impl Iterator<Item = (&'a Endpoint, bool)>,
+    tls: Option<&ServerTls>,
+    limits: &Limits,
+) {
     for address in addresses {
         match address {
-            Endpoint::Tcp(tcp) if tcp.ip().is_loopback() => {
+            (Endpoint::Tcp(tcp), is_tls) if tcp.ip().is_loopback() => {
                 let (ip, port) = (tcp.ip(), tcp.port());
+                let (option, ssl) =
+                    if is_tls { ("--listen-tls", "ncat --ssl") } else { ("--listen", "nc") };
                 info!(
-                    "listening on {tcp}, for this host only (--listen 0.0.0.0:{port} lets others in); try: nc {ip} {port}"
+                    "listening on {tcp}, for this host only ({option} 0.0.0.0:{port} lets others in); try: {ssl} {ip} {port}"
                 );
             }
-            address => info!("listening on {address}"),
+            (address, true) => info!("listening on {address}, encrypted"),
+            (address, false) => info!("listening on {address}"),
         }
     }
-    let (process, kernel) = limits.most_memory();
+    if let Some(tls) = tls {
+        identity(tls);
+    }
+    let (process, kernel) = limits.most_memory(tls.is_some());
     info!(
         "{} at most; the limits allow {} MiB in the process and {} MiB in the kernel's send buffers",
         counted(limits.max_clients),
         process >> 20,
         kernel >> 20
     );
+}
+
+/// Says which certificate is shown, and warns of a key that is not kept.
+pub(super) fn identity(tls: &ServerTls) {
+    let fingerprint = tls.fingerprint();
+    info!(
+        "the certificate is {fingerprint}; clients can pin it: oyez --tls-fingerprint {fingerprint}"
+    );
+    let key = tls.key_file();
+    if is_readable_by_others(key) {
+        let key = key.display();
+        warn!("key {key}: others can read it; mend that with: chmod 600 {key}");
+    }
 }
 
 pub(super) fn shutting_down(cause: &str, clients: usize, timeout_ms: u64) {
@@ -57,7 +84,18 @@ fn line(line: LineReport) {
     debug!("client {}: {received:?} -> {answered:?}", line.id);
 }
 
-pub(super) fn departure(departure: &Departure, peer: Peer) {
+/// What is wrong with what a peer sends as TLS, in a few words.
+pub(super) fn tls_failure(error: &io::Error) -> String {
+    let error = error.to_string();
+    // This is what rustls calls what is no TLS at all.
+    if error.contains("InvalidContentType") || error.contains("corrupt message") {
+        return format!("it does not speak TLS ({error})");
+    }
+    error
+}
+
+/// `failure` is what was wrong with the encryption, if something was.
+pub(super) fn departure(departure: &Departure, peer: Peer, failure: Option<&str>) {
     let Departure { id, name, reason, is_cut, connected_ms, bytes_in, bytes_out } = departure;
     let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
     let reason = match reason {
@@ -67,7 +105,10 @@ pub(super) fn departure(departure: &Departure, peer: Peer) {
         Reason::Idle => "idle for --idle-timeout".to_owned(),
         Reason::AuthTimeout => "it did not come in within --auth-timeout".to_owned(),
         Reason::AuthFailed => "it tried too many wrong secrets".to_owned(),
-        Reason::HandshakeFailed => "the handshake failed".to_owned(),
+        Reason::HandshakeFailed => {
+            format!("the handshake failed: {}", failure.unwrap_or("the connection was lost"))
+        }
+        Reason::Lost if failure.is_some() => failure.unwrap_or_default().to_owned(),
         Reason::EndOfInput => "end of input".to_owned(),
         Reason::Lost => "connection lost".to_owned(),
         Reason::Foreign(protocol) => format!("it speaks {}", protocol.as_str()),

@@ -39,8 +39,9 @@ fn one(path: &Path, config: &Config) -> Result<Secret, String> {
 /// Warns of a secret that goes over a network for everybody to read.
 pub(super) fn warn_of_plain_addresses<'a>(
     secrets: &Secrets,
-    mut plain: impl Iterator<Item = &'a Endpoint>,
+    addresses: impl Iterator<Item = (&'a Endpoint, bool)>,
 ) {
+    let mut plain = addresses.filter(|(_, is_tls)| !is_tls).map(|(address, _)| address);
     let is_remote =
         |address: &&Endpoint| matches!(address, Endpoint::Tcp(tcp) if !tcp.ip().is_loopback());
     if (secrets.user.is_some() || secrets.admin.is_some())
