@@ -22,7 +22,7 @@ struct Program {
     ends: bool,
 }
 
-const PROGRAMS: [Program; 8] = [
+const PROGRAMS: [Program; 11] = [
     Program { name: "nc", needs: "nc", command: "exec nc 127.0.0.1 $PORT", ends: false },
     Program { name: "nc_N", needs: "nc", command: "exec nc -N 127.0.0.1 $PORT", ends: true },
     Program { name: "nc_q1", needs: "nc", command: "exec nc -q 1 127.0.0.1 $PORT", ends: true },
@@ -47,7 +47,71 @@ const PROGRAMS: [Program; 8] = [
                   do printf '%s\\n' \"$line\" >&3; done; kill $!",
         ends: false,
     },
+    Program {
+        name: "openssl",
+        needs: "openssl",
+        command: "exec openssl s_client -quiet -connect 127.0.0.1:$TLS_PORT",
+        ends: false,
+    },
+    Program {
+        name: "ncat_ssl",
+        needs: "ncat",
+        command: "exec ncat --ssl 127.0.0.1 $TLS_PORT",
+        ends: true,
+    },
+    Program {
+        name: "socat_openssl",
+        needs: "socat",
+        command: "exec socat - OPENSSL:127.0.0.1:$TLS_PORT,verify=0",
+        ends: true,
+    },
 ];
+
+/// Those that this build of the server can talk to.
+fn programs() -> impl Iterator<Item = &'static Program> {
+    let is_served = |program: &&Program| cfg!(feature = "tls") || !program.needs_tls();
+    PROGRAMS.iter().filter(is_served)
+}
+
+impl Program {
+    fn needs_tls(&self) -> bool {
+        self.command.contains("$TLS_PORT")
+    }
+}
+
+/// A server with a plain and an encrypted port.
+struct Ports {
+    server: Server,
+    tls_port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Ports {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        if cfg!(not(feature = "tls")) {
+            return Self { server: Server::start(&[]), tls_port: 0, _folder: folder };
+        }
+        let path = folder.path().to_str().unwrap();
+        let tls = ["--listen-tls", "127.0.0.1:0", "--tls-self-signed", path];
+        let mut server = Server::start(&tls);
+        let line = server.wait_for_log("listening on ");
+        let tls_port = match support::address_in(&line) {
+            support::Address::Tcp(address) => address.port(),
+            other => panic!("{other}"),
+        };
+        Self { server, tls_port, _folder: folder }
+    }
+
+    /// A shell that knows them.
+    fn shell(&self, script: &str) -> Command {
+        let mut command = Command::new("bash");
+        command.args(["-c", script]);
+        command.env("PORT", self.server.port().to_string());
+        command.env("TLS_PORT", self.tls_port.to_string());
+        command
+    }
+}
 
 /// A running program that one talks to and listens to.
 struct Talker {
@@ -58,10 +122,9 @@ struct Talker {
 
 impl Talker {
     /// Starts the program, and waits for its welcome.
-    fn start(program: &Program, server: &Server) -> Self {
-        let mut child = Command::new("bash")
-            .args(["-c", program.command])
-            .env("PORT", server.port().to_string())
+    fn start(program: &Program, ports: &Ports) -> Self {
+        let mut child = ports
+            .shell(program.command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -121,7 +184,7 @@ impl Drop for Talker {
 
 /// Three of a kind do all that the tables say.
 fn talk(program: &Program) -> Result<(), Failed> {
-    let server = Server::start(&[]);
+    let server = Ports::start();
     let mut a = Talker::start(program, &server);
     let mut b = Talker::start(program, &server);
     let c = Talker::start(program, &server);
@@ -165,11 +228,10 @@ fn talk(program: &Program) -> Result<(), Failed> {
 
 /// What is piped in gets every reply, and then the end.
 fn end(program: &Program) -> Result<(), Failed> {
-    let server = Server::start(&[]);
-    let mut command = Command::new("bash");
+    let server = Ports::start();
     let script = format!("printf 'ping\\nclients\\n' | ({})", program.command);
-    command.args(["-c", &script]).env("PORT", server.port().to_string()).stdin(Stdio::null());
-    let (_, stdout, _) = support::Program::run(&mut command);
+    let mut command = server.shell(&script);
+    let (_, stdout, _) = support::Program::run(command.stdin(Stdio::null()));
     let (_, replies) = stdout.split_once('\n').unwrap_or_default();
     assert_eq!(replies, "pong\nclient 1 -\nok clients 1 1\n");
     Ok(())
@@ -177,9 +239,8 @@ fn end(program: &Program) -> Result<(), Failed> {
 
 /// All kinds together hear one another in one order.
 fn together() -> Result<(), Failed> {
-    let server = Server::start(&[]);
-    let mut talkers: Vec<_> =
-        PROGRAMS.iter().map(|program| Talker::start(program, &server)).collect();
+    let server = Ports::start();
+    let mut talkers: Vec<_> = programs().map(|program| Talker::start(program, &server)).collect();
     for round in 0..20 {
         for talker in &mut talkers {
             talker.say(&format!("say {round}"));
@@ -244,10 +305,14 @@ fn trial(
 
 fn main() {
     let mut trials = vec![
-        trial("all_together".to_owned(), &["nc", "ncat", "socat", "telnet", "bash"], together),
+        trial(
+            "all_together".to_owned(),
+            &["nc", "ncat", "socat", "telnet", "bash", "openssl"],
+            together,
+        ),
         trial("at_a_unix_socket".to_owned(), &["nc", "ncat", "socat"], unix_socket),
     ];
-    for program in &PROGRAMS {
+    for program in programs() {
         trials.push(trial(format!("{}_talks", program.name), &[program.needs], || talk(program)));
         if program.ends {
             trials.push(trial(

@@ -60,6 +60,8 @@ struct Attempt {
     endpoint: Endpoint,
     link: Link,
     deadline: Instant,
+    /// What to say of a server that lets it in, and then says nothing.
+    silence: &'static str,
 }
 
 impl Dial {
@@ -113,7 +115,11 @@ impl Dial {
             match Link::connect(&endpoint, self.tls.as_ref(), registry, self.token, now) {
                 Ok(link) => {
                     let deadline = now + self.timeout;
-                    self.current = Some(Attempt { endpoint, link, deadline });
+                    let silence = match self.tls {
+                        Some(_) => "it says nothing",
+                        None => "it says nothing; if it is encrypted, --tls is missing",
+                    };
+                    self.current = Some(Attempt { endpoint, link, deadline, silence });
                 }
                 Err(error) => {
                     self.failures.push(format!("{endpoint}: {}", describe(&error)));
@@ -140,25 +146,19 @@ impl Attempt {
             },
             Ok(false) => match self.link.end() {
                 Some(End::Broken(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                    Outcome::Untrusted(describe_tls(error))
+                    Outcome::Untrusted(error.to_string())
                 }
                 Some(End::Broken(error)) => failed(&describe(error), is_nobody_there(error)),
                 Some(end) => failed(&end.to_string(), false),
+                None if self.deadline <= now && self.link.is_connected() => {
+                    failed(self.silence, false)
+                }
                 None if self.deadline <= now => failed("no answer", true),
                 None => Outcome::Waits,
             },
             Err(nonsense) => Outcome::Nonsense(nonsense),
         }
     }
-}
-
-fn describe_tls(error: &io::Error) -> String {
-    let error = error.to_string();
-    // rustls has this for what is no TLS at all.
-    if error.contains("InvalidContentType") {
-        return format!("it does not speak TLS there ({error})");
-    }
-    error.strip_prefix("unexpected error: ").unwrap_or(&error).to_owned()
 }
 
 /// Whether it is because there is no server.
@@ -207,6 +207,8 @@ mod tests {
         assert!(matches!(outcome, Outcome::Welcomed(Welcome { id: 1, seq: 5, .. })), "{outcome:?}");
         assert_eq!(dial.failures.len(), 2);
         assert!(dial.failures[0].ends_with(": connection refused"));
-        assert!(dial.failures[1].ends_with(": no answer"));
+        assert!(
+            dial.failures[1].ends_with(": it says nothing; if it is encrypted, --tls is missing")
+        );
     }
 }

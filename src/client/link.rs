@@ -37,6 +37,7 @@ pub(super) struct Link {
     unsent: Vec<u8>,
     is_readable: bool,
     is_writable: bool,
+    was_writable: bool,
     /// Writing has failed, or the output is ended.
     is_shut: bool,
     /// The output ends with what is in `unsent`.
@@ -92,6 +93,7 @@ impl Link {
             unsent: Vec::new(),
             is_readable: false,
             is_writable: false,
+            was_writable: false,
             is_shut: false,
             is_finishing: false,
             end: None,
@@ -103,6 +105,12 @@ impl Link {
     pub(super) fn note(&mut self, event: &Event) {
         self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.is_writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        self.was_writable |= self.is_writable;
+    }
+
+    /// Whether the connection is made, whatever is said over it.
+    pub(super) fn is_connected(&self) -> bool {
+        self.was_writable
     }
 
     /// Whether there may be something to read at once.

@@ -11,8 +11,8 @@ use super::client::{Handle, Reason, Stage, Step};
 /// What is to be done to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// Shut down its write side: everything was sent. What the peer still sends is read and dropped
-    /// until its end, for a close with unread input would destroy what was sent.
+    /// End its output: everything was sent. What the peer still sends is read and dropped until its
+    /// end, for a close with unread input would destroy what was sent.
     Finish,
     /// Close it, and [`remove`](Hub::remove) the client.
     Drop,
@@ -127,7 +127,8 @@ impl Hub {
         let client = &mut self.clients[key];
         let Stage::Leaving { reason, step } = &mut client.stage else { return };
         let is_closed = client.outbox.is_closed();
-        let owes = client.outbox.owes(head);
+        // What the socket has refused may be held by the transport, too.
+        let owes = client.outbox.owes(head) || client.socket.full;
         if *step == Step::Draining && !owes && !is_closed {
             *step = Step::SayingGoodbye;
             if let Some(word) = reason.goodbye() {
@@ -136,9 +137,7 @@ impl Hub {
         }
         if *step == Step::SayingGoodbye && !owes && !is_closed {
             *step = Step::Finished;
-            if !client.socket.ended {
-                self.to_close.push_back((handle, Close::Finish));
-            }
+            self.to_close.push_back((handle, Close::Finish));
         }
         if is_closed || (*step == Step::Finished && client.socket.ended) {
             self.drop_connection(key);

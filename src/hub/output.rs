@@ -26,6 +26,7 @@ impl Hub {
         {
             client.socket.full = false;
             self.queue_flush(key);
+            self.settle(key);
         }
     }
 

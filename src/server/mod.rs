@@ -61,7 +61,8 @@ const MAX_SLICES: usize = 64;
 pub struct Server {
     poll: Poll,
     signals: Signals,
-    reload: Signals,
+    /// There are files to be read anew.
+    reload: Option<Signals>,
     acceptor: Acceptor,
     connections: Vec<Option<Connection>>,
     addresses: Addresses,
@@ -101,7 +102,12 @@ impl Server {
         let poll = Poll::new().map_err(system)?;
         let signals =
             Signals::register(poll.registry(), SIGNALS, &[SIGINT, SIGTERM]).map_err(system)?;
-        let reload = Signals::register(poll.registry(), RELOAD, &[SIGHUP]).map_err(system)?;
+        // Without such files, the signal keeps its usual meaning.
+        let has_files = config.secret_file.is_some()
+            || config.admin_secret_file.is_some()
+            || config.trust.is_some();
+        let reload = has_files.then(|| Signals::register(poll.registry(), RELOAD, &[SIGHUP]));
+        let reload = reload.transpose().map_err(system)?;
         let secrets = secrets::read(&config)?;
         let tls = config.trust.as_ref().map(ServerTls::read).transpose()?;
         let acceptor = Acceptor::bind(&config, poll.registry())?;
@@ -203,7 +209,7 @@ impl Server {
 
     /// Reads certificates and secrets anew. What is wrong with them changes nothing.
     fn reload(&mut self) {
-        if self.reload.take() == 0 {
+        if self.reload.as_mut().is_none_or(|signals| signals.take() == 0) {
             return;
         }
         match secrets::read(&self.config) {
@@ -243,8 +249,7 @@ impl Server {
             // The lines that came before are no less complete.
             io::ErrorKind::UnexpectedEof => self.hub.handle_end(key),
             io::ErrorKind::InvalidData => {
-                let failure = report::tls_failure(error);
-                connected(&mut self.connections, key).failure = Some(failure.into());
+                connected(&mut self.connections, key).failure = Some(error.to_string().into());
                 self.hub.handle_transport_failed(key);
             }
             _ => {

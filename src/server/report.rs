@@ -1,7 +1,5 @@
 //! What the log says of the server's life.
 
-use std::io;
-
 use log::{debug, info, warn};
 
 use super::peer::Peer;
@@ -82,16 +80,6 @@ pub(super) fn report(report: Report) {
 fn line(line: LineReport) {
     let (received, answered) = (shorten(line.received), shorten(line.answered));
     debug!("client {}: {received:?} -> {answered:?}", line.id);
-}
-
-/// What is wrong with what a peer sends as TLS, in a few words.
-pub(super) fn tls_failure(error: &io::Error) -> String {
-    let error = error.to_string();
-    // This is what rustls calls what is no TLS at all.
-    if error.contains("InvalidContentType") || error.contains("corrupt message") {
-        return format!("it does not speak TLS ({error})");
-    }
-    error
 }
 
 /// `failure` is what was wrong with the encryption, if something was.

@@ -1,15 +1,18 @@
 //! Whom the client trusts, and what it shows of itself.
 
-use std::io;
 use std::sync::Arc;
+use std::{error, io};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
+    SignatureScheme,
+};
 
-use super::{TlsStream, files, fingerprint, provider};
+use super::{TlsStream, describe, files, fingerprint, provider};
 use crate::stream::Stream;
 use crate::trust::{ClientTrust, Fingerprint, Trust};
 
@@ -104,12 +107,13 @@ impl ServerCertVerifier for Verifier {
                 );
                 match verified {
                     Ok(verified) => return Ok(verified),
-                    Err(Error::InvalidCertificate(error)) => error.to_string(),
-                    Err(error) => error.to_string(),
+                    Err(error) => describe(&error),
                 }
             }
         };
-        Err(Error::General(format!("{refused}; what came is {came}")))
+        let refused: Box<dyn error::Error + Send + Sync> =
+            format!("{refused}; what came is the certificate {came}").into();
+        Err(Error::InvalidCertificate(CertificateError::Other(OtherError(refused.into()))))
     }
 
     fn verify_tls12_signature(

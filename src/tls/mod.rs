@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 pub(crate) use client::ClientTls;
 pub(crate) use server::ServerTls;
@@ -23,6 +24,32 @@ use crate::trust::Fingerprint;
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// What went wrong, in words for people.
+fn describe(error: &Error) -> String {
+    match error {
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "it does not speak TLS there".to_owned()
+        }
+        Error::NoCertificatesPresented => "it has shown no certificate".to_owned(),
+        Error::InvalidCertificate(CertificateError::Other(refused)) => refused.to_string(),
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "nobody who is trusted has signed its certificate".to_owned()
+        }
+        Error::InvalidCertificate(error) => error.to_string(),
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "it asks for a certificate (--tls-cert and --tls-key show one)".to_owned()
+        }
+        Error::AlertReceived(
+            alert @ (AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::AccessDenied),
+        ) => format!("it does not take the certificate that it was shown ({alert:?})"),
+        error => error.to_string(),
+    }
 }
 
 fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {

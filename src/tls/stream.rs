@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, Read as _};
 
 use rustls::Connection;
 
+use super::describe;
 use crate::stream::Stream;
 use crate::transport::Sent;
 
@@ -82,7 +83,7 @@ impl TlsStream {
             }
             if let State::Failed(error) = std::mem::replace(&mut self.state, State::Good) {
                 self.state = State::Broken;
-                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, describe(&error)));
             }
             // At the end of the socket's input, the reader tells which kind of an end it was.
             self.tls.read_tls(&mut self.stream)?;

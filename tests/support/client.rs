@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::tls::{self, TlsStream};
 use super::{Address, PATIENCE};
 
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 pub struct Client {
@@ -25,6 +27,10 @@ impl Client {
         let stream = match address {
             Address::Tcp(address) => Stream::Tcp(TcpStream::connect(address).unwrap()),
             Address::Unix(path) => Stream::Unix(UnixStream::connect(path).unwrap()),
+            Address::Tls(address, roots) => {
+                let stream = TcpStream::connect(address).unwrap();
+                Stream::Tls(Box::new(tls::connect(stream, roots)))
+            }
         };
         stream.set_timeouts(PATIENCE);
         Self { stream: BufReader::new(stream), id: 0 }
@@ -53,6 +59,7 @@ impl Client {
     #[track_caller]
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).unwrap();
+        self.stream.get_mut().flush().unwrap();
     }
 
     /// Sends bytes, and says whether there was somebody to take them.
@@ -141,15 +148,19 @@ impl Client {
     pub fn writer(&self) -> TcpStream {
         match self.stream.get_ref() {
             Stream::Tcp(stream) => stream.try_clone().unwrap(),
-            Stream::Unix(_) => panic!("only for TCP"),
+            Stream::Unix(_) | Stream::Tls(_) => panic!("only for TCP"),
         }
     }
 
     /// Ends the output, and goes on reading.
     pub fn end(&mut self) {
-        match self.stream.get_ref() {
+        match self.stream.get_mut() {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Stream::Tls(stream) => {
+                stream.conn.send_close_notify();
+                stream.flush().unwrap();
+            }
         }
     }
 
@@ -190,6 +201,10 @@ impl Stream {
                 stream.set_read_timeout(Some(timeout)).unwrap();
                 stream.set_write_timeout(Some(timeout)).unwrap();
             }
+            Self::Tls(stream) => {
+                stream.sock.set_read_timeout(Some(timeout)).unwrap();
+                stream.sock.set_write_timeout(Some(timeout)).unwrap();
+            }
         }
     }
 }
@@ -199,6 +214,7 @@ impl Read for Stream {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -208,10 +224,14 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+            Self::Tls(stream) => stream.flush(),
+        }
     }
 }

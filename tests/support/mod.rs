@@ -7,6 +7,7 @@ mod program;
 pub mod properties;
 mod server;
 pub mod terminal;
+pub mod tls;
 pub mod transcript;
 
 use std::time::Duration;

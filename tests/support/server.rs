@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
+use tempfile::TempDir;
+
 use super::{Client, Program};
 
 /// The built binary, to be given arguments.
@@ -18,12 +20,16 @@ pub fn oyezd() -> Command {
 pub struct Server {
     program: Program,
     pub address: Address,
+    /// Where it makes its certificate, if it does.
+    folder: Option<TempDir>,
 }
 
 #[derive(Clone, Debug)]
 pub enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
+    /// Encrypted, and the file with the certificate to trust.
+    Tls(SocketAddr, PathBuf),
 }
 
 impl fmt::Display for Address {
@@ -31,6 +37,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tls(address, _) => address.fmt(f),
         }
     }
 }
@@ -47,12 +54,27 @@ impl Server {
     pub fn spawn(mut command: Command) -> Self {
         let mut program = Program::start_heard(&mut command);
         let line = program.stderr.wait_for("listening on ");
-        Self { program, address: address_in(&line) }
+        Self { program, address: address_in(&line), folder: None }
+    }
+
+    /// Starts a server on a free port of the loopback address, where everything is encrypted.
+    pub fn start_tls(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let certificates = folder.path().join("tls");
+        let mut command = oyezd();
+        command.args(["--listen-tls", "127.0.0.1:0", "--tls-self-signed"]).arg(&certificates);
+        let mut server = Self::spawn({
+            command.args(arguments);
+            command
+        });
+        server.address = Address::Tls(server.tcp(), certificates.join("cert.pem"));
+        server.folder = Some(folder);
+        server
     }
 
     pub fn tcp(&self) -> SocketAddr {
         match &self.address {
-            Address::Tcp(address) => *address,
+            Address::Tcp(address) | Address::Tls(address, _) => *address,
             Address::Unix(path) => panic!("it listens at {}", path.display()),
         }
     }

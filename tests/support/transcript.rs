@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use super::{Client, Server, oyezd};
 
-/// Plays a transcript with a server of its own, over TCP and over a Unix socket.
+/// Plays a transcript with a server of its own, over TCP, over a Unix socket, and over TLS.
 #[track_caller]
 pub fn play(transcript: &str) {
     play_with(&[], transcript);
@@ -30,6 +30,9 @@ pub fn play_with(arguments: &[&str], transcript: &str) {
     let mut command = oyezd();
     command.arg("--listen").arg(format!("unix:{}", path.display())).args(arguments);
     converse(&Server::spawn(command), transcript);
+    if cfg!(feature = "tls") {
+        converse(&Server::start_tls(arguments), transcript);
+    }
 }
 
 /// Plays a transcript with this server.

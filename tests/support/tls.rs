@@ -1,0 +1,56 @@
+//! Certificates for tests, and connections over TLS.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+/// One that signs certificates.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    /// An authority, whose certificate is put in this file.
+    pub fn new(file: &Path) -> Self {
+        let mut parameters = CertificateParams::new([]).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap());
+        let issuer = issuer.unwrap();
+        fs::write(file, issuer.pem()).unwrap();
+        Self(issuer)
+    }
+
+    /// Issues a certificate for this name, and puts it and its key in two files.
+    pub fn issue(&self, name: &str, certificate: &Path, key: &Path) {
+        self.issue_until(name, 4000, certificate, key);
+    }
+
+    /// The same; it is valid up to this year.
+    pub fn issue_until(&self, name: &str, year: i32, certificate: &Path, key: &Path) {
+        let mut parameters = CertificateParams::new([name.to_owned()]).unwrap();
+        parameters.not_after = date_time_ymd(year, 1, 1);
+        let pair = KeyPair::generate().unwrap();
+        fs::write(certificate, parameters.signed_by(&pair, &self.0).unwrap().pem()).unwrap();
+        fs::write(key, pair.serialize_pem()).unwrap();
+    }
+}
+
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+/// A connection to a server on this host that shows a certificate signed by what is in the file.
+pub fn connect(stream: TcpStream, roots: &Path) -> TlsStream {
+    let mut store = RootCertStore::empty();
+    store.add(CertificateDer::from_pem_file(roots).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream)
+}
