@@ -46,6 +46,7 @@ fn describe(error: &Error) -> String {
             | AlertDescription::BadCertificate
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
+            | AlertDescription::DecryptError
             | AlertDescription::AccessDenied),
         ) => format!("it does not take the certificate that it was shown ({alert:?})"),
         error => error.to_string(),

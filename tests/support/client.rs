@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -109,7 +109,9 @@ impl Client {
     pub fn send_to(&mut self, name: &str, text: &str) {
         let done = format!("ok send {name}");
         let mut answer = String::new();
+        let deadline = Instant::now() + PATIENCE;
         while answer != done {
+            assert!(Instant::now() < deadline, "nobody takes the name {name}");
             self.send(&format!("send {name} {text}"));
             answer = self.line();
             assert!(answer == done || answer.starts_with("error no-such-client "), "{answer}");

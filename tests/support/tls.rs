@@ -5,7 +5,9 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -19,6 +21,8 @@ impl Authority {
     pub fn new(file: &Path) -> Self {
         let mut parameters = CertificateParams::new([]).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Two authorities have two names.
+        parameters.distinguished_name.push(DnType::CommonName, file.to_str().unwrap());
         let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap());
         let issuer = issuer.unwrap();
         fs::write(file, issuer.pem()).unwrap();
