@@ -19,6 +19,10 @@ pub const CLIENTS_PER_PAGE: usize = 500;
 /// the longest id and name, and the line that ends it.
 pub const MAX_REPLY: usize = (CLIENTS_PER_PAGE + 1) * REPLY_OVERHEAD;
 
+/// What a move of the cursor that is still to come counts against `max_outbox`, in bytes. It takes
+/// less, but each has to be looked at to see what its client needs of the feed.
+pub const JUMP_COST: usize = 16 * KIB;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 

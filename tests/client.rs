@@ -156,7 +156,7 @@ fn what_the_server_refuses_is_one_line_and_status_1() {
     );
     fails(&mut client(&server, &["shutdown"]), 1, "not-allowed");
     fails(&mut client(&server, &["broadcast", &"x".repeat(5000)]), 1, "line-too-long");
-    fails(&mut client(&server, &["listen", "--since", "0"]), 1, "the lines after 0 cannot be had");
+    fails(&mut client(&server, &["listen", "--since", "9"]), 1, "the lines after 9 cannot be had");
     bob.ask("ping", "pong");
 }
 
@@ -225,6 +225,16 @@ fn listen_prints_what_is_broadcast_and_ends_after_as_much_as_was_asked_for() {
     assert_eq!(tail, r#""seq":1,"from":"bob","text":" two\twords "}"#);
     objects.stdout.expect(r#""seq":2,"from":"bob","text":"\"你\" \\ "}"#);
     assert_eq!(objects.wait().code(), Some(0));
+}
+
+#[test]
+fn listen_can_begin_in_the_past() {
+    let server = Server::start(&[]);
+    for text in ["one", "two", "three"] {
+        succeeds(&mut client(&server, &["broadcast", text]));
+    }
+    let mut listen = client(&server, &["listen", "--since", "1", "--count", "2"]);
+    assert_eq!(succeeds(&mut listen), "two\nthree\n");
 }
 
 #[test]

@@ -223,6 +223,56 @@ fn quiet_takes_effect_behind_what_was_said_before() {
 }
 
 #[test]
+fn what_was_said_before_can_be_had_again() {
+    play(
+        r"
+        a+
+        a~ say 1\nsay 2\nsay 3\nping\n
+        a< broadcast 1 1 1
+        a< broadcast 2 1 2
+        a< broadcast 3 1 3
+        a< pong
+        b+
+        b> history 2
+        b< ok history 2
+        b< broadcast 2 1 2
+        b< broadcast 3 1 3
+        a> say 4
+        b< broadcast 4 1 4
+        b> resume 1
+        b< ok resume 1
+        b< broadcast 2 1 2
+        b< broadcast 3 1 3
+        b< broadcast 4 1 4
+        b> resume 4
+        b< ok resume 4
+        b> resume 5
+        b< error bad-argument the newest line is 4
+        b> resume 4 00000000
+        b< error gone 1 * this is another feed
+        b> history 0
+        b< ok history 0
+        b> history 18446744073709551615
+        b< ok history 4
+        b< broadcast 1 1 1
+        b< broadcast 2 1 2
+        b< broadcast 3 1 3
+        b< broadcast 4 1 4
+        a< broadcast 4 1 4
+        a> say 5
+        b< broadcast 5 1 5
+        b> quiet
+        b< ok quiet
+        b> history 1
+        b< ok history 1
+        b< broadcast 5 1 5
+        a> say 6
+        b< broadcast 6 1 6
+        ",
+    );
+}
+
+#[test]
 fn what_is_not_a_command_is_an_error_and_harms_nobody() {
     play(
         r"
@@ -241,10 +291,10 @@ fn what_is_not_a_command_is_an_error_and_harms_nobody() {
         a< error missing-argument usage: broadcast <text>
         a> quit now
         a< error bad-argument usage: quit
-        a> history 10
-        a< error not-allowed *
-        a> resume 1
-        a< error not-allowed *
+        a> history
+        a< error missing-argument usage: history <count>
+        a> resume -1
+        a< error bad-argument usage: resume <seq> [feed]
         a> auth secret
         a< error not-allowed *
         a> ping

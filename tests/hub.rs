@@ -391,6 +391,171 @@ fn a_client_that_does_not_end_is_closed_when_its_time_is_up() {
     assert_eq!(driver.hub.next_deadline(), None);
 }
 
+/// What a client got of the feed since its last `welcome` or `ok`, as numbers of lines.
+fn seqs(lines: &[String]) -> Vec<u64> {
+    let words = lines.iter().map(|line| line.split(' ').collect::<Vec<_>>());
+    words.filter(|words| words[0] == "broadcast").map(|words| words[1].parse().unwrap()).collect()
+}
+
+#[test]
+fn what_comes_again_comes_behind_what_was_owed_and_before_what_is_new() {
+    let mut driver = Driver::new(small_limits());
+    let (sender, reader) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    driver.send(sender, "quiet\nsay 1\nsay 2\nsay 3\n");
+    // Its socket takes a part of the next line; behind that all must stand in order.
+    let before = driver.received(reader).len();
+    driver.sockets.get_mut(&reader).unwrap().room = 10;
+    driver.send(sender, "say 4\n");
+    driver.send(reader, "ping\nhistory 2\nping\nresume 1\nhistory 99\nhistory 0\n");
+    driver.send(sender, "say 5\n");
+    driver.make_room(reader, PLENTY);
+    assert_eq!(
+        driver.received(reader)[before..],
+        [
+            "broadcast 4 1 4",
+            "pong",
+            "ok history 2",
+            "broadcast 3 1 3",
+            "broadcast 4 1 4",
+            "pong",
+            "ok resume 1",
+            "broadcast 2 1 2",
+            "broadcast 3 1 3",
+            "broadcast 4 1 4",
+            "ok history 4",
+            "broadcast 1 1 1",
+            "broadcast 2 1 2",
+            "broadcast 3 1 3",
+            "broadcast 4 1 4",
+            "ok history 0",
+            "broadcast 5 1 5",
+        ]
+    );
+}
+
+#[test]
+fn moving_back_ends_quiet_and_quiet_ends_what_comes_again() {
+    let mut driver = Driver::new(small_limits());
+    let key = driver.connect(PLENTY);
+    driver.send(
+        key,
+        "say 1\nquiet\nsay 2\nhistory 1\nsay 3\nresume 1\nquiet\nsay 4\nlisten\nsay 5\n",
+    );
+    assert_eq!(
+        driver.received(key)[1..],
+        [
+            "broadcast 1 1 1",
+            "ok quiet",
+            "ok broadcast 2",
+            "ok history 1",
+            "broadcast 2 1 2",
+            "broadcast 3 1 3",
+            "ok resume 1",
+            "broadcast 2 1 2",
+            "broadcast 3 1 3",
+            "ok quiet",
+            "ok broadcast 4",
+            "ok listen 4",
+            "broadcast 5 1 5",
+        ]
+    );
+}
+
+/// From every line that is kept, in feeds of lines of any length, exactly those after it come, without
+/// a gap or a repeat, and then those that are new; from the others, it is said what is kept. A failure
+/// names its seed.
+#[test]
+fn resume_gives_exactly_the_lines_after_any_that_is_kept() {
+    for seed in 0..60u64 {
+        let mut state = seed;
+        let mut random = |below: u64| {
+            // Any generator will do; this one is Knuth's.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let mut driver = Driver::new(small_limits());
+        let sender = driver.connect(PLENTY);
+        driver.send(sender, "quiet\n");
+        let newest = random(120);
+        for _ in 0..newest {
+            driver.send(sender, &format!("say {}\n", "x".repeat(1 + random(180) as usize)));
+        }
+        let oldest = driver.hub.feed().oldest_seq();
+        for after in 0..=newest + 2 {
+            // In sips of any size, with lines that come meanwhile.
+            let reader = driver.connect(0);
+            let sip = 1 + random(70) as usize;
+            driver.sockets.get_mut(&reader).unwrap().sip = Some(sip);
+            driver.send(reader, &format!("resume {after} 00000001\nping\n"));
+            driver.make_room(reader, PLENTY);
+            let lines = driver.received(reader);
+            let shown = format!("seed {seed}: resume {after} of {oldest} to {newest}: {lines:?}");
+            if after > newest {
+                assert!(lines[1].starts_with("error bad-argument "), "{shown}");
+            } else if after + 1 < oldest {
+                let gone = format!("error gone {oldest} 00000001 ");
+                assert!(lines[1].starts_with(&gone), "{shown}");
+                assert_eq!(seqs(&lines), [], "{shown}");
+            } else {
+                assert_eq!(lines[1], format!("ok resume {after}"), "{shown}");
+                assert_eq!(lines.last().unwrap(), "pong", "{shown}");
+                let expected: Vec<u64> = (after + 1..=newest).collect();
+                assert_eq!(seqs(&lines), expected, "{shown}");
+            }
+            driver.send(reader, "quit\n");
+            driver.end(reader);
+        }
+        let other = driver.connect(PLENTY);
+        driver.send(other, &format!("resume {newest} 00000002\nhistory 7\nsay new\n"));
+        let lines = driver.received(other);
+        assert!(lines[1].starts_with("error gone "), "seed {seed}: {lines:?}");
+        let kept = 7.min(newest + 1 - oldest.max(1));
+        assert_eq!(lines[2], format!("ok history {kept}"), "seed {seed}");
+        let expected: Vec<u64> = (newest + 1 - kept..=newest + 1).collect();
+        assert_eq!(seqs(&lines), expected, "seed {seed}: {lines:?}");
+    }
+}
+
+#[test]
+fn who_has_moved_back_holds_nobody() {
+    let mut limits = small_limits();
+    limits.turn.flush_first.clients = 10;
+    limits.turn.flush_feed.clients = 10;
+    let mut driver = Driver::new(limits);
+    let (sender, back) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    driver.send(sender, "quiet\n");
+    driver.send(sender, &say(1).repeat(9));
+    // It asks for all that there is, and takes ten bytes a turn, with never a byte refused.
+    driver.sockets.get_mut(&back).unwrap().sip = Some(1);
+    driver.sockets.get_mut(&back).unwrap().input.extend_from_slice(b"history 99\n");
+    driver.hub.handle_readable(back);
+    driver.turn();
+    let received = driver.hub.feed().newest_seq();
+    for _ in 0..40 {
+        driver.sockets.get_mut(&sender).unwrap().input.extend_from_slice(say(2).as_bytes());
+        driver.hub.handle_readable(sender);
+        driver.turn();
+        driver.turn();
+    }
+    assert!(driver.hub.feed().newest_seq() > received + 30, "nobody waits for it");
+    assert_eq!(driver.hub.counters().held, 0);
+    driver.run();
+    assert_eq!(driver.received(back).last().unwrap(), "goodbye too-slow");
+}
+
+#[test]
+fn moves_that_nobody_takes_cannot_pile_up() {
+    let mut driver = Driver::new(Limits::default());
+    let (sender, stalled) = (driver.connect(PLENTY), driver.connect(0));
+    driver.send(sender, "say 1\n");
+    driver.send(stalled, &"history 1\n".repeat(10_000));
+    driver.hub.check_invariants();
+    driver.make_room(stalled, PLENTY);
+    let lines = driver.received(stalled);
+    assert_eq!(lines.iter().filter(|line| *line == "ok history 1").count(), 10_000);
+    assert_eq!(seqs(&lines).len(), 10_001);
+}
+
 /// A driver with a limit on lines, and a client that reads.
 fn limited(rate_limit: u32) -> (Driver, usize) {
     let mut driver = Driver::new(Limits { rate_limit: Some(rate_limit), ..small_limits() });

@@ -1,11 +1,14 @@
 //! What each command does.
 
 use crate::limits::CLIENTS_PER_PAGE;
-use crate::protocol::{COMMANDS, Command, ErrorCode, Line, Name, Recipient, Reply, Topic};
+use crate::protocol::{COMMANDS, Command, ErrorCode, FeedId, Line, Name, Recipient, Reply, Topic};
 
 use super::client::Reason;
 use super::pacing::Wait;
 use super::{Hub, access};
+
+/// So many bytes in which lines are counted are as much work as one byte of a request.
+const COUNTED_PER_WORK: usize = 16;
 
 impl Hub {
     pub(super) fn dispatch(&mut self, key: usize, line: Line<'_>) -> Result<(), Wait> {
@@ -60,9 +63,8 @@ impl Hub {
             Command::Quit => self.leave(key, Reason::Quit),
             Command::Shutdown => self.request_shutdown(key),
             Command::Auth { secret } => self.authenticate(key, secret),
-            Command::History { .. } | Command::Resume { .. } => {
-                self.error(key, ErrorCode::NotAllowed, "this version does not have it yet");
-            }
+            Command::History { count } => self.history(key, count),
+            Command::Resume { seq, feed } => self.resume(key, seq, feed),
         }
         Ok(())
     }
@@ -128,6 +130,38 @@ impl Hub {
         self.ok(key, Topic::Listen { seq: self.feed.newest_seq() });
         let head = self.feed.head();
         self.clients[key].outbox.follow(head);
+    }
+
+    fn history(&mut self, key: usize, count: u64) {
+        let lines = count.min(self.feed.kept_lines());
+        self.ok(key, Topic::History { lines });
+        self.rewind(key, self.feed.newest_seq() - lines);
+    }
+
+    fn resume(&mut self, key: usize, seq: u64, feed: Option<FeedId>) {
+        let id = self.feed.id();
+        let oldest = self.feed.oldest_available();
+        let is_another = feed.is_some_and(|feed| feed != id);
+        if is_another || seq.saturating_add(1) < oldest {
+            let why = if is_another { "this is another feed" } else { "older lines are not kept" };
+            let explanation = format!("{oldest} {id} {why}");
+            return self.error(key, ErrorCode::Gone, &explanation);
+        }
+        if seq > self.feed.newest_seq() {
+            let explanation = format!("the newest line is {}", self.feed.newest_seq());
+            return self.error(key, ErrorCode::BadArgument, &explanation);
+        }
+        self.ok(key, Topic::Resume { seq });
+        self.rewind(key, seq);
+    }
+
+    /// Has the client get the lines after `seq`, which are kept, and go on from there.
+    fn rewind(&mut self, key: usize, seq: u64) {
+        let head = self.feed.head();
+        let Some((place, looked_at)) = self.feed.place_after(seq) else { return };
+        self.clients[key].outbox.jump(head, place);
+        // Counting lines is work, and can be asked for with a few bytes.
+        self.left.work = self.left.work.saturating_sub(looked_at / COUNTED_PER_WORK);
     }
 
     fn stats(&mut self, key: usize) {

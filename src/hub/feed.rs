@@ -111,6 +111,35 @@ impl Feed {
         self.newest_seq
     }
 
+    /// How many lines are kept.
+    pub(super) fn kept_lines(&self) -> u64 {
+        self.chunks.front().map_or(0, |oldest| self.newest_seq + 1 - oldest.first_seq)
+    }
+
+    /// The oldest line that can be asked for: the oldest that is kept, or else the next one.
+    pub(super) fn oldest_available(&self) -> u64 {
+        self.newest_seq + 1 - self.kept_lines()
+    }
+
+    /// The place behind the line with this number, and how many bytes were looked at to find it;
+    /// `None` if the line after it is not kept any more, or there is no such line yet.
+    ///
+    /// The chunks are the index: each knows its first line's number, and inside one it is counted.
+    pub(super) fn place_after(&self, seq: u64) -> Option<(Position, usize)> {
+        if seq == self.newest_seq {
+            return Some((self.head(), 0));
+        }
+        let next = seq.checked_add(1)?;
+        let nth = self.chunks.partition_point(|chunk| chunk.first_seq <= next).checked_sub(1)?;
+        let chunk = &self.chunks[nth];
+        let before = (next - chunk.first_seq) as usize;
+        let at = match before.checked_sub(1) {
+            None => 0,
+            Some(last) => memchr::memchr_iter(b'\n', &chunk.bytes).nth(last)? + 1,
+        };
+        Some((chunk.start + at as u64, at))
+    }
+
     /// The bytes in the range, chunk by chunk. Of what is not kept, nothing comes.
     pub fn slices(&self, range: Range<Position>) -> impl Iterator<Item = &[u8]> {
         let first = self.chunks.partition_point(|chunk| chunk.end() <= range.start);
@@ -207,6 +236,27 @@ mod tests {
             Some(4 * line),
             "line 10 is longer: no chunk has room for it"
         );
+    }
+
+    #[test]
+    fn the_place_behind_each_kept_line_is_found() {
+        let mut feed = feed();
+        assert_eq!(feed.place_after(0), Some((0, 0)));
+        assert_eq!((feed.place_after(1), feed.oldest_available()), (None, 1));
+        for newest in 1..=40 {
+            append(&mut feed);
+            let oldest = feed.oldest_seq();
+            assert_eq!(feed.kept_lines(), newest + 1 - oldest);
+            assert_eq!(feed.oldest_available(), oldest);
+            for seq in 0..=newest + 1 {
+                let place = feed.place_after(seq).map(|(place, _)| text(&feed, place..feed.head()));
+                let expected: String =
+                    (seq + 1..=newest).map(|seq| format!("broadcast {seq} a xy\n")).collect();
+                let is_kept = seq + 1 >= oldest && seq <= newest;
+                assert_eq!(place, is_kept.then_some(expected), "after {seq} of {newest}");
+            }
+            assert_eq!(feed.place_after(u64::MAX), None);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::feed::Position;
+use crate::limits::JUMP_COST;
 
 /// A stretch of a client's stream that is still to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,7 @@ pub enum Span<'a> {
 /// - The entries' places never go back, but behind a jump, and none is before the cursor.
 /// - `bytes[sent..]` are the replies' bytes, in order, and nothing else.
 /// - The cursor stands at the first entry's place only while that entry is a reply.
+/// - `jumps` are the jumps in `entries`, in order.
 #[derive(Debug)]
 pub(super) struct Outbox {
     /// The next byte of the feed that the client gets.
@@ -28,6 +30,9 @@ pub(super) struct Outbox {
     /// Where the feed ends for this client, if it does not follow it any more.
     until: Option<Position>,
     entries: VecDeque<Entry>,
+    jumps: VecDeque<Jump>,
+    /// The client has moved its cursor back, and has not caught up since.
+    is_rewound: bool,
     bytes: Vec<u8>,
     sent: usize,
     /// Nothing can be delivered any more, and nothing is taken in.
@@ -49,6 +54,13 @@ enum What {
     Jump(Position),
 }
 
+/// A move of the cursor that is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Jump {
+    at: Position,
+    to: Position,
+}
+
 impl Outbox {
     /// The stream of a client that follows the feed from `cursor` on.
     pub(super) fn new(cursor: Position) -> Self {
@@ -56,6 +68,8 @@ impl Outbox {
             cursor,
             until: None,
             entries: VecDeque::new(),
+            jumps: VecDeque::new(),
+            is_rewound: false,
             bytes: Vec::new(),
             sent: 0,
             closed: false,
@@ -87,15 +101,34 @@ impl Outbox {
 
     /// The feed again, from its head on. A client that follows it already misses nothing.
     pub(super) fn follow(&mut self, head: Position) {
+        if !self.follows() {
+            self.jump(head, head);
+        }
+    }
+
+    /// Behind all that the client is owed now, the feed from this place on.
+    pub(super) fn jump(&mut self, head: Position, to: Position) {
         if self.closed {
             return;
         }
-        if let Some(at) = self.until.take()
-            && at != head
-        {
-            self.entries.push_back(Entry { at, what: What::Jump(head) });
+        let at = self.end(head);
+        self.until = None;
+        self.is_rewound |= to < head;
+        if at != to {
+            self.entries.push_back(Entry { at, what: What::Jump(to) });
+            self.jumps.push_back(Jump { at, to });
             self.pass_jumps();
         }
+    }
+
+    /// Whether the client has moved its cursor back, and was not seen to have caught up since.
+    pub(super) fn is_rewound(&self) -> bool {
+        self.is_rewound
+    }
+
+    /// It has caught up.
+    pub(super) fn note_caught_up(&mut self) {
+        self.is_rewound = false;
     }
 
     /// Whether the client follows the feed.
@@ -105,7 +138,9 @@ impl Outbox {
 
     /// How much memory the outbox takes, in bytes, as far as it counts against `max-outbox`.
     pub(super) fn size(&self) -> usize {
-        self.bytes.len() - self.sent + self.entries.len() * size_of::<Entry>()
+        self.bytes.len() - self.sent
+            + self.entries.len() * size_of::<Entry>()
+            + self.jumps.len() * JUMP_COST
     }
 
     /// Whether anything waits but the feed.
@@ -173,13 +208,13 @@ impl Outbox {
         self.release();
     }
 
-    /// The oldest place of the feed that is still needed, if any is. Jumps only go forward, so that is
-    /// the first.
+    /// The oldest place of the feed that is still needed, if any is: the cursor, or where a jump
+    /// leads, if something is delivered from there.
     pub(super) fn oldest_needed(&self, head: Position) -> Option<Position> {
-        self.spans(head).find_map(|span| match span {
-            Span::Feed(range) => Some(range.start),
-            Span::Own(_) => None,
-        })
+        let end = self.end(head);
+        let from = std::iter::once(self.cursor).chain(self.jumps.iter().map(|jump| jump.to));
+        let up_to = self.jumps.iter().map(|jump| jump.at).chain(std::iter::once(end));
+        from.zip(up_to).filter(|(from, up_to)| from < up_to).map(|(from, _)| from).min()
     }
 
     /// The place of the next byte, if that is the feed's.
@@ -194,6 +229,7 @@ impl Outbox {
         self.forget_sent();
         self.bytes.splice(..0, rest.iter().copied());
         self.entries.clear();
+        self.jumps.clear();
         self.until = Some(self.cursor);
         if !self.bytes.is_empty() {
             let reply = What::Reply(self.bytes.len());
@@ -231,6 +267,7 @@ impl Outbox {
         {
             self.cursor = to;
             self.entries.pop_front();
+            self.jumps.pop_front();
         }
     }
 
@@ -262,6 +299,11 @@ impl Outbox {
             .map(|entry| if let What::Reply(len) = entry.what { len } else { 0 })
             .sum();
         assert_eq!(owned, self.bytes.len() - self.sent);
+        let jumps = self.entries.iter().filter_map(|entry| match entry.what {
+            What::Jump(to) => Some(Jump { at: entry.at, to }),
+            What::Reply(_) => None,
+        });
+        assert!(jumps.eq(self.jumps.iter().copied()));
         let first = self.entries.front();
         assert!(!first.is_some_and(|entry| {
             entry.at == self.cursor && matches!(entry.what, What::Jump(_))

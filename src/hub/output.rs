@@ -87,6 +87,10 @@ impl Hub {
         client.bytes_out += sent as u64;
         client.socket.full = full;
         client.outbox.consume(sent, head);
+        if client.outbox.is_rewound() && self.has_caught_up(key) {
+            self.clients[key].outbox.note_caught_up();
+        }
+        let client = &mut self.clients[key];
         if sent > 0 {
             client.took_bytes_at_ms = self.now_ms;
             self.note_progress();

@@ -11,6 +11,9 @@
 //!    however many do not, they cannot stop the feed: it laps them within a minute.
 //! 4. **A client that the feed laps all the same is too slow.** Only one whose socket refuses bytes is
 //!    ever lapped, never one that the server was too busy for.
+//!
+//! A client that has moved its own cursor back is not waited for before it has caught up, under none
+//! of these rules: nobody holds the others by asking for history.
 
 use std::mem;
 
@@ -113,7 +116,9 @@ impl Hub {
         let (mut readers, mut behind, mut far_behind) = (0, 0, 0);
         for (_, client) in &self.clients {
             let lag = self.lag(client);
-            if (client.outbox.follows() || lag > 0) && self.takes_bytes(client) {
+            // Nobody holds the others by asking for what was before.
+            let is_waited_for = self.takes_bytes(client) && !client.outbox.is_rewound();
+            if (client.outbox.follows() || lag > 0) && is_waited_for {
                 readers += 1;
                 behind += usize::from(lag > self.part_of_feed(BEHIND));
                 far_behind += usize::from(lag > self.part_of_feed(FAR_BEHIND));
@@ -153,7 +158,12 @@ impl Hub {
 
     /// Whether a client is so far behind that it is to be served before the others.
     pub(super) fn is_far_behind(&self, client: &Client) -> bool {
-        self.lag(client) > self.part_of_feed(FAR_BEHIND)
+        !client.outbox.is_rewound() && self.lag(client) > self.part_of_feed(FAR_BEHIND)
+    }
+
+    /// Whether a client that has moved its cursor back is no more behind than others are.
+    pub(super) fn has_caught_up(&self, key: usize) -> bool {
+        self.lag(&self.clients[key]) <= self.part_of_feed(BEHIND)
     }
 
     fn takes_bytes(&self, client: &Client) -> bool {
@@ -197,14 +207,15 @@ impl Hub {
     }
 
     /// Rule 4: lets go of everybody who needs what stands before `position`, if their sockets refuse
-    /// bytes. If one of them does not, nothing is done: it will be flushed first.
+    /// bytes, or they have moved back there themselves. If one of them does not, nothing is done: it
+    /// will be flushed first.
     fn make_room(&mut self, position: Position) -> bool {
         let head = self.feed.head();
         let mut lapped = Vec::new();
         for (key, client) in &self.clients {
             let needed = client.outbox.oldest_needed(head);
             if needed.is_some_and(|needed| needed < position) {
-                if !client.socket.full {
+                if !client.socket.full && !client.outbox.is_rewound() {
                     return false;
                 }
                 lapped.push(key);
