@@ -54,7 +54,7 @@ Usage: oyezd [OPTION ...]          Talk to it with: nc 127.0.0.1 5050
 
 SIZE is in bytes, or with K, M or G. The log goes to stderr. SIGINT and SIGTERM
 end the server gracefully, a second one at once. SIGHUP reads certificates and
-secrets anew, for those who come after it.
+secrets anew, where there are any, for those who come after it.
 ";
 
 /// What to do.

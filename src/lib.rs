@@ -62,6 +62,7 @@ pub mod logging;
 pub mod printable;
 pub mod protocol;
 pub mod secret;
+mod secret_file;
 pub mod server;
 mod signals;
 pub mod stream;

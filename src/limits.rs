@@ -61,6 +61,8 @@ pub struct Limits {
 pub struct TurnLimits {
     /// Bytes read from all connections together.
     pub read: usize,
+    /// Reads of connections that are still arriving: steps of handshakes.
+    pub arrivals: usize,
     /// Bytes of requests and replies, a fixed cost for each line included.
     pub work: usize,
     /// The same for one client.
@@ -100,6 +102,7 @@ impl Default for Limits {
             reader_grace_ms: 3_000,
             turn: TurnLimits {
                 read: 512 * KIB,
+                arrivals: 8,
                 work: 512 * KIB,
                 work_per_client: READ_CHUNK,
                 flush_first: FlushLimits { bytes: 2 * MIB, clients: 256 },

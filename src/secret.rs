@@ -1,9 +1,6 @@
 //! Secrets: what opens a server's door.
 
 use std::fmt;
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
 use subtle::ConstantTimeEq as _;
 
@@ -24,33 +21,10 @@ impl Secret {
             .then(|| Self(padded(text), text.len()))
     }
 
-    /// Reads a secret from a file; one line end at its end does not belong to it. The error is one
-    /// line that says what is wrong.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        let wrong = |what: &str| format!("secret file {}: {what}", path.display());
-        // Room for one line end, and for a byte that shows that there is too much.
-        let mut bytes = Vec::with_capacity(MAX_SECRET + 3);
-        let most = bytes.capacity() as u64;
-        std::fs::File::open(path)
-            .and_then(|file| file.take(most).read_to_end(&mut bytes))
-            .map_err(|error| wrong(&error.to_string()))?;
-        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let secret = match as_text(line) {
-            Some("") => Err(wrong("it is empty")),
-            Some(text) => Self::new(text)
-                .ok_or_else(|| wrong(&format!("it is longer than {MAX_SECRET} bytes"))),
-            None => Err(wrong("it is not one line of text")),
-        };
-        bytes.fill(0);
-        secret
-    }
-
     /// Whether this text is the secret. It takes the same time whatever the text, and whatever of it
     /// is right.
     pub fn is(&self, text: &str) -> bool {
-        text.len() <= MAX_SECRET
-            && (self.0.ct_eq(&*padded(text)) & self.1.ct_eq(&text.len())).into()
+        Self::new(text).is_some_and(|given| given == *self)
     }
 
     /// The secret itself, to be sent.
@@ -67,20 +41,22 @@ fn padded(text: &str) -> Box<[u8; MAX_SECRET]> {
     bytes
 }
 
-/// Whether others than its owner can read a file.
-pub fn is_readable_by_others(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+/// Overwrites what must not stay in memory. The compiler is kept from finding that nobody reads it
+/// afterwards.
+pub(crate) fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    std::hint::black_box(bytes);
 }
 
 impl Drop for Secret {
     fn drop(&mut self) {
-        self.0.fill(0);
+        wipe(&mut *self.0);
     }
 }
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&*other.0).into()
+        (self.0.ct_eq(&*other.0) & self.1.ct_eq(&other.1)).into()
     }
 }
 

@@ -46,7 +46,7 @@ impl Driver {
 
     /// A client whose socket takes so many bytes.
     fn connect(&mut self, room: usize) -> usize {
-        let key = self.hub.connect(Origin { is_local: true }).unwrap();
+        let key = self.hub.connect(Origin { is_local: true });
         self.sockets.insert(key, Socket { room, ..Socket::default() });
         self.hub.handle_up(key);
         self.run();
@@ -642,7 +642,7 @@ fn a_client_that_nothing_can_be_said_to_yet_is_not_there() {
     let secrets = Secrets { user: Secret::new("x"), admin: None };
     let mut driver = Driver::new(small_limits());
     driver.hub.set_secrets(secrets);
-    let arriving = driver.hub.connect(Origin { is_local: true }).unwrap();
+    let arriving = driver.hub.connect(Origin { is_local: true });
     let outside = driver.connect(PLENTY);
     driver.run();
     assert_eq!(driver.received(outside).len(), 1);

@@ -47,6 +47,17 @@ fn wrong_arguments_are_one_line_and_status_2() {
     fails(oyezd().args(["--max-outbox", "1K"]), 2, "--max-outbox must be at least");
 }
 
+#[cfg(not(feature = "tls"))]
+#[test]
+fn without_tls_it_says_how_to_have_it() {
+    let encrypted = ["--listen-tls", "127.0.0.1:0", "--tls-self-signed", "/nowhere"];
+    fails(oyezd().args(encrypted), 1, "this program was built without tls; build it with: ");
+    let mut oyez = support::oyez();
+    let (status, _, stderr) = Program::run(oyez.args(["--tls", "ping"]));
+    assert_eq!(status, 1);
+    assert!(stderr.contains("this program was built without tls; build it with: "), "{stderr}");
+}
+
 #[test]
 fn a_port_in_use_is_one_line_and_status_1() {
     let server = Server::start(&[]);

@@ -15,6 +15,7 @@ use super::words::{explain, explain_goodbye, not_a_server};
 use crate::printable::printable;
 use crate::protocol::{Command, ErrorCode, Name, Reply, Verb};
 use crate::secret::Secret;
+use crate::secret_file;
 use crate::stream::Endpoint;
 use crate::tls::ClientTls;
 use crate::trust::ClientTrust;
@@ -124,7 +125,7 @@ impl Connection {
     /// Events come from this registry's poll, with this token. The error is one line that says what is
     /// wrong with the files of a secret or of certificates.
     pub(super) fn new(route: Route, registry: Registry, token: Token) -> Result<Self, String> {
-        let secret = route.secret_file.as_deref().map(Secret::read).transpose()?;
+        let secret = route.secret_file.as_deref().map(secret_file::read).transpose()?;
         let host = route.server.certified_name();
         let tls = route.tls.as_ref().map(|trust| ClientTls::new(host, trust)).transpose()?;
         Ok(Self {
@@ -302,7 +303,9 @@ impl Connection {
                 };
                 self.unreachable(&why, &advice, now).map(|()| None)
             }
-            Outcome::Untrusted(why) => Err(format!("{} is not trusted: {why}", self.route.server)),
+            Outcome::Untrusted(why) => {
+                Err(format!("no encrypted connection to {}: {why}", self.route.server))
+            }
             Outcome::Nonsense(said) => {
                 let why = not_a_server(&self.route.server, &said);
                 // What there is instead of a server that was there may be gone soon.

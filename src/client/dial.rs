@@ -38,7 +38,7 @@ pub(super) enum Outcome {
     },
     /// There is something else than a server; what it said.
     Nonsense(String),
-    /// There is no encrypted connection to be had there, and why.
+    /// There is no encrypted connection to be had, and why.
     Untrusted(String),
 }
 
@@ -53,6 +53,8 @@ pub(super) struct Dial {
     failures: Vec<String>,
     /// So far, nobody was at any of them.
     is_nobody_there: bool,
+    /// One of them speaks no TLS, or shows a certificate that is not trusted.
+    is_untrusted: bool,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,16 @@ impl Dial {
     ) -> Self {
         let timeout = timeout.min(CONNECT_TIMEOUT);
         let left = endpoints.into_iter();
-        Self { tls, token, timeout, left, current: None, failures: vec![], is_nobody_there: true }
+        Self {
+            tls,
+            token,
+            timeout,
+            left,
+            current: None,
+            failures: vec![],
+            is_nobody_there: true,
+            is_untrusted: false,
+        }
     }
 
     /// The link that is being made.
@@ -105,11 +116,19 @@ impl Dial {
                         self.is_nobody_there &= is_nobody_there;
                         self.current = None;
                     }
+                    Outcome::Untrusted(why) => {
+                        self.failures.push(format!("{}: {why}", attempt.endpoint));
+                        self.is_untrusted = true;
+                        self.current = None;
+                    }
                     outcome => return outcome,
                 }
             }
             let Some(endpoint) = self.left.next() else {
                 let why = self.failures.join("; ");
+                if self.is_untrusted {
+                    return Outcome::Untrusted(why);
+                }
                 return Outcome::Failed { why, is_nobody_there: self.is_nobody_there };
             };
             match Link::connect(&endpoint, self.tls.as_ref(), registry, self.token, now) {

@@ -50,6 +50,11 @@ impl Role {
 }
 
 impl Secrets {
+    /// Whether there is none to show.
+    pub fn is_empty(&self) -> bool {
+        self.user.is_none() && self.admin.is_none()
+    }
+
     /// Whether a client has to show one before it is let in.
     pub(super) fn close_the_door(&self) -> bool {
         self.user.is_some()
@@ -84,7 +89,7 @@ impl Hub {
 
     pub(super) fn authenticate(&mut self, key: usize, secret: &str) {
         let secrets = &self.rules.secrets;
-        if secrets.user.is_none() && secrets.admin.is_none() {
+        if secrets.is_empty() {
             let explanation = "this server asks for no secret";
             return self.error(key, ErrorCode::NotAllowed, explanation);
         }
@@ -97,7 +102,7 @@ impl Hub {
     fn admit(&mut self, key: usize, role: Role) {
         let client = &mut self.clients[key];
         // Who has shown more before keeps it.
-        let role = client.role.max(Some(role)).unwrap_or(role);
+        let role = client.role.map_or(role, |before| before.max(role));
         client.role = Some(role);
         client.wrong_tries = 0;
         let id = client.id;

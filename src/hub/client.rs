@@ -135,8 +135,8 @@ pub(super) struct Queued {
     pub(super) to_read: bool,
     pub(super) to_run: bool,
     pub(super) held: bool,
-    /// It has said more than it may in so short a time.
-    pub(super) throttled: bool,
+    /// It has said more than it may in so short a time, and waits until then.
+    pub(super) throttled_until_ms: Option<u64>,
     /// This turn's queue, or the next one's.
     pub(super) to_flush_first: bool,
     /// This round's queue, or the next one's.
@@ -192,7 +192,10 @@ impl Client {
 
     /// Whether bytes of its would be taken from the socket now.
     pub(super) fn wants_input(&self) -> bool {
-        self.socket.readable && !self.socket.ended && !self.has_lines && !self.queued.throttled
+        self.socket.readable
+            && !self.socket.ended
+            && !self.has_lines
+            && self.queued.throttled_until_ms.is_none()
     }
 
     /// Whether something waits that its socket would take.

@@ -23,18 +23,33 @@ impl Hub {
         }
     }
 
-    /// The next client to read from, once.
+    /// The next client to read from, once: first those that are here, then a few of those that are
+    /// still arriving, whose handshakes are more work than all that the others say.
     pub fn poll_read(&mut self) -> Option<usize> {
-        while self.left.read > 0 {
-            let handle = self.to_read.pop_front()?;
-            if let Some(client) = self.client(handle) {
-                client.queued.to_read = false;
-                if client.wants_input() {
-                    return Some(handle.key);
-                }
+        while self.left.read > 0
+            && let Some(handle) = self.to_read.pop_front()
+        {
+            if self.may_read(handle) {
+                return Some(handle.key);
+            }
+        }
+        while self.left.arrivals > 0
+            && let Some(handle) = self.arriving.pop_front()
+        {
+            if self.may_read(handle) {
+                self.left.arrivals -= 1;
+                return Some(handle.key);
             }
         }
         None
+    }
+
+    /// Whether there is something to read for the client that was just taken out of a queue.
+    fn may_read(&mut self, handle: Handle) -> bool {
+        self.client(handle).is_some_and(|client| {
+            client.queued.to_read = false;
+            client.wants_input()
+        })
     }
 
     /// These bytes were read. There may be more.
@@ -193,7 +208,11 @@ impl Hub {
         let client = &mut self.clients[key];
         if client.wants_input() && !client.queued.to_read {
             client.queued.to_read = true;
-            self.to_read.push_back(handle);
+            if client.stage == Stage::Arriving {
+                self.arriving.push_back(handle);
+            } else {
+                self.to_read.push_back(handle);
+            }
         }
     }
 
@@ -202,7 +221,9 @@ impl Hub {
         let may_execute = self.may_execute(key);
         let handle = self.handle(key);
         let client = &mut self.clients[key];
-        let is_queued = client.queued.to_run || client.queued.held || client.queued.throttled;
+        let is_queued = client.queued.to_run
+            || client.queued.held
+            || client.queued.throttled_until_ms.is_some();
         if client.has_lines && may_execute && !is_queued {
             client.queued.to_run = true;
             self.to_run.push_back(handle);

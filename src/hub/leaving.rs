@@ -163,7 +163,10 @@ impl Hub {
     /// The deadline stays while things happen: only when it comes is it seen whether they did.
     fn leave_if_idle(&mut self, key: usize) {
         let client = &self.clients[key];
-        let active_at_ms = client.said_at_ms.max(client.took_bytes_at_ms);
+        // As long as the server does not listen to what it says, it is not idle.
+        let is_unheard = client.has_lines || client.queued.throttled_until_ms.is_some();
+        let now_ms = if is_unheard { self.now_ms } else { 0 };
+        let active_at_ms = client.said_at_ms.max(client.took_bytes_at_ms).max(now_ms);
         let timeout_ms = self.rules.limits.idle_timeout_ms;
         match timeout_ms.map(|timeout_ms| active_at_ms + timeout_ms) {
             Some(deadline_ms) if deadline_ms <= self.now_ms => self.leave(key, Reason::Idle),

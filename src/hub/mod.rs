@@ -7,14 +7,17 @@
 //! One turn of whoever drives it:
 //! 1. [`begin_turn`](Hub::begin_turn) with the time, then [`handle_readable`](Hub::handle_readable)
 //!    and [`handle_writable`](Hub::handle_writable) for what the sockets report;
-//! 2. while [`poll_read`](Hub::poll_read) names a client, read from it once, and say what came:
+//! 2. while [`poll_read`](Hub::poll_read) names a client, read from it once, and say what came: first
+//!    [`handle_up`](Hub::handle_up), if it can be spoken to from now on, then
 //!    [`handle_input`](Hub::handle_input), [`handle_read_blocked`](Hub::handle_read_blocked),
-//!    [`handle_end`](Hub::handle_end) or [`handle_lost`](Hub::handle_lost);
+//!    [`handle_end`](Hub::handle_end), [`handle_transport_failed`](Hub::handle_transport_failed) or
+//!    [`handle_lost`](Hub::handle_lost);
 //! 3. [`execute`](Hub::execute);
 //! 4. while [`poll_flush`](Hub::poll_flush) names a client, write its [`spans`](Hub::spans) once, and
 //!    say how that went: [`consume`](Hub::consume) or [`handle_write_failed`](Hub::handle_write_failed);
 //! 5. while [`poll_close`](Hub::poll_close) names one, do that; [`remove`](Hub::remove) those closed;
-//! 6. [`connect`](Hub::connect) those that have come;
+//! 6. [`connect`](Hub::connect) those that have come, and [`handle_up`](Hub::handle_up) those that can
+//!    be spoken to at once; take what is for the log from [`poll_report`](Hub::poll_report);
 //! 7. wait for sockets, not at all if the hub [`has_work`](Hub::has_work), else until its
 //!    [`next_deadline`](Hub::next_deadline).
 
@@ -85,6 +88,8 @@ pub struct Hub {
     shutdown_requested: bool,
     /// Clients from which may be read.
     to_read: VecDeque<Handle>,
+    /// The same, as long as nothing can be said to them.
+    arriving: VecDeque<Handle>,
     /// Clients with lines to execute.
     to_run: VecDeque<Handle>,
     /// Clients whose next line is a broadcast that waits for the readers.
@@ -116,6 +121,7 @@ pub struct Hub {
 #[derive(Debug)]
 struct Left {
     read: usize,
+    arrivals: usize,
     work: usize,
     append: usize,
     flush_first: FlushLimits,
@@ -127,6 +133,7 @@ impl Left {
         let turn = &limits.turn;
         Self {
             read: turn.read,
+            arrivals: turn.arrivals,
             work: turn.work,
             append: limits.append_per_turn(),
             flush_first: turn.flush_first,
@@ -151,6 +158,7 @@ impl Hub {
             is_shutting_down: false,
             shutdown_requested: false,
             to_read: VecDeque::new(),
+            arriving: VecDeque::new(),
             to_run: VecDeque::new(),
             held: VecDeque::new(),
             pace: Pace::default(),
@@ -181,6 +189,7 @@ impl Hub {
     /// Whether the next turn has something to do without waiting for a socket.
     pub fn has_work(&self) -> bool {
         let idle = self.to_read.is_empty()
+            && self.arriving.is_empty()
             && self.to_run.is_empty()
             && self.to_flush_first.is_empty()
             && self.to_flush_next_turn.is_empty()
@@ -191,13 +200,15 @@ impl Hub {
         !idle
     }
 
-    /// A connection was accepted: the key it goes by from now on, or `None` if the
-    /// server is full, or about to end.
-    pub fn connect(&mut self, origin: Origin) -> Option<usize> {
-        if self.clients.len() >= self.rules.limits.max_clients || self.is_shutting_down {
-            self.counters.refused += 1;
-            return None;
-        }
+    /// Whether another connection may be let in: the server is neither full nor about to end.
+    pub fn has_room(&self) -> bool {
+        self.clients.len() < self.rules.limits.max_clients && !self.is_shutting_down
+    }
+
+    /// A connection was accepted, for which there was [room](Self::has_room): the key it goes by from
+    /// now on. Nothing is said to it before [`handle_up`](Self::handle_up).
+    pub fn connect(&mut self, origin: Origin) -> usize {
+        debug_assert!(self.has_room(), "it was asked whether there is room");
         self.last_id += 1;
         self.counters.clients_total += 1;
         let id = self.last_id;
@@ -205,7 +216,7 @@ impl Hub {
         let client = Client::new(id, origin, self.now_ms, max_line, self.feed.head());
         let key = self.clients.insert(client);
         self.set_deadline(key, Some(self.now_ms + self.rules.limits.auth_timeout_ms));
-        Some(key)
+        key
     }
 
     /// The client can be spoken to from now on.
@@ -302,7 +313,7 @@ impl Hub {
             );
             let executable = client.is_heard() && client.has_lines && self.has_reply_room(client);
             assert!(
-                !executable || queued.to_run || queued.held || queued.throttled,
+                !executable || queued.to_run || queued.held || queued.throttled_until_ms.is_some(),
                 "client {} has lines and is not queued",
                 client.id
             );
@@ -316,12 +327,12 @@ impl Hub {
             }
         }
         assert_eq!(self.directory.len(), inside);
-        self.check_queue(|queued| queued.to_read, &[&self.to_read]);
+        self.check_queue(|queued| queued.to_read, &[&self.to_read, &self.arriving]);
         self.check_queue(|queued| queued.to_run, &[&self.to_run]);
         self.check_queue(|queued| queued.held, &[&self.held]);
         let throttled: VecDeque<Handle> =
             self.throttled.iter().map(|(_, handle)| *handle).collect();
-        self.check_queue(|queued| queued.throttled, &[&throttled]);
+        self.check_queue(|queued| queued.throttled_until_ms.is_some(), &[&throttled]);
         let with_deadline = self.clients.iter().filter(|(_, client)| client.deadline_ms.is_some());
         assert_eq!(self.deadlines.len(), with_deadline.count());
         let first = [&self.to_flush_first, &self.to_flush_next_turn];

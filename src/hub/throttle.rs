@@ -56,7 +56,7 @@ impl Hub {
         let until_ms = self.allowed_at_ms(key);
         let handle = self.handle(key);
         let client = &mut self.clients[key];
-        client.queued.throttled = true;
+        client.queued.throttled_until_ms = Some(until_ms);
         self.throttled.insert((until_ms, handle));
         if !mem::replace(&mut client.allowance.is_reported, true) {
             self.reports.push_back(Report::Throttled { id: handle.id });
@@ -65,9 +65,9 @@ impl Hub {
 
     /// A client that leaves is read on, and not listened to any more.
     pub(super) fn stop_throttling(&mut self, key: usize) {
-        let entry = (self.allowed_at_ms(key), self.handle(key));
-        if mem::take(&mut self.clients[key].queued.throttled) {
-            self.throttled.remove(&entry);
+        let handle = self.handle(key);
+        if let Some(until_ms) = self.clients[key].queued.throttled_until_ms.take() {
+            self.throttled.remove(&(until_ms, handle));
         }
     }
 
@@ -76,8 +76,7 @@ impl Hub {
         while let Some(&(until_ms, Handle { key, .. })) = self.throttled.first()
             && until_ms <= self.now_ms
         {
-            self.throttled.pop_first();
-            self.clients[key].queued.throttled = false;
+            self.stop_throttling(key);
             self.queue_run(key);
             self.queue_read(key);
         }

@@ -10,7 +10,6 @@ use super::peer::Peer;
 use super::refused::Refused;
 use crate::config::Config;
 use crate::stream::{Endpoint, Stream};
-use crate::transport::Transport;
 
 /// The first listener's token; the others' follow it downwards. Clients' tokens come from the other
 /// end.
@@ -96,10 +95,10 @@ impl Acceptor {
         None
     }
 
-    /// Tells a connection that there is no room for it, and why.
-    /// Over TLS, hands would have to be shaken for that; there it is just closed.
-    pub(super) fn refuse(&mut self, transport: Transport, explanation: &str, now_ms: u64) {
-        if let Transport::Plain(stream) = transport {
+    /// Tells a connection that there is no room for it, and why. Over TLS, hands would have to be shaken
+    /// for that; there it is just closed.
+    pub(super) fn refuse(&mut self, stream: Stream, is_tls: bool, explanation: &str, now_ms: u64) {
+        if !is_tls {
             self.refused.refuse(stream, explanation, now_ms);
         }
     }

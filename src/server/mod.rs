@@ -19,7 +19,7 @@ use mio::{Events, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::Config;
-use crate::hub::{Close, Hub, Origin, Rules, Span};
+use crate::hub::{Close, Hub, Origin, Rules, Secrets, Span};
 use crate::limits::{Limits, READ_CHUNK};
 use crate::logging;
 use crate::protocol::FeedId;
@@ -80,8 +80,6 @@ pub struct Server {
 struct Connection {
     transport: Transport,
     peer: Peer,
-    /// The hub was told that it can be spoken to.
-    is_up: bool,
     /// What was wrong with its encryption.
     failure: Option<Box<str>>,
 }
@@ -108,8 +106,7 @@ impl Server {
             || config.trust.is_some();
         let reload = has_files.then(|| Signals::register(poll.registry(), RELOAD, &[SIGHUP]));
         let reload = reload.transpose().map_err(system)?;
-        let secrets = secrets::read(&config)?;
-        let tls = config.trust.as_ref().map(ServerTls::read).transpose()?;
+        let (secrets, tls) = read_files(&config)?;
         let acceptor = Acceptor::bind(&config, poll.registry())?;
         secrets::warn_of_plain_addresses(&secrets, acceptor.addresses());
         let rules = Rules {
@@ -207,22 +204,22 @@ impl Server {
         self.hub.handle_write_failed(key);
     }
 
-    /// Reads certificates and secrets anew. What is wrong with them changes nothing.
+    /// Reads certificates and secrets anew, for those who come after it. Where one of them is wrong, all
+    /// stay as they are.
     fn reload(&mut self) {
         if self.reload.as_mut().is_none_or(|signals| signals.take() == 0) {
             return;
         }
-        match secrets::read(&self.config) {
-            Ok(secrets) => self.hub.set_secrets(secrets),
-            Err(error) => warn!("the secrets stay as they are: {error}"),
-        }
-        match self.config.trust.as_ref().map(ServerTls::read).transpose() {
-            Ok(tls) => self.tls = tls,
-            Err(error) => warn!("the certificate stays as it is: {error}"),
-        }
-        info!("certificates and secrets were read anew");
-        if let Some(tls) = &self.tls {
-            report::identity(tls);
+        match read_files(&self.config) {
+            Ok((secrets, tls)) => {
+                info!("read anew: {}", report::files(&self.config));
+                if let Some(tls) = &tls {
+                    report::identity(tls);
+                }
+                self.hub.set_secrets(secrets);
+                self.tls = tls;
+            }
+            Err(error) => warn!("nothing was read anew, and all stays as it is: {error}"),
         }
     }
 
@@ -230,8 +227,7 @@ impl Server {
         while let Some(key) = self.hub.poll_read() {
             let connection = connected(&mut self.connections, key);
             let result = connection.transport.read(&mut self.input);
-            if !connection.is_up && connection.transport.is_up() {
-                connection.is_up = true;
+            if connection.transport.is_up() {
                 self.hub.handle_up(key);
             }
             match result {
@@ -310,32 +306,37 @@ impl Server {
     }
 
     fn admit(&mut self, stream: Stream, peer: Peer, is_tls: bool, now_ms: u64) {
-        let mut transport = match self.transport(stream, is_tls) {
-            Ok(transport) => transport,
-            Err(error) => return warn!("refused {peer}: {error}"),
-        };
         if !self.addresses.enter(peer) {
             info!("refused {peer}: it has as many connections as --max-per-address says");
             self.hub.count_refused();
             let explanation = "there are too many connections from your address; close one";
-            return self.acceptor.refuse(transport, explanation, now_ms);
+            return self.acceptor.refuse(stream, is_tls, explanation, now_ms);
         }
-        let Some(key) = self.hub.connect(Origin { is_local: peer.is_local() }) else {
+        if !self.hub.has_room() {
             info!("refused {peer}: all {} places are taken", self.limits.max_clients);
+            self.hub.count_refused();
             self.addresses.leave(peer);
             let explanation = "the server has as many clients as it takes; try again later";
-            return self.acceptor.refuse(transport, explanation, now_ms);
+            return self.acceptor.refuse(stream, is_tls, explanation, now_ms);
+        }
+        let mut transport = match self.transport(stream, is_tls) {
+            Ok(transport) => transport,
+            Err(error) => {
+                self.hub.count_refused();
+                self.addresses.leave(peer);
+                return warn!("refused {peer}: {error}");
+            }
         };
+        let key = self.hub.connect(Origin { is_local: peer.is_local() });
         let registered = transport.stream_mut().register(self.poll.registry(), Token(key));
         if self.connections.len() <= key {
             self.connections.resize_with(key + 1, || None);
         }
-        let is_up = transport.is_up();
-        self.connections[key] = Some(Connection { transport, peer, is_up, failure: None });
         info!("client {} connected from {peer}", self.hub.id(key));
-        if is_up {
+        if transport.is_up() {
             self.hub.handle_up(key);
         }
+        self.connections[key] = Some(Connection { transport, peer, failure: None });
         if let Err(error) = registered {
             warn!("client {}: cannot be polled: {error}", self.hub.id(key));
             self.hub.handle_lost(key);
@@ -343,9 +344,10 @@ impl Server {
     }
 
     fn transport(&self, stream: Stream, is_tls: bool) -> io::Result<Transport> {
-        match &self.tls {
-            Some(tls) if is_tls => Ok(Transport::Tls(Box::new(tls.accept(stream)?))),
-            _ => Ok(Transport::Plain(stream)),
+        match (is_tls, &self.tls) {
+            (false, _) => Ok(Transport::Plain(stream)),
+            (true, Some(tls)) => Ok(Transport::Tls(Box::new(tls.accept(stream)?))),
+            (true, None) => Err(io::Error::other("there is no certificate to show")),
         }
     }
 
@@ -380,6 +382,13 @@ impl Server {
         logging::report_dropped();
         self.hub.set_log_dropped(logging::dropped());
     }
+}
+
+/// What clients have to show, and what is shown to them.
+fn read_files(config: &Config) -> Result<(Secrets, Option<ServerTls>), String> {
+    let secrets = secrets::read(config)?;
+    let tls = config.trust.as_ref().map(ServerTls::read).transpose()?;
+    Ok((secrets, tls))
 }
 
 fn connected(connections: &mut [Option<Connection>], key: usize) -> &mut Connection {

@@ -3,9 +3,10 @@
 use log::{debug, info, warn};
 
 use super::peer::Peer;
+use crate::config::Config;
 use crate::hub::{Departure, LineReport, Reason, Report};
 use crate::limits::Limits;
-use crate::secret::is_readable_by_others;
+use crate::secret_file::is_readable_by_others;
 use crate::stream::Endpoint;
 use crate::tls::ServerTls;
 
@@ -38,6 +39,14 @@ pub(super) fn started<'a>(
         process >> 20,
         kernel >> 20
     );
+}
+
+/// Which files can be read anew.
+pub(super) fn files(config: &Config) -> String {
+    let secrets = [&config.secret_file, &config.admin_secret_file].into_iter().flatten();
+    let mut files: Vec<String> = secrets.map(|path| path.display().to_string()).collect();
+    files.extend(config.trust.is_some().then(|| "the certificate".to_owned()));
+    files.join(", ")
 }
 
 /// Says which certificate is shown, and warns of a key that is not kept.
@@ -96,9 +105,8 @@ pub(super) fn departure(departure: &Departure, peer: Peer, failure: Option<&str>
         Reason::HandshakeFailed => {
             format!("the handshake failed: {}", failure.unwrap_or("the connection was lost"))
         }
-        Reason::Lost if failure.is_some() => failure.unwrap_or_default().to_owned(),
         Reason::EndOfInput => "end of input".to_owned(),
-        Reason::Lost => "connection lost".to_owned(),
+        Reason::Lost => failure.unwrap_or("connection lost").to_owned(),
         Reason::Foreign(protocol) => format!("it speaks {}", protocol.as_str()),
     };
     let cut = if *is_cut { ", cut before it had all it was owed" } else { "" };

@@ -6,7 +6,8 @@ use log::warn;
 
 use crate::config::Config;
 use crate::hub::Secrets;
-use crate::secret::{Secret, is_readable_by_others};
+use crate::secret::Secret;
+use crate::secret_file::{self, is_readable_by_others};
 use crate::stream::Endpoint;
 
 /// Reads the secrets anew. The error is one line that says what is wrong.
@@ -20,7 +21,7 @@ pub(super) fn read(config: &Config) -> Result<Secrets, String> {
 }
 
 fn one(path: &Path, config: &Config) -> Result<Secret, String> {
-    let secret = Secret::read(path)?;
+    let secret = secret_file::read(path)?;
     let longest = config.limits.max_line - "auth ".len();
     if secret.as_str().len() > longest {
         return Err(format!(
@@ -44,7 +45,7 @@ pub(super) fn warn_of_plain_addresses<'a>(
     let mut plain = addresses.filter(|(_, is_tls)| !is_tls).map(|(address, _)| address);
     let is_remote =
         |address: &&Endpoint| matches!(address, Endpoint::Tcp(tcp) if !tcp.ip().is_loopback());
-    if (secrets.user.is_some() || secrets.admin.is_some())
+    if !secrets.is_empty()
         && let Some(address) = plain.find(is_remote)
     {
         warn!(

@@ -21,17 +21,11 @@ pub(crate) struct TlsStream {
     stream: Stream,
     tls: Connection,
     output: Output,
-    state: State,
-}
-
-#[derive(Debug, PartialEq)]
-enum State {
-    Good,
-    /// The peer has sent what is no TLS, or no TLS that can be gone on with. That has to be told.
-    Failed(rustls::Error),
+    /// What the peer has sent is no TLS, or none that can be gone on with. That has to be told.
+    failed: Option<rustls::Error>,
     /// That was told. What else the peer sends is passed over, so that it is not reset before it has
     /// read why.
-    Broken,
+    is_broken: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +38,7 @@ enum Output {
 
 impl TlsStream {
     pub(super) fn new(stream: Stream, tls: impl Into<Connection>) -> Self {
-        Self { stream, tls: tls.into(), output: Output::Open, state: State::Good }
+        Self { stream, tls: tls.into(), output: Output::Open, failed: None, is_broken: false }
     }
 
     pub(crate) fn stream_mut(&mut self) -> &mut Stream {
@@ -58,7 +52,7 @@ impl TlsStream {
 
     /// As [`Transport::read`](crate::transport::Transport::read).
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.state == State::Broken {
+        if self.is_broken {
             return match self.stream.read(buffer)? {
                 0 => Ok(0),
                 _ => Err(io::ErrorKind::Interrupted.into()),
@@ -81,16 +75,20 @@ impl TlsStream {
                     Err(error) => return Err(error),
                 }
             }
-            if let State::Failed(error) = std::mem::replace(&mut self.state, State::Good) {
-                self.state = State::Broken;
+            if let Some(error) = self.failed.take() {
+                self.is_broken = true;
                 return Err(io::Error::new(io::ErrorKind::InvalidData, describe(&error)));
             }
+            let was_up = self.is_up();
             // At the end of the socket's input, the reader tells which kind of an end it was.
             self.tls.read_tls(&mut self.stream)?;
-            if let Err(error) = self.tls.process_new_packets() {
-                self.state = State::Failed(error);
+            self.failed = self.tls.process_new_packets().err();
+            // If that fails, there may be lines all the same; the next write tells of it.
+            let _ = self.flush();
+            if !was_up && self.failed.is_none() {
+                // To shake hands is work: one step at a time.
+                break;
             }
-            self.flush()?;
         }
         Err(io::ErrorKind::Interrupted.into())
     }

@@ -13,6 +13,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use super::PATIENCE;
+
 /// One that signs certificates.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -48,6 +50,8 @@ pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// A connection to a server on this host that shows a certificate signed by what is in the file.
 pub fn connect(stream: TcpStream, roots: &Path) -> TlsStream {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
     let mut store = RootCertStore::empty();
     store.add(CertificateDer::from_pem_file(roots).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
