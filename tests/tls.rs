@@ -296,9 +296,12 @@ fn what_a_reset_connection_had_said_is_executed() {
         other.send_bytes(flood.as_bytes());
         other.line();
     }
+    // The server sees the lines and the reset together.
+    server.signal("STOP");
     gone.write_all(b"say 1\nsay 2\nsay 3\n").unwrap();
     rustix::net::sockopt::set_socket_linger(&raw, Some(std::time::Duration::ZERO)).unwrap();
     drop((gone, raw));
+    server.signal("CONT");
     for text in ["1", "2", "3"] {
         assert!(other.line().ends_with(&format!(" 2 {text}")));
     }
