@@ -65,6 +65,7 @@ pub mod secret;
 mod secret_file;
 pub mod server;
 mod signals;
+mod small_file;
 pub mod stream;
 #[cfg(feature = "tls")]
 mod tls;

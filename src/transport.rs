@@ -12,6 +12,20 @@ pub(crate) enum Transport {
     Tls(Box<TlsStream>),
 }
 
+/// How a read went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// So many bytes came.
+    Bytes(usize),
+    /// Nothing came of it, and there may be more at once.
+    Nothing,
+    /// No more bytes will come. What the peer still sends is passed over, up to its [`End`](Self::End).
+    #[cfg_attr(not(feature = "tls"), expect(dead_code))]
+    EndOfInput,
+    /// The peer has ended the connection.
+    End,
+}
+
 /// How a write went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
@@ -38,14 +52,26 @@ impl Transport {
         }
     }
 
-    /// Reads what there is: how many bytes, 0 at the peer's end. `WouldBlock`: the poll will say when
-    /// there is more. `Interrupted`: nothing came of this, and there may be more at once.
-    /// `UnexpectedEof`: the peer was cut off. `InvalidData`: it does not speak as it should, and what
-    /// it says from now on is passed over.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads what there is. `WouldBlock`: the poll will say when there is more. `UnexpectedEof`: the
+    /// peer was cut off. `InvalidData`: it does not speak as it should, and `PermissionDenied`: one of
+    /// the two does not trust the other; what it says from now on is passed over.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
         match self {
-            Self::Plain(stream) => stream.read(buffer),
+            Self::Plain(stream) => match stream.read(buffer) {
+                Ok(0) => Ok(Received::End),
+                Ok(len) => Ok(Received::Bytes(len)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Received::Nothing),
+                Err(error) => Err(error),
+            },
             Self::Tls(tls) => tls.read(buffer),
+        }
+    }
+
+    /// How many bytes were read from the socket for nothing but encryption, since this was last asked.
+    pub(crate) fn take_overhead(&mut self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(tls) => tls.take_overhead(),
         }
     }
 

@@ -30,6 +30,13 @@ impl Files {
         self.0.path().join(name).to_str().unwrap().to_owned()
     }
 
+    fn fifo(&self, name: &str) -> String {
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, self.path(name), fifo, mode, 0).unwrap();
+        self.path(name)
+    }
+
     fn write(&self, name: &str, text: &str) -> String {
         let path = PathBuf::from(self.path(name));
         fs::write(&path, text).unwrap();
@@ -322,6 +329,8 @@ fn secret_files_that_will_not_do_are_named_with_their_fault() {
         (vec!["--secret-file".to_owned(), files.write("empty", "\n")], "it is empty"),
         (vec!["--secret-file".to_owned(), files.write("two", "a\nb\n")], "not one line of text"),
         (vec!["--secret-file".to_owned(), files.path("missing")], "No such file"),
+        (vec!["--secret-file".to_owned(), "/dev/zero".to_owned()], "it is no regular file"),
+        (vec!["--secret-file".to_owned(), files.fifo("fifo")], "it is no regular file"),
         (
             vec!["--secret-file".into(), long, "--max-line".into(), "200".into()],
             "with --max-line 200, a secret can have 195 bytes at most",

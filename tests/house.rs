@@ -66,6 +66,7 @@ fn protocol_and_hub_do_no_io_and_read_no_clock() {
         "crate::config",
         "crate::logging",
         "crate::secret_file",
+        "crate::small_file",
     ];
     none_has(&sources("src/hub"), &banned);
     none_has(&sources("src/protocol"), &banned);

@@ -606,6 +606,43 @@ fn blank_lines_and_long_ones_count_as_well() {
 }
 
 #[test]
+fn nobody_holds_a_place_with_what_they_left_behind() {
+    let (mut driver, key) = limited(1);
+    driver.send(key, &format!("name bob\n{}", "ping\n".repeat(1000)));
+    driver.hub.handle_hangup(key);
+    driver.now_ms = Limits::default().drain_timeout_ms;
+    driver.run();
+    driver.end(key);
+    assert_eq!(driver.departed[0].reason, Reason::Lost);
+    assert!(driver.hub.is_empty());
+}
+
+#[test]
+fn who_is_not_listened_to_is_not_idle() {
+    let limits = Limits { rate_limit: Some(1), idle_timeout_ms: Some(3000), ..small_limits() };
+    let mut driver = Driver::new(limits);
+    let key = driver.connect(PLENTY);
+    driver.send(key, &format!("{}\nping\n", "x".repeat(15 * 200)));
+    for second in 1..=20 {
+        driver.now_ms = second * 1000;
+        driver.run();
+    }
+    let lines = driver.received(key);
+    let pong = lines.iter().position(|line| line == "pong").unwrap();
+    assert_eq!(lines[pong + 1..], ["goodbye idle"]);
+}
+
+#[test]
+fn what_has_come_is_heard_before_it_is_too_late() {
+    let mut driver = Driver::new(Limits { idle_timeout_ms: Some(1000), ..small_limits() });
+    let key = driver.connect(PLENTY);
+    // The server was stopped for a while, and now finds this.
+    driver.now_ms = 5000;
+    driver.send(key, "ping\n");
+    assert_eq!(driver.received(key)[1..], ["pong"]);
+}
+
+#[test]
 fn a_throttled_client_can_leave() {
     let (mut driver, key) = limited(1);
     driver.send(key, "ping\nping\n");

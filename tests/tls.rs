@@ -397,7 +397,7 @@ fn what_is_no_tls_is_closed_and_disturbs_nobody() {
     let plain = Server::start(&[]);
     let mut to_plain = oyez();
     to_plain.args(["-s", &plain.address.to_string(), "--tls", "ping"]);
-    fails(&mut to_plain, "it does not speak TLS there");
+    fails(&mut to_plain, "it does not speak TLS there; try again later");
     let mut to_tls = files.oyez(&server, &["--timeout", "1", "ping"]);
     fails(&mut to_tls, "it says nothing; if it is encrypted, --tls is missing");
     let ticks = server.cpu_ticks();
@@ -443,6 +443,30 @@ fn the_end_of_input_without_an_end_of_tls_keeps_the_lines_before_it() {
 }
 
 /// Each reader checks that it gets every line. OYEZ_READERS and OYEZ_LINES make more of it.
+/// Whatever comes behind the end of TLS, what was owed before it arrives.
+#[test]
+fn bytes_behind_the_end_destroy_nothing() {
+    let files = Files::new();
+    let server = files.server("server", &[]);
+    let mut other = server.client();
+    let stream = TcpStream::connect(server.tcp()).unwrap();
+    let mut raw = stream.try_clone().unwrap();
+    let mut reader = tls::connect(stream, &files.path("ca"));
+    reader.read_exact(&mut [0; 8]).unwrap();
+    for i in 1..=1000 {
+        other.send(&format!("say {i} {}", "x".repeat(1000)));
+        other.line();
+    }
+    reader.write_all(b"ping z\n").unwrap();
+    reader.conn.send_close_notify();
+    reader.flush().unwrap();
+    raw.write_all(&[0; 8000]).unwrap();
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    assert!(said.ends_with("x\npong z\n"), "{} bytes came", said.len());
+    assert_eq!(said.lines().filter(|line| line.starts_with("broadcast ")).count(), 1000);
+}
+
 #[test]
 fn many_readers_lose_no_line() {
     let number = |name, default| match std::env::var(name) {

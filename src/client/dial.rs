@@ -38,7 +38,7 @@ pub(super) enum Outcome {
     },
     /// There is something else than a server; what it said.
     Nonsense(String),
-    /// There is no encrypted connection to be had, and why.
+    /// A certificate is not trusted, and why.
     Untrusted(String),
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Dial {
     failures: Vec<String>,
     /// So far, nobody was at any of them.
     is_nobody_there: bool,
-    /// One of them speaks no TLS, or shows a certificate that is not trusted.
+    /// One of them shows a certificate that is not trusted, or asks for one.
     is_untrusted: bool,
 }
 
@@ -164,7 +164,7 @@ impl Attempt {
                 _ => Outcome::Nonsense(printable(self.link.line(), 80)),
             },
             Ok(false) => match self.link.end() {
-                Some(End::Broken(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                Some(End::Broken(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                     Outcome::Untrusted(error.to_string())
                 }
                 Some(End::Broken(error)) => failed(&describe(error), is_nobody_there(error)),

@@ -13,7 +13,7 @@ use crate::printable::printable;
 use crate::protocol::{Line, LineBuffer, REPLY_OVERHEAD};
 use crate::stream::{Endpoint, Stream};
 use crate::tls::ClientTls;
-use crate::transport::{Sent, Transport};
+use crate::transport::{Received, Sent, Transport};
 
 /// The longest line that is taken from a server, in bytes: no server's `--max-line` can be more.
 pub(super) const MAX_LINE: usize = 1024 * 1024 + REPLY_OVERHEAD;
@@ -201,8 +201,9 @@ impl Link {
             return;
         }
         match self.transport.read(input) {
-            Ok(0) => self.end_input(End::Closed),
-            Ok(len) => {
+            Ok(Received::EndOfInput | Received::End) => self.end_input(End::Closed),
+            Ok(Received::Nothing) => {}
+            Ok(Received::Bytes(len)) => {
                 self.received.push(&input[..len]);
                 // Less than a line is nothing: it could trickle for ever.
                 if memchr(b'\n', &input[..len]).is_some() {
@@ -210,7 +211,6 @@ impl Link {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_readable = false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => self.end_input(End::Broken(error)),
         }
     }

@@ -125,8 +125,10 @@ pub(super) struct Socket {
     pub(super) readable: bool,
     /// It refused bytes, and has not asked for more since.
     pub(super) full: bool,
-    /// The end of input was read.
+    /// The peer's end was read.
     pub(super) ended: bool,
+    /// The connection is broken.
+    pub(super) hung_up: bool,
 }
 
 /// In which of the hub's queues the client waits.

@@ -11,9 +11,6 @@ use super::pacing::Wait;
 /// What a line costs beside its bytes, in bytes: blank lines are work, too.
 const LINE_COST: usize = 32;
 
-/// What a read costs that brings no bytes, in bytes: a peer can send as much of that as it likes.
-const EMPTY_READ_COST: usize = 16 * 1024;
-
 impl Hub {
     /// The socket may have something to read.
     pub fn handle_readable(&mut self, key: usize) {
@@ -56,8 +53,7 @@ impl Hub {
     ///
     /// They may be none: something was read that is the transport's own business.
     pub fn handle_input(&mut self, key: usize, input: &[u8]) {
-        let cost = if input.is_empty() { EMPTY_READ_COST } else { input.len() };
-        self.left.read = self.left.read.saturating_sub(cost);
+        self.charge_read(input.len());
         self.counters.bytes_in += input.len() as u64;
         let client = &mut self.clients[key];
         client.bytes_in += input.len() as u64;
@@ -70,6 +66,11 @@ impl Hub {
         }
     }
 
+    /// So many bytes were read, or as much work was done for it.
+    pub fn charge_read(&mut self, bytes: usize) {
+        self.left.read = self.left.read.saturating_sub(bytes);
+    }
+
     /// There was nothing to read.
     pub fn handle_read_blocked(&mut self, key: usize) {
         let client = &mut self.clients[key];
@@ -80,10 +81,9 @@ impl Hub {
         }
     }
 
-    /// The peer's end of input was read: it will send no more.
-    pub fn handle_end(&mut self, key: usize) {
+    /// The peer says no more. Its connection has not ended with that.
+    pub fn handle_end_of_input(&mut self, key: usize) {
         let client = &mut self.clients[key];
-        client.socket.ended = true;
         match client.stage {
             Stage::Arriving => self.leave(key, Reason::HandshakeFailed),
             Stage::Outside | Stage::Inside => {
@@ -91,7 +91,24 @@ impl Hub {
                 client.has_lines = true;
                 self.queue_run(key);
             }
-            Stage::Leaving { .. } => self.settle(key),
+            Stage::Leaving { .. } => self.queue_read(key),
+        }
+    }
+
+    /// The peer's end was read: it will send nothing more.
+    pub fn handle_end(&mut self, key: usize) {
+        self.clients[key].socket.ended = true;
+        self.handle_end_of_input(key);
+        self.settle(key);
+    }
+
+    /// The connection is broken, whatever can still be read from it.
+    pub fn handle_hangup(&mut self, key: usize) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.socket.hung_up = true;
+            if client.queued.throttled_until_ms.is_some() {
+                self.give_up_soon(key);
+            }
         }
     }
 
@@ -122,6 +139,8 @@ impl Hub {
                 self.run(handle);
             }
         }
+        // After all that has come is dealt with: this program may have been stopped for a while.
+        self.meet_deadlines();
     }
 
     /// Executes one client's lines. They are taken out of it meanwhile, since a line may concern

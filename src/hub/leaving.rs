@@ -91,7 +91,11 @@ impl Hub {
         let head = self.feed.head();
         self.stop_throttling(key);
         let client = &mut self.clients[key];
-        let was = mem::replace(&mut client.stage, Stage::Leaving { reason, step: Step::Draining });
+        let was = client.stage;
+        // To whom nothing can be said nothing is owed.
+        let is_owed_nothing = was == Stage::Arriving && reason != Reason::HandshakeFailed;
+        let step = if is_owed_nothing { Step::Finished } else { Step::Draining };
+        client.stage = Stage::Leaving { reason, step };
         client.outbox.stop_following(head);
         client.input = LineBuffer::new(0);
         client.has_lines = false;
@@ -99,8 +103,7 @@ impl Hub {
             self.directory.leave(client.id, client.name.as_deref());
         }
         self.set_deadline(key, Some(self.now_ms + self.rules.limits.drain_timeout_ms));
-        if was == Stage::Arriving && reason != Reason::HandshakeFailed {
-            // Nothing can be said to it, a goodbye neither.
+        if is_owed_nothing {
             return self.drop_connection(key);
         }
         self.queue_read(key);
@@ -163,6 +166,9 @@ impl Hub {
     /// The deadline stays while things happen: only when it comes is it seen whether they did.
     fn leave_if_idle(&mut self, key: usize) {
         let client = &self.clients[key];
+        if client.socket.hung_up {
+            return self.leave(key, Reason::Lost);
+        }
         // As long as the server does not listen to what it says, it is not idle.
         let is_unheard = client.has_lines || client.queued.throttled_until_ms.is_some();
         let now_ms = if is_unheard { self.now_ms } else { 0 };

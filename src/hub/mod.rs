@@ -10,7 +10,7 @@
 //! 2. while [`poll_read`](Hub::poll_read) names a client, read from it once, and say what came: first
 //!    [`handle_up`](Hub::handle_up), if it can be spoken to from now on, then
 //!    [`handle_input`](Hub::handle_input), [`handle_read_blocked`](Hub::handle_read_blocked),
-//!    [`handle_end`](Hub::handle_end), [`handle_transport_failed`](Hub::handle_transport_failed) or
+//!    [`handle_end_of_input`](Hub::handle_end_of_input), [`handle_end`](Hub::handle_end), [`handle_transport_failed`](Hub::handle_transport_failed) or
 //!    [`handle_lost`](Hub::handle_lost);
 //! 3. [`execute`](Hub::execute);
 //! 4. while [`poll_flush`](Hub::poll_flush) names a client, write its [`spans`](Hub::spans) once, and
@@ -181,7 +181,6 @@ impl Hub {
         self.now_ms = now_ms;
         self.left = Left::of(&self.rules.limits);
         self.to_flush_first.append(&mut self.to_flush_next_turn);
-        self.meet_deadlines();
         self.release_throttled();
         self.release_held();
     }

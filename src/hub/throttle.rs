@@ -58,9 +58,21 @@ impl Hub {
         let client = &mut self.clients[key];
         client.queued.throttled_until_ms = Some(until_ms);
         self.throttled.insert((until_ms, handle));
+        let client = &mut self.clients[key];
         if !mem::replace(&mut client.allowance.is_reported, true) {
             self.reports.push_back(Report::Throttled { id: handle.id });
         }
+        if client.socket.hung_up {
+            self.give_up_soon(key);
+        }
+    }
+
+    /// Nobody is there any more who could be waited for: what is still to be executed then is not. So
+    /// nobody can hold a place, or a name, with what they left behind.
+    pub(super) fn give_up_soon(&mut self, key: usize) {
+        let soon_ms = self.now_ms + self.rules.limits.drain_timeout_ms;
+        let deadline_ms = self.clients[key].deadline_ms.map_or(soon_ms, |at_ms| at_ms.min(soon_ms));
+        self.set_deadline(key, Some(deadline_ms));
     }
 
     /// A client that leaves is read on, and not listened to any more.

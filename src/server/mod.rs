@@ -26,7 +26,7 @@ use crate::protocol::FeedId;
 use crate::signals::Signals;
 use crate::stream::Stream;
 use crate::tls::ServerTls;
-use crate::transport::{Sent, Transport};
+use crate::transport::{Received, Sent, Transport};
 use acceptor::Acceptor;
 use addresses::Addresses;
 use peer::Peer;
@@ -188,6 +188,9 @@ impl Server {
         if event.is_writable() || event.is_write_closed() || event.is_error() {
             self.note_writable(token.0);
         }
+        if event.is_error() {
+            self.hub.handle_hangup(token.0);
+        }
     }
 
     fn note_writable(&mut self, key: usize) {
@@ -227,12 +230,16 @@ impl Server {
         while let Some(key) = self.hub.poll_read() {
             let connection = connected(&mut self.connections, key);
             let result = connection.transport.read(&mut self.input);
+            let overhead = connection.transport.take_overhead();
             if connection.transport.is_up() {
                 self.hub.handle_up(key);
             }
+            self.hub.charge_read(overhead);
             match result {
-                Ok(0) => self.hub.handle_end(key),
-                Ok(len) => self.hub.handle_input(key, &self.input[..len]),
+                Ok(Received::Bytes(len)) => self.hub.handle_input(key, &self.input[..len]),
+                Ok(Received::Nothing) => self.hub.handle_input(key, &[]),
+                Ok(Received::EndOfInput) => self.hub.handle_end_of_input(key),
+                Ok(Received::End) => self.hub.handle_end(key),
                 Err(error) => self.note_read_failed(key, &error),
             }
         }
@@ -241,10 +248,9 @@ impl Server {
     fn note_read_failed(&mut self, key: usize, error: &io::Error) {
         match error.kind() {
             io::ErrorKind::WouldBlock => self.hub.handle_read_blocked(key),
-            io::ErrorKind::Interrupted => self.hub.handle_input(key, &[]),
             // The lines that came before are no less complete.
             io::ErrorKind::UnexpectedEof => self.hub.handle_end(key),
-            io::ErrorKind::InvalidData => {
+            io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied => {
                 connected(&mut self.connections, key).failure = Some(error.to_string().into());
                 self.hub.handle_transport_failed(key);
             }

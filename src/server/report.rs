@@ -6,7 +6,7 @@ use super::peer::Peer;
 use crate::config::Config;
 use crate::hub::{Departure, LineReport, Reason, Report};
 use crate::limits::Limits;
-use crate::secret_file::is_readable_by_others;
+use crate::small_file::{is_readable_by_others, is_writable_by_others};
 use crate::stream::Endpoint;
 use crate::tls::ServerTls;
 
@@ -59,6 +59,10 @@ pub(super) fn identity(tls: &ServerTls) {
     if is_readable_by_others(key) {
         let key = key.display();
         warn!("key {key}: others can read it; mend that with: chmod 600 {key}");
+    }
+    if let Some(folder) = tls.key_file().parent().filter(|folder| is_writable_by_others(folder)) {
+        let folder = folder.display();
+        warn!("folder {folder}: others can put keys there; mend that with: chmod go-w {folder}");
     }
 }
 

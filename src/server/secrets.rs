@@ -7,7 +7,8 @@ use log::warn;
 use crate::config::Config;
 use crate::hub::Secrets;
 use crate::secret::Secret;
-use crate::secret_file::{self, is_readable_by_others};
+use crate::secret_file;
+use crate::small_file::is_readable_by_others;
 use crate::stream::Endpoint;
 
 /// Reads the secrets anew. The error is one line that says what is wrong.

@@ -6,21 +6,28 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::secret::wipe;
+use crate::small_file;
+
 /// Reads a certificate, and those that lead from it to a root.
 pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let wrong = |error: pem::Error| format!("certificate {}: {}", path.display(), describe(&error));
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(wrong)?.collect();
-    let chain = chain.map_err(wrong)?;
+    let wrong = |error: &str| format!("certificate {}: {error}", path.display());
+    let pem = small_file::read(path).map_err(|error| wrong(&error.to_string()))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let chain = chain.map_err(|error| wrong(&describe(&error)))?;
     if chain.is_empty() {
-        return Err(wrong(pem::Error::NoItemsFound));
+        return Err(wrong(&describe(&pem::Error::NoItemsFound)));
     }
     Ok(chain)
 }
 
 /// Reads a private key.
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(path)
-        .map_err(|error| format!("key {}: {}", path.display(), describe(&error)))
+    let wrong = |error: &str| format!("key {}: {error}", path.display());
+    let mut pem = small_file::read(path).map_err(|error| wrong(&error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| wrong(&describe(&error)));
+    wipe(&mut pem);
+    key
 }
 
 /// Reads certificates that are to be trusted.
@@ -36,7 +43,6 @@ pub(super) fn roots(path: &Path) -> Result<RootCertStore, String> {
 
 fn describe(error: &pem::Error) -> String {
     match error {
-        pem::Error::Io(error) => error.to_string(),
         pem::Error::NoItemsFound => "there is none in it, in PEM form".to_owned(),
         error => error.to_string(),
     }

@@ -10,6 +10,7 @@ mod self_signed;
 mod server;
 mod stream;
 
+use std::io;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -24,6 +25,24 @@ use crate::trust::Fingerprint;
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Whether it is that one of the two does not trust the other, or does not speak TLS as it should.
+fn kind(error: &Error) -> io::ErrorKind {
+    match error {
+        Error::NoCertificatesPresented
+        | Error::InvalidCertificate(_)
+        | Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::DecryptError
+            | AlertDescription::AccessDenied,
+        ) => io::ErrorKind::PermissionDenied,
+        _ => io::ErrorKind::InvalidData,
+    }
 }
 
 /// What went wrong, in words for people.

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use time::{Duration, OffsetDateTime};
 
+use crate::small_file;
+
 /// For how long a certificate is valid. Clients pin it, so that there is no use in a shorter time.
 const YEARS: i64 = 20;
 
@@ -27,8 +29,9 @@ pub(super) fn files(folder: &Path) -> Result<(PathBuf, PathBuf), String> {
 fn make(folder: &Path, certificate: &Path, key: &Path) -> Result<(), String> {
     let system = |error: io::Error| error.to_string();
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(system)?;
-    let pair = match fs::read_to_string(key) {
-        Ok(pem) => KeyPair::from_pem(&pem).map_err(|error| format!("key.pem: {error}"))?,
+    let pair = match small_file::read(key) {
+        Ok(pem) => KeyPair::from_pem(&String::from_utf8_lossy(&pem))
+            .map_err(|error| format!("key.pem: {error}"))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let pair = KeyPair::generate().map_err(|error| error.to_string())?;
             write(key, &pair.serialize_pem()).map_err(system)?;

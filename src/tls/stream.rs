@@ -4,12 +4,12 @@ use std::io::{self, IoSlice, Read as _};
 
 use rustls::Connection;
 
-use super::describe;
+use super::{describe, kind};
 use crate::stream::Stream;
-use crate::transport::Sent;
+use crate::transport::{Received, Sent};
 
 /// How often one read reads the socket, at most.
-const MAX_READS: usize = 16;
+const MAX_READS: usize = 4;
 
 /// A socket whose bytes are encrypted.
 ///
@@ -23,9 +23,11 @@ pub(crate) struct TlsStream {
     output: Output,
     /// What the peer has sent is no TLS, or none that can be gone on with. That has to be told.
     failed: Option<rustls::Error>,
-    /// That was told. What else the peer sends is passed over, so that it is not reset before it has
-    /// read why.
-    is_broken: bool,
+    /// That was told, or the peer has ended what it says. What else it sends is passed over, so that it
+    /// is not reset before it has read what it is owed.
+    is_passed_over: bool,
+    /// What was read from the socket since that was last asked, beyond plaintext.
+    overhead: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,14 @@ enum Output {
 
 impl TlsStream {
     pub(super) fn new(stream: Stream, tls: impl Into<Connection>) -> Self {
-        Self { stream, tls: tls.into(), output: Output::Open, failed: None, is_broken: false }
+        Self {
+            stream,
+            tls: tls.into(),
+            output: Output::Open,
+            failed: None,
+            is_passed_over: false,
+            overhead: 0,
+        }
     }
 
     pub(crate) fn stream_mut(&mut self) -> &mut Stream {
@@ -51,37 +60,47 @@ impl TlsStream {
     }
 
     /// As [`Transport::read`](crate::transport::Transport::read).
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.is_broken {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+        if self.is_passed_over {
             return match self.stream.read(buffer)? {
-                0 => Ok(0),
-                _ => Err(io::ErrorKind::Interrupted.into()),
+                0 => Ok(Received::End),
+                _ => Ok(Received::Nothing),
             };
         }
         let mut len = 0;
         let result = self.read_plaintext(buffer, &mut len);
+        self.overhead = self.overhead.saturating_sub(len);
         // What came before an end or an error comes first; the next read tells of the other.
-        if len > 0 { Ok(len) } else { result.map(|()| 0) }
+        if len > 0 { Ok(Received::Bytes(len)) } else { result }
     }
 
-    /// Reads the socket a few times: rustls takes about 4 KiB at a time. It succeeds at the peer's end.
-    fn read_plaintext(&mut self, buffer: &mut [u8], len: &mut usize) -> io::Result<()> {
+    /// As [`Transport::take_overhead`](crate::transport::Transport::take_overhead).
+    pub(crate) fn take_overhead(&mut self) -> usize {
+        std::mem::take(&mut self.overhead)
+    }
+
+    /// Reads the socket a few times: rustls takes about 4 KiB at a time.
+    fn read_plaintext(&mut self, buffer: &mut [u8], len: &mut usize) -> io::Result<Received> {
         for _ in 0..MAX_READS {
             loop {
                 match self.tls.reader().read(&mut buffer[*len..]) {
-                    Ok(0) => return Ok(()),
+                    Ok(0) => {
+                        // This is asked again, if something came before it.
+                        self.is_passed_over = *len == 0;
+                        return Ok(Received::EndOfInput);
+                    }
                     Ok(more) => *len += more,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => return Err(error),
                 }
             }
             if let Some(error) = self.failed.take() {
-                self.is_broken = true;
-                return Err(io::Error::new(io::ErrorKind::InvalidData, describe(&error)));
+                self.is_passed_over = true;
+                return Err(io::Error::new(kind(&error), describe(&error)));
             }
             let was_up = self.is_up();
             // At the end of the socket's input, the reader tells which kind of an end it was.
-            self.tls.read_tls(&mut self.stream)?;
+            self.overhead += self.tls.read_tls(&mut self.stream)?;
             self.failed = self.tls.process_new_packets().err();
             // If that fails, there may be lines all the same; the next write tells of it.
             let _ = self.flush();
@@ -90,7 +109,7 @@ impl TlsStream {
                 break;
             }
         }
-        Err(io::ErrorKind::Interrupted.into())
+        Ok(Received::Nothing)
     }
 
     /// As [`Transport::write`](crate::transport::Transport::write).
