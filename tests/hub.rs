@@ -633,6 +633,18 @@ fn who_is_not_listened_to_is_not_idle() {
 }
 
 #[test]
+fn who_does_not_take_its_replies_is_idle() {
+    let mut driver = Driver::new(Limits { idle_timeout_ms: Some(1000), ..small_limits() });
+    let key = driver.connect(0);
+    driver.send(key, &"ping\n".repeat(100_000));
+    driver.now_ms = 1000;
+    driver.run();
+    driver.now_ms += Limits::default().drain_timeout_ms;
+    driver.run();
+    assert_eq!(driver.departed[0].reason, Reason::Idle);
+}
+
+#[test]
 fn what_has_come_is_heard_before_it_is_too_late() {
     let mut driver = Driver::new(Limits { idle_timeout_ms: Some(1000), ..small_limits() });
     let key = driver.connect(PLENTY);

@@ -169,8 +169,9 @@ impl Hub {
         if client.socket.hung_up {
             return self.leave(key, Reason::Lost);
         }
-        // As long as the server does not listen to what it says, it is not idle.
-        let is_unheard = client.has_lines || client.queued.throttled_until_ms.is_some();
+        // As long as it is the server that does not listen to what it says, it is not idle.
+        let queued = client.queued;
+        let is_unheard = queued.to_run || queued.held || queued.throttled_until_ms.is_some();
         let now_ms = if is_unheard { self.now_ms } else { 0 };
         let active_at_ms = client.said_at_ms.max(client.took_bytes_at_ms).max(now_ms);
         let timeout_ms = self.rules.limits.idle_timeout_ms;
