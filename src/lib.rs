@@ -27,7 +27,8 @@
 //! - [`server`]: the one thread. The poll loop, listening, accepting, signals, descriptors.
 //! - [`client`]: what `oyez` does, for people and for scripts. Its own module documentation has a map.
 //! - `transport`, `tls`: the one seam at which a connection may be encrypted, and what is behind it.
-//! - [`stream`], [`printable`], [`secret`], [`trust`], and the rooms for signals and arguments: what both programs need.
+//! - [`stream`], [`printable`], [`secret`], [`trust`], and the rooms for signals, arguments and small
+//!   files: what both programs need.
 //! - [`config`], [`limits`], [`logging`]: the server's command line; every bound in one place; a log that
 //!   neither blocks nor ends the process.
 //!

@@ -102,7 +102,7 @@ impl Default for Limits {
             reader_grace_ms: 3_000,
             turn: TurnLimits {
                 read: 512 * KIB,
-                arrivals: 8,
+                arrivals: 4,
                 work: 512 * KIB,
                 work_per_client: READ_CHUNK,
                 flush_first: FlushLimits { bytes: 2 * MIB, clients: 256 },
