@@ -87,6 +87,9 @@ fn lines_that_come_while_one_types_leave_the_typed_line_whole() {
         let so_far = format!("al> {}", &typed[..i + c.len_utf8()]);
         chat.expect(&[&format!("bob: line {i}"), so_far.trim_end()]);
     }
+    let prompts =
+        |chat: &Terminal| chat.rows().iter().filter(|row| row.starts_with("al> ")).count();
+    assert_eq!(prompts(&chat), 1, "it moves on, and leaves nothing behind");
     let long = "word ".repeat(40);
     bob.send(&format!("say {long}"));
     chat.expect(&[&format!("al> {typed}")]);

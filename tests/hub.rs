@@ -501,6 +501,7 @@ fn resume_gives_exactly_the_lines_after_any_that_is_kept() {
                 assert_eq!(lines.last().unwrap(), "pong", "{shown}");
                 let expected: Vec<u64> = (after + 1..=newest).collect();
                 assert_eq!(seqs(&lines), expected, "{shown}");
+                assert_eq!(lines.len(), expected.len() + 3, "{shown}");
             }
             driver.send(reader, "quit\n");
             driver.end(reader);
@@ -550,6 +551,8 @@ fn moves_that_nobody_takes_cannot_pile_up() {
     driver.send(sender, "say 1\n");
     driver.send(stalled, &"history 1\n".repeat(10_000));
     driver.hub.check_invariants();
+    let executed = driver.hub.counters().lines_in;
+    assert!((5..20).contains(&executed), "{executed} were executed");
     driver.make_room(stalled, PLENTY);
     let lines = driver.received(stalled);
     assert_eq!(lines.iter().filter(|line| *line == "ok history 1").count(), 10_000);

@@ -445,26 +445,32 @@ fn the_end_of_input_without_an_end_of_tls_keeps_the_lines_before_it() {
 /// Each reader checks that it gets every line. OYEZ_READERS and OYEZ_LINES make more of it.
 /// Whatever comes behind the end of TLS, what was owed before it arrives.
 #[test]
-fn bytes_behind_the_end_destroy_nothing() {
+fn nothing_behind_the_end_of_tls_destroys_what_is_owed() {
     let files = Files::new();
     let server = files.server("server", &[]);
     let mut other = server.client();
-    let stream = TcpStream::connect(server.tcp()).unwrap();
-    let mut raw = stream.try_clone().unwrap();
-    let mut reader = tls::connect(stream, &files.path("ca"));
-    reader.read_exact(&mut [0; 8]).unwrap();
-    for i in 1..=1000 {
-        other.send(&format!("say {i} {}", "x".repeat(1000)));
-        other.line();
+    for ends_at_once in [false, true] {
+        let stream = TcpStream::connect(server.tcp()).unwrap();
+        let mut raw = stream.try_clone().unwrap();
+        let mut reader = tls::connect(stream, &files.path("ca"));
+        reader.read_exact(&mut [0; 8]).unwrap();
+        for i in 1..=1000 {
+            other.send(&format!("say {i} {}", "x".repeat(1000)));
+            other.line();
+        }
+        reader.write_all(b"ping z\n").unwrap();
+        reader.conn.send_close_notify();
+        reader.flush().unwrap();
+        if ends_at_once {
+            raw.shutdown(Shutdown::Write).unwrap();
+        } else {
+            raw.write_all(&[0; 8000]).unwrap();
+        }
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        assert!(said.ends_with("x\npong z\n"), "{} bytes came", said.len());
+        assert_eq!(said.lines().filter(|line| line.starts_with("broadcast ")).count(), 1000);
     }
-    reader.write_all(b"ping z\n").unwrap();
-    reader.conn.send_close_notify();
-    reader.flush().unwrap();
-    raw.write_all(&[0; 8000]).unwrap();
-    let mut said = String::new();
-    reader.read_to_string(&mut said).unwrap();
-    assert!(said.ends_with("x\npong z\n"), "{} bytes came", said.len());
-    assert_eq!(said.lines().filter(|line| line.starts_with("broadcast ")).count(), 1000);
 }
 
 #[test]
