@@ -72,7 +72,7 @@ impl TlsStream {
         match *self {}
     }
 
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
+    pub(crate) fn finish(&mut self) -> io::Result<bool> {
         match *self {}
     }
 }

@@ -103,10 +103,11 @@ impl Transport {
         }
     }
 
-    /// Ends what is written, behind all that was taken.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
+    /// Ends what is written, behind all that was taken; says whether that is done. If it is not,
+    /// [`flush`](Self::flush) will do it.
+    pub(crate) fn finish(&mut self) -> io::Result<bool> {
         match self {
-            Self::Plain(stream) => stream.shutdown_write(),
+            Self::Plain(stream) => stream.shutdown_write().map(|()| true),
             Self::Tls(tls) => tls.finish(),
         }
     }

@@ -129,7 +129,10 @@ impl Driver {
         }
         while let Some((key, close)) = self.hub.poll_close() {
             match close {
-                Close::Finish => self.sockets.get_mut(&key).unwrap().finished = true,
+                Close::Finish => {
+                    self.sockets.get_mut(&key).unwrap().finished = true;
+                    self.hub.handle_finish(key, true);
+                }
                 Close::Drop => self.departed.push(self.hub.remove(key)),
             }
         }

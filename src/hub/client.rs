@@ -114,7 +114,11 @@ pub(super) enum Step {
     Draining,
     /// Only its goodbye is.
     SayingGoodbye,
-    /// Everything was sent.
+    /// Everything was sent but the end, which was asked for.
+    Ending,
+    /// The end waits for its socket.
+    Flushing,
+    /// Everything was sent, the end as well.
     Finished,
 }
 

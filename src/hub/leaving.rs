@@ -11,7 +11,7 @@ use super::client::{Handle, Reason, Stage, Step};
 /// What is to be done to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
-    /// End its output: everything was sent. What the peer still sends is read and dropped until its
+    /// End its output, and tell [`handle_finish`](Hub::handle_finish): everything was sent. What the peer still sends is read and dropped until its
     /// end, for a close with unread input would destroy what was sent.
     Finish,
     /// Close it, and [`remove`](Hub::remove) the client.
@@ -56,6 +56,19 @@ impl Hub {
                 return Some((handle.key, close));
             }
         }
+    }
+
+    /// The client's output was ended, after [`Close::Finish`]; or, if it is not done yet, it will be when
+    /// the socket takes bytes again.
+    pub fn handle_finish(&mut self, key: usize, is_done: bool) {
+        let client = &mut self.clients[key];
+        if let Stage::Leaving { step, .. } = &mut client.stage
+            && *step == Step::Ending
+        {
+            *step = if is_done { Step::Finished } else { Step::Flushing };
+            client.socket.full = !is_done;
+        }
+        self.settle(key);
     }
 
     /// The connection was closed, after [`Close::Drop`]. Its key may be used again.
@@ -139,8 +152,11 @@ impl Hub {
             }
         }
         if *step == Step::SayingGoodbye && !owes && !is_closed {
-            *step = Step::Finished;
+            *step = Step::Ending;
             self.to_close.push_back((handle, Close::Finish));
+        }
+        if *step == Step::Flushing && !owes {
+            *step = Step::Finished;
         }
         if is_closed || (*step == Step::Finished && client.socket.ended) {
             self.drop_connection(key);

@@ -15,7 +15,8 @@
 //! 3. [`execute`](Hub::execute);
 //! 4. while [`poll_flush`](Hub::poll_flush) names a client, write its [`spans`](Hub::spans) once, and
 //!    say how that went: [`consume`](Hub::consume) or [`handle_write_failed`](Hub::handle_write_failed);
-//! 5. while [`poll_close`](Hub::poll_close) names one, do that; [`remove`](Hub::remove) those closed;
+//! 5. while [`poll_close`](Hub::poll_close) names one, do that, and say so:
+//!    [`handle_finish`](Hub::handle_finish), or [`remove`](Hub::remove) for those closed;
 //! 6. [`connect`](Hub::connect) those that have come, and [`handle_up`](Hub::handle_up) those that can
 //!    be spoken to at once; take what is for the log from [`poll_report`](Hub::poll_report);
 //! 7. wait for sockets, not at all if the hub [`has_work`](Hub::has_work), else until its

@@ -278,8 +278,13 @@ impl Server {
             match close {
                 Close::Finish => {
                     let finished = connected(&mut self.connections, key).transport.finish();
-                    if let Err(error) = finished {
-                        self.note_write_failed(key, &error);
+                    match finished {
+                        Ok(is_done) => self.hub.handle_finish(key, is_done),
+                        // All that it was owed was sent before.
+                        Err(error) => {
+                            self.hub.handle_finish(key, true);
+                            self.note_write_failed(key, &error);
+                        }
                     }
                 }
                 Close::Drop => self.close_connection(key),

@@ -139,11 +139,11 @@ impl TlsStream {
     }
 
     /// As [`Transport::finish`](crate::transport::Transport::finish).
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
+    pub(crate) fn finish(&mut self) -> io::Result<bool> {
         if self.output == Output::Open {
             self.output = Output::Finishing;
             self.tls.send_close_notify();
         }
-        self.flush().map(|_| ())
+        self.flush()
     }
 }
