@@ -5,8 +5,10 @@
 mod support;
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::io::{self, Read as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use support::{Client, Program, Server, oyez, oyezd};
 
@@ -74,6 +76,51 @@ fn a_listener_goes_on_after_the_last_line_that_it_has_seen() {
     listen.stdout.expect("one");
     listen.stderr.expect("again");
     listen.stderr.expect("it was restarted");
+}
+
+/// Passes on what comes, both ways, and cuts the connection from time to time: so often, each time after
+/// another stretch of bytes.
+fn cut_now_and_then(to: SocketAddr, cuts: u64) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for (nth, near) in (0..).zip(listener.incoming().map(Result::unwrap)) {
+            let far = TcpStream::connect(to).unwrap();
+            let (mut requests, mut to_server) =
+                (near.try_clone().unwrap(), far.try_clone().unwrap());
+            thread::spawn(move || io::copy(&mut requests, &mut to_server));
+            let stretch = if nth < cuts { 1_000 + nth * 7919 % 60_000 } else { u64::MAX };
+            let _ = io::copy(&mut (&far).take(stretch), &mut &near);
+            let _ = near.shutdown(Shutdown::Both);
+            let _ = far.shutdown(Shutdown::Both);
+        }
+    });
+    address
+}
+
+/// OYEZ_CUTS and OYEZ_LINES make more of it.
+#[test]
+fn a_connection_that_is_cut_again_and_again_loses_nothing_and_repeats_nothing() {
+    let number = |name, default: u64| match std::env::var(name) {
+        Ok(text) => text.parse().unwrap(),
+        Err(_) => default,
+    };
+    let (cuts, lines) = (number("OYEZ_CUTS", 10), number("OYEZ_LINES", 50_000));
+    let server = Server::start(&["--feed-size", "64M"]);
+    let address = cut_now_and_then(server.tcp(), cuts).to_string();
+    let count = lines.to_string();
+    let mut listen = oyez();
+    listen.args(["-s", &address, "listen", "--since", "0", "--count", &count]);
+    let listen = Program::start(&mut listen);
+    let input: String = (1..=lines).fold(String::new(), |input, i| input + &format!("{i}\n"));
+    let mut broadcast = oyez();
+    broadcast.args(["-s", &server.address.to_string(), "broadcast", "-"]);
+    let sent = Program::run_with(&mut broadcast, input.as_bytes());
+    assert_eq!(sent, (0, String::new(), String::new()));
+    let (status, stdout, stderr) = listen.wait_all();
+    assert_eq!(status, 0, "{stderr}");
+    assert!(stdout == input, "what came is not what was sent: {stderr}");
+    assert!(!stderr.contains("may have been missed"), "{stderr}");
 }
 
 #[test]
@@ -326,10 +373,10 @@ fn a_trickle_of_bytes_is_no_answer() {
     let host = Host::new();
     let ping = Program::start(&mut host.oyez(&["--timeout", "1", "ping"]));
     let mut server = host.welcome(FEED, 0);
-    let trickle = std::thread::spawn(move || {
+    let trickle = thread::spawn(move || {
         // Until nobody takes them.
         while server.is_taken(b"x") {
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            thread::sleep(std::time::Duration::from_millis(100));
         }
     });
     let (status, _, stderr) = ping.wait_all();

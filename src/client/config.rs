@@ -7,7 +7,7 @@ use std::time::Duration;
 use pico_args::Arguments;
 
 use super::address::ServerAddress;
-use super::connection::Route;
+use super::route::Route;
 use crate::arguments::{count, given, option, seconds, unexpected};
 use crate::protocol::{Name, as_text};
 use crate::trust::{ClientTrust, Trust};

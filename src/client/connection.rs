@@ -1,6 +1,5 @@
 //! The way to the server: found, kept, and found again.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mio::event::Event as PollEvent;
@@ -11,6 +10,7 @@ use super::backoff::Backoff;
 use super::dial::{Dial, Outcome, Welcome};
 use super::dialogue::{Asker, Dialogue, Heard};
 use super::link::Link;
+use super::route::Route;
 use super::words::{explain, explain_goodbye, not_a_server};
 use crate::printable::printable;
 use crate::protocol::{Command, ErrorCode, Name, Reply, Verb};
@@ -18,43 +18,13 @@ use crate::secret::Secret;
 use crate::secret_file;
 use crate::stream::Endpoint;
 use crate::tls::ClientTls;
-use crate::trust::ClientTrust;
-
-/// When nothing was heard for this part of the timeout, a server that one stays with is asked whether
-/// it is there. It also shows a server that ends idle connections that this one is alive.
-const SILENCE_BEFORE_PING: u32 = 4;
 
 /// A name that somebody has, most likely one's own connection that the server still believes in, is
 /// asked for again this often.
 const NAME_PAUSE: Duration = Duration::from_secs(2);
 
-/// A connection that lasted so long was a success.
+/// A connection that lasted so long, or over which anything was broadcast, was a success.
 const LASTING: Duration = Duration::from_secs(5);
-
-/// How to come to the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Where it is.
-    pub server: ServerAddress,
-    /// What to be called there: a well-formed name. Later, what the server has confirmed last.
-    pub name: Option<String>,
-    /// The file with the secret that it asks for.
-    pub secret_file: Option<PathBuf>,
-    /// How to encrypt the connection, if it is to be.
-    pub tls: Option<ClientTrust>,
-    /// Whether the secret may go over a network in the clear.
-    pub insecure: bool,
-    /// How long to wait for an answer before the connection counts as lost.
-    pub timeout: Duration,
-    /// Whether to come back when the connection is lost, and to keep it alive.
-    pub reconnect: bool,
-}
-
-impl Route {
-    fn silence_before_ping(&self) -> Duration {
-        self.timeout / SILENCE_BEFORE_PING
-    }
-}
 
 /// Something that happened.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,6 +87,8 @@ struct Up {
     ask_name_at: Option<Instant>,
     /// The user was told that it is asked for again.
     is_name_held: bool,
+    /// Something that was broadcast has come.
+    has_broadcast: bool,
     /// When the first of the questions was asked that have waited since without an end.
     asked_at: Instant,
 }
@@ -324,6 +296,7 @@ impl Connection {
             since: now,
             ask_name_at: None,
             is_name_held: false,
+            has_broadcast: false,
             asked_at: now,
         };
         if let Some(secret) = &self.secret {
@@ -346,6 +319,7 @@ impl Connection {
                 return Err(not_a_server(&self.route.server, &nonsense));
             }
         };
+        up.has_broadcast |= matches!(heard.reply, Some(Reply::Broadcast { .. }));
         let event = Ok(Some(Event::Heard(heard)));
         let Some(answered) = heard.answers else { return event };
         let (question, server) = (answered.question, &self.route.server);
@@ -407,7 +381,7 @@ impl Connection {
         if !self.route.reconnect {
             return Err(format!("{}: {why}", self.route.server));
         }
-        if now.duration_since(up.since) >= LASTING {
+        if up.has_broadcast || now.duration_since(up.since) >= LASTING {
             self.backoff.reset();
         }
         self.state = State::Pausing { until: now + self.backoff.pause() };

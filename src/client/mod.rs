@@ -35,6 +35,7 @@ mod link;
 mod listen;
 mod position;
 mod raw;
+mod route;
 mod standard;
 mod words;
 
@@ -44,7 +45,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 
 pub use address::ServerAddress;
-pub use connection::Route;
+pub use route::Route;
 
 use crate::limits::READ_CHUNK;
 use config::{Config, Task};
