@@ -39,7 +39,7 @@ Usage: oyezd [OPTION ...]          Talk to it with: nc 127.0.0.1 5050
   --max-per-address N     connections from one IP address, or off (off)
   --max-line SIZE         longest line that a client may send (4K)
   --max-outbox SIZE       replies that may wait for one client (256K)
-  --feed-size SIZE        broadcast lines kept, for slow readers and later (16M)
+  --feed-size SIZE        broadcast lines kept (16M)
   --send-buffer SIZE      what the kernel may buffer for one client (128K)
   --idle-timeout SECS     how long a client may say and take nothing, or off
                           (off)

@@ -16,7 +16,6 @@ use crate::printable::printable;
 use crate::protocol::{Command, ErrorCode, Name, Reply, Verb};
 use crate::secret::Secret;
 use crate::secret_file;
-use crate::stream::Endpoint;
 use crate::tls::ClientTls;
 
 /// A name that somebody has, most likely one's own connection that the server still believes in, is
@@ -245,14 +244,15 @@ impl Connection {
             Ok(endpoints) => endpoints,
             Err(error) => return self.unreachable(&error, "is it spelt right?", now),
         };
-        if self.secret.is_some() && self.tls.is_none() && !self.route.insecure {
-            let in_the_clear = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Tcp(address) if !address.ip().to_canonical().is_loopback());
-            if let Some(endpoint) = endpoints.iter().find(in_the_clear) {
-                return Err(format!(
-                    "the secret would go over the network to {endpoint} for everybody to read; \
-                     --tls encrypts it, and --insecure sends it all the same"
-                ));
-            }
+        let is_in_the_clear = self.tls.is_none() && !self.route.insecure;
+        if self.secret.is_some()
+            && is_in_the_clear
+            && let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.is_remote())
+        {
+            return Err(format!(
+                "the secret would go over the network to {endpoint} for everybody to read; \
+                 --tls encrypts it, and --insecure sends it all the same"
+            ));
         }
         let dial = Dial::new(endpoints, self.tls.clone(), self.token, self.route.timeout);
         self.state = State::Dialing(Box::new(dial));

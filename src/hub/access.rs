@@ -56,7 +56,7 @@ impl Secrets {
     }
 
     /// Whether a client has to show one before it is let in.
-    pub(super) fn close_the_door(&self) -> bool {
+    pub(super) fn closes_the_door(&self) -> bool {
         self.user.is_some()
     }
 
@@ -80,6 +80,13 @@ pub(super) fn is_open_to_all(request: &Result<Command<'_>, CommandError>) -> boo
     };
     matches!(verb, Some(Verb::Ping | Verb::Help | Verb::Auth | Verb::Quit))
 }
+
+/// Whether the line is one to show a secret with.
+pub(super) fn may_hold_secret(line: &str) -> bool {
+    line.get(..AUTH.len()).is_some_and(|word| word.eq_ignore_ascii_case(AUTH))
+}
+
+const AUTH: &str = "auth ";
 
 impl Hub {
     /// Has clients show these secrets from now on. Who is in stays in.

@@ -4,9 +4,9 @@ use std::mem;
 
 use crate::protocol::{Line, LineBuffer};
 
-use super::Hub;
 use super::client::{Client, Handle, Reason, Stage};
 use super::pacing::Wait;
+use super::{Hub, access};
 
 /// What a line costs beside its bytes, in bytes: blank lines are work, too.
 const LINE_COST: usize = 32;
@@ -157,6 +157,7 @@ impl Hub {
                 drained = true;
                 break;
             };
+            let has_secret = matches!(line, Line::Text(text) if access::may_hold_secret(text));
             result = if self.left.work <= least_work {
                 Err(Wait::NextTurn)
             } else if !self.has_allowance(key) {
@@ -166,6 +167,9 @@ impl Hub {
             };
             if result.is_err() {
                 break;
+            }
+            if has_secret {
+                input.wipe();
             }
             input.advance();
         }

@@ -221,7 +221,7 @@ impl Hub {
 
     /// The client can be spoken to from now on.
     pub fn handle_up(&mut self, key: usize) {
-        let closes_the_door = self.rules.secrets.close_the_door();
+        let closes_the_door = self.rules.secrets.closes_the_door();
         let client = &mut self.clients[key];
         if client.stage != Stage::Arriving {
             return;

@@ -152,6 +152,14 @@ impl LineBuffer {
         })
     }
 
+    /// Overwrites the line that [`peek`](Self::peek) has shown, which has a secret in it and is to be
+    /// passed over next.
+    pub fn wipe(&mut self) {
+        if let Some(found) = self.peeked {
+            self.bytes[self.start..found.end].fill(0);
+        }
+    }
+
     /// Passes over the line that [`peek`](Self::peek) has shown.
     pub fn advance(&mut self) {
         if let Some(found) = self.peeked.take() {
@@ -298,4 +306,24 @@ impl LineBuffer {
 
 fn is_blank(line: &[u8]) -> bool {
     line.iter().all(|byte| matches!(byte, b' ' | b'\t'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_was_wiped_is_nowhere_in_the_buffer() {
+        let mut buffer = LineBuffer::new(100);
+        buffer.push(b"ping\nauth sesame\nping\n");
+        for expected in ["ping", "auth sesame", "ping"] {
+            assert_eq!(buffer.peek(), Some(Line::Text(expected)));
+            if expected.starts_with("auth ") {
+                buffer.wipe();
+            }
+            buffer.advance();
+        }
+        assert!(!buffer.bytes.windows(6).any(|bytes| bytes == b"sesame"));
+        assert!(buffer.bytes.starts_with(b"ping\n"));
+    }
 }

@@ -44,10 +44,8 @@ pub(super) fn warn_of_plain_addresses<'a>(
     addresses: impl Iterator<Item = (&'a Endpoint, bool)>,
 ) {
     let mut plain = addresses.filter(|(_, is_tls)| !is_tls).map(|(address, _)| address);
-    let is_remote =
-        |address: &&Endpoint| matches!(address, Endpoint::Tcp(tcp) if !tcp.ip().is_loopback());
     if !secrets.is_empty()
-        && let Some(address) = plain.find(is_remote)
+        && let Some(address) = plain.find(|address| address.is_remote())
     {
         warn!(
             "clients at {address} send their secret over the network for everybody to read; \
