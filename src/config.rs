@@ -8,7 +8,7 @@ use log::LevelFilter;
 use pico_args::Arguments;
 
 use crate::arguments::{count, describe, digits, given, milliseconds, option, unexpected};
-use crate::hub::AllowShutdown;
+use crate::hub::{AllowShutdown, SlowClients};
 use crate::limits::Limits;
 use crate::stream::{DEFAULT_ADDRESS, Endpoint};
 use crate::trust::{Identity, ServerTrust};
@@ -41,6 +41,11 @@ Usage: oyezd [OPTION ...]          Talk to it with: nc 127.0.0.1 5050
   --max-outbox SIZE       replies that may wait for one client (256K)
   --feed-size SIZE        broadcast lines kept (16M)
   --send-buffer SIZE      what the kernel may buffer for one client (128K)
+  --slow-clients WHAT     what becomes of those who lag behind by all of this:
+                          disconnect; skip, they miss lines and are told how
+                          many; or wait, everybody waits for them (disconnect)
+  --stall-timeout SECS    how long a client may hold the others so, that takes
+                          less than 64K (30)
   --idle-timeout SECS     how long a client may say and take nothing, or off
                           (off)
   --auth-timeout SECS     how long a client may take to come in (30)
@@ -85,6 +90,8 @@ pub struct Config {
     pub admin_secret_file: Option<PathBuf>,
     /// Who may end the server by command.
     pub allow_shutdown: AllowShutdown,
+    /// What becomes of clients that the feed would lap.
+    pub slow_clients: SlowClients,
     /// Held against each other already.
     pub limits: Limits,
     /// How much is logged.
@@ -119,9 +126,12 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
     option(&mut arguments, "--feed-size", &mut limits.feed_size, size)?;
     option(&mut arguments, "--send-buffer", &mut limits.send_buffer, size)?;
     option(&mut arguments, "--idle-timeout", &mut limits.idle_timeout_ms, milliseconds_or_off)?;
+    option(&mut arguments, "--stall-timeout", &mut limits.stall_timeout_ms, milliseconds)?;
     option(&mut arguments, "--auth-timeout", &mut limits.auth_timeout_ms, milliseconds)?;
     option(&mut arguments, "--drain-timeout", &mut limits.drain_timeout_ms, milliseconds)?;
     option(&mut arguments, "--rate-limit", &mut limits.rate_limit, or_off)?;
+    let mut slow_clients = SlowClients::default();
+    option(&mut arguments, "--slow-clients", &mut slow_clients, slow)?;
     let mut unix_mode = 0o600;
     option(&mut arguments, "--unix-mode", &mut unix_mode, mode)?;
     let file = |path: &str| Ok(PathBuf::from(path));
@@ -149,6 +159,7 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
         secret_file,
         admin_secret_file,
         allow_shutdown,
+        slow_clients,
         limits,
         log_level,
     })))
@@ -222,6 +233,15 @@ fn who(text: &str) -> Result<AllowShutdown, &'static str> {
     }
 }
 
+fn slow(text: &str) -> Result<SlowClients, &'static str> {
+    match text {
+        "disconnect" => Ok(SlowClients::Disconnect),
+        "skip" => Ok(SlowClients::Skip),
+        "wait" => Ok(SlowClients::Wait),
+        _ => Err("expected disconnect, skip or wait"),
+    }
+}
+
 fn level(text: &str) -> Result<LevelFilter, &'static str> {
     match text.parse() {
         Ok(LevelFilter::Off) | Err(_) => Err("expected error, warn, info, debug or trace"),
@@ -257,6 +277,8 @@ mod tests {
             ("--max-per-address", "off"),
             ("--idle-timeout", "off"),
             ("--auth-timeout", "30"),
+            ("--slow-clients", "disconnect"),
+            ("--stall-timeout", "30"),
             ("--rate-limit", "off"),
             ("--max-line", "4K"),
             ("--max-outbox", "256K"),
@@ -289,6 +311,8 @@ mod tests {
         assert_eq!(admin.allow_shutdown, AllowShutdown::Admin);
         let tls = self::config("--listen-tls 127.0.0.1:1 --tls-self-signed x");
         assert!(tls.listen.is_empty() && tls.listen_tls.len() == 1 && tls.trust.is_some());
+        assert_eq!(self::config("--slow-clients skip").slow_clients, SlowClients::Skip);
+        assert_eq!(self::config("--slow-clients wait").slow_clients, SlowClients::Wait);
         let limits = self::config("--idle-timeout 5 --rate-limit 7 --max-per-address 3").limits;
         assert_eq!(limits.idle_timeout_ms, Some(5000));
         assert_eq!((limits.rate_limit, limits.max_per_address), (Some(7), Some(3)));
@@ -329,7 +353,7 @@ mod tests {
             ("--max-per-address 0", "--max-per-address must be at least 1"),
             ("--idle-timeout 0", "from 1 to 86400"),
             ("--log-level off", "expected error, warn"),
-            ("--slow-clients skip", "unexpected argument \"--slow-clients\""),
+            ("--slow-clients never", "expected disconnect, skip or wait"),
         ] {
             let said = parse_line(line).expect_err(line);
             assert!(said.contains(error) && !said.contains('\n'), "{line}: {said}");

@@ -19,9 +19,12 @@ pub const CLIENTS_PER_PAGE: usize = 500;
 /// the longest id and name, and the line that ends it.
 pub const MAX_REPLY: usize = (CLIENTS_PER_PAGE + 1) * REPLY_OVERHEAD;
 
-/// What a move of the cursor that is still to come counts against `max_outbox`, in bytes. It takes
-/// less, but each has to be looked at to see what its client needs of the feed.
-pub const JUMP_COST: usize = 16 * KIB;
+/// How many moves of a client's cursor may be still to come. Each has to be looked at to see what the
+/// client needs of the feed.
+pub const MAX_JUMPS: usize = 16;
+
+/// How much a client has to take within `stall_timeout_ms` while broadcasts wait for it, in bytes.
+pub const STALL_BYTES: u64 = 64 * KIB as u64;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -45,6 +48,8 @@ pub struct Limits {
     pub auth_timeout_ms: u64,
     /// How long a client may say nothing and take nothing, in milliseconds, if there is a limit.
     pub idle_timeout_ms: Option<u64>,
+    /// How long broadcasts may wait for a client that takes less than [`STALL_BYTES`], in milliseconds.
+    pub stall_timeout_ms: u64,
     /// How many lines a client may say in a second, if there is a limit.
     pub rate_limit: Option<u32>,
     /// The most connections from one IP address, if there is a limit.
@@ -97,6 +102,7 @@ impl Default for Limits {
             drain_timeout_ms: 5_000,
             auth_timeout_ms: 30_000,
             idle_timeout_ms: None,
+            stall_timeout_ms: 30_000,
             rate_limit: None,
             max_per_address: None,
             reader_grace_ms: 3_000,
@@ -144,10 +150,11 @@ impl Limits {
     }
 
     /// The bytes that have to be free in an outbox before anything is put into it: room for the
-    /// largest reply, and for what may come at any time after it, the end of a half-sent line and a
-    /// goodbye.
+    /// largest reply, and for what may come at any time after it: the end of a half-sent line, how
+    /// many lines were missed before and after each move of the cursor, and a goodbye.
     pub fn reply_room(&self) -> usize {
-        self.max_reply_line().max(MAX_REPLY) + self.max_reply_line() + 2 * REPLY_OVERHEAD
+        let short_lines = MAX_JUMPS + 4;
+        self.max_reply_line().max(MAX_REPLY) + self.max_reply_line() + short_lines * REPLY_OVERHEAD
     }
 
     /// Holds the limits against each other; the error says which two disagree, and how to mend it.

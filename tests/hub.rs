@@ -1,151 +1,12 @@
 //! The hub without sockets: what exactly each client gets, byte by byte.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+mod support;
 
-use oyez::hub::{
-    AllowShutdown, Close, Departure, Hub, Origin, Reason, Report, Rules, Secrets, Span,
-};
+use oyez::hub::{Origin, Reason, Report, Secrets};
 use oyez::limits::Limits;
-use oyez::protocol::FeedId;
 use oyez::secret::Secret;
-
-/// Drives a hub as the server does, with sockets that take as many bytes as they are given room for.
-struct Driver {
-    hub: Hub,
-    now_ms: u64,
-    sockets: BTreeMap<usize, Socket>,
-    departed: Vec<Departure>,
-}
-
-#[derive(Default)]
-struct Socket {
-    input: Vec<u8>,
-    ended: bool,
-    room: usize,
-    /// So many bytes at a time, if it is a socket that takes little, and yet takes it.
-    sip: Option<usize>,
-    received: Vec<u8>,
-    finished: bool,
-}
-
-/// Small, so that the edges are near: a feed of four chunks of 512 bytes.
-fn small_limits() -> Limits {
-    let limits = Limits { max_line: 200, feed_size: 2048, ..Limits::default() };
-    Limits { reader_grace_ms: 10, ..limits }
-}
-
-impl Driver {
-    fn new(limits: Limits) -> Self {
-        let secrets = Secrets::default();
-        let rules =
-            Rules { limits, secrets, allow_shutdown: AllowShutdown::Local, report_lines: false };
-        let hub = Hub::new(rules, FeedId(1));
-        Self { hub, now_ms: 0, sockets: BTreeMap::new(), departed: vec![] }
-    }
-
-    /// A client whose socket takes so many bytes.
-    fn connect(&mut self, room: usize) -> usize {
-        let key = self.hub.connect(Origin { is_local: true });
-        self.sockets.insert(key, Socket { room, ..Socket::default() });
-        self.hub.handle_up(key);
-        self.run();
-        key
-    }
-
-    fn send(&mut self, key: usize, text: &str) {
-        self.sockets.get_mut(&key).unwrap().input.extend_from_slice(text.as_bytes());
-        self.hub.handle_readable(key);
-        self.run();
-    }
-
-    fn end(&mut self, key: usize) {
-        self.sockets.get_mut(&key).unwrap().ended = true;
-        self.hub.handle_readable(key);
-        self.run();
-    }
-
-    /// The peer reads: its socket has room again.
-    fn make_room(&mut self, key: usize, room: usize) {
-        self.sockets.get_mut(&key).unwrap().room += room;
-        self.hub.handle_writable(key);
-        self.run();
-    }
-
-    /// What a client has got so far, as lines; the last one may be half a line.
-    fn received(&self, key: usize) -> Vec<String> {
-        let text = String::from_utf8(self.sockets[&key].received.clone()).unwrap();
-        text.split_inclusive('\n').map(|line| line.trim_end_matches('\n').to_owned()).collect()
-    }
-
-    /// Takes turns until there is nothing left to do now.
-    fn run(&mut self) {
-        for turn in 0.. {
-            assert!(turn < 10_000, "the hub always has work: it would spin");
-            self.turn();
-            if !self.hub.has_work() {
-                match self.hub.next_deadline() {
-                    // Broadcasts that are held go on after a while.
-                    Some(deadline) if deadline <= self.now_ms + 50 => self.now_ms = deadline,
-                    _ => break,
-                }
-            }
-        }
-    }
-
-    fn turn(&mut self) {
-        self.hub.begin_turn(self.now_ms);
-        while let Some(key) = self.hub.poll_read() {
-            let socket = self.sockets.get_mut(&key).unwrap();
-            let input = std::mem::take(&mut socket.input);
-            match (input.is_empty(), socket.ended) {
-                (false, _) => self.hub.handle_input(key, &input),
-                (true, true) => self.hub.handle_end(key),
-                (true, false) => self.hub.handle_read_blocked(key),
-            }
-        }
-        self.hub.execute();
-        while let Some(key) = self.hub.poll_flush() {
-            let mut owed = vec![];
-            for span in self.hub.spans(key) {
-                match span {
-                    Span::Own(bytes) => owed.extend_from_slice(bytes),
-                    Span::Feed(range) => {
-                        let before = owed.len();
-                        let len = (range.end - range.start) as usize;
-                        self.hub
-                            .feed()
-                            .slices(range)
-                            .for_each(|slice| owed.extend_from_slice(slice));
-                        assert_eq!(owed.len() - before, len, "the feed has what it owes");
-                    }
-                }
-            }
-            let socket = self.sockets.get_mut(&key).unwrap();
-            let sent = owed.len().min(socket.room).min(socket.sip.unwrap_or(usize::MAX));
-            socket.room -= sent;
-            socket.received.extend_from_slice(&owed[..sent]);
-            self.hub.consume(key, sent, socket.room == 0);
-        }
-        while let Some((key, close)) = self.hub.poll_close() {
-            match close {
-                Close::Finish => {
-                    self.sockets.get_mut(&key).unwrap().finished = true;
-                    self.hub.handle_finish(key, true);
-                }
-                Close::Drop => self.departed.push(self.hub.remove(key)),
-            }
-        }
-        self.hub.check_invariants();
-    }
-}
-
-const PLENTY: usize = 1 << 30;
-
-/// A line that takes 100 bytes in the feed while its seq has `digits` digits.
-fn say(digits: usize) -> String {
-    format!("say {}\n", "x".repeat(100 - "broadcast  1 \n".len() - digits))
-}
+use support::driver::{Driver, PLENTY, Socket, say, seqs, small_limits};
 
 #[test]
 fn a_lapped_client_gets_the_end_of_its_line_and_its_replies_and_a_goodbye() {
@@ -153,7 +14,7 @@ fn a_lapped_client_gets_the_end_of_its_line_and_its_replies_and_a_goodbye() {
     let sender = driver.connect(PLENTY);
     driver.send(sender, "quiet\n");
     let stalled = driver.connect(PLENTY);
-    driver.sockets.get_mut(&stalled).unwrap().room = 110;
+    driver.socket(stalled).room = 110;
     driver.send(sender, &say(1).repeat(2));
     assert_eq!(driver.received(stalled).last().unwrap(), "broadcast ", "half a line");
     driver.send(stalled, "ping still here\n");
@@ -179,7 +40,7 @@ fn who_was_leaving_when_it_was_lapped_is_not_told_that_all_is_well() {
     let told = Some("goodbye too-slow");
     for (last_words, goodbye) in [("quit\n", told), ("ping", told), ("Host: x\n", None)] {
         let leaving = driver.connect(PLENTY);
-        driver.sockets.get_mut(&leaving).unwrap().room = 0;
+        driver.socket(leaving).room = 0;
         driver.send(sender, &say(2));
         driver.send(leaving, last_words);
         if last_words == "ping" {
@@ -204,7 +65,7 @@ fn who_was_leaving_when_it_was_lapped_is_not_told_that_all_is_well() {
 fn a_client_lapped_by_its_own_line_says_nothing_more() {
     let mut driver = Driver::new(small_limits());
     let talker = driver.connect(PLENTY);
-    driver.sockets.get_mut(&talker).unwrap().room = 150;
+    driver.socket(talker).room = 150;
     driver.send(talker, &say(2).repeat(60));
     driver.make_room(talker, PLENTY);
     let received = driver.received(talker);
@@ -224,15 +85,15 @@ fn one_whose_socket_takes_bytes_is_never_lapped() {
     let sipper = driver.connect(PLENTY);
     let sender = driver.connect(PLENTY);
     driver.send(sender, "quiet\n");
-    driver.sockets.get_mut(&sipper).unwrap().sip = Some(1);
-    driver.sockets.get_mut(&sender).unwrap().input = say(3).repeat(200).into_bytes();
+    driver.socket(sipper).sip = Some(1);
+    driver.socket(sender).input = say(3).repeat(200).into_bytes();
     driver.hub.handle_readable(sender);
     while driver.hub.counters().broadcasts < 200 {
         driver.turn();
         // Long turns, so that holding broadcasts for a moment is not what saves it.
         driver.now_ms += 50;
     }
-    driver.sockets.get_mut(&sipper).unwrap().sip = None;
+    driver.socket(sipper).sip = None;
     driver.run();
     assert_eq!(driver.hub.counters().too_slow, 0);
     assert!(driver.received(sipper)[200].starts_with("broadcast 200 "));
@@ -247,9 +108,9 @@ fn every_round_ends_whoever_is_behind() {
     let other = driver.connect(PLENTY);
     let sender = driver.connect(PLENTY);
     driver.send(sender, "quiet\n");
-    driver.sockets.get_mut(&sipper).unwrap().sip = Some(1);
+    driver.socket(sipper).sip = Some(1);
     for seq in 1..=8 {
-        driver.sockets.get_mut(&sender).unwrap().input = say(1).into_bytes();
+        driver.socket(sender).input = say(1).into_bytes();
         driver.hub.handle_readable(sender);
         (0..4).for_each(|_| driver.turn());
         let last = driver.received(other).pop().unwrap();
@@ -285,15 +146,15 @@ fn broadcasts_wait_while_many_readers_are_behind_but_not_for_one() {
     driver.send(sender, "quiet\n");
     let executed = |driver: &Driver| driver.hub.counters().broadcasts;
 
-    driver.sockets.get_mut(&readers[0]).unwrap().room = 0;
+    driver.socket(readers[0]).room = 0;
     driver.send(sender, &say(2).repeat(50));
     assert_eq!(executed(&driver), 50, "one that is behind holds nobody up");
     assert_eq!(driver.hub.counters().too_slow, 1);
 
     let held = driver.hub.counters().held;
-    driver.sockets.get_mut(&readers[1]).unwrap().room = 0;
-    driver.sockets.get_mut(&readers[2]).unwrap().room = 0;
-    driver.sockets.get_mut(&sender).unwrap().input = say(2).repeat(50).into_bytes();
+    driver.socket(readers[1]).room = 0;
+    driver.socket(readers[2]).room = 0;
+    driver.socket(sender).input = say(2).repeat(50).into_bytes();
     driver.hub.handle_readable(sender);
     for _ in 0..100 {
         driver.turn();
@@ -304,7 +165,7 @@ fn broadcasts_wait_while_many_readers_are_behind_but_not_for_one() {
     assert!(!driver.hub.has_work(), "it waits without spinning");
 
     for &reader in &readers[1..3] {
-        driver.sockets.get_mut(&reader).unwrap().room = PLENTY;
+        driver.socket(reader).room = PLENTY;
         driver.hub.handle_writable(reader);
     }
     driver.run();
@@ -321,15 +182,15 @@ fn not_even_most_readers_can_stop_the_feed() {
     let sippers: Vec<usize> = (0..5).map(|_| driver.connect(PLENTY)).collect();
     let sender = driver.connect(PLENTY);
     driver.send(sender, "quiet\n");
-    driver.sockets.get_mut(&sender).unwrap().input = say(3).repeat(300).into_bytes();
+    driver.socket(sender).input = say(3).repeat(300).into_bytes();
     driver.hub.handle_readable(sender);
     for &sipper in &sippers {
-        driver.sockets.get_mut(&sipper).unwrap().room = 0;
+        driver.socket(sipper).room = 0;
     }
     // A byte now and then: enough to count as readers, and not to keep up.
     while driver.now_ms < 60_000 {
         for &sipper in &sippers {
-            driver.sockets.get_mut(&sipper).unwrap().room = 1;
+            driver.socket(sipper).room = 1;
             driver.hub.handle_writable(sipper);
         }
         driver.turn();
@@ -372,7 +233,7 @@ fn replies_that_nobody_reads_stop_the_reading() {
 fn what_a_broken_connection_has_sent_is_executed() {
     let mut driver = Driver::new(small_limits());
     let broken = driver.connect(0);
-    driver.sockets.get_mut(&broken).unwrap().input = b"say 1\nquiet\nlisten\nsay 2\n".to_vec();
+    driver.socket(broken).input = b"say 1\nquiet\nlisten\nsay 2\n".to_vec();
     driver.hub.handle_write_failed(broken);
     driver.end(broken);
     assert_eq!(driver.hub.counters().broadcasts, 2);
@@ -394,12 +255,6 @@ fn a_client_that_does_not_end_is_closed_when_its_time_is_up() {
     assert_eq!(driver.hub.next_deadline(), None);
 }
 
-/// What a client got of the feed since its last `welcome` or `ok`, as numbers of lines.
-fn seqs(lines: &[String]) -> Vec<u64> {
-    let words = lines.iter().map(|line| line.split(' ').collect::<Vec<_>>());
-    words.filter(|words| words[0] == "broadcast").map(|words| words[1].parse().unwrap()).collect()
-}
-
 #[test]
 fn what_comes_again_comes_behind_what_was_owed_and_before_what_is_new() {
     let mut driver = Driver::new(small_limits());
@@ -407,7 +262,7 @@ fn what_comes_again_comes_behind_what_was_owed_and_before_what_is_new() {
     driver.send(sender, "quiet\nsay 1\nsay 2\nsay 3\n");
     // Its socket takes a part of the next line; behind that all must stand in order.
     let before = driver.received(reader).len();
-    driver.sockets.get_mut(&reader).unwrap().room = 10;
+    driver.socket(reader).room = 10;
     driver.send(sender, "say 4\n");
     driver.send(reader, "ping\nhistory 2\nping\nresume 1\nhistory 99\nhistory 0\n");
     driver.send(sender, "say 5\n");
@@ -488,7 +343,7 @@ fn resume_gives_exactly_the_lines_after_any_that_is_kept() {
             // In sips of any size, with lines that come meanwhile.
             let reader = driver.connect(0);
             let sip = 1 + random(70) as usize;
-            driver.sockets.get_mut(&reader).unwrap().sip = Some(sip);
+            driver.socket(reader).sip = Some(sip);
             driver.send(reader, &format!("resume {after} 00000001\nping\n"));
             driver.make_room(reader, PLENTY);
             let lines = driver.received(reader);
@@ -530,13 +385,13 @@ fn who_has_moved_back_holds_nobody() {
     driver.send(sender, "quiet\n");
     driver.send(sender, &say(1).repeat(9));
     // It asks for all that there is, and takes ten bytes a turn, with never a byte refused.
-    driver.sockets.get_mut(&back).unwrap().sip = Some(1);
-    driver.sockets.get_mut(&back).unwrap().input.extend_from_slice(b"history 99\n");
+    driver.socket(back).sip = Some(1);
+    driver.socket(back).input.extend_from_slice(b"history 99\n");
     driver.hub.handle_readable(back);
     driver.turn();
     let received = driver.hub.feed().newest_seq();
     for _ in 0..40 {
-        driver.sockets.get_mut(&sender).unwrap().input.extend_from_slice(say(2).as_bytes());
+        driver.socket(sender).input.extend_from_slice(say(2).as_bytes());
         driver.hub.handle_readable(sender);
         driver.turn();
         driver.turn();

@@ -31,6 +31,8 @@ pub enum Reason {
     Shutdown,
     /// The feed lapped its cursor.
     TooSlow,
+    /// It took next to nothing for too long, while broadcasts waited for it.
+    Stalled,
     /// It said nothing and took nothing for too long.
     Idle,
     /// It did not come in in time.
@@ -53,7 +55,7 @@ impl Reason {
         match self {
             Self::Quit => Some("quit"),
             Self::Shutdown => Some("shutdown"),
-            Self::TooSlow => Some("too-slow"),
+            Self::TooSlow | Self::Stalled => Some("too-slow"),
             Self::Idle => Some("idle"),
             Self::AuthTimeout => Some("auth-timeout"),
             Self::AuthFailed => Some("auth-failed"),
@@ -88,6 +90,8 @@ pub(super) struct Client {
     pub(super) queued: Queued,
     /// The feed has lapped it: it does not get all that it was owed.
     pub(super) is_lapped: bool,
+    /// How many lines it was told that it misses, or will be.
+    pub(super) missed: u64,
     /// It is to be closed, which was said already.
     pub(super) is_dropped: bool,
     /// There may be lines in `input` that are not executed yet, so nothing more is read.
@@ -178,6 +182,7 @@ impl Client {
             socket: Socket::default(),
             queued: Queued::default(),
             is_lapped: false,
+            missed: 0,
             is_dropped: false,
             has_lines: false,
         }

@@ -160,6 +160,7 @@ impl Hub {
         let head = self.feed.head();
         let Some((place, looked_at)) = self.feed.place_after(seq) else { return };
         self.clients[key].outbox.jump(head, place);
+        self.note_progress();
         // Counting lines is work, and can be asked for with a few bytes.
         self.left.work = self.left.work.saturating_sub(looked_at / COUNTED_PER_WORK);
     }

@@ -140,6 +140,30 @@ impl Feed {
         Some((chunk.start + at as u64, at))
     }
 
+    /// A place well inside what is kept, at which a line begins.
+    pub(super) fn middle(&self) -> Position {
+        self.chunks.get(self.chunks.len() / 2).map_or(self.head(), |chunk| chunk.start)
+    }
+
+    /// How many lines begin in the range, both ends of which are kept and stand where lines begin; and
+    /// how many bytes were looked at to count them.
+    pub(super) fn lines_in(&self, range: Range<Position>) -> (u64, usize) {
+        if range.is_empty() {
+            return (0, 0);
+        }
+        let (first, before) = self.seq_at(range.start);
+        let (next, up_to) = self.seq_at(range.end);
+        (next - first, before + up_to)
+    }
+
+    /// The number of the line that begins at `position`, and how many bytes were looked at to find it.
+    fn seq_at(&self, position: Position) -> (u64, usize) {
+        let nth = self.chunks.partition_point(|chunk| chunk.end() <= position);
+        let Some(chunk) = self.chunks.get(nth) else { return (self.newest_seq + 1, 0) };
+        let before = &chunk.bytes[..position.saturating_sub(chunk.start) as usize];
+        (chunk.first_seq + memchr::memchr_iter(b'\n', before).count() as u64, before.len())
+    }
+
     /// The bytes in the range, chunk by chunk. Of what is not kept, nothing comes.
     pub fn slices(&self, range: Range<Position>) -> impl Iterator<Item = &[u8]> {
         let first = self.chunks.partition_point(|chunk| chunk.end() <= range.start);
@@ -256,6 +280,23 @@ mod tests {
                 assert_eq!(place, is_kept.then_some(expected), "after {seq} of {newest}");
             }
             assert_eq!(feed.place_after(u64::MAX), None);
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_across_chunks() {
+        let mut feed = feed();
+        for newest in 1..=40 {
+            append(&mut feed);
+            let places: Vec<Position> = (feed.oldest_seq() - 1..=newest)
+                .map(|seq| feed.place_after(seq).expect("it is kept").0)
+                .collect();
+            for (nth, &from) in places.iter().enumerate() {
+                for (lines, &to) in places[nth..].iter().enumerate() {
+                    assert_eq!(feed.lines_in(from..to).0, lines as u64, "{from}..{to}");
+                }
+            }
+            assert!(places.contains(&feed.middle()), "a line begins there");
         }
     }
 

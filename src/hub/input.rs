@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use crate::limits::MAX_JUMPS;
 use crate::protocol::{Line, LineBuffer};
 
 use super::client::{Client, Handle, Reason, Stage};
@@ -186,6 +187,7 @@ impl Hub {
             Err(Wait::NextTurn) => self.queue_run(key),
             Err(Wait::ForReaders) => {
                 client.queued.held = true;
+                self.counters.held += 1;
                 self.held.push_back(handle);
             }
             Ok(()) if drained && ended => {
@@ -224,6 +226,7 @@ impl Hub {
     pub(super) fn has_reply_room(&self, client: &Client) -> bool {
         let limits = &self.rules.limits;
         client.outbox.size() + limits.reply_room() <= limits.max_outbox
+            && client.outbox.jumps() < MAX_JUMPS
     }
 
     pub(super) fn queue_read(&mut self, key: usize) {

@@ -29,6 +29,8 @@ pub struct Departure {
     pub reason: Reason,
     /// It did not get all that it was owed.
     pub is_cut: bool,
+    /// How many lines it was told that it misses.
+    pub missed: u64,
     /// How long it was connected, in milliseconds.
     pub connected_ms: u64,
     /// Bytes read from it.
@@ -74,6 +76,7 @@ impl Hub {
     /// The connection was closed, after [`Close::Drop`]. Its key may be used again.
     pub fn remove(&mut self, key: usize) -> Departure {
         self.set_deadline(key, None);
+        self.note_progress();
         let client = self.clients.remove(key);
         let Stage::Leaving { reason, step } = client.stage else {
             unreachable!("a connection is dropped only when its client leaves")
@@ -83,6 +86,7 @@ impl Hub {
             name: client.name,
             reason,
             is_cut: step != Step::Finished || client.is_lapped,
+            missed: client.missed,
             connected_ms: self.now_ms - client.connected_at_ms,
             bytes_in: client.bytes_in,
             bytes_out: client.bytes_out,
@@ -125,13 +129,13 @@ impl Hub {
 
     /// The feed has lapped the client, which may be on its way already: then that is why it ends now.
     /// Only one that does not understand us is told nothing.
-    pub(super) fn leave_lapped(&mut self, key: usize) {
+    pub(super) fn leave_lapped(&mut self, key: usize, why: Reason) {
         match &mut self.clients[key].stage {
             Stage::Arriving | Stage::Outside | Stage::Inside => {
-                return self.leave(key, Reason::TooSlow);
+                return self.leave(key, why);
             }
             Stage::Leaving { reason: Reason::Foreign(_), .. } => {}
-            Stage::Leaving { reason, .. } => *reason = Reason::TooSlow,
+            Stage::Leaving { reason, .. } => *reason = why,
         }
         self.settle(key);
     }

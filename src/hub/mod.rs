@@ -34,6 +34,7 @@ mod outbox;
 mod output;
 mod pacing;
 mod report;
+mod slow;
 mod throttle;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -47,6 +48,7 @@ pub use feed::{Feed, Position};
 pub use leaving::{Close, Departure};
 pub use outbox::Span;
 pub use report::{LineReport, Report};
+pub use slow::SlowClients;
 
 use crate::limits::{FlushLimits, Limits};
 use crate::protocol::{FeedId, Reply};
@@ -54,6 +56,7 @@ use client::{Client, Handle, Queued, Stage};
 use directory::Directory;
 use output::Lane;
 use pacing::Pace;
+use slow::Awaited;
 
 /// What the hub is started with.
 #[derive(Clone, Debug)]
@@ -64,6 +67,8 @@ pub struct Rules {
     pub secrets: Secrets,
     /// Who may end the server by command.
     pub allow_shutdown: AllowShutdown,
+    /// What becomes of clients that the feed would lap.
+    pub slow_clients: SlowClients,
     /// Whether [`Hub::poll_report`] tells what was received and answered.
     pub report_lines: bool,
 }
@@ -96,6 +101,8 @@ pub struct Hub {
     /// Clients whose next line is a broadcast that waits for the readers.
     held: VecDeque<Handle>,
     pace: Pace,
+    /// For whom they wait, where they wait for whoever is slow.
+    awaited: Option<Awaited>,
     /// Clients with a reply due, or far behind.
     to_flush_first: VecDeque<Handle>,
     /// The same, after their visit this turn.
@@ -163,6 +170,7 @@ impl Hub {
             to_run: VecDeque::new(),
             held: VecDeque::new(),
             pace: Pace::default(),
+            awaited: None,
             to_flush_first: VecDeque::new(),
             to_flush_next_turn: VecDeque::new(),
             to_flush: VecDeque::new(),

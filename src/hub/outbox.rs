@@ -1,10 +1,11 @@
 //! What waits for one client beside the feed.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::ops::Range;
 
-use super::feed::Position;
-use crate::limits::JUMP_COST;
+use super::feed::{Feed, Position};
+use crate::protocol::Reply;
 
 /// A stretch of a client's stream that is still to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +21,8 @@ pub enum Span<'a> {
 ///
 /// **Invariants**
 /// - The entries' places never go back, but behind a jump, and none is before the cursor.
-/// - `bytes[sent..]` are the replies' bytes, in order, and nothing else.
-/// - The cursor stands at the first entry's place only while that entry is a reply.
+/// - `bytes[sent..]` are the bytes of the entries that have some, in order, and nothing else.
+/// - The cursor stands at the first entry's place only while that entry is no jump.
 /// - `jumps` are the jumps in `entries`, in order.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -50,8 +51,38 @@ struct Entry {
 enum What {
     /// So many of the client's own bytes.
     Reply(usize),
+    /// The same, which say how many lines the client misses here.
+    Lagged { len: u8, lines: u64 },
     /// The feed goes on from another place.
     Jump(Position),
+}
+
+impl What {
+    /// How many of the client's own bytes it is.
+    fn len(&self) -> usize {
+        match *self {
+            Self::Reply(len) => len,
+            Self::Lagged { len, .. } => len.into(),
+            Self::Jump(_) => 0,
+        }
+    }
+
+    /// The first `sent` of them were sent.
+    fn shorten(&mut self, sent: usize) {
+        match self {
+            Self::Reply(len) => *len -= sent,
+            Self::Lagged { len, .. } => *len -= sent as u8,
+            Self::Jump(_) => {}
+        }
+    }
+}
+
+/// What was left out of a client's stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Missed {
+    pub(super) lines: u64,
+    /// How many bytes were looked at to count them.
+    pub(super) looked_at: usize,
 }
 
 /// A move of the cursor that is still to come.
@@ -112,9 +143,11 @@ impl Outbox {
             return;
         }
         let at = self.end(head);
+        // One that leads nowhere else still parts what is missed before it from what is missed behind.
+        let parts = at != to || self.owes(head);
         self.until = None;
         self.is_rewound |= to < head;
-        if at != to {
+        if parts {
             self.entries.push_back(Entry { at, what: What::Jump(to) });
             self.jumps.push_back(Jump { at, to });
             self.pass_jumps();
@@ -140,7 +173,12 @@ impl Outbox {
     pub(super) fn size(&self) -> usize {
         self.bytes.len() - self.sent
             + self.entries.len() * size_of::<Entry>()
-            + self.jumps.len() * JUMP_COST
+            + self.jumps.len() * size_of::<Jump>()
+    }
+
+    /// How many moves of the cursor are still to come.
+    pub(super) fn jumps(&self) -> usize {
+        self.jumps.len()
     }
 
     /// Whether anything waits but the feed.
@@ -169,14 +207,13 @@ impl Outbox {
                 }
                 let what = &entry?.what;
                 entry = entries.next();
-                match *what {
-                    What::Reply(len) => {
-                        let (reply, rest) = own.split_at(len);
-                        own = rest;
-                        return Some(Span::Own(reply));
-                    }
-                    What::Jump(to) => cursor = to,
+                if let What::Jump(to) = *what {
+                    cursor = to;
+                    continue;
                 }
+                let (bytes, rest) = own.split_at(what.len());
+                own = rest;
+                return Some(Span::Own(bytes));
             }
         })
     }
@@ -192,15 +229,15 @@ impl Outbox {
             if sent == 0 {
                 break;
             }
-            let Some(Entry { what: What::Reply(len), .. }) = self.entries.front_mut() else {
+            let Some(Entry { what, .. }) = self.entries.front_mut() else {
                 debug_assert!(false, "no more was sent than waited");
                 break;
             };
-            let of_reply = sent.min(*len);
-            *len -= of_reply;
-            self.sent += of_reply;
-            sent -= of_reply;
-            if *len > 0 {
+            let own = sent.min(what.len());
+            what.shorten(own);
+            self.sent += own;
+            sent -= own;
+            if what.len() > 0 {
                 break;
             }
             self.entries.pop_front();
@@ -217,23 +254,89 @@ impl Outbox {
         from.zip(up_to).filter(|(from, up_to)| from < up_to).map(|(from, _)| from).min()
     }
 
-    /// The place of the next byte, if that is the feed's.
-    pub(super) fn next_in_feed(&self, head: Position) -> Option<Position> {
-        let at = self.entries.front().map_or_else(|| self.end(head), |entry| entry.at);
-        (self.cursor < at).then_some(self.cursor)
-    }
-
-    /// Gives up what is owed of the feed, and keeps the replies. If a line is half sent, `rest` is
-    /// what is left of it, and comes first.
-    pub(super) fn give_up_feed(&mut self, rest: &[u8]) {
-        self.forget_sent();
-        self.bytes.splice(..0, rest.iter().copied());
+    /// Gives up what is owed of the feed, but for the end of a half-sent line, and keeps the replies.
+    pub(super) fn give_up_feed(&mut self, feed: &Feed) {
+        self.finish_line(feed);
         self.entries.clear();
         self.jumps.clear();
         self.until = Some(self.cursor);
         if !self.bytes.is_empty() {
             let reply = What::Reply(self.bytes.len());
             self.entries.push_back(Entry { at: self.cursor, what: reply });
+        }
+    }
+
+    /// Wherever something is needed that stands before `kept`, has the client go on at `goes_on`
+    /// instead, a line's beginning behind that. It is told there how many lines it misses: once for
+    /// each stretch between two moves of its cursor, since more is added to what is not sent yet. The
+    /// replies stay, and so does their order; those from what is left out come behind what is told.
+    pub(super) fn skip(&mut self, feed: &Feed, kept: Position, goes_on: Position) -> Missed {
+        self.finish_line(feed);
+        let end = self.end(feed.head());
+        let mut entries = mem::take(&mut self.entries).into_iter().peekable();
+        let mut in_all = Missed::default();
+        let mut from = self.cursor;
+        // Where the bytes of the next entry begin.
+        let mut own = 0;
+        for nth in 0..=self.jumps.len() {
+            let to = self.jumps.get(nth).map_or(end, |jump| jump.at);
+            let start = if from < kept { goes_on.min(to) } else { from };
+            match nth.checked_sub(1).and_then(|before| self.jumps.get_mut(before)) {
+                None => self.cursor = start,
+                Some(jump) => {
+                    jump.to = start;
+                    self.entries.push_back(Entry { at: jump.at, what: What::Jump(start) });
+                }
+            }
+            let (mut lines, looked_at) = feed.lines_in(from..start);
+            in_all.lines += lines;
+            in_all.looked_at += looked_at;
+            let stretch = |entry: &Entry| !matches!(entry.what, What::Jump(_));
+            while let Some(Entry { at, what }) = entries.next_if(stretch) {
+                if at > from && lines > 0 {
+                    own += self.tell_missed(start, own..own, mem::take(&mut lines));
+                }
+                let len = what.len();
+                match what {
+                    What::Lagged { lines: told, .. } if lines > 0 && len == lagged(told).len() => {
+                        own +=
+                            self.tell_missed(start, own..own + len, told + mem::take(&mut lines));
+                    }
+                    _ => {
+                        self.entries.push_back(Entry { at: at.max(start), what });
+                        own += len;
+                    }
+                }
+            }
+            if lines > 0 {
+                own += self.tell_missed(start, own..own, lines);
+            }
+            if let Some(Entry { what: What::Jump(to), .. }) = entries.next() {
+                from = to;
+            }
+        }
+        self.pass_jumps();
+        in_all
+    }
+
+    /// Puts in the place of these bytes how many lines are missed, and returns how many it takes.
+    fn tell_missed(&mut self, at: Position, bytes: Range<usize>, lines: u64) -> usize {
+        let line = lagged(lines);
+        self.entries.push_back(Entry { at, what: What::Lagged { len: line.len() as u8, lines } });
+        self.bytes.splice(bytes, line.iter().copied());
+        line.len()
+    }
+
+    /// Sets aside what is left of a line of the feed that is half sent.
+    fn finish_line(&mut self, feed: &Feed) {
+        self.forget_sent();
+        let at = self.entries.front().map_or_else(|| self.end(feed.head()), |entry| entry.at);
+        if self.cursor < at
+            && let Some(rest) = feed.rest_of_line(self.cursor)
+        {
+            self.cursor += rest.len() as u64;
+            self.bytes.splice(..0, rest.iter().copied());
+            self.entries.push_front(Entry { at: self.cursor, what: What::Reply(rest.len()) });
         }
     }
 
@@ -280,6 +383,7 @@ impl Outbox {
             self.bytes.shrink_to(KEPT);
             if self.entries.is_empty() {
                 self.entries.shrink_to(KEPT / size_of::<Entry>());
+                self.jumps.shrink_to_fit();
             }
         } else if self.sent > self.bytes.len() / 2 {
             self.forget_sent();
@@ -293,15 +397,11 @@ impl Outbox {
 
     /// Panics if an invariant does not hold.
     pub(super) fn check_invariants(&self, head: Position) {
-        let owned: usize = self
-            .entries
-            .iter()
-            .map(|entry| if let What::Reply(len) = entry.what { len } else { 0 })
-            .sum();
+        let owned: usize = self.entries.iter().map(|entry| entry.what.len()).sum();
         assert_eq!(owned, self.bytes.len() - self.sent);
         let jumps = self.entries.iter().filter_map(|entry| match entry.what {
             What::Jump(to) => Some(Jump { at: entry.at, to }),
-            What::Reply(_) => None,
+            What::Reply(_) | What::Lagged { .. } => None,
         });
         assert!(jumps.eq(self.jumps.iter().copied()));
         let first = self.entries.front();
@@ -318,4 +418,11 @@ impl Outbox {
         }
         assert!(cursor <= self.end(head));
     }
+}
+
+/// How a client is told that it misses so many lines.
+fn lagged(lines: u64) -> Vec<u8> {
+    let mut line = Vec::new();
+    Reply::Lagged(lines).encode(&mut line);
+    line
 }

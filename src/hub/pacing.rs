@@ -9,8 +9,8 @@
 //!    Each hold comes again when the feed has moved on by a sixteenth, and readers that take nothing
 //!    at all are not waited for. So those who read a little slower than the others are kept, and
 //!    however many do not, they cannot stop the feed: it laps them within a minute.
-//! 4. **A client that the feed laps all the same is too slow.** Only one whose socket refuses bytes is
-//!    ever lapped, never one that the server was too busy for.
+//! 4. **A client that the feed would lap all the same is too slow**, and `slow` says what becomes of it.
+//!    Where broadcasts wait for such a client, rules 2 and 3 are not needed.
 //!
 //! A client that has moved its own cursor back is not waited for before it has caught up, under none
 //! of these rules: nobody holds the others by asking for history.
@@ -20,6 +20,7 @@ use std::mem;
 use super::Hub;
 use super::client::Client;
 use super::feed::Position;
+use super::slow::SlowClients;
 
 /// A reader is behind when it lacks more than this part of the feed …
 const BEHIND: u64 = 16;
@@ -56,11 +57,21 @@ pub(super) struct Pace {
     hold: Hold,
     /// Since when the feed has been moving.
     began_ms: u64,
-    /// When the readers were looked at last, and where the feed's head was then.
+    /// When it was last seen whether broadcasts are to be held on.
     looked_at_ms: u64,
+    /// Where the feed's head was when the readers were looked at last.
     looked_at: Position,
     /// Somebody has taken something since.
     has_progress: bool,
+    /// When the log was told last that broadcasts wait for somebody slow.
+    pub(super) reported_at_ms: Option<u64>,
+}
+
+impl Pace {
+    pub(super) fn note_look(&mut self, now_ms: u64) {
+        self.looked_at_ms = now_ms;
+        self.has_progress = false;
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,18 +92,13 @@ impl Hub {
         if self.left.append == 0 {
             return Err(Wait::NextTurn);
         }
-        if self.readers_are_behind() {
-            self.counters.held += 1;
+        if self.is_holding() {
             return Err(Wait::ForReaders);
         }
         let from = self.attribution(key);
         let len = self.feed.prepare(&from, text);
-        if let Some(position) = self.feed.would_drop_before() {
-            if !self.make_room(position) {
-                // Looking for who is in the way takes long, and would find the same one.
-                self.left.append = 0;
-                return Err(Wait::NextTurn);
-            }
+        if let Some(kept) = self.feed.would_drop_before() {
+            self.make_room(kept)?;
             if !self.clients[key].is_inside() {
                 // It was the sender that was lapped: its stream ends before this line.
                 return Err(Wait::NextTurn);
@@ -103,13 +109,17 @@ impl Hub {
         Ok(self.feed.append())
     }
 
-    /// Rules 2 and 3. It takes a look at everybody, so it takes one only now and then.
-    fn readers_are_behind(&mut self) -> bool {
+    /// Whether broadcasts are held. Rules 2 and 3 take a look at everybody, so they take one only now
+    /// and then; where broadcasts wait for whoever is slow, they are not needed.
+    fn is_holding(&mut self) -> bool {
         let moved_on = self.feed.head() - self.pace.looked_at;
-        if self.pace.hold == Hold::None && moved_on >= self.part_of_feed(BEHIND) {
+        if self.rules.slow_clients != SlowClients::Wait
+            && self.pace.hold == Hold::None
+            && moved_on >= self.part_of_feed(BEHIND)
+        {
             self.look_at_readers();
         }
-        self.pace.hold != Hold::None
+        self.awaited.is_some() || self.pace.hold != Hold::None
     }
 
     fn look_at_readers(&mut self) {
@@ -145,9 +155,8 @@ impl Hub {
         if pace.hold == Hold::None {
             pace.began_ms = now_ms;
         }
-        pace.looked_at_ms = now_ms;
         pace.looked_at = self.feed.head();
-        pace.has_progress = false;
+        pace.note_look(now_ms);
     }
 
     /// How far a client is behind, in bytes of the feed.
@@ -176,8 +185,11 @@ impl Hub {
         if self.held.is_empty() || self.now_ms < self.pace.looked_at_ms + self.look_pause_ms() {
             return;
         }
-        self.look_at_readers();
-        if self.pace.hold != Hold::None {
+        match self.rules.slow_clients {
+            SlowClients::Wait => self.look_at_awaited(),
+            SlowClients::Disconnect | SlowClients::Skip => self.look_at_readers(),
+        }
+        if self.is_holding() {
             return;
         }
         for handle in mem::take(&mut self.held) {
@@ -192,11 +204,15 @@ impl Hub {
     /// anything.
     pub(super) fn next_look_at_readers(&self) -> Option<u64> {
         let soon_ms = self.look_pause_ms();
-        let wait_ms = if self.pace.has_progress { soon_ms } else { soon_ms.max(UNEVENTFUL_MS) };
-        (!self.held.is_empty()).then_some(self.pace.looked_at_ms + wait_ms)
+        let later_ms = match self.awaited_until() {
+            _ if self.pace.has_progress => self.pace.looked_at_ms + soon_ms,
+            Some(until_ms) => until_ms.max(self.pace.looked_at_ms + soon_ms),
+            None => self.pace.looked_at_ms + soon_ms.max(UNEVENTFUL_MS),
+        };
+        (!self.held.is_empty()).then_some(later_ms)
     }
 
-    /// A reader has taken something.
+    /// A reader has taken something, or is not waited for any more.
     pub(super) fn note_progress(&mut self) {
         self.pace.has_progress = true;
     }
@@ -204,39 +220,6 @@ impl Hub {
     /// The time between two looks: the more readers there are, the longer a look takes.
     fn look_pause_ms(&self) -> u64 {
         1 + self.clients.len() as u64 / 1000
-    }
-
-    /// Rule 4: lets go of everybody who needs what stands before `position`, if their sockets refuse
-    /// bytes, or they have moved back there themselves. If one of them does not, nothing is done: it
-    /// will be flushed first.
-    fn make_room(&mut self, position: Position) -> bool {
-        let head = self.feed.head();
-        let mut lapped = Vec::new();
-        for (key, client) in &self.clients {
-            let needed = client.outbox.oldest_needed(head);
-            if needed.is_some_and(|needed| needed < position) {
-                if !client.socket.full && !client.outbox.is_rewound() {
-                    return false;
-                }
-                lapped.push(key);
-            }
-        }
-        for key in lapped {
-            self.lap(key);
-        }
-        true
-    }
-
-    /// The feed goes on without this client. A line of its that is half sent is finished.
-    fn lap(&mut self, key: usize) {
-        let head = self.feed.head();
-        let client = &mut self.clients[key];
-        let next = client.outbox.next_in_feed(head);
-        let rest = next.and_then(|next| self.feed.rest_of_line(next)).unwrap_or_default();
-        client.outbox.give_up_feed(rest);
-        client.is_lapped = true;
-        self.counters.too_slow += 1;
-        self.leave_lapped(key);
     }
 
     fn part_of_feed(&self, part: u64) -> u64 {

@@ -25,6 +25,20 @@ pub enum Report {
         /// How often it has done so.
         tries: u8,
     },
+    /// A client misses lines, for the first time.
+    Lagged {
+        /// Which client.
+        id: u64,
+        /// How many lines.
+        lines: u64,
+    },
+    /// Broadcasts wait. This is not said again for a while.
+    Held {
+        /// How many clients are waited for.
+        clients: usize,
+        /// One of them.
+        id: u64,
+    },
     /// A client says more than it may, for the first time; it is read on later.
     Throttled {
         /// Which client.

@@ -113,6 +113,7 @@ impl Server {
             limits,
             secrets,
             allow_shutdown: config.allow_shutdown,
+            slow_clients: config.slow_clients,
             report_lines: config.log_level >= log::LevelFilter::Debug,
         };
         report::started(acceptor.addresses(), tls.as_ref(), &limits);

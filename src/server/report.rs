@@ -84,6 +84,15 @@ pub(super) fn report(report: Report) {
         Report::Line(report) => line(report),
         Report::Authenticated { id, role } => info!("client {id}: let in as {}", role.as_str()),
         Report::WrongSecret { id, tries } => warn!("client {id}: a wrong secret, try {tries}"),
+        Report::Lagged { id, lines } => info!(
+            "client {id}: too slow: it misses {lines} lines, and goes on with newer ones; when it leaves, it is said how many it missed in all"
+        ),
+        Report::Held { id, clients: 1 } => info!(
+            "broadcasts wait for client {id}, which is too slow; it is said again in a minute if there is reason to, and 'stats' counts it as held"
+        ),
+        Report::Held { id, clients } => info!(
+            "broadcasts wait for {clients} clients that are too slow, client {id} among them; it is said again in a minute if there is reason to, and 'stats' counts it as held"
+        ),
         Report::Throttled { id } => {
             info!("client {id}: says more than --rate-limit, and is read on more slowly");
         }
@@ -97,12 +106,17 @@ fn line(line: LineReport) {
 
 /// `failure` is what was wrong with the encryption, if something was.
 pub(super) fn departure(departure: &Departure, peer: Peer, failure: Option<&str>) {
-    let Departure { id, name, reason, is_cut, connected_ms, bytes_in, bytes_out } = departure;
+    let Departure { id, name, reason, is_cut, missed, connected_ms, bytes_in, bytes_out } =
+        departure;
     let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
     let reason = match reason {
         Reason::Quit => "quit".to_owned(),
         Reason::Shutdown => "shutdown".to_owned(),
         Reason::TooSlow => "too slow: the feed has lapped it".to_owned(),
+        Reason::Stalled => {
+            "too slow: it took next to nothing for --stall-timeout, while broadcasts waited for it"
+                .to_owned()
+        }
         Reason::Idle => "idle for --idle-timeout".to_owned(),
         Reason::AuthTimeout => "it did not come in within --auth-timeout".to_owned(),
         Reason::AuthFailed => "it tried too many wrong secrets".to_owned(),
@@ -114,9 +128,13 @@ pub(super) fn departure(departure: &Departure, peer: Peer, failure: Option<&str>
         Reason::Foreign(protocol) => format!("it speaks {}", protocol.as_str()),
     };
     let cut = if *is_cut { ", cut before it had all it was owed" } else { "" };
+    let missed = match missed {
+        0 => String::new(),
+        lines => format!(", it missed {lines} lines"),
+    };
     let seconds = *connected_ms as f64 / 1000.0;
     info!(
-        "client {id}{name} from {peer} disconnected: {reason}{cut}; {seconds:.1} s, {bytes_in} bytes in, {bytes_out} out"
+        "client {id}{name} from {peer} disconnected: {reason}{cut}{missed}; {seconds:.1} s, {bytes_in} bytes in, {bytes_out} out"
     );
 }
 

@@ -3,6 +3,7 @@
 
 mod client;
 pub mod crowd;
+pub mod driver;
 mod program;
 pub mod properties;
 mod server;

@@ -1,0 +1,163 @@
+//! A hub with a clock and sockets that are not real.
+
+use std::collections::BTreeMap;
+
+use oyez::hub::{AllowShutdown, Close, Departure, Hub, Origin, Rules, Secrets, SlowClients, Span};
+use oyez::limits::Limits;
+use oyez::protocol::FeedId;
+
+/// Drives a hub as the server does, with sockets that take as many bytes as they are given room for.
+pub struct Driver {
+    pub hub: Hub,
+    pub now_ms: u64,
+    pub sockets: BTreeMap<usize, Socket>,
+    pub departed: Vec<Departure>,
+}
+
+#[derive(Default)]
+pub struct Socket {
+    pub input: Vec<u8>,
+    pub ended: bool,
+    pub room: usize,
+    /// So many bytes at a time, if it is a socket that takes little, and yet takes it.
+    pub sip: Option<usize>,
+    pub received: Vec<u8>,
+    pub finished: bool,
+}
+
+/// Small, so that the edges are near: a feed of four chunks of 512 bytes.
+pub fn small_limits() -> Limits {
+    let limits = Limits { max_line: 200, feed_size: 2048, ..Limits::default() };
+    Limits { reader_grace_ms: 10, ..limits }
+}
+
+impl Driver {
+    pub fn new(limits: Limits) -> Self {
+        Self::with_policy(limits, SlowClients::Disconnect)
+    }
+
+    pub fn with_policy(limits: Limits, slow_clients: SlowClients) -> Self {
+        let secrets = Secrets::default();
+        let rules = Rules {
+            limits,
+            secrets,
+            allow_shutdown: AllowShutdown::Local,
+            slow_clients,
+            report_lines: false,
+        };
+        let hub = Hub::new(rules, FeedId(1));
+        Self { hub, now_ms: 0, sockets: BTreeMap::new(), departed: vec![] }
+    }
+
+    /// A client whose socket takes so many bytes.
+    pub fn connect(&mut self, room: usize) -> usize {
+        let key = self.hub.connect(Origin { is_local: true });
+        self.sockets.insert(key, Socket { room, ..Socket::default() });
+        self.hub.handle_up(key);
+        self.run();
+        key
+    }
+
+    pub fn socket(&mut self, key: usize) -> &mut Socket {
+        self.sockets.get_mut(&key).unwrap()
+    }
+
+    pub fn send(&mut self, key: usize, text: &str) {
+        self.socket(key).input.extend_from_slice(text.as_bytes());
+        self.hub.handle_readable(key);
+        self.run();
+    }
+
+    pub fn end(&mut self, key: usize) {
+        self.socket(key).ended = true;
+        self.hub.handle_readable(key);
+        self.run();
+    }
+
+    /// The peer reads: its socket has room again.
+    pub fn make_room(&mut self, key: usize, room: usize) {
+        self.socket(key).room += room;
+        self.hub.handle_writable(key);
+        self.run();
+    }
+
+    /// What a client has got so far, as lines; the last one may be half a line.
+    pub fn received(&self, key: usize) -> Vec<String> {
+        let text = String::from_utf8(self.sockets[&key].received.clone()).unwrap();
+        text.split_inclusive('\n').map(|line| line.trim_end_matches('\n').to_owned()).collect()
+    }
+
+    /// Takes turns until there is nothing left to do now.
+    pub fn run(&mut self) {
+        for turn in 0.. {
+            assert!(turn < 10_000, "the hub always has work: it would spin");
+            self.turn();
+            if !self.hub.has_work() {
+                match self.hub.next_deadline() {
+                    // Broadcasts that are held go on after a while.
+                    Some(deadline) if deadline <= self.now_ms + 50 => self.now_ms = deadline,
+                    _ => break,
+                }
+            }
+        }
+    }
+
+    pub fn turn(&mut self) {
+        self.hub.begin_turn(self.now_ms);
+        while let Some(key) = self.hub.poll_read() {
+            let socket = self.socket(key);
+            let input = std::mem::take(&mut socket.input);
+            match (input.is_empty(), socket.ended) {
+                (false, _) => self.hub.handle_input(key, &input),
+                (true, true) => self.hub.handle_end(key),
+                (true, false) => self.hub.handle_read_blocked(key),
+            }
+        }
+        self.hub.execute();
+        while let Some(key) = self.hub.poll_flush() {
+            let mut owed = vec![];
+            for span in self.hub.spans(key) {
+                match span {
+                    Span::Own(bytes) => owed.extend_from_slice(bytes),
+                    Span::Feed(range) => {
+                        let before = owed.len();
+                        let len = (range.end - range.start) as usize;
+                        self.hub
+                            .feed()
+                            .slices(range)
+                            .for_each(|slice| owed.extend_from_slice(slice));
+                        assert_eq!(owed.len() - before, len, "the feed has what it owes");
+                    }
+                }
+            }
+            let socket = self.sockets.get_mut(&key).unwrap();
+            let sent = owed.len().min(socket.room).min(socket.sip.unwrap_or(usize::MAX));
+            socket.room -= sent;
+            socket.received.extend_from_slice(&owed[..sent]);
+            self.hub.consume(key, sent, socket.room == 0);
+        }
+        while let Some((key, close)) = self.hub.poll_close() {
+            match close {
+                Close::Finish => {
+                    self.socket(key).finished = true;
+                    self.hub.handle_finish(key, true);
+                }
+                Close::Drop => self.departed.push(self.hub.remove(key)),
+            }
+        }
+        self.hub.check_invariants();
+    }
+}
+
+pub const PLENTY: usize = 1 << 30;
+
+/// A line that takes 100 bytes in the feed while its seq has `digits` digits.
+pub fn say(digits: usize) -> String {
+    format!("say {}\n", "x".repeat(100 - "broadcast  1 \n".len() - digits))
+}
+
+/// The numbers of the broadcast lines among these.
+pub fn seqs(lines: &[String]) -> Vec<u64> {
+    let words = lines.iter().map(|line| line.split(' ').collect::<Vec<_>>());
+    words.filter(|words| words[0] == "broadcast").map(|words| words[1].parse().unwrap()).collect()
+}
