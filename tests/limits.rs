@@ -8,12 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use support::crowd::{Crowd, flood};
-use support::{Client, Server, oyezd};
-
-/// A size that a longer run can set otherwise.
-fn size(variable: &str, default: usize) -> usize {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
-}
+use support::{Client, Server, oyezd, size};
 
 /// Reads broadcast lines, which must follow each other from `seq` on, up to another line.
 fn read_broadcasts(client: &mut Client, mut seq: u64) -> (u64, String) {

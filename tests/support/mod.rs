@@ -19,3 +19,8 @@ pub use server::{Address, Server, address_in, oyezd};
 
 /// How long anything is waited for. Nothing that works comes near it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A size that a longer run can set otherwise.
+pub fn size(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
