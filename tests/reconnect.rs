@@ -5,12 +5,12 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use support::{Client, Program, Server, oyez, oyezd};
+use support::{Client, Program, Server, oyez, oyezd, size};
 
 /// A place where the test waits for `oyez`.
 struct Host(TcpListener);
@@ -32,8 +32,21 @@ impl Host {
 
     /// The next connection, which is told welcome.
     fn welcome(&self, feed: &str, seq: u64) -> Client {
+        self.welcome_as(1, feed, seq)
+    }
+
+    fn welcome_as(&self, id: u64, feed: &str, seq: u64) -> Client {
         let mut oyez = Client::accept(&self.0);
-        oyez.send(&format!("welcome 1 {feed} {seq} oyezd/9 hello"));
+        oyez.send(&format!("welcome {id} {feed} {seq} oyezd/9 hello"));
+        oyez
+    }
+
+    /// A connection of a `broadcast -` that is let say lines.
+    fn let_say(&self, id: u64, feed: &str, seq: u64) -> Client {
+        let mut oyez = self.welcome_as(id, feed, seq);
+        oyez.expect("quiet");
+        oyez.expect("stats");
+        oyez.send("ok quiet\nstat max_line 100\nok stats");
         oyez
     }
 }
@@ -78,19 +91,29 @@ fn a_listener_goes_on_after_the_last_line_that_it_has_seen() {
     listen.stderr.expect("it was restarted");
 }
 
+/// Which way to count what goes through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    ToServer,
+    FromServer,
+}
+
 /// Passes on what comes, both ways, and cuts the connection from time to time: so often, each time after
-/// another stretch of bytes.
-fn cut_now_and_then(to: SocketAddr, cuts: u64) -> SocketAddr {
+/// another stretch of bytes that went this way.
+fn cut_now_and_then(to: SocketAddr, way: Way, cuts: u64) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for (nth, near) in (0..).zip(listener.incoming().map(Result::unwrap)) {
             let far = TcpStream::connect(to).unwrap();
-            let (mut requests, mut to_server) =
-                (near.try_clone().unwrap(), far.try_clone().unwrap());
-            thread::spawn(move || io::copy(&mut requests, &mut to_server));
+            let (from, to) = if way == Way::ToServer { (&near, &far) } else { (&far, &near) };
+            let (mut back, mut forth) = (to.try_clone().unwrap(), from.try_clone().unwrap());
+            thread::spawn(move || {
+                let _ = io::copy(&mut back, &mut forth);
+                let _ = forth.shutdown(Shutdown::Both);
+            });
             let stretch = if nth < cuts { 1_000 + nth * 7919 % 60_000 } else { u64::MAX };
-            let _ = io::copy(&mut (&far).take(stretch), &mut &near);
+            let _ = io::copy(&mut from.take(stretch), &mut &*to);
             let _ = near.shutdown(Shutdown::Both);
             let _ = far.shutdown(Shutdown::Both);
         }
@@ -98,29 +121,50 @@ fn cut_now_and_then(to: SocketAddr, cuts: u64) -> SocketAddr {
     address
 }
 
-/// OYEZ_CUTS and OYEZ_LINES make more of it.
-#[test]
-fn a_connection_that_is_cut_again_and_again_loses_nothing_and_repeats_nothing() {
-    let number = |name, default: u64| match std::env::var(name) {
-        Ok(text) => text.parse().unwrap(),
-        Err(_) => default,
-    };
-    let (cuts, lines) = (number("OYEZ_CUTS", 10), number("OYEZ_LINES", 50_000));
+/// A listener and a sender, one of whom is cut off now and then: what the two of them said on standard
+/// error. OYEZ_CUTS and OYEZ_LINES make more of it.
+fn send_through_cuts(ways: [Option<Way>; 2]) -> [String; 2] {
+    let (cuts, lines) = (size("OYEZ_CUTS", 10), size("OYEZ_LINES", 50_000));
     let server = Server::start(&["--feed-size", "64M"]);
-    let address = cut_now_and_then(server.tcp(), cuts).to_string();
+    let [near_listener, near_sender] = ways.map(|way| match way {
+        Some(way) => cut_now_and_then(server.tcp(), way, cuts as u64).to_string(),
+        None => server.address.to_string(),
+    });
     let count = lines.to_string();
     let mut listen = oyez();
-    listen.args(["-s", &address, "listen", "--since", "0", "--count", &count]);
+    listen.args(["-s", &near_listener, "listen", "--since", "0", "--count", &count]);
     let listen = Program::start(&mut listen);
     let input: String = (1..=lines).fold(String::new(), |input, i| input + &format!("{i}\n"));
     let mut broadcast = oyez();
-    broadcast.args(["-s", &server.address.to_string(), "broadcast", "-"]);
-    let sent = Program::run_with(&mut broadcast, input.as_bytes());
-    assert_eq!(sent, (0, String::new(), String::new()));
-    let (status, stdout, stderr) = listen.wait_all();
-    assert_eq!(status, 0, "{stderr}");
-    assert!(stdout == input, "what came is not what was sent: {stderr}");
-    assert!(!stderr.contains("may have been missed"), "{stderr}");
+    broadcast.args(["-s", &near_sender, "broadcast", "-"]);
+    let (status, _, sender_said) = Program::run_with(&mut broadcast, input.as_bytes());
+    assert_eq!(status, 0, "{sender_said}");
+    let (status, stdout, listener_said) = listen.wait_all();
+    assert_eq!(status, 0, "{listener_said}");
+    assert!(stdout == input, "what came is not what was sent: {listener_said} {sender_said}");
+    assert_eq!(server.stat("broadcasts"), lines as u64, "each line is there once");
+    let said = [listener_said, sender_said];
+    for (way, said) in ways.iter().zip(&said) {
+        let lost = said.matches(" is lost: ").count();
+        assert_eq!(lost, if way.is_some() { cuts } else { 0 }, "{said}");
+    }
+    said
+}
+
+#[test]
+fn a_listener_that_is_cut_off_again_and_again_misses_nothing_and_repeats_nothing() {
+    let [said, _] = send_through_cuts([Some(Way::FromServer), None]);
+    assert!(!said.contains("may have been missed"), "{said}");
+}
+
+#[test]
+fn a_sender_that_is_cut_off_again_and_again_loses_nothing_and_repeats_nothing() {
+    send_through_cuts([None, Some(Way::ToServer)]);
+}
+
+#[test]
+fn a_sender_whose_answers_are_cut_off_again_and_again_repeats_nothing() {
+    send_through_cuts([None, Some(Way::FromServer)]);
 }
 
 #[test]
@@ -288,35 +332,171 @@ fn a_secret_goes_over_no_network_in_the_clear() {
     }
 }
 
-#[test]
-fn what_became_of_the_input_is_said_when_the_connection_breaks() {
-    let host = Host::new();
-    let mut broadcast = host.oyez(&["broadcast", "-"]);
-    let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
-    let mut server = host.welcome(FEED, 0);
-    server.expect("quiet");
-    server.send("ok quiet");
-    server.expect("stats");
-    server.send("stat max_line 100\nok stats");
+const THREE_AND_FOUR: &str =
+    "2 lines of the input are in the feed; whether lines 3 to 4 are, is not known";
+
+/// Four lines, of which the server answers two.
+fn say_four(broadcast: &mut Program, server: &mut Client, newest: u64) {
     broadcast.feed(b"one\ntwo\nthree\nfour\n");
     for text in ["one", "two", "three", "four"] {
         server.expect(&format!("broadcast {text}"));
     }
-    server.send("ok broadcast 1\nok broadcast 2");
-    server.end();
+    server.send(&format!("ok broadcast {}\nok broadcast {}", newest + 1, newest + 2));
+}
+
+/// A `broadcast -` whose connection was lost, with two of four lines unanswered.
+fn half_answered(host: &Host, arguments: &[&str]) -> Program {
+    let mut broadcast = host.oyez(&[arguments, &["broadcast", "-"]].concat());
+    let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
+    let mut server = host.let_say(7, FEED, 20);
+    say_four(&mut broadcast, &mut server, 20);
+    drop(server);
+    broadcast.stderr.expect("is lost: ");
+    broadcast
+}
+
+#[test]
+fn a_sender_looks_for_what_has_arrived_and_sends_the_rest() {
+    let host = Host::new();
+    let mut broadcast = half_answered(&host, &[]);
+    let mut server = host.let_say(9, FEED, 24);
+    broadcast.stderr.expect("connected to ");
+    // As long as the server has the connection that was lost, it may still carry out what came over it.
+    for _ in 0..3 {
+        server.expect("clients 6");
+        server.send("client 7 -\nclient 9 -\nok clients 2 3");
+    }
+    server.expect("clients 6");
+    server.send("client 9 -\nok clients 1 2");
+    server.expect(&format!("resume 22 {FEED}"));
+    server.expect("quiet");
+    server.send("ok resume 22\nbroadcast 23 bob three\nbroadcast 24 7 three\nbroadcast 25 9 four");
+    drop(server);
+
+    // It goes on looking where it was cut off.
+    let mut server = host.let_say(12, FEED, 26);
+    server.expect("clients 6");
+    server.send("client 12 -\nok clients 1 2");
+    server.expect(&format!("resume 24 {FEED}"));
+    server.expect("quiet");
+    server.send("ok resume 24\nbroadcast 25 9 four\nbroadcast 26 17 four\nok quiet");
+    server.expect("broadcast four");
+    server.send("ok broadcast 27");
+    broadcast.feed(b"five\n");
+    server.expect("broadcast five");
+    drop(server);
+
+    // What was said there is looked for there.
+    let mut server = host.let_say(13, FEED, 28);
+    server.expect("clients 11");
+    server.send("ok clients 0 2");
+    server.expect(&format!("resume 27 {FEED}"));
+    server.expect("quiet");
+    server.send("ok resume 27\nbroadcast 28 12 five\nok quiet");
+    broadcast.end_input();
+    let (status, _, stderr) = broadcast.wait_all();
+    assert_eq!(status, 0, "{stderr}");
+}
+
+#[test]
+fn where_it_cannot_be_known_what_has_arrived_it_ends_and_says_so() {
+    let asked = |feed: &str, answer: &str| {
+        let host = Host::new();
+        let broadcast = half_answered(&host, &[]);
+        if feed == FEED {
+            let mut server = host.let_say(9, feed, 90);
+            server.expect("clients 6");
+            server.send("ok clients 0 1");
+            server.expect(&format!("resume 22 {FEED}"));
+            server.expect("quiet");
+            server.send(answer);
+        } else {
+            host.welcome_as(9, feed, 90);
+        }
+        let (status, _, stderr) = broadcast.wait_all();
+        assert_eq!(status, 1);
+        assert!(stderr.ends_with(&format!("{THREE_AND_FOUR}\n")), "{stderr}");
+        stderr
+    };
+    let gone = asked(FEED, &format!("error gone 50 {FEED} older lines are not kept"));
+    assert!(gone.contains("what was said since cannot be looked at: gone 50 "), "{gone}");
+    let left_out = asked(FEED, "ok resume 22\nlagged 10\nbroadcast 33 7 three\nok quiet");
+    assert!(left_out.contains("left out some of what was said since"), "{left_out}");
+    let another = asked(FEED, "ok resume 22\nbroadcast 23 7 four\nok quiet");
+    assert!(another.contains("line 3 of the input is another one there"), "{another}");
+    let restarted = asked("00000001", "");
+    assert!(restarted.contains(" was restarted; "), "{restarted}");
+}
+
+#[test]
+fn a_server_that_does_not_let_go_of_what_was_lost_is_not_waited_for_for_ever() {
+    let host = Host::new();
+    let mut broadcast = half_answered(&host, &["--timeout", "1"]);
+    let mut server = host.let_say(9, FEED, 24).writer();
+    let answering = thread::spawn(move || {
+        let requests = BufReader::new(server.try_clone().unwrap());
+        // Its end may be a reset.
+        for line in requests.lines().map_while(Result::ok) {
+            assert!(line == "clients 6" || line == "ping", "{line}");
+            let answer = if line == "ping" { "pong\n" } else { "client 7 -\nok clients 1 2\n" };
+            let _ = server.write_all(answer.as_bytes());
+        }
+    });
+    broadcast.stderr.wait_for("has not noticed yet that the connection was lost; waiting for that");
     let (status, _, stderr) = broadcast.wait_all();
     assert_eq!(status, 1);
-    let known = "2 lines of the input are in the feed; whether lines 3 to 4 are, is not known";
-    assert!(stderr.contains(known), "{stderr}");
+    assert!(
+        stderr.contains("has not noticed that the connection was lost, and may go on"),
+        "{stderr}"
+    );
+    assert!(stderr.ends_with(&format!("{THREE_AND_FOUR}\n")), "{stderr}");
+    answering.join().unwrap();
+}
 
-    // What was not answered before a goodbye was never executed.
+#[test]
+fn behind_a_goodbye_the_rest_is_sent_whatever_feed_there_is() {
+    let host = Host::new();
     let mut broadcast = host.oyez(&["broadcast", "-"]);
     let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
-    let mut server = host.welcome(FEED, 0);
-    server.expect("quiet");
-    server.send("ok quiet");
-    server.expect("stats");
-    server.send("ok stats");
+    let mut server = host.let_say(7, FEED, 20);
+    say_four(&mut broadcast, &mut server, 20);
+    server.send("goodbye shutdown");
+    let mut server = host.let_say(1, "00000001", 0);
+    broadcast.stderr.expect("is lost: the server was shut down; trying again");
+    server.expect("broadcast three");
+    server.expect("broadcast four");
+    server.send("ok broadcast 1\nok broadcast 2");
+    broadcast.end_input();
+    assert_eq!(broadcast.wait_all().0, 0);
+}
+
+#[test]
+fn what_became_of_the_input_is_said_when_the_connection_breaks() {
+    let host = Host::new();
+    for arguments in
+        [&["broadcast", "-", "--no-reconnect"][..], &["--name", "al", "broadcast", "-"]]
+    {
+        let mut broadcast = host.oyez(arguments);
+        let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
+        let mut server = host.welcome(FEED, 0);
+        if arguments[0] == "--name" {
+            server.expect("name al");
+            server.send("ok name al");
+        }
+        server.expect("quiet");
+        server.expect("stats");
+        server.send("ok quiet\nok stats");
+        say_four(&mut broadcast, &mut server, 0);
+        server.end();
+        let (status, _, stderr) = broadcast.wait_all();
+        assert_eq!(status, 1);
+        assert!(stderr.contains(THREE_AND_FOUR), "{stderr}");
+    }
+
+    // What was not answered before a goodbye was never executed.
+    let mut broadcast = host.oyez(&["broadcast", "-", "--no-reconnect"]);
+    let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
+    let mut server = host.let_say(1, FEED, 0);
     broadcast.feed(b"one\ntwo\n");
     server.expect("broadcast one");
     server.expect("broadcast two");

@@ -1,62 +1,93 @@
-//! `oyez broadcast -`: every line of standard input, for everybody who listens.
+//! `oyez broadcast -`: every line of standard input, for everybody who listens, and each once.
 
-use std::collections::VecDeque;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use super::ask::ask;
 use super::connection::Event;
-use super::dialogue::{Asker, Dialogue};
+use super::delivery::Delivery;
+use super::dial::Welcome;
+use super::dialogue::{Asker, Dialogue, Heard};
 use super::link::MAX_LINE;
 use super::standard::notice;
-use super::words::explain;
+use super::words::{explain, lost};
 use super::{Failure, Session};
 use crate::limits::Limits;
-use crate::protocol::{Command, Line, LineBuffer, Reply, Verb, as_text};
+use crate::protocol::{Command, Line, LineBuffer, Reply, Topic, Verb, as_text};
 
 /// How often the progress is shown anew.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long to wait until the server is asked again whether it still has a connection that is lost: at
+/// first, and at most.
+const GHOST_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// How many timeouts to wait for that. With its default, that is more than the five minutes within
+/// which oyezd lets go of a peer that has vanished.
+const GHOST_TIMEOUTS: u32 = 6;
 
 /// What a request puts before the text.
 const REQUEST_OVERHEAD: usize = "broadcast ".len();
 
 /// Lines on their way from standard input to the feed.
 struct Sender {
-    input: LineBuffer,
-    /// The longest text that the server takes, in bytes.
-    max_text: usize,
-    skip_bad: bool,
-    /// How many lines were taken from the input.
-    taken: u64,
-    /// The numbers of those that were sent and not answered yet.
-    unanswered: VecDeque<u64>,
-    /// How many the server has answered with their seq.
-    out: u64,
-    /// What was wrong with the line at which it stopped.
-    stopped: Option<String>,
+    server: String,
+    timeout: Duration,
+    input: Input,
+    delivery: Delivery,
+    stage: Stage,
+    /// Since when the server is known to have a connection still that is lost.
+    ghost_since: Option<Instant>,
+    ghost_pause: Duration,
     progress: Progress,
 }
 
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// There is none.
+    Down,
+    /// The server was told to be quiet, and asked what it takes.
+    Entering,
+    /// It was asked whether it still has the connection that was lost, whose lines it may still carry
+    /// out.
+    Asking { ghost: u64, is_there: bool },
+    /// It has, and is to be asked again.
+    Pausing { ghost: u64, until: Instant },
+    /// It gives again what was said since, among which lines may be that have arrived.
+    Looking,
+    /// Lines can be said.
+    Open,
+}
+
+/// Standard input, as lines.
+struct Input {
+    lines: LineBuffer,
+    /// The longest text that the server takes, in bytes; not known before it was asked.
+    max_text: Option<usize>,
+    skip_bad: bool,
+    /// How many lines were taken from the input.
+    taken: u64,
+    /// What was wrong with the line at which it stopped.
+    stopped: Option<String>,
+}
+
 /// Sends every line of standard input, until each is answered. So success means that all of them are
-/// in the feed, in their order.
+/// in the feed, in their order, and each once.
 pub(super) fn broadcast(session: &mut Session, skip_bad: bool) -> Result<(), Failure> {
-    let mut max_line = Limits::default().max_line as u64;
-    ask(session, &Command::Quiet, |_, _| ())?;
-    ask(session, &Command::Stats, |reply, _| {
-        if let Reply::Stat { key: "max_line", value } = *reply {
-            // A server is not trusted to say how much is to be kept here.
-            max_line = value.min(MAX_LINE as u64);
-        }
-    })?;
-    let max_text = (max_line as usize).saturating_sub(REQUEST_OVERHEAD);
     let mut sender = Sender {
-        input: LineBuffer::for_ours(max_text),
-        max_text,
-        skip_bad,
-        taken: 0,
-        unanswered: VecDeque::new(),
-        out: 0,
-        stopped: None,
+        server: session.connection.server().to_string(),
+        timeout: session.connection.timeout(),
+        input: Input {
+            lines: LineBuffer::for_ours(0),
+            max_text: None,
+            skip_bad,
+            taken: 0,
+            stopped: None,
+        },
+        delivery: Delivery::default(),
+        stage: Stage::Down,
+        ghost_since: None,
+        ghost_pause: GHOST_PAUSE.0,
         progress: Progress::new(),
     };
     let result = sender.run(session);
@@ -68,21 +99,26 @@ impl Sender {
     fn run(&mut self, session: &mut Session) -> Result<(), Failure> {
         loop {
             self.hear(session)?;
+            self.ask_again(session);
             self.send(session)?;
-            let is_all_sent = self.stopped.is_some() || self.input.is_ended();
-            if is_all_sent && self.unanswered.is_empty() {
+            if self.input.is_all_taken() && self.delivery.undelivered() == 0 {
                 break;
             }
-            self.progress.show(self.out, self.unanswered.len());
-            session.wait(None, !is_all_sent && session.connection.has_room())?;
+            self.progress.show(&self.delivery);
+            let until = match self.stage {
+                Stage::Pausing { until, .. } => Some(until),
+                _ => None,
+            };
+            let wants_input = !self.input.is_all_taken() && self.has_room(session);
+            session.wait(until, wants_input)?;
         }
-        match self.stopped.take() {
+        match self.input.stopped.take() {
             None => Ok(()),
             Some(what) => {
-                let before = match self.out {
+                let before = match self.delivery.delivered() {
                     0 => "nothing was sent".to_owned(),
                     1 => "1 line before it is in the feed".to_owned(),
-                    out => format!("{out} lines before it are in the feed"),
+                    lines => format!("{lines} lines before it are in the feed"),
                 };
                 let remedy = "--skip-bad leaves such lines out";
                 Err(Failure::Said(format!("{what}; {before} ({remedy})")))
@@ -90,91 +126,249 @@ impl Sender {
         }
     }
 
-    /// Takes the answers.
+    fn has_room(&self, session: &Session) -> bool {
+        self.stage == Stage::Open && session.connection.has_room() && self.delivery.has_room()
+    }
+
+    /// Takes what has happened.
     fn hear(&mut self, session: &mut Session) -> Result<(), Failure> {
         loop {
-            let event = session.connection.next_event(Instant::now());
-            let heard = match event {
-                Ok(Some(Event::Heard(heard))) => heard,
-                Ok(Some(_)) => continue,
+            let commands = match session.connection.next_event(Instant::now()) {
+                Ok(Some(Event::Up(welcome))) => self.enter(welcome)?,
+                Ok(Some(Event::Heard(heard))) => self.take(&heard)?,
+                Ok(Some(Event::NameRefused(why))) => return Err(Failure::Said(why)),
+                Ok(Some(Event::NameHeld(_))) => continue,
+                Ok(Some(Event::Down { why, had_goodbye, .. })) => {
+                    self.delivery.lose(had_goodbye);
+                    self.stage = Stage::Down;
+                    self.notice(&lost(&self.server, &why));
+                    continue;
+                }
                 Ok(None) => return Ok(()),
                 Err(why) => {
                     let goodbye = session.connection.dialogue().and_then(Dialogue::goodbye);
-                    let was_executed = goodbye.is_none();
-                    return Err(self.broken(&why, was_executed));
+                    self.delivery.lose(goodbye.is_some());
+                    return Err(self.broken(&why));
                 }
             };
-            let Some(reply) = heard.reply else { continue };
-            if !heard.answers(Verb::Broadcast) {
-                continue;
+            for command in commands {
+                session.connection.say(&command, Asker::Task);
             }
-            let number = self.unanswered.pop_front().unwrap_or_default();
-            if let Reply::Error { code, explanation } = reply {
-                let why = explain(code, explanation);
-                return Err(self.broken(&format!("the server refused line {number}: {why}"), true));
-            }
-            self.out += 1;
         }
     }
 
-    /// Sends what there is, as far as there is room.
-    fn send(&mut self, session: &mut Session) -> Result<(), Failure> {
-        while self.stopped.is_none() && session.connection.has_room() {
-            let Some(line) = self.input.peek() else {
-                if self.input.is_ended() {
-                    break;
+    fn enter(&mut self, welcome: Welcome) -> Result<Vec<Command<'static>>, Failure> {
+        if self.input.max_text.is_some() {
+            self.notice(&format!("connected to {} again", self.server));
+        }
+        if !self.delivery.arrive(welcome) {
+            return Err(self.broken(&format!("{} was restarted", self.server)));
+        }
+        self.stage = Stage::Entering;
+        Ok(vec![Command::Quiet, Command::Stats])
+    }
+
+    /// Takes what the server says: what to say because of it.
+    fn take(&mut self, heard: &Heard<'_>) -> Result<Vec<Command<'static>>, Failure> {
+        let Some(reply) = heard.reply else { return Ok(vec![]) };
+        match (&mut self.stage, &reply) {
+            (Stage::Entering, Reply::Stat { key: "max_line", value }) => {
+                self.input.take_at_most(*value);
+            }
+            (Stage::Asking { ghost, is_there }, Reply::Client { id, .. }) => {
+                *is_there |= id == ghost;
+            }
+            (Stage::Looking, Reply::Broadcast { seq, from, text }) => {
+                if let Err(what) = self.delivery.find(*seq, from, text) {
+                    return Err(self.broken(&what));
                 }
+            }
+            (Stage::Looking, Reply::Lagged(_)) => {
+                return Err(self.broken("the server left out some of what was said since"));
+            }
+            _ => {}
+        }
+        match heard.answers {
+            Some(answered) if answered.question.asker == Asker::Task => {
+                self.answered(answered.question.verb, &reply)
+            }
+            _ => Ok(vec![]),
+        }
+    }
+
+    /// Takes the final answer to a command.
+    fn answered(
+        &mut self,
+        verb: Verb,
+        reply: &Reply<'_>,
+    ) -> Result<Vec<Command<'static>>, Failure> {
+        if let Reply::Error { code, explanation } = *reply {
+            let why = explain(code, explanation);
+            return Err(match (verb, self.delivery.first_undelivered()) {
+                (Verb::Broadcast, Some(number)) => {
+                    self.broken(&format!("the server refused line {number}: {why}"))
+                }
+                (Verb::Resume, _) => {
+                    self.broken(&format!("what was said since cannot be looked at: {why}"))
+                }
+                _ => self.broken(&why),
+            });
+        }
+        match (self.stage, verb) {
+            (Stage::Entering, Verb::Stats) => return Ok(self.entered()),
+            (Stage::Asking { ghost, is_there: true }, Verb::Clients) => self.pause(ghost)?,
+            (Stage::Asking { .. }, Verb::Clients) => {
+                self.stage = Stage::Looking;
+                // Quiet again behind what there is by now. That is all that can have arrived.
+                return Ok(self.delivery.look().into_iter().chain([Command::Quiet]).collect());
+            }
+            (Stage::Looking, Verb::Quiet) => {
+                self.delivery.settle();
+                return Ok(self.entered());
+            }
+            (Stage::Open, Verb::Broadcast) => {
+                if let Reply::Ok(Topic::Broadcast { seq }) | Reply::Broadcast { seq, .. } = *reply {
+                    self.delivery.deliver(seq);
+                }
+            }
+            _ => {}
+        }
+        Ok(vec![])
+    }
+
+    /// The server has answered what is to be known first: what to ask now, if lines cannot be said yet.
+    fn entered(&mut self) -> Vec<Command<'static>> {
+        self.input.take_at_most(Limits::default().max_line as u64);
+        match self.delivery.ghost() {
+            Some(ghost) => {
+                self.stage = Stage::Asking { ghost, is_there: false };
+                vec![ask_for(ghost)]
+            }
+            None => {
+                self.stage = Stage::Open;
+                self.ghost_since = None;
+                self.ghost_pause = GHOST_PAUSE.0;
+                vec![]
+            }
+        }
+    }
+
+    /// The server still has the connection that was lost: waits, but not for ever.
+    fn pause(&mut self, ghost: u64) -> Result<(), Failure> {
+        let now = Instant::now();
+        let since = *self.ghost_since.get_or_insert(now);
+        if now.duration_since(since) >= self.timeout * GHOST_TIMEOUTS {
+            let why =
+                "the server has not noticed that the connection was lost, and may go on with it";
+            return Err(self.broken(why));
+        }
+        let pause = self.ghost_pause;
+        self.ghost_pause = (pause * 2).min(GHOST_PAUSE.1);
+        if pause < GHOST_PAUSE.1 && self.ghost_pause == GHOST_PAUSE.1 {
+            self.notice(
+                "the server has not noticed yet that the connection was lost; waiting for that",
+            );
+        }
+        self.stage = Stage::Pausing { ghost, until: now + pause };
+        Ok(())
+    }
+
+    fn ask_again(&mut self, session: &mut Session) {
+        if let Stage::Pausing { ghost, until } = self.stage
+            && until <= Instant::now()
+        {
+            session.connection.say(&ask_for(ghost), Asker::Task);
+            self.stage = Stage::Asking { ghost, is_there: false };
+        }
+    }
+
+    /// Sends what there is, as far as there is room: first what is to be sent again.
+    fn send(&mut self, session: &mut Session) -> Result<(), Failure> {
+        while self.stage == Stage::Open && session.connection.has_room() {
+            if let Some(command) = self.delivery.say_next() {
+                session.connection.say(&command, Asker::Task);
+                continue;
+            }
+            if !self.delivery.has_room() || self.input.is_all_taken() {
+                break;
+            }
+            let Some(line) = self.input.lines.peek() else {
                 let len = session.read_input()?;
-                self.input.push(&session.buffer[..len]);
+                self.input.lines.push(&session.buffer[..len]);
                 if session.input_has_ended() {
-                    self.input.end();
+                    self.input.lines.end();
                 } else if len == 0 {
                     break;
                 }
                 continue;
             };
-            self.taken += 1;
-            match as_broadcast(line, self.max_text) {
-                Ok(text) => {
-                    session.connection.say(&Command::Broadcast { text }, Asker::Task);
-                    self.unanswered.push_back(self.taken);
-                }
+            self.input.taken += 1;
+            let number = self.input.taken;
+            match as_broadcast(line, self.input.max_text.unwrap_or_default()) {
+                Ok(text) => self.delivery.add(number, text),
                 Err(what) => {
-                    let what = format!("line {} of the input {what}", self.taken);
-                    if self.skip_bad {
+                    let what = format!("line {number} of the input {what}");
+                    if self.input.skip_bad {
                         self.progress.clear();
                         notice(&format!("left out: {what}"));
                     } else {
-                        self.stopped = Some(what);
+                        self.input.stopped = Some(what);
                     }
                 }
             }
-            self.input.advance();
+            self.input.lines.advance();
         }
         Ok(())
     }
 
-    /// What to say when it cannot go on: which lines are in the feed, and of which nothing is known.
-    /// Behind a goodbye, what was not answered was not executed either.
-    fn broken(&mut self, why: &str, may_be_executed: bool) -> Failure {
+    fn notice(&mut self, text: &str) {
         self.progress.clear();
-        let known = match self.out {
+        notice(text);
+    }
+
+    /// What to say when it cannot go on: which lines are in the feed, and of which nothing is known.
+    fn broken(&mut self, why: &str) -> Failure {
+        self.progress.clear();
+        if self.input.taken == 0 {
+            return Failure::Said(why.to_owned());
+        }
+        let known = match self.delivery.delivered() {
             0 => "no line of the input is known to be in the feed".to_owned(),
             1 => "1 line of the input is in the feed".to_owned(),
-            out => format!("{out} lines of the input are in the feed"),
+            lines => format!("{lines} lines of the input are in the feed"),
         };
-        let unknown = match (self.unanswered.front(), self.unanswered.back()) {
-            (Some(first), Some(last)) if first == last => {
+        let unknown = match self.delivery.unknown() {
+            Some((first, last)) if first == last => {
                 format!("; whether line {first} is, is not known")
             }
-            (Some(first), Some(last)) => {
-                format!("; whether lines {first} to {last} are, is not known")
-            }
-            _ => String::new(),
+            Some((first, last)) => format!("; whether lines {first} to {last} are, is not known"),
+            None => ", and no other".to_owned(),
         };
-        let rest = if may_be_executed { unknown } else { ", and no other".to_owned() };
-        Failure::Said(format!("{why}; {known}{rest}"))
+        Failure::Said(format!("{why}; {known}{unknown}"))
     }
+}
+
+impl Input {
+    /// What the server takes, unless that is known already.
+    fn take_at_most(&mut self, max_line: u64) {
+        if self.max_text.is_none() {
+            // A server is not trusted to say how much is to be kept here.
+            let max_line = max_line.min(MAX_LINE as u64) as usize;
+            let max_text = max_line.saturating_sub(REQUEST_OVERHEAD);
+            self.max_text = Some(max_text);
+            self.lines = LineBuffer::for_ours(max_text);
+        }
+    }
+
+    /// Whether no more of it will be sent.
+    fn is_all_taken(&mut self) -> bool {
+        self.stopped.is_some() || (self.lines.is_ended() && self.lines.peek().is_none())
+    }
+}
+
+/// Asks whether the server still has the client with this id: it is the first in the list then.
+fn ask_for(id: u64) -> Command<'static> {
+    Command::Clients { after: id.checked_sub(1).filter(|after| *after > 0) }
 }
 
 /// The text of a line that can be broadcast, or what keeps it from that.
@@ -212,10 +406,11 @@ impl Progress {
         Self { is_wanted, is_shown: false, next: Instant::now() + PROGRESS_PAUSE }
     }
 
-    fn show(&mut self, out: u64, unanswered: usize) {
+    fn show(&mut self, delivery: &Delivery) {
         let now = Instant::now();
         if self.is_wanted && self.next <= now {
-            Self::write(&format!("{out} lines out, {unanswered} on their way"));
+            let (out, on_their_way) = (delivery.delivered(), delivery.undelivered());
+            Self::write(&format!("{out} lines out, {on_their_way} on their way"));
             self.is_shown = true;
             self.next = now + PROGRESS_PAUSE;
         }

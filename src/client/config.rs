@@ -21,7 +21,7 @@ Usage: oyez [OPTION ...] [COMMAND]
   chat                 talk, on a terminal; /help there (the default)
   broadcast TEXT       send a line to everybody who listens
   broadcast -          send every line of standard input; done when all of them
-                       are on their way to everybody, in order
+                       are on their way to everybody, in order, each once
   listen               print what is broadcast
   send CLIENT TEXT     send a line to one client, by id or name
   clients              list who else is here: id and name
@@ -46,7 +46,8 @@ Usage: oyez [OPTION ...] [COMMAND]
   --tls-key FILE       the key that belongs to it
   --timeout SECS       how long to wait for an answer (60), and for a
                        connection to each address (10 at most)
-  --no-reconnect       chat, listen: end when the connection is lost
+  --no-reconnect       chat, listen, broadcast -: end when the connection is
+                       lost; broadcast - does so under a --name as well
   --skip-bad           broadcast -: leave out lines that cannot be sent
   --since SEQ          listen: begin after this line, if the server keeps it
   --count N            listen: end after N lines; ping: ask N times (1)
@@ -186,7 +187,13 @@ pub fn parse(mut arguments: Vec<OsString>, server: Option<OsString>) -> Result<A
     }
     let task = task(command, words, &special)?;
     special.check(&task)?;
-    route.reconnect = matches!(task, Task::Chat | Task::Listen(_)) && !special.no_reconnect;
+    route.reconnect = !special.no_reconnect
+        && match task {
+            Task::Chat | Task::Listen(_) => true,
+            // Under a name, which can pass on to another, one's own lines are not known again.
+            Task::BroadcastInput { .. } => route.name.is_none(),
+            _ => false,
+        };
     Ok(Action::Run(Box::new(Config { route, task })))
 }
 
@@ -271,15 +278,15 @@ impl Special {
     /// Refuses options that the task has no use for.
     fn check(&self, task: &Task) -> Result<(), String> {
         let listens = matches!(task, Task::Listen(_));
-        let stays = listens || matches!(task, Task::Chat);
-        let counts = listens || matches!(task, Task::Ping { .. });
         let sends_input = matches!(task, Task::BroadcastInput { .. });
+        let stays = listens || sends_input || matches!(task, Task::Chat);
+        let counts = listens || matches!(task, Task::Ping { .. });
         for (option, is_given, has_use, where_it_has) in [
             ("--since", self.since.is_some(), listens, "listen"),
             ("--count", self.count.is_some(), counts, "listen and ping"),
             ("--format", self.format.is_some(), listens, "listen"),
             ("--skip-bad", self.skip_bad, sends_input, "broadcast -"),
-            ("--no-reconnect", self.no_reconnect, stays, "chat and listen"),
+            ("--no-reconnect", self.no_reconnect, stays, "chat, listen and broadcast -"),
         ] {
             if is_given && !has_use {
                 return Err(format!("{option} is only for {where_it_has}"));
@@ -349,6 +356,15 @@ mod tests {
     #[test]
     fn commands_are_read_with_their_options() {
         assert_eq!(config("").task, Task::Chat);
+        for (arguments, comes_back) in [
+            ("listen", true),
+            ("broadcast -", true),
+            ("--name al broadcast -", false),
+            ("broadcast - --no-reconnect", false),
+            ("broadcast hi", false),
+        ] {
+            assert_eq!(config(arguments).route.reconnect, comes_back, "{arguments}");
+        }
         assert!(config("").route.reconnect && !config("chat --no-reconnect").route.reconnect);
         assert_eq!(config("").route.server.to_string(), "127.0.0.1:5050");
         assert_eq!(config("-s host stats").route.server.to_string(), "host:5050");
@@ -402,7 +418,7 @@ mod tests {
             (&["stats", "now"], "stats takes no argument"),
             (&["stats", "--count", "2"], "--count is only for listen and ping"),
             (&["listen", "--skip-bad"], "--skip-bad is only for broadcast -"),
-            (&["raw", "--no-reconnect"], "--no-reconnect is only for chat and listen"),
+            (&["raw", "--no-reconnect"], "--no-reconnect is only for chat, listen and"),
             (&["listen", "--count", "0"], "expected a number from 1 on"),
             (&["listen", "--count"], "--count needs a value"),
             (&["listen", "--format", "xml"], "expected text, lines or json"),

@@ -13,7 +13,7 @@ use super::link::Link;
 use super::route::Route;
 use super::words::{explain, explain_goodbye, not_a_server};
 use crate::printable::printable;
-use crate::protocol::{Command, ErrorCode, Name, Reply, Verb};
+use crate::protocol::{Command, ErrorCode, Name, Reply, Topic, Verb};
 use crate::secret::Secret;
 use crate::secret_file;
 use crate::tls::ClientTls;
@@ -42,6 +42,8 @@ pub(super) enum Event<'a> {
         why: String,
         /// Something was said of which it is not known whether it has arrived.
         has_unconfirmed: bool,
+        /// The server has said that it ends: what it has not answered before was not carried out.
+        had_goodbye: bool,
     },
 }
 
@@ -114,6 +116,11 @@ impl Connection {
 
     pub(super) fn server(&self) -> &ServerAddress {
         &self.route.server
+    }
+
+    /// How long an answer is waited for.
+    pub(super) fn timeout(&self) -> Duration {
+        self.route.timeout
     }
 
     /// The dialogue, while there is a connection.
@@ -319,7 +326,10 @@ impl Connection {
                 return Err(not_a_server(&self.route.server, &nonsense));
             }
         };
-        up.has_broadcast |= matches!(heard.reply, Some(Reply::Broadcast { .. }));
+        up.has_broadcast |= matches!(
+            heard.reply,
+            Some(Reply::Broadcast { .. } | Reply::Ok(Topic::Broadcast { .. }))
+        );
         let event = Ok(Some(Event::Heard(heard)));
         let Some(answered) = heard.answers else { return event };
         let (question, server) = (answered.question, &self.route.server);
@@ -376,6 +386,7 @@ impl Connection {
                 self.route.server
             ));
         }
+        let had_goodbye = goodbye.is_some();
         let why = goodbye.map_or(end, explain_goodbye);
         let has_unconfirmed = up.dialogue.has_unconfirmed();
         if !self.route.reconnect {
@@ -385,7 +396,7 @@ impl Connection {
             self.backoff.reset();
         }
         self.state = State::Pausing { until: now + self.backoff.pause() };
-        Ok(Some(Event::Down { why, has_unconfirmed }))
+        Ok(Some(Event::Down { why, has_unconfirmed, had_goodbye }))
     }
 
     /// There is no way there. `advice` says what to do about it.

@@ -28,6 +28,7 @@ mod chat;
 mod chat;
 pub mod config;
 mod connection;
+mod delivery;
 mod dial;
 mod dialogue;
 mod format;

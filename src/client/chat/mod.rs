@@ -187,7 +187,9 @@ impl Chat {
                 Some(Event::Up(welcome)) => self.arrive(welcome, session),
                 Some(Event::NameHeld(text)) => self.notice(&text, out),
                 Some(Event::NameRefused(why)) => self.error(&why, out),
-                Some(Event::Down { why, has_unconfirmed }) => self.lose(&why, has_unconfirmed, out),
+                Some(Event::Down { why, has_unconfirmed, .. }) => {
+                    self.lose(&why, has_unconfirmed, out);
+                }
                 None => break,
             }
         }
