@@ -89,15 +89,19 @@ impl Arrival {
 impl Resumed {
     /// What to tell the user of it.
     pub(super) fn notice(&self) -> Option<String> {
-        let lines = match *self {
+        let what = match *self {
             Self::Whole => return None,
             Self::Refused { since } => {
                 return Some(format!("the lines after {since} cannot be had"));
             }
-            Self::Missed { from, to, .. } if from == to => format!("line {from}"),
-            Self::Missed { from, to, .. } => format!("lines {from} to {to}"),
+            Self::Missed { from, to, .. } if from == to => {
+                format!("1 line is missing here, {from}")
+            }
+            Self::Missed { from, to, .. } => {
+                format!("{} lines are missing here, {from} to {to}", to - from + 1)
+            }
         };
-        Some(format!("{lines} may have been missed: the server does not give them again"))
+        Some(format!("{what}: the server does not give them again"))
     }
 
     /// What to ask for next.
