@@ -6,6 +6,7 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::ops::RangeInclusive;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -226,6 +227,32 @@ fn talk(program: &Program) -> Result<(), Failed> {
     Ok(())
 }
 
+/// One who comes late sees what was said before, and then what is new, without a gap or a repeat.
+fn look_back(program: &Program) -> Result<(), Failed> {
+    let ports = Ports::start();
+    let mut bob = ports.server.client();
+    let mut say = |seqs: RangeInclusive<u64>| {
+        for seq in seqs {
+            bob.ask(&format!("say {seq}"), &format!("broadcast {seq} 1 {seq}"));
+        }
+    };
+    say(1..=15);
+    let mut late = Talker::start(program, &ports);
+    let expect = |late: &Talker, seqs: RangeInclusive<u64>| {
+        seqs.into_iter().try_for_each(|seq| late.expect(&format!("broadcast {seq} 1 {seq}")))
+    };
+    late.say("history 10");
+    late.expect("ok history 10")?;
+    expect(&late, 6..=15)?;
+    say(16..=20);
+    expect(&late, 16..=20)?;
+    late.say("resume 13");
+    late.expect("ok resume 13")?;
+    expect(&late, 14..=20)?;
+    say(21..=21);
+    expect(&late, 21..=21)
+}
+
 /// What is piped in gets every reply, and then the end.
 fn end(program: &Program) -> Result<(), Failed> {
     let server = Ports::start();
@@ -314,6 +341,11 @@ fn main() {
     ];
     for program in programs() {
         trials.push(trial(format!("{}_talks", program.name), &[program.needs], || talk(program)));
+        trials.push(trial(
+            format!("{}_sees_what_was_before", program.name),
+            &[program.needs],
+            || look_back(program),
+        ));
         if program.ends {
             trials.push(trial(
                 format!("{}_gets_every_reply", program.name),
