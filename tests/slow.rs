@@ -279,6 +279,48 @@ fn who_takes_enough_is_waited_for_however_long_it_takes() {
 }
 
 #[test]
+fn what_was_taken_before_does_not_count_again() {
+    let limits = Limits { feed_size: 4 << 20, ..Limits::default() };
+    let mut driver = Driver::with_policy(limits, SlowClients::Wait);
+    let sender = driver.connect(PLENTY);
+    driver.send(sender, "quiet\n");
+    let slow = driver.connect(PLENTY);
+    driver.socket(slow).room = 0;
+    driver.send(sender, &format!("say {}\n", "x".repeat(4000)).repeat(2000));
+    driver.make_room(slow, 2 * STALL_BYTES as usize);
+    for (now_ms, too_slow) in [(30_000, 0), (59_000, 0), (60_000, 1)] {
+        driver.now_ms = now_ms;
+        driver.run();
+        assert_eq!(driver.hub.counters().too_slow, too_slow, "after {now_ms} ms");
+    }
+}
+
+#[test]
+fn leaving_them_out_of_the_feed_is_work_of_which_a_turn_does_only_a_part() {
+    let mut limits = small_limits();
+    limits.turn.work = 500;
+    let mut driver = Driver::with_policy(limits, SlowClients::Skip);
+    let sender = driver.connect(PLENTY);
+    driver.send(sender, "quiet\n");
+    let stalled = 200;
+    (0..stalled).for_each(|_| {
+        let key = driver.connect(PLENTY);
+        driver.socket(key).room = 150;
+    });
+    let input = say(2).repeat(40);
+    driver.socket(sender).input.extend_from_slice(input.as_bytes());
+    driver.hub.handle_readable(sender);
+    let mut turns_that_skip = 0;
+    while driver.hub.counters().broadcasts < 40 {
+        let before = driver.hub.counters().lagged;
+        driver.turn();
+        driver.now_ms += 50;
+        turns_that_skip += u64::from(driver.hub.counters().lagged > before);
+    }
+    assert!(turns_that_skip > 8, "all in {turns_that_skip} turns");
+}
+
+#[test]
 fn nobody_waits_for_who_has_moved_back() {
     let (mut driver, sender, back) = with_reader(SlowClients::Wait, PLENTY);
     driver.send(sender, &say(2).repeat(10));
@@ -315,14 +357,17 @@ fn one_that_moves_back_or_goes_lets_the_others_go_on_at_once() {
 }
 
 #[test]
-fn nobody_is_cut_for_the_sake_of_a_sender_that_has_gone() {
-    let (mut driver, sender, slow) = with_reader(SlowClients::Wait, 10);
+fn at_the_end_nobody_waits_any_more() {
+    let limits = Limits { drain_timeout_ms: 60_000, ..small_limits() };
+    let mut driver = Driver::with_policy(limits, SlowClients::Wait);
+    let (sender, slow) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    driver.send(sender, "quiet\n");
+    driver.socket(slow).room = 10;
     let other = driver.connect(PLENTY);
     driver.send(sender, &say(3).repeat(30));
     let executed = driver.hub.counters().broadcasts;
-    // It is idle no more than others who are not heard, but it may be closed by the server's end.
     driver.hub.begin_shutdown();
-    driver.now_ms += 4000;
+    driver.now_ms = 31_000;
     driver.run();
     driver.make_room(slow, PLENTY);
     let received = driver.received(slow);
