@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Instant;
 
 use support::tls::{self, Authority};
-use support::{Address, Client, PATIENCE, Program, Server, oyez, oyezd};
+use support::{Address, Client, PATIENCE, Program, Server, oyez, oyezd, size};
 use tempfile::TempDir;
 
 /// A folder with an authority's certificate in `ca`, and what the test puts there.
@@ -476,12 +476,7 @@ fn nothing_behind_the_end_of_tls_destroys_what_is_owed() {
 
 #[test]
 fn many_readers_lose_no_line() {
-    let number = |name, default| match std::env::var(name) {
-        Ok(text) => text.parse().unwrap(),
-        Err(_) => default,
-    };
-    let (readers, lines): (usize, usize) =
-        (number("OYEZ_READERS", 20), number("OYEZ_LINES", 20_000));
+    let (readers, lines) = (size("OYEZ_READERS", 20), size("OYEZ_LINES", 20_000));
     let files = Files::new();
     let server = files.server("server", &[]);
     let threads: Vec<_> = (0..readers)
