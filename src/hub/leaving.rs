@@ -7,6 +7,7 @@ use crate::protocol::{LineBuffer, Reply};
 
 use super::Hub;
 use super::client::{Handle, Reason, Stage, Step};
+use super::report::Report;
 
 /// What is to be done to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,7 @@ impl Hub {
         let is_owed_nothing = was == Stage::Arriving && reason != Reason::HandshakeFailed;
         let step = if is_owed_nothing { Step::Finished } else { Step::Draining };
         client.stage = Stage::Leaving { reason, step };
+        self.reports.push_back(Report::Leaves { id: client.id, reason });
         client.outbox.stop_following(head);
         client.input = LineBuffer::new(0);
         client.has_lines = false;
@@ -135,7 +137,11 @@ impl Hub {
                 return self.leave(key, why);
             }
             Stage::Leaving { reason: Reason::Foreign(_), .. } => {}
-            Stage::Leaving { reason, .. } => *reason = why,
+            Stage::Leaving { reason, .. } => {
+                *reason = why;
+                let id = self.id(key);
+                self.reports.push_back(Report::Leaves { id, reason: why });
+            }
         }
         self.settle(key);
     }

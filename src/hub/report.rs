@@ -4,7 +4,7 @@ use crate::protocol::{Command, CommandError, Line, Reply, Spec};
 
 use super::Hub;
 use super::access::Role;
-use super::client::Stage;
+use super::client::{Reason, Stage};
 
 /// Something for the log.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,6 +24,14 @@ pub enum Report {
         id: u64,
         /// How often it has done so.
         tries: u8,
+    },
+    /// A client leaves: from here on it is said nothing new, and not listened to. When it is gone, there
+    /// is a [`Departure`](super::Departure). (One that is lapped on its way leaves once more.)
+    Leaves {
+        /// Which client.
+        id: u64,
+        /// Why.
+        reason: Reason,
     },
     /// A client misses lines, for the first time.
     Lagged {

@@ -84,6 +84,7 @@ pub(super) fn report(report: Report) {
         Report::Line(report) => line(report),
         Report::Authenticated { id, role } => info!("client {id}: let in as {}", role.as_str()),
         Report::WrongSecret { id, tries } => warn!("client {id}: a wrong secret, try {tries}"),
+        Report::Leaves { id, reason } => debug!("client {id} leaves: {}", describe(reason, None)),
         Report::Lagged { id, lines } => info!(
             "client {id}: too slow: it misses {lines} lines, and goes on with newer ones; when it leaves, it is said how many it missed in all"
         ),
@@ -109,7 +110,21 @@ pub(super) fn departure(departure: &Departure, peer: Peer, failure: Option<&str>
     let Departure { id, name, reason, is_cut, missed, connected_ms, bytes_in, bytes_out } =
         departure;
     let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
-    let reason = match reason {
+    let reason = describe(*reason, failure);
+    let cut = if *is_cut { ", cut before it had all it was owed" } else { "" };
+    let missed = match missed {
+        0 => String::new(),
+        lines => format!(", it missed {lines} lines"),
+    };
+    let seconds = *connected_ms as f64 / 1000.0;
+    info!(
+        "client {id}{name} from {peer} disconnected: {reason}{cut}{missed}; {seconds:.1} s, {bytes_in} bytes in, {bytes_out} out"
+    );
+}
+
+/// `failure` is what was wrong with the encryption, if something was.
+fn describe(reason: Reason, failure: Option<&str>) -> String {
+    match reason {
         Reason::Quit => "quit".to_owned(),
         Reason::Shutdown => "shutdown".to_owned(),
         Reason::TooSlow => "too slow: the feed has lapped it".to_owned(),
@@ -126,16 +141,7 @@ pub(super) fn departure(departure: &Departure, peer: Peer, failure: Option<&str>
         Reason::EndOfInput => "end of input".to_owned(),
         Reason::Lost => failure.unwrap_or("connection lost").to_owned(),
         Reason::Foreign(protocol) => format!("it speaks {}", protocol.as_str()),
-    };
-    let cut = if *is_cut { ", cut before it had all it was owed" } else { "" };
-    let missed = match missed {
-        0 => String::new(),
-        lines => format!(", it missed {lines} lines"),
-    };
-    let seconds = *connected_ms as f64 / 1000.0;
-    info!(
-        "client {id}{name} from {peer} disconnected: {reason}{cut}{missed}; {seconds:.1} s, {bytes_in} bytes in, {bytes_out} out"
-    );
+    }
 }
 
 fn counted(clients: usize) -> String {
