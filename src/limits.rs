@@ -23,7 +23,8 @@ pub const MAX_REPLY: usize = (CLIENTS_PER_PAGE + 1) * REPLY_OVERHEAD;
 /// client needs of the feed.
 pub const MAX_JUMPS: usize = 16;
 
-/// How much a client has to take within `stall_timeout_ms` while broadcasts wait for it, in bytes.
+/// Who takes so many bytes within `stall_timeout_ms` while broadcasts wait is waited for on, and who takes
+/// none is not. In between it depends: kernels hand over in lumps, of 64 KiB on a loopback interface.
 pub const STALL_BYTES: u64 = 64 * KIB as u64;
 
 const KIB: usize = 1024;

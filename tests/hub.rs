@@ -6,7 +6,7 @@ mod support;
 use oyez::hub::{Origin, Reason, Report, Secrets};
 use oyez::limits::Limits;
 use oyez::secret::Secret;
-use support::driver::{Driver, PLENTY, Socket, say, seqs, small_limits};
+use support::driver::{Driver, PLENTY, say, seqs, small_limits};
 
 #[test]
 fn a_lapped_client_gets_the_end_of_its_line_and_its_replies_and_a_goodbye() {
@@ -552,7 +552,7 @@ fn a_client_that_nothing_can_be_said_to_yet_is_not_there() {
     let secrets = Secrets { user: Secret::new("x"), admin: None };
     let mut driver = Driver::new(small_limits());
     driver.hub.set_secrets(secrets);
-    let arriving = driver.hub.connect(Origin { is_local: true });
+    driver.admit(Origin { is_local: true }, PLENTY);
     let outside = driver.connect(PLENTY);
     driver.run();
     assert_eq!(driver.received(outside).len(), 1);
@@ -560,7 +560,6 @@ fn a_client_that_nothing_can_be_said_to_yet_is_not_there() {
     let received = driver.received(outside);
     assert!(received[1].starts_with("error auth-required ") && received[2] == received[1]);
     assert_eq!(received[3..], ["ok auth user", "client 2 -", "ok clients 1 1"]);
-    driver.sockets.insert(arriving, Socket::default());
     driver.now_ms = Limits::default().auth_timeout_ms;
     driver.run();
     let [departure] = &driver.departed[..] else { panic!("{:?}", driver.departed) };

@@ -136,11 +136,12 @@ impl Hub {
             Stage::Arriving | Stage::Outside | Stage::Inside => {
                 return self.leave(key, why);
             }
-            Stage::Leaving { reason: Reason::Foreign(_), .. } => {}
             Stage::Leaving { reason, .. } => {
-                *reason = why;
-                let id = self.id(key);
-                self.reports.push_back(Report::Leaves { id, reason: why });
+                if !matches!(reason, Reason::Foreign(_)) {
+                    *reason = why;
+                }
+                let reason = *reason;
+                self.reports.push_back(Report::Leaves { id: self.id(key), reason });
             }
         }
         self.settle(key);
@@ -192,13 +193,14 @@ impl Hub {
     /// The deadline stays while things happen: only when it comes is it seen whether they did.
     fn leave_if_idle(&mut self, key: usize) {
         let client = &self.clients[key];
-        if client.socket.hung_up {
+        if client.socket.hung_up && self.rules.limits.rate_limit.is_some() {
             return self.leave(key, Reason::Lost);
         }
-        // As long as it is the server that does not listen to what it says, it is not idle.
+        // As long as it is the server that does not listen to what it says, or that holds back what it
+        // would take, it is not idle.
         let queued = client.queued;
-        let is_unheard = queued.to_run || queued.held || queued.throttled_until_ms.is_some();
-        let now_ms = if is_unheard { self.now_ms } else { 0 };
+        let is_unheard = queued.to_run || queued.throttled_until_ms.is_some();
+        let now_ms = if is_unheard || !self.held.is_empty() { self.now_ms } else { 0 };
         let active_at_ms = client.said_at_ms.max(client.took_bytes_at_ms).max(now_ms);
         let timeout_ms = self.rules.limits.idle_timeout_ms;
         match timeout_ms.map(|timeout_ms| active_at_ms + timeout_ms) {

@@ -104,6 +104,8 @@ impl Hub {
     pub fn handle_write_failed(&mut self, key: usize) {
         let client = &mut self.clients[key];
         client.outbox.close();
+        self.note_progress();
+        let client = &mut self.clients[key];
         // Reading tells whether there is anything left of it.
         client.socket.readable = true;
         self.queue_read(key);

@@ -204,9 +204,9 @@ impl Hub {
     /// anything.
     pub(super) fn next_look_at_readers(&self) -> Option<u64> {
         let soon_ms = self.look_pause_ms();
-        let later_ms = match self.awaited_until() {
+        let later_ms = match self.next_look_at_awaited() {
             _ if self.pace.has_progress => self.pace.looked_at_ms + soon_ms,
-            Some(until_ms) => until_ms.max(self.pace.looked_at_ms + soon_ms),
+            Some(look_at_ms) => look_at_ms.max(self.pace.looked_at_ms + soon_ms),
             None => self.pace.looked_at_ms + soon_ms.max(UNEVENTFUL_MS),
         };
         (!self.held.is_empty()).then_some(later_ms)

@@ -33,6 +33,8 @@ pub(super) struct Awaited {
     clients: Vec<Taker>,
     /// Until when each of them has to take enough.
     until_ms: u64,
+    /// When to see next whether they do.
+    probe_at_ms: u64,
 }
 
 /// A client that is waited for.
@@ -42,6 +44,16 @@ struct Taker {
     /// How much it had taken when its time began.
     bytes_out: u64,
 }
+
+/// So many bytes that are looked at are as much work as one byte of a request.
+const LOOKED_AT_PER_WORK: usize = 16;
+
+/// Who takes less than this is not waited for: half of what is promised, for the lumps' sake.
+const TOO_LITTLE: u64 = STALL_BYTES / 2;
+
+/// How often within their time it is seen whether they take something. The poll tells of it only when
+/// a third of a socket's buffer is free, which can be more than all that they have to take.
+const PROBES: u64 = 8;
 
 /// How often the log says at most that broadcasts wait, in milliseconds.
 const REPORT_PAUSE_MS: u64 = 60_000;
@@ -95,6 +107,8 @@ impl Hub {
 
     fn give_up_on(&mut self, key: usize, reason: Reason) {
         let client = &mut self.clients[key];
+        let work = client.outbox.size() / LOOKED_AT_PER_WORK + 1;
+        self.left.work = self.left.work.saturating_sub(work);
         client.outbox.give_up_feed(&self.feed);
         client.is_lapped = true;
         self.counters.too_slow += 1;
@@ -102,8 +116,6 @@ impl Hub {
     }
 
     fn skip(&mut self, key: usize, kept: Position) {
-        /// So many bytes that are looked at are as much work as one byte of a request.
-        const LOOKED_AT_PER_WORK: usize = 16;
         let client = &mut self.clients[key];
         let missed = client.outbox.skip(&self.feed, kept, self.feed.middle());
         let work = (missed.looked_at + client.outbox.size()) / LOOKED_AT_PER_WORK + 1;
@@ -128,7 +140,12 @@ impl Hub {
         }
         self.pace.note_look(self.now_ms);
         let until_ms = self.now_ms + self.rules.limits.stall_timeout_ms;
-        self.awaited = Some(Awaited { kept, clients, until_ms });
+        let probe_at_ms = self.next_probe_ms();
+        self.awaited = Some(Awaited { kept, clients, until_ms, probe_at_ms });
+    }
+
+    fn next_probe_ms(&self) -> u64 {
+        self.now_ms + (self.rules.limits.stall_timeout_ms / PROBES).max(1)
     }
 
     /// Looks at whom broadcasts wait for: those who have taken what they had to are waited for no
@@ -155,10 +172,10 @@ impl Hub {
                 return is_in_the_way;
             }
             taker.bytes_out = client.bytes_out;
-            if taken < STALL_BYTES {
+            if taken < TOO_LITTLE {
                 stalled.push(taker.handle.key);
             }
-            taken >= STALL_BYTES
+            taken >= TOO_LITTLE
         });
         for key in stalled {
             self.give_up_on(key, Reason::Stalled);
@@ -166,14 +183,20 @@ impl Hub {
         if is_over {
             awaited.until_ms = self.now_ms + self.rules.limits.stall_timeout_ms;
         }
+        if self.now_ms >= awaited.probe_at_ms {
+            awaited.probe_at_ms = self.next_probe_ms();
+            for taker in &awaited.clients {
+                self.handle_writable(taker.handle.key);
+            }
+        }
         if !awaited.clients.is_empty() {
             self.awaited = Some(awaited);
         }
     }
 
-    /// Until when those who are waited for have to take enough, if anybody is.
-    pub(super) fn awaited_until(&self) -> Option<u64> {
-        self.awaited.as_ref().map(|awaited| awaited.until_ms)
+    /// When to look at those who are waited for, whatever happens, if anybody is.
+    pub(super) fn next_look_at_awaited(&self) -> Option<u64> {
+        self.awaited.as_ref().map(|awaited| awaited.until_ms.min(awaited.probe_at_ms))
     }
 }
 

@@ -11,7 +11,19 @@ pub struct Driver {
     pub hub: Hub,
     pub now_ms: u64,
     pub sockets: BTreeMap<usize, Socket>,
+    /// Who is there under which key.
+    pub ids: BTreeMap<usize, u64>,
+    /// What the hub has got of whom, in order.
+    pub heard: Vec<(u64, Heard)>,
+    /// What was sent to whom, in order.
+    pub told: Vec<(u64, Vec<u8>)>,
     pub departed: Vec<Departure>,
+}
+
+/// What the hub gets of a client.
+pub enum Heard {
+    Bytes(Vec<u8>),
+    End,
 }
 
 #[derive(Default)]
@@ -22,6 +34,10 @@ pub struct Socket {
     /// So many bytes at a time, if it is a socket that takes little, and yet takes it.
     pub sip: Option<usize>,
     pub received: Vec<u8>,
+    /// Nothing can be said over it yet.
+    pub is_arriving: bool,
+    /// It cannot be written to, and when all is read it is seen to be lost.
+    pub is_broken: bool,
     pub finished: bool,
 }
 
@@ -45,15 +61,40 @@ impl Driver {
             slow_clients,
             report_lines: false,
         };
-        let hub = Hub::new(rules, FeedId(1));
-        Self { hub, now_ms: 0, sockets: BTreeMap::new(), departed: vec![] }
+        Self::with_rules(rules, FeedId(1))
+    }
+
+    pub fn with_rules(rules: Rules, feed: FeedId) -> Self {
+        Self {
+            hub: Hub::new(rules, feed),
+            now_ms: 0,
+            sockets: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            heard: vec![],
+            told: vec![],
+            departed: vec![],
+        }
+    }
+
+    /// A client to whom nothing can be said yet, and whose socket will take so many bytes.
+    pub fn admit(&mut self, origin: Origin, room: usize) -> usize {
+        let key = self.hub.connect(origin);
+        self.ids.insert(key, self.hub.id(key));
+        self.sockets.insert(key, Socket { room, is_arriving: true, ..Socket::default() });
+        key
+    }
+
+    /// It can be spoken to from now on.
+    pub fn come_up(&mut self, key: usize) {
+        self.socket(key).is_arriving = false;
+        self.hub.handle_up(key);
+        self.hub.handle_readable(key);
     }
 
     /// A client whose socket takes so many bytes.
     pub fn connect(&mut self, room: usize) -> usize {
-        let key = self.hub.connect(Origin { is_local: true });
-        self.sockets.insert(key, Socket { room, ..Socket::default() });
-        self.hub.handle_up(key);
+        let key = self.admit(Origin { is_local: true }, room);
+        self.come_up(key);
         self.run();
         key
     }
@@ -105,11 +146,19 @@ impl Driver {
     pub fn turn(&mut self) {
         self.hub.begin_turn(self.now_ms);
         while let Some(key) = self.hub.poll_read() {
+            let id = self.ids[&key];
             let socket = self.socket(key);
-            let input = std::mem::take(&mut socket.input);
+            let input = if socket.is_arriving { vec![] } else { std::mem::take(&mut socket.input) };
+            let is_broken = socket.is_broken;
             match (input.is_empty(), socket.ended) {
-                (false, _) => self.hub.handle_input(key, &input),
-                (true, true) => self.hub.handle_end(key),
+                (false, _) => {
+                    self.hub.handle_input(key, &input);
+                    self.heard.push((id, Heard::Bytes(input)));
+                }
+                (true, true) => {
+                    self.heard.push((id, Heard::End));
+                    if is_broken { self.hub.handle_lost(key) } else { self.hub.handle_end(key) }
+                }
                 (true, false) => self.hub.handle_read_blocked(key),
             }
         }
@@ -131,9 +180,14 @@ impl Driver {
                 }
             }
             let socket = self.sockets.get_mut(&key).unwrap();
+            if socket.is_broken {
+                self.hub.handle_write_failed(key);
+                continue;
+            }
             let sent = owed.len().min(socket.room).min(socket.sip.unwrap_or(usize::MAX));
             socket.room -= sent;
             socket.received.extend_from_slice(&owed[..sent]);
+            self.told.push((self.ids[&key], owed[..sent].to_vec()));
             self.hub.consume(key, sent, socket.room == 0);
         }
         while let Some((key, close)) = self.hub.poll_close() {
@@ -142,7 +196,10 @@ impl Driver {
                     self.socket(key).finished = true;
                     self.hub.handle_finish(key, true);
                 }
-                Close::Drop => self.departed.push(self.hub.remove(key)),
+                Close::Drop => {
+                    self.departed.push(self.hub.remove(key));
+                    self.ids.remove(&key);
+                }
             }
         }
         self.hub.check_invariants();

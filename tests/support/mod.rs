@@ -4,9 +4,11 @@
 mod client;
 pub mod crowd;
 pub mod driver;
+pub mod model;
 mod program;
 pub mod properties;
 mod server;
+pub mod simulation;
 pub mod terminal;
 pub mod tls;
 pub mod transcript;
