@@ -6,7 +6,8 @@ mod support;
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use support::transcript::{converse, play, play_with};
 use support::{Client, Server, oyezd};
@@ -252,4 +253,20 @@ fn sighup_keeps_its_usual_meaning() {
     let server = Server::spawn(command);
     server.signal("HUP");
     server.client().ask("ping", "pong");
+}
+
+/// What it was sent while it was stopped is read before anybody's time is up.
+#[test]
+fn a_server_that_was_stopped_for_a_while_lets_nobody_go_who_has_said_something() {
+    let server = Server::start(&["--idle-timeout", "1"]);
+    let mut client = server.client();
+    for _ in 0..3 {
+        server.signal("STOP");
+        client.send("ping");
+        // Not to wait for something: the time that it does not see pass.
+        thread::sleep(Duration::from_millis(1200));
+        server.signal("CONT");
+        client.expect("pong");
+        client.ask("ping", "pong");
+    }
 }

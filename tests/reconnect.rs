@@ -333,7 +333,7 @@ fn a_secret_goes_over_no_network_in_the_clear() {
 }
 
 const THREE_AND_FOUR: &str =
-    "2 lines of the input are in the feed; whether lines 3 to 4 are, is not known";
+    "2 lines of the input were broadcast; whether lines 3 to 4 were, is not known";
 
 /// Four lines, of which the server answers two.
 fn say_four(broadcast: &mut Program, server: &mut Client, newest: u64) {
@@ -377,9 +377,9 @@ fn a_sender_looks_for_what_has_arrived_and_sends_the_rest() {
     let mut server = host.let_say(12, FEED, 26);
     server.expect("clients 6");
     server.send("client 12 -\nok clients 1 2");
-    server.expect(&format!("resume 24 {FEED}"));
+    server.expect(&format!("resume 25 {FEED}"));
     server.expect("quiet");
-    server.send("ok resume 24\nbroadcast 25 9 four\nbroadcast 26 17 four\nok quiet");
+    server.send("ok resume 25\nbroadcast 26 17 four\nok quiet");
     server.expect("broadcast four");
     server.send("ok broadcast 27");
     broadcast.feed(b"five\n");
@@ -423,7 +423,7 @@ fn where_it_cannot_be_known_what_has_arrived_it_ends_and_says_so() {
     let left_out = asked(FEED, "ok resume 22\nlagged 10\nbroadcast 33 7 three\nok quiet");
     assert!(left_out.contains("left out some of what was said since"), "{left_out}");
     let another = asked(FEED, "ok resume 22\nbroadcast 23 7 four\nok quiet");
-    assert!(another.contains("line 3 of the input is another one there"), "{another}");
+    assert!(another.contains("line 3 of the input is another one in the feed"), "{another}");
     let restarted = asked("00000001", "");
     assert!(restarted.contains(" was restarted; "), "{restarted}");
 }
@@ -442,15 +442,88 @@ fn a_server_that_does_not_let_go_of_what_was_lost_is_not_waited_for_for_ever() {
             let _ = server.write_all(answer.as_bytes());
         }
     });
-    broadcast.stderr.wait_for("has not noticed yet that the connection was lost; waiting for that");
+    broadcast.stderr.wait_for("has not let go of the connection that was lost; waiting for that");
     let (status, _, stderr) = broadcast.wait_all();
     assert_eq!(status, 1);
     assert!(
-        stderr.contains("has not noticed that the connection was lost, and may go on"),
+        stderr.contains("has not let go of the connection that was lost, and may go on"),
         "{stderr}"
     );
     assert!(stderr.ends_with(&format!("{THREE_AND_FOUR}\n")), "{stderr}");
     answering.join().unwrap();
+}
+
+#[test]
+fn a_sender_that_has_said_all_needs_no_server_for_its_end() {
+    let host = Host::new();
+    let mut broadcast = host.oyez(&["broadcast", "-"]);
+    let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
+    let mut server = host.let_say(7, FEED, 0);
+    broadcast.feed(b"one\n");
+    server.expect("broadcast one");
+    server.send("ok broadcast 1");
+    drop(server);
+    drop(host);
+    broadcast.stderr.expect("is lost: ");
+    broadcast.end_input();
+    assert_eq!(broadcast.wait_all().0, 0);
+}
+
+#[test]
+fn a_sender_says_that_a_server_was_restarted_and_goes_on() {
+    let host = Host::new();
+    let mut broadcast = host.oyez(&["broadcast", "-"]);
+    let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
+    let mut server = host.let_say(7, FEED, 0);
+    broadcast.feed(b"one\n");
+    server.expect("broadcast one");
+    server.send("ok broadcast 1");
+    drop(server);
+    let mut server = host.let_say(1, "00000001", 0);
+    broadcast.stderr.expect("is lost: ");
+    broadcast.stderr.expect("connected to ");
+    broadcast.stderr.expect("it was restarted: what was said there before is lost with it");
+    broadcast.feed(b"two\n");
+    server.expect("broadcast two");
+    server.send("ok broadcast 1");
+    broadcast.end_input();
+    assert_eq!(broadcast.wait_all().0, 0);
+}
+
+#[test]
+fn a_refused_line_is_left_out_or_the_last_one() {
+    for (arguments, status) in [(&["--skip-bad"][..], 0), (&[][..], 1)] {
+        let host = Host::new();
+        let mut broadcast = host.oyez(&[&["broadcast", "-"], arguments].concat());
+        let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
+        let mut server = host.let_say(7, FEED, 20);
+        say_four(&mut broadcast, &mut server, 20);
+        server.send("error line-too-long a line has at most 3 bytes\nok broadcast 23");
+        broadcast.end_input();
+        let (code, _, stderr) = broadcast.wait_all();
+        assert_eq!(code, status, "{stderr}");
+        let refused = "line 3 of the input was refused: line-too-long a line has at most 3 bytes";
+        assert!(stderr.contains(refused), "{stderr}");
+        let known = "; 3 lines of the input were broadcast, and no other\n";
+        assert_eq!(stderr.ends_with(known), status == 1, "{stderr}");
+    }
+}
+
+/// With a secret, that it took too long is no reason to give up.
+#[test]
+fn who_knows_the_secret_and_is_late_tries_again() {
+    let host = Host::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    fs::write(&file, "sesame\n").unwrap();
+    let mut listen = host.oyez(&["--secret-file", file.to_str().unwrap(), "listen"]);
+    let mut listen = Program::start(&mut listen);
+    for _ in 0..2 {
+        let mut server = host.welcome(FEED, 0);
+        server.expect("auth sesame");
+        server.send("goodbye auth-timeout");
+        listen.stderr.wait_for("is lost: the server ended the connection: auth-timeout");
+    }
 }
 
 #[test]
@@ -503,7 +576,7 @@ fn what_became_of_the_input_is_said_when_the_connection_breaks() {
     server.send("ok broadcast 1\ngoodbye shutdown");
     let (status, _, stderr) = broadcast.wait_all();
     assert_eq!(status, 1);
-    let known = "the server was shut down; 1 line of the input is in the feed, and no other";
+    let known = "the server was shut down; 1 line of the input was broadcast, and no other";
     assert!(stderr.contains(known), "{stderr}");
 }
 
@@ -538,6 +611,22 @@ fn a_server_cannot_keep_it_busy_for_ever() {
     server.is_taken("stat a 1\n".repeat(20_000).as_bytes());
     let (status, _, stderr) = stats.wait_all();
     assert_eq!((status, stderr.as_str()), (1, "oyez: the server's answer has no end\n"));
+
+    // Nor can it while lines are looked for that have arrived, whatever its answers are made of.
+    for (said, endless) in [
+        ("", "stat a 1\n"),
+        ("", "news from tomorrow\n"),
+        ("ok quiet\nok stats\n", "client 7 -\n"),
+        ("ok quiet\nok stats\nok clients 0 1\n", "direct 7 x\n"),
+    ] {
+        let host = Host::new();
+        let broadcast = half_answered(&host, &[]);
+        let mut server = host.welcome_as(9, FEED, 24);
+        server.is_taken(format!("{said}{}", endless.repeat(20_000)).as_bytes());
+        let (status, _, stderr) = broadcast.wait_all();
+        let what = format!("oyez: the server's answer has no end; {THREE_AND_FOUR}\n");
+        assert!(status == 1 && stderr.ends_with(&what), "{said:?} {endless:?}: {stderr}");
+    }
 
     let mut broadcast = host.oyez(&["broadcast", "-"]);
     let broadcast = Program::start(broadcast.stdin(File::open("/dev/zero").unwrap()));

@@ -14,7 +14,7 @@ use crate::protocol::{Command, Recipient, Reply};
 const PING_PAUSE: Duration = Duration::from_secs(1);
 
 /// The most lines of one answer. No server's has more than a page of clients.
-const MAX_ANSWER: usize = 10_000;
+pub(super) const MAX_ANSWER: usize = 10_000;
 
 /// `oyez broadcast TEXT`
 pub(super) fn broadcast(session: &mut Session, text: &str) -> Result<(), Failure> {

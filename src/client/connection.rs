@@ -380,7 +380,10 @@ impl Connection {
     fn lose(&mut self, end: String, now: Instant) -> Result<Option<Event<'static>>, String> {
         let State::Up(up) = &self.state else { return Ok(None) };
         let goodbye = up.dialogue.goodbye();
-        if let Some("auth-timeout" | "auth-failed") = goodbye {
+        let may_know = self.secret.is_some() && goodbye == Some("auth-timeout");
+        if let Some("auth-timeout" | "auth-failed") = goodbye
+            && !may_know
+        {
             return Err(format!(
                 "{} asks for a secret (--secret-file FILE gives it)",
                 self.route.server
@@ -392,7 +395,7 @@ impl Connection {
         if !self.route.reconnect {
             return Err(format!("{}: {why}", self.route.server));
         }
-        if up.has_broadcast || now.duration_since(up.since) >= LASTING {
+        if up.has_broadcast || goodbye == Some("idle") || now.duration_since(up.since) >= LASTING {
             self.backoff.reset();
         }
         self.state = State::Pausing { until: now + self.backoff.pause() };

@@ -56,9 +56,9 @@ impl Delivery {
         self.lost.is_none_or(|lost| lost.feed == feed && lost.seq <= seq)
     }
 
-    /// The client as which lines were said that are to be looked for. As long as the server has it, more
-    /// of them may arrive.
-    pub(super) fn ghost(&self) -> Option<u64> {
+    /// The id under which lines were said that are to be looked for. As long as the server has such a
+    /// client, more of them may arrive.
+    pub(super) fn lost_id(&self) -> Option<u64> {
         self.lost.map(|lost| lost.id)
     }
 
@@ -93,11 +93,21 @@ impl Delivery {
     /// The server has answered the first line that was said and not answered: it has this number in
     /// the feed.
     pub(super) fn deliver(&mut self, seq: u64) {
+        self.refresh(seq);
+        self.answered();
+        self.delivered += 1;
+    }
+
+    /// The server has refused the first line that was said and not answered: its number in the input.
+    pub(super) fn refuse(&mut self) -> u64 {
+        self.answered().map_or(0, |line| line.number)
+    }
+
+    /// This line is in the feed, and what is said and not answered yet comes behind it.
+    pub(super) fn refresh(&mut self, seq: u64) {
         if let Some(here) = &mut self.here {
-            here.seq = seq;
+            here.seq = here.seq.max(seq);
         }
-        self.said = self.said.saturating_sub(1);
-        self.take();
     }
 
     /// What to ask for, to look for lines that may have arrived.
@@ -105,24 +115,31 @@ impl Delivery {
         self.lost.map(|Trail { feed, seq, .. }| Command::Resume { seq, feed: Some(feed) })
     }
 
-    /// A line of the feed was found while looking. The error says what no server would have said.
+    /// A line of the feed was seen while looking, the next one. The error says what is wrong with it.
     pub(super) fn find(&mut self, seq: u64, from: &str, text: &str) -> Result<(), String> {
-        let Some(lost) = self.lost.as_mut().filter(|lost| digits(from) == Some(lost.id)) else {
-            return Ok(());
-        };
-        match self.lines.front() {
-            Some(first) if self.doubtful > 0 && *first.text == *text => {
-                lost.seq = seq;
-                self.doubtful -= 1;
-                self.take();
-                if self.doubtful == 0 {
-                    self.settle();
-                }
-                Ok(())
-            }
-            Some(first) => Err(format!("line {} of the input is another one there", first.number)),
-            None => Err("there are lines there that were not sent".to_owned()),
+        // Once all are found, the rest is of no interest.
+        let Some(lost) = &mut self.lost else { return Ok(()) };
+        if seq != lost.seq + 1 {
+            return Err(format!("line {} of the feed was to come, and {seq} came", lost.seq + 1));
         }
+        let is_ours = digits(from) == Some(lost.id);
+        if let Some(Outgoing { number, text: ours }) = self.lines.front()
+            && is_ours
+            && **ours != *text
+        {
+            return Err(format!("line {number} of the input is another one in the feed"));
+        }
+        lost.seq = seq;
+        if !is_ours {
+            return Ok(());
+        }
+        self.take();
+        self.delivered += 1;
+        self.doubtful -= 1;
+        if self.doubtful == 0 {
+            self.lost = None;
+        }
+        Ok(())
     }
 
     /// All was looked at: what was not found did not arrive, and is to be said again.
@@ -131,11 +148,18 @@ impl Delivery {
         self.doubtful = 0;
     }
 
-    fn take(&mut self) {
-        if let Some(Outgoing { text, .. }) = self.lines.pop_front() {
-            self.bytes -= text.len();
-            self.delivered += 1;
-        }
+    /// The first line that was said has its answer.
+    fn answered(&mut self) -> Option<Outgoing> {
+        // The dialogue knows an answer only to what was said.
+        debug_assert!(self.said > 0, "an answer to nothing");
+        self.said = self.said.checked_sub(1)?;
+        self.take()
+    }
+
+    fn take(&mut self) -> Option<Outgoing> {
+        let line = self.lines.pop_front()?;
+        self.bytes -= line.text.len();
+        Some(line)
     }
 
     /// How many lines are known to be in the feed.
@@ -146,11 +170,6 @@ impl Delivery {
     /// How many are not.
     pub(super) fn undelivered(&self) -> usize {
         self.lines.len()
-    }
-
-    /// The number of the first line that is not known to be in the feed.
-    pub(super) fn first_undelivered(&self) -> Option<u64> {
-        self.lines.front().map(|line| line.number)
     }
 
     /// The first and the last line of which it is not known whether they are in the feed.
@@ -183,7 +202,7 @@ mod tests {
     fn one_of_three() -> Delivery {
         let mut delivery = Delivery::default();
         assert!(delivery.arrive(welcome(3, 10)));
-        assert_eq!(delivery.ghost(), None);
+        assert_eq!(delivery.lost_id(), None);
         for (number, text) in [(1, "a"), (2, "b"), (4, "c")] {
             delivery.add(number, text);
         }
@@ -199,7 +218,7 @@ mod tests {
         delivery.lose(false);
         assert_eq!(delivery.unknown(), Some((2, 4)));
         assert!(delivery.arrive(welcome(5, 13)));
-        assert_eq!(delivery.ghost(), Some(3));
+        assert_eq!(delivery.lost_id(), Some(3));
         assert_eq!(delivery.look(), Some(Command::Resume { seq: 11, feed: Some(FEED) }));
         assert_eq!(delivery.find(12, "4", "c"), Ok(()), "somebody else's");
         assert_eq!(delivery.find(13, "3", "b"), Ok(()));
@@ -219,8 +238,31 @@ mod tests {
         delivery.lose(false);
         assert_eq!(delivery.unknown(), Some((4, 4)));
         assert!(delivery.arrive(welcome(6, 13)));
-        assert_eq!(delivery.ghost(), Some(3));
-        assert_eq!(delivery.look(), Some(Command::Resume { seq: 12, feed: Some(FEED) }));
+        assert_eq!(delivery.lost_id(), Some(3));
+        assert_eq!(delivery.find(13, "8", "not ours"), Ok(()));
+        delivery.lose(false);
+        delivery.arrive(welcome(7, 13));
+        assert_eq!(delivery.look(), Some(Command::Resume { seq: 13, feed: Some(FEED) }));
+    }
+
+    #[test]
+    fn what_is_refused_is_known_not_to_be_there() {
+        let mut delivery = one_of_three();
+        assert_eq!(delivery.refuse(), 2);
+        assert_eq!((delivery.delivered(), delivery.unknown()), (1, Some((4, 4))));
+    }
+
+    #[test]
+    fn what_is_said_after_a_while_is_looked_for_behind_what_was_newest_then() {
+        let mut delivery = one_of_three();
+        delivery.deliver(12);
+        delivery.deliver(13);
+        delivery.refresh(500);
+        delivery.add(5, "d");
+        delivery.say_next();
+        delivery.lose(false);
+        assert!(delivery.arrive(welcome(9, 510)));
+        assert_eq!(delivery.look(), Some(Command::Resume { seq: 500, feed: Some(FEED) }));
     }
 
     #[test]
@@ -233,10 +275,10 @@ mod tests {
         delivery.lose(false);
         assert_eq!(delivery.unknown(), Some((2, 2)));
         assert!(delivery.arrive(welcome(6, 21)));
-        assert_eq!(delivery.ghost(), Some(5));
+        assert_eq!(delivery.lost_id(), Some(5));
         assert_eq!(delivery.look(), Some(Command::Resume { seq: 20, feed: Some(FEED) }));
         assert_eq!(delivery.find(21, "5", "b"), Ok(()));
-        assert_eq!(delivery.ghost(), None, "it is found");
+        assert_eq!(delivery.lost_id(), None, "it is found");
     }
 
     #[test]
@@ -245,7 +287,7 @@ mod tests {
         delivery.lose(true);
         assert_eq!(delivery.unknown(), None);
         assert!(delivery.arrive(Welcome { feed: FeedId(8), ..welcome(1, 0) }));
-        assert_eq!(delivery.ghost(), None);
+        assert_eq!(delivery.lost_id(), None);
         assert_eq!(say_all(&mut delivery), ["b", "c"]);
     }
 
@@ -271,6 +313,7 @@ mod tests {
         delivery.arrive(welcome(5, 20));
         assert!(delivery.find(12, "3", "other").is_err());
         assert_eq!(delivery.find(12, "3", "b"), Ok(()));
+        assert!(delivery.find(14, "3", "c").is_err(), "a line is missing");
         assert_eq!(delivery.find(13, "7", "other"), Ok(()), "somebody else's");
     }
 

@@ -35,8 +35,10 @@ mod format;
 mod link;
 mod listen;
 mod position;
+mod progress;
 mod raw;
 mod route;
+mod source;
 mod standard;
 mod words;
 

@@ -141,8 +141,10 @@ impl Server {
         loop {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
+                // It was stopped, perhaps for long. Nothing is too late before it is seen what has come
+                // meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
             }
             let now_ms = self.now_ms();
             self.hub.begin_turn(now_ms);
