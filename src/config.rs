@@ -44,8 +44,8 @@ Usage: oyezd [OPTION ...]          Talk to it with: nc 127.0.0.1 5050
   --slow-clients WHAT     what becomes of those who lag behind by all of this:
                           disconnect; skip, they miss lines and are told how
                           many; or wait, everybody waits for them (disconnect)
-  --stall-timeout SECS    how long a client may hold the others so, that takes
-                          less than 64K (30)
+  --stall-timeout SECS    how long a client may hold the others so that takes
+                          next to nothing (30)
   --idle-timeout SECS     how long a client may say and take nothing, or off
                           (off)
   --auth-timeout SECS     how long a client may take to come in (30)

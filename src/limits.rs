@@ -23,9 +23,10 @@ pub const MAX_REPLY: usize = (CLIENTS_PER_PAGE + 1) * REPLY_OVERHEAD;
 /// client needs of the feed.
 pub const MAX_JUMPS: usize = 16;
 
-/// Who takes so many bytes within `stall_timeout_ms` while broadcasts wait is waited for on, and who takes
-/// none is not. In between it depends: kernels hand over in lumps, of 64 KiB on a loopback interface.
-pub const STALL_BYTES: u64 = 64 * KIB as u64;
+/// How many bytes a client has to take within `stall_timeout_ms` while broadcasts wait for it. That is as
+/// its kernel takes them: in lumps, up to a whole receive buffer at a time, so that a steady reader has
+/// to take a few times as many, and is not told apart from one that takes none if it takes fewer.
+pub const STALL_BYTES: u64 = 32 * KIB as u64;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;

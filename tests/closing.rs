@@ -184,7 +184,7 @@ fn sigterm_drains_those_who_read_and_cuts_those_who_do_not() {
         }
     }
     let pings = format!("ping {text}\n");
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for client in &mut deaf {
             scope.spawn(|| client.send_until_full(pings.as_bytes(), 64 << 20));
         }

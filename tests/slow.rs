@@ -254,11 +254,10 @@ fn one_that_takes_nothing_holds_the_others_for_the_stall_timeout_and_no_longer()
 
 #[test]
 fn who_takes_enough_is_waited_for_however_long_it_takes() {
-    // Chunks of four times as much as has to be taken in that time.
+    // Chunks of more than has to be taken in that time.
     let limits = Limits { feed_size: 4 << 20, ..Limits::default() };
-    assert_eq!(limits.feed_chunk() as u64, 4 * STALL_BYTES);
-    // A kernel may hand it over in lumps that are almost as large.
-    for (taken, is_kept) in [(STALL_BYTES, true), (STALL_BYTES / 2, true), (1000, false)] {
+    assert!(limits.feed_chunk() as u64 > 4 * STALL_BYTES);
+    for (taken, is_kept) in [(STALL_BYTES, true), (STALL_BYTES - 1, false)] {
         let mut driver = Driver::with_policy(limits, SlowClients::Wait);
         let sender = driver.connect(PLENTY);
         driver.send(sender, "quiet\n");
@@ -348,7 +347,7 @@ fn one_that_takes_little_at_a_time_is_seen_to_take_it() {
     driver.send(sender, &format!("say {}\n", "x".repeat(4000)).repeat(1100));
     let executed = driver.hub.counters().broadcasts;
     for step in 1..=100 {
-        driver.socket(slow).room += STALL_BYTES as usize / 10;
+        driver.socket(slow).room += STALL_BYTES as usize / 5;
         driver.now_ms = step * 3_000;
         driver.run();
     }

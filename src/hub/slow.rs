@@ -48,9 +48,6 @@ struct Taker {
 /// So many bytes that are looked at are as much work as one byte of a request.
 const LOOKED_AT_PER_WORK: usize = 16;
 
-/// Who takes less than this is not waited for: half of what is promised, for the lumps' sake.
-const TOO_LITTLE: u64 = STALL_BYTES / 2;
-
 /// How often within their time it is seen whether they take something. The poll tells of it only when
 /// a third of a socket's buffer is free, which can be more than all that they have to take.
 const PROBES: u64 = 8;
@@ -172,10 +169,10 @@ impl Hub {
                 return is_in_the_way;
             }
             taker.bytes_out = client.bytes_out;
-            if taken < TOO_LITTLE {
+            if taken < STALL_BYTES {
                 stalled.push(taker.handle.key);
             }
-            taken >= TOO_LITTLE
+            taken >= STALL_BYTES
         });
         for key in stalled {
             self.give_up_on(key, Reason::Stalled);
