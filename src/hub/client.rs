@@ -92,8 +92,6 @@ pub(super) struct Client {
     pub(super) is_lapped: bool,
     /// How many lines it was told that it misses, or will be.
     pub(super) missed: u64,
-    /// It is to be closed, which was said already.
-    pub(super) is_dropped: bool,
     /// There may be lines in `input` that are not executed yet, so nothing more is read.
     pub(super) has_lines: bool,
 }
@@ -183,7 +181,6 @@ impl Client {
             queued: Queued::default(),
             is_lapped: false,
             missed: 0,
-            is_dropped: false,
             has_lines: false,
         }
     }

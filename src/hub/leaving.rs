@@ -210,10 +210,8 @@ impl Hub {
     }
 
     fn drop_connection(&mut self, key: usize) {
-        let handle = self.handle(key);
-        if !mem::replace(&mut self.clients[key].is_dropped, true) {
-            self.to_close.push_back((handle, Close::Drop));
-        }
+        // It may be said more than once before it is done, which is then ignored.
+        self.to_close.push_back((self.handle(key), Close::Drop));
     }
 
     /// Sets the time at which the client's stage is over at the latest.

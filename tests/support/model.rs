@@ -551,6 +551,7 @@ impl Model {
             }
             client.unfinished = rest;
         }
+        client.is_rewound &= !client.is_told_all();
         self.feed = feed;
     }
 }

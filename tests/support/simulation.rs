@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use oyez::hub::{AllowShutdown, Origin, Report, Rules, Secrets, SlowClients};
+use oyez::hub::{AllowShutdown, Origin, Reason, Report, Rules, Secrets, SlowClients};
 use oyez::limits::{FlushLimits, Limits};
 use oyez::secret::Secret;
 
@@ -162,7 +162,11 @@ fn op(choices: &mut Choices<'_>) -> Op {
         },
         4 => Op::ComeUp(who),
         5..22 => {
-            let times = if choices.one_in(3) { 1 + choices.below(20) } else { 1 };
+            let times = match choices.below(12) {
+                0 => 1 + choices.below(100),
+                1..5 => 1 + choices.below(10),
+                _ => 1,
+            };
             Op::Say(who, line(choices), times)
         }
         22 => Op::SayBytes(who, bytes(choices)),
@@ -396,10 +400,25 @@ impl World {
         while let Some(report) = self.driver.hub.poll_report() {
             match report {
                 Report::Line(line) => self.model.execute(line.id, &line.answered),
-                Report::Leaves { id, reason } => self.model.leave(id, reason),
+                Report::Leaves { id, reason } => {
+                    if reason == Reason::TooSlow {
+                        self.check_lapped(id);
+                    }
+                    self.model.leave(id, reason);
+                }
+                Report::Lagged { id, .. } => self.check_lapped(id),
                 _ => {}
             }
         }
+    }
+
+    /// Only who takes no bytes is lapped, or who has moved back.
+    fn check_lapped(&mut self, id: u64) {
+        let there = self.driver.ids.iter().find(|(_, there)| **there == id);
+        // It may be gone already.
+        let Some((&key, _)) = there else { return };
+        let takes_bytes = self.driver.socket(key).room > 0;
+        assert!(!takes_bytes || self.model.client(id).is_rewound, "client {id} takes bytes");
     }
 
     /// Takes turns until there is nothing left to do now.
