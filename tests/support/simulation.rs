@@ -170,7 +170,10 @@ fn op(choices: &mut Choices<'_>) -> Op {
             Op::Say(who, line(choices), times)
         }
         22 => Op::SayBytes(who, bytes(choices)),
-        23..29 => Op::Take(who, room(choices), 1 + choices.below(400)),
+        23..29 => {
+            let most = if choices.one_in(4) { 4 } else { 400 };
+            Op::Take(who, room(choices), 1 + choices.below(most))
+        }
         29 => Op::End(who),
         30 => Op::Break(who),
         31..33 => Op::Pass(choices.below(60) as u64),
