@@ -86,14 +86,17 @@ pub(super) fn report(report: Report) {
         Report::WrongSecret { id, tries } => warn!("client {id}: a wrong secret, try {tries}"),
         Report::Leaves { id, reason } => debug!("client {id} leaves: {}", describe(reason, None)),
         Report::Lagged { id, lines } => info!(
-            "client {id}: too slow: it misses {lines} lines, and goes on with newer ones; when it leaves, it is said how many it missed in all"
+            "client {id}: too slow: it misses {lines} lines, and goes on with newer ones (said once for each client)"
         ),
-        Report::Held { id, clients: 1 } => info!(
-            "broadcasts wait for client {id}, which is too slow; it is said again in a minute if there is reason to, and 'stats' counts it as held"
-        ),
-        Report::Held { id, clients } => info!(
-            "broadcasts wait for {clients} clients that are too slow, client {id} among them; it is said again in a minute if there is reason to, and 'stats' counts it as held"
-        ),
+        Report::Held { id, clients } => {
+            let who = match clients {
+                1 => format!("client {id}, which is"),
+                _ => format!("{clients} clients, {id} among them, which are"),
+            };
+            info!(
+                "broadcasts wait for {who} too slow (said once a minute at most; 'stats' counts all that are held)"
+            );
+        }
         Report::Throttled { id } => {
             info!("client {id}: says more than --rate-limit, and is read on more slowly");
         }
