@@ -159,7 +159,7 @@ fn nobody_misses_a_line_where_all_wait_but_one_that_takes_none() {
     assert_eq!(stories[11].missed, 0);
     assert_eq!((server.stat("too_slow"), server.stat("lagged")), (1, 0));
     assert!(server.stat("held") > 0);
-    server.wait_for_log("broadcasts wait for client ");
+    server.wait_for_log("broadcasts wait for ");
     server.wait_for_log("disconnected: too slow: it took next to nothing for --stall-timeout");
 }
 
