@@ -4,6 +4,7 @@
 mod support;
 
 use support::properties::{self, MAX_LINE, lines_of, model};
+use support::simulation;
 
 /// Something of everything: long lines, CR LF, control bytes, broken UTF-8, U+2028, no LF at the end.
 fn mixed_inputs() -> Vec<Vec<u8>> {
@@ -66,7 +67,8 @@ fn what_the_model_says_is_what_the_rules_say() {
 #[test]
 fn the_committed_corpora_hold() {
     type Property = fn(&[u8]);
-    let targets: [(&str, Property); 3] = [
+    let targets: [(&str, Property); 4] = [
+        ("hub", simulation::day),
         ("line_buffer", properties::line_buffer),
         ("command", properties::command),
         ("reply", properties::reply),

@@ -164,8 +164,13 @@ impl Driver {
         }
         self.hub.execute();
         while let Some(key) = self.hub.poll_flush() {
+            let socket = &self.sockets[&key];
+            let most = socket.room.min(socket.sip.unwrap_or(usize::MAX));
             let mut owed = vec![];
             for span in self.hub.spans(key) {
+                if owed.len() > most {
+                    break;
+                }
                 match span {
                     Span::Own(bytes) => owed.extend_from_slice(bytes),
                     Span::Feed(range) => {
@@ -184,7 +189,7 @@ impl Driver {
                 self.hub.handle_write_failed(key);
                 continue;
             }
-            let sent = owed.len().min(socket.room).min(socket.sip.unwrap_or(usize::MAX));
+            let sent = owed.len().min(most);
             socket.room -= sent;
             socket.received.extend_from_slice(&owed[..sent]);
             self.told.push((self.ids[&key], owed[..sent].to_vec()));

@@ -212,10 +212,7 @@ impl Model {
     }
 
     pub fn come_up(&mut self, id: u64) {
-        let hint =
-            if self.has_user_secret { "auth <secret> first" } else { "help lists the commands" };
-        let version = env!("CARGO_PKG_VERSION");
-        let welcome = format!("welcome {id} {FEED} {} oyezd/{version} {hint}", self.newest());
+        let welcome = format!("welcome {id} {FEED} {} oyezd/*", self.newest());
         let stage = if self.has_user_secret { Stage::Outside } else { Stage::Inside };
         let client = self.client(id);
         client.stage = stage;

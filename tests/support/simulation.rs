@@ -222,6 +222,14 @@ fn bytes(choices: &mut Choices<'_>) -> Vec<u8> {
     }
 }
 
+/// A day that a fuzzer makes up.
+pub fn day(data: &[u8]) {
+    let mut choices = Choices::Bytes(data);
+    let setup = setup(&mut choices);
+    let ops = schedule(&mut choices, 200);
+    play(&setup, &ops, |_| {});
+}
+
 /// The hub, and the model that it is held against.
 struct World {
     driver: Driver,
@@ -289,7 +297,11 @@ impl World {
                 self.driver.now_ms += ms;
                 self.turn();
             }
-            Op::Turn(turns) => (0..*turns).for_each(|_| self.turn()),
+            Op::Turn(turns) => {
+                for _ in 0..*turns {
+                    self.turn();
+                }
+            }
             Op::Settle => self.settle(),
             Op::ShutDown => self.shut_down(),
             Op::ComeUp(who)
@@ -372,8 +384,8 @@ impl World {
         }
     }
 
-    /// One turn, after which the model must agree.
-    fn turn(&mut self) {
+    /// One turn, after which the model must agree: whether anything came of it.
+    fn turn(&mut self) -> bool {
         let oldest = self.driver.hub.feed().oldest_seq().max(1);
         self.driver.turn();
         self.model.oldest = oldest..=self.driver.hub.feed().oldest_seq().max(1);
@@ -383,8 +395,9 @@ impl World {
                 Heard::End => self.model.hear(id, None),
             }
         }
-        self.hear_reports();
+        let mut is_eventful = self.hear_reports();
         for (id, bytes) in std::mem::take(&mut self.driver.told) {
+            is_eventful |= !bytes.is_empty();
             self.model.tell(id, &bytes);
         }
         for departure in std::mem::take(&mut self.driver.departed) {
@@ -397,10 +410,14 @@ impl World {
         if self.driver.hub.is_shutdown_requested() {
             self.shut_down();
         }
+        is_eventful
     }
 
-    fn hear_reports(&mut self) {
+    /// Whether there were any.
+    fn hear_reports(&mut self) -> bool {
+        let mut are_some = false;
         while let Some(report) = self.driver.hub.poll_report() {
+            are_some = true;
             match report {
                 Report::Line(line) => self.model.execute(line.id, &line.answered),
                 Report::Leaves { id, reason } => {
@@ -413,6 +430,7 @@ impl World {
                 _ => {}
             }
         }
+        are_some
     }
 
     /// Only who takes no bytes is lapped, or who has moved back.
@@ -426,12 +444,10 @@ impl World {
 
     /// Takes turns until there is nothing left to do now.
     fn settle(&mut self) {
-        for turn in 0.. {
-            assert!(turn < 100_000, "the hub always has work: it would spin");
-            self.turn();
-            if !self.driver.hub.has_work() {
-                break;
-            }
+        let mut uneventful = 0;
+        while uneventful == 0 || self.driver.hub.has_work() {
+            uneventful = if self.turn() { 0 } else { uneventful + 1 };
+            assert!(uneventful < 1000, "the hub has work, and does none: it would spin");
         }
     }
 
