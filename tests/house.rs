@@ -86,7 +86,14 @@ fn the_client_knows_nothing_of_the_server() {
 /// terminal or a clock.
 #[test]
 fn what_the_client_thinks_it_thinks_without_io() {
-    let pure = ["dialogue.rs", "position.rs", "chat/screen.rs", "chat/editor.rs", "chat/typed.rs"];
+    let pure = [
+        "dialogue.rs",
+        "delivery.rs",
+        "position.rs",
+        "chat/screen.rs",
+        "chat/editor.rs",
+        "chat/typed.rs",
+    ];
     let banned = ["std::io", "std::net", "std::time", "Instant::now", "mio", "rustix"];
     let mut rooms = sources("src/client");
     rooms.retain(|(path, _)| pure.iter().any(|room| path.ends_with(room)));
@@ -158,6 +165,23 @@ fn check_options(mark: &str, help: &str) {
         let names_it =
             help.contains(&format!("({default}")) || help.contains(&format!(" {default})"));
         assert!(names_it || default.is_empty(), "{}: {default} is not in {help:?}", row[0]);
+    }
+}
+
+#[test]
+fn the_tests_are_there_that_the_readme_names() {
+    let rows = readme_table("<!-- faults -->");
+    assert!(rows.len() > 10);
+    for row in rows {
+        for group in row[2].split("; ") {
+            let (file, tests) = group.split_once(": ").unwrap();
+            let path = root().join("tests").join(file.trim_matches('`')).with_extension("rs");
+            let source = fs::read_to_string(&path).unwrap();
+            for test in tests.split(", ").map(|test| test.trim_matches('`')) {
+                let is_there = source.contains(&format!("#[test]\nfn {test}("));
+                assert!(is_there, "{} has no {test}", path.display());
+            }
+        }
     }
 }
 

@@ -131,6 +131,13 @@ impl Client {
         rest
     }
 
+    /// Everything that comes, up to the end or to where it is cut off.
+    pub fn rest_or_less(&mut self) -> String {
+        let mut rest = Vec::new();
+        let _ = self.stream.read_to_end(&mut rest);
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+
     /// One value of `stats`.
     pub fn stat(&mut self, key: &str) -> u64 {
         self.send("stats");
