@@ -74,4 +74,6 @@ mod tls;
 #[path = "no_tls.rs"]
 mod tls;
 mod transport;
+#[cfg(any(test, fuzzing))]
+pub mod trials;
 pub mod trust;

@@ -74,6 +74,8 @@ impl FromStr for Endpoint {
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(any(test, fuzzing))]
+    Unreal(Box<dyn crate::trials::Socket>),
 }
 
 impl Stream {
@@ -96,6 +98,8 @@ impl Stream {
         match self {
             Self::Tcp(stream) => registry.register(stream, token, both),
             Self::Unix(stream) => registry.register(stream, token, both),
+            #[cfg(any(test, fuzzing))]
+            Self::Unreal(_) => Ok(()),
         }
     }
 
@@ -103,6 +107,8 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            #[cfg(any(test, fuzzing))]
+            Self::Unreal(stream) => stream.shutdown_write(),
         }
     }
 }
@@ -112,6 +118,8 @@ impl Read for Stream {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
+            #[cfg(any(test, fuzzing))]
+            Self::Unreal(stream) => stream.read(buffer),
         }
     }
 }
@@ -121,6 +129,8 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
+            #[cfg(any(test, fuzzing))]
+            Self::Unreal(stream) => stream.write(bytes),
         }
     }
 
@@ -128,6 +138,8 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.write_vectored(slices),
             Self::Unix(stream) => stream.write_vectored(slices),
+            #[cfg(any(test, fuzzing))]
+            Self::Unreal(stream) => stream.write_vectored(slices),
         }
     }
 

@@ -40,6 +40,8 @@ mod raw;
 mod route;
 mod source;
 mod standard;
+#[cfg(any(test, fuzzing))]
+pub mod trials;
 mod words;
 
 use std::io;
