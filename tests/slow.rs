@@ -12,12 +12,27 @@ use support::driver::{Driver, PLENTY, say, seqs, small_limits};
 
 /// A driver, a sender that does not listen, and a reader whose socket takes so many bytes more.
 fn with_reader(policy: SlowClients, room: usize) -> (Driver, usize, usize) {
-    let mut driver = Driver::with_policy(small_limits(), policy);
+    with_reader_and(small_limits(), policy, room)
+}
+
+fn with_reader_and(limits: Limits, policy: SlowClients, room: usize) -> (Driver, usize, usize) {
+    let mut driver = Driver::with_policy(limits, policy);
     let sender = driver.connect(PLENTY);
     driver.send(sender, "quiet\n");
     let reader = driver.connect(PLENTY);
     driver.socket(reader).room = room;
     (driver, sender, reader)
+}
+
+/// A reader that takes nothing, and is waited for by one that says so many long lines. A chunk of the feed
+/// is more than has to be taken within the stall timeout.
+fn with_one_waited_for(lines: usize) -> (Driver, usize) {
+    let limits = Limits { feed_size: 4 << 20, ..Limits::default() };
+    assert!(limits.feed_chunk() as u64 > 4 * STALL_BYTES);
+    let (mut driver, sender, slow) = with_reader_and(limits, SlowClients::Wait, 0);
+    driver.send(sender, &format!("say {}\n", "x".repeat(4000)).repeat(lines));
+    assert!(driver.hub.counters().broadcasts < lines as u64);
+    (driver, slow)
 }
 
 /// Any generator will do; this one is Knuth's.
@@ -254,16 +269,8 @@ fn one_that_takes_nothing_holds_the_others_for_the_stall_timeout_and_no_longer()
 
 #[test]
 fn who_takes_enough_is_waited_for_however_long_it_takes() {
-    // Chunks of more than has to be taken in that time.
-    let limits = Limits { feed_size: 4 << 20, ..Limits::default() };
-    assert!(limits.feed_chunk() as u64 > 4 * STALL_BYTES);
     for (taken, is_kept) in [(STALL_BYTES, true), (STALL_BYTES - 1, false)] {
-        let mut driver = Driver::with_policy(limits, SlowClients::Wait);
-        let sender = driver.connect(PLENTY);
-        driver.send(sender, "quiet\n");
-        let slow = driver.connect(PLENTY);
-        driver.socket(slow).room = 0;
-        driver.send(sender, &format!("say {}\n", "x".repeat(4000)).repeat(2000));
+        let (mut driver, slow) = with_one_waited_for(2000);
         for turn in 1..=10 {
             // Just before its time is up.
             driver.now_ms = turn * 30_000 - 1;
@@ -280,13 +287,7 @@ fn who_takes_enough_is_waited_for_however_long_it_takes() {
 
 #[test]
 fn what_was_taken_before_does_not_count_again() {
-    let limits = Limits { feed_size: 4 << 20, ..Limits::default() };
-    let mut driver = Driver::with_policy(limits, SlowClients::Wait);
-    let sender = driver.connect(PLENTY);
-    driver.send(sender, "quiet\n");
-    let slow = driver.connect(PLENTY);
-    driver.socket(slow).room = 0;
-    driver.send(sender, &format!("say {}\n", "x".repeat(4000)).repeat(2000));
+    let (mut driver, slow) = with_one_waited_for(2000);
     driver.make_room(slow, 2 * STALL_BYTES as usize);
     for (now_ms, too_slow) in [(30_000, 0), (59_000, 0), (60_000, 1)] {
         driver.now_ms = now_ms;
@@ -338,13 +339,7 @@ fn nobody_waits_for_who_has_moved_back() {
 /// The poll does not tell of the little room that slow readers make, so it is looked for.
 #[test]
 fn one_that_takes_little_at_a_time_is_seen_to_take_it() {
-    let limits = Limits { feed_size: 4 << 20, ..Limits::default() };
-    let mut driver = Driver::with_policy(limits, SlowClients::Wait);
-    let sender = driver.connect(PLENTY);
-    driver.send(sender, "quiet\n");
-    let slow = driver.connect(PLENTY);
-    driver.socket(slow).room = 0;
-    driver.send(sender, &format!("say {}\n", "x".repeat(4000)).repeat(1100));
+    let (mut driver, slow) = with_one_waited_for(1100);
     let executed = driver.hub.counters().broadcasts;
     for step in 1..=100 {
         driver.socket(slow).room += STALL_BYTES as usize / 5;
