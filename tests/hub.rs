@@ -229,6 +229,28 @@ fn replies_that_nobody_reads_stop_the_reading() {
     assert_eq!(lines.iter().filter(|line| *line == "ok help").count(), 1000);
 }
 
+/// Between lines of the feed, each reply has its own place, which takes memory, too.
+#[test]
+fn the_places_of_replies_count_as_well_as_their_bytes() {
+    let mut driver = Driver::new(Limits::default());
+    let (sender, stalled) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    driver.send(sender, "quiet\n");
+    driver.socket(stalled).room = 0;
+    let mut pings = 0;
+    let executed = loop {
+        let before = driver.hub.counters().lines_in;
+        driver.send(sender, "say x\n");
+        driver.send(stalled, "ping\n");
+        if driver.hub.counters().lines_in == before + 1 {
+            break pings;
+        }
+        pings += 1;
+    };
+    let limits = Limits::default();
+    let least = limits.max_outbox - limits.reply_room();
+    assert!(executed * 16 < least, "{executed} replies in {least} bytes");
+}
+
 #[test]
 fn what_a_broken_connection_has_sent_is_executed() {
     let mut driver = Driver::new(small_limits());

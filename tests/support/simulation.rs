@@ -482,6 +482,9 @@ impl World {
             self.driver.hub.handle_readable(key);
         }
         self.settle();
+        // Who is told all and has ended is closed at once; others may wait until they may say more.
+        let is_closed = self.driver.hub.is_empty() || self.model.has_rate_limit;
+        assert!(is_closed, "somebody stays who has ended");
         while let Some(deadline_ms) = self.driver.hub.next_deadline() {
             self.driver.now_ms = self.driver.now_ms.max(deadline_ms);
             self.settle();
