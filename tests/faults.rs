@@ -139,6 +139,7 @@ fn survive(server: Server) {
     let mut witness = server.client();
     let before = descriptors(&server);
     for round in 0..rounds {
+        eprintln!("seed {round}");
         let mut choices = Choices::Seed(round);
         let way = match &server.address {
             Address::Tls(_, roots) => Address::Tls(bad_network(server.tcp(), round), roots.clone()),

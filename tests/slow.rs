@@ -168,6 +168,7 @@ impl Place {
 fn what_is_missed_adds_up_whatever_is_asked_meanwhile() {
     let mut skipped = 0;
     for seed in 0..300u64 {
+        eprintln!("seed {seed}");
         let mut random = random(seed);
         let (mut driver, sender, reader) = with_reader(SlowClients::Skip, 0);
         driver.socket(reader).sip = Some(1 + random(70) as usize);
@@ -452,6 +453,7 @@ fn who_waits_for_itself_is_let_go_of() {
 fn nothing_is_lost_for_whoever_takes_something() {
     let mut held = 0;
     for seed in 0..100u64 {
+        eprintln!("seed {seed}");
         let mut random = random(seed);
         let mut driver = Driver::with_policy(small_limits(), SlowClients::Wait);
         let senders: Vec<usize> = (0..1 + random(3)).map(|_| driver.connect(PLENTY)).collect();

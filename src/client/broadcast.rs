@@ -106,9 +106,9 @@ impl Sender {
                 Stage::Open => Some(self.refresh_at),
                 _ => None,
             };
-            let waited = session.wait(until, self.source.wants_input());
-            if let Err(Failure::Said(why)) = waited {
-                return Err(self.failure(&why));
+            match session.wait(until, self.source.wants_input()) {
+                Err(Failure::Said(why)) => return Err(self.failure(&why)),
+                result => result?,
             }
         }
         match self.source.stopped().map(str::to_owned) {
@@ -316,10 +316,9 @@ impl Sender {
                 Taken::Bad(what) => Some(what),
             });
             match taken {
-                None if !self.source.wants_input() => break,
                 None => {
                     self.source.fill(session);
-                    if self.source.wants_input() {
+                    if self.source.wants_input() || self.source.is_used_up() {
                         break;
                     }
                 }

@@ -119,8 +119,8 @@ impl Delivery {
     pub(super) fn find(&mut self, seq: u64, from: &str, text: &str) -> Result<(), String> {
         // Once all are found, the rest is of no interest.
         let Some(lost) = &mut self.lost else { return Ok(()) };
-        if seq != lost.seq + 1 {
-            return Err(format!("line {} of the feed was to come, and {seq} came", lost.seq + 1));
+        if lost.seq.checked_add(1) != Some(seq) {
+            return Err(format!("behind line {} of the feed came {seq}", lost.seq));
         }
         let is_ours = digits(from) == Some(lost.id);
         if let Some(Outgoing { number, text: ours }) = self.lines.front()
@@ -315,6 +315,15 @@ mod tests {
         assert_eq!(delivery.find(12, "3", "b"), Ok(()));
         assert!(delivery.find(14, "3", "c").is_err(), "a line is missing");
         assert_eq!(delivery.find(13, "7", "other"), Ok(()), "somebody else's");
+    }
+
+    #[test]
+    fn no_number_is_too_large_to_be_looked_behind() {
+        let mut delivery = one_of_three();
+        delivery.deliver(u64::MAX);
+        delivery.lose(false);
+        assert!(delivery.arrive(welcome(5, u64::MAX)));
+        assert!(delivery.find(0, "3", "c").is_err());
     }
 
     #[test]

@@ -4,11 +4,9 @@ use crate::limits::CLIENTS_PER_PAGE;
 use crate::protocol::{COMMANDS, Command, ErrorCode, FeedId, Line, Name, Recipient, Reply, Topic};
 
 use super::client::Reason;
+use super::feed::LOOKED_AT_PER_WORK;
 use super::pacing::Wait;
 use super::{Hub, access};
-
-/// So many bytes in which lines are counted are as much work as one byte of a request.
-const COUNTED_PER_WORK: usize = 16;
 
 impl Hub {
     pub(super) fn dispatch(&mut self, key: usize, line: Line<'_>) -> Result<(), Wait> {
@@ -162,7 +160,7 @@ impl Hub {
         self.clients[key].outbox.jump(head, place);
         self.note_progress();
         // Counting lines is work, and can be asked for with a few bytes.
-        self.left.work = self.left.work.saturating_sub(looked_at / COUNTED_PER_WORK);
+        self.left.work = self.left.work.saturating_sub(looked_at / LOOKED_AT_PER_WORK);
     }
 
     fn stats(&mut self, key: usize) {

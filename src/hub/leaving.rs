@@ -193,6 +193,7 @@ impl Hub {
     /// The deadline stays while things happen: only when it comes is it seen whether they did.
     fn leave_if_idle(&mut self, key: usize) {
         let client = &self.clients[key];
+        // Who may not say all at once, and is gone, was given so long for it: see `give_up_soon`.
         if client.socket.hung_up && self.rules.limits.rate_limit.is_some() {
             return self.leave(key, Reason::Lost);
         }

@@ -9,7 +9,7 @@ use crate::limits::STALL_BYTES;
 
 use super::Hub;
 use super::client::{Client, Handle, Reason};
-use super::feed::Position;
+use super::feed::{LOOKED_AT_PER_WORK, Position};
 use super::pacing::Wait;
 use super::report::Report;
 
@@ -44,9 +44,6 @@ struct Taker {
     /// How much it had taken when its time began.
     bytes_out: u64,
 }
-
-/// So many bytes that are looked at are as much work as one byte of a request.
-const LOOKED_AT_PER_WORK: usize = 16;
 
 /// How often within their time it is seen whether they take something. The poll tells of it only when
 /// a third of a socket's buffer is free, which can be more than all that they have to take.
