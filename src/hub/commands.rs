@@ -4,7 +4,6 @@ use crate::limits::CLIENTS_PER_PAGE;
 use crate::protocol::{COMMANDS, Command, ErrorCode, FeedId, Line, Name, Recipient, Reply, Topic};
 
 use super::client::Reason;
-use super::feed::LOOKED_AT_PER_WORK;
 use super::pacing::Wait;
 use super::{Hub, access};
 
@@ -160,7 +159,7 @@ impl Hub {
         self.clients[key].outbox.jump(head, place);
         self.note_progress();
         // Counting lines is work, and can be asked for with a few bytes.
-        self.left.work = self.left.work.saturating_sub(looked_at / LOOKED_AT_PER_WORK);
+        self.charge_look(looked_at);
     }
 
     fn stats(&mut self, key: usize) {

@@ -8,9 +8,6 @@ use crate::protocol::{FeedId, Reply};
 /// A place in the feed, in bytes since its beginning. A client's cursor is one.
 pub type Position = u64;
 
-/// So many bytes of it that are looked at are as much work as one byte of a request.
-pub(super) const LOOKED_AT_PER_WORK: usize = 16;
-
 /// The last broadcast lines, as they go to the clients, in chunks that come and go as a whole.
 ///
 /// Appending one line costs the same whatever the number of clients: each has only a cursor, and

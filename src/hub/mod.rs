@@ -374,6 +374,11 @@ impl Hub {
         self.queue_flush(key);
     }
 
+    /// So many bytes of the feed or of an outbox were looked at: that is work, too.
+    fn charge_look(&mut self, bytes: usize) {
+        self.left.work = self.left.work.saturating_sub(1 + bytes / LOOKED_AT_PER_WORK);
+    }
+
     /// The client that a queue holds, if it is still the same one.
     fn client(&mut self, handle: Handle) -> Option<&mut Client> {
         self.clients.get_mut(handle.key).filter(|client| client.id == handle.id)
@@ -383,6 +388,9 @@ impl Hub {
         Handle { key, id: self.clients[key].id }
     }
 }
+
+/// So many bytes that are looked at are as much work as one byte of a request.
+const LOOKED_AT_PER_WORK: usize = 16;
 
 /// What the server calls itself on the wire.
 const SERVER: &str = concat!("oyezd/", env!("CARGO_PKG_VERSION"));

@@ -72,6 +72,28 @@ impl Pace {
         self.looked_at_ms = now_ms;
         self.has_progress = false;
     }
+
+    /// Begins a hold, goes on with it or ends it, by how many readers are behind now: rules 2 and 3.
+    fn decide(&mut self, now_ms: u64, readers: Readers) {
+        let (most_are, some_are) = (readers.most_are_behind(), readers.some_are_behind());
+        self.hold = match self.hold {
+            _ if !most_are && !some_are => Hold::None,
+            Hold::ForMost { until_ms } | Hold::ForSome { until_ms } if now_ms >= until_ms => {
+                Hold::None
+            }
+            Hold::ForMost { .. } if most_are => self.hold,
+            Hold::ForSome { .. } => self.hold,
+            Hold::None if most_are => Hold::ForMost { until_ms: now_ms + FOR_MOST_MS },
+            Hold::None | Hold::ForMost { .. } => {
+                let (least_ms, most_ms) = FOR_SOME_MS;
+                let as_long_again_ms = (now_ms - self.began_ms).clamp(least_ms, most_ms);
+                Hold::ForSome { until_ms: now_ms + as_long_again_ms }
+            }
+        };
+        if self.hold == Hold::None {
+            self.began_ms = now_ms;
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +106,29 @@ enum Hold {
     ForSome {
         until_ms: u64,
     },
+}
+
+/// How many clients read, and how many of them are behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Readers {
+    all: usize,
+    behind: usize,
+    far_behind: usize,
+}
+
+impl Readers {
+    fn most_are_behind(self) -> bool {
+        self.behind > 1 && 2 * self.behind > self.all
+    }
+
+    fn some_are_behind(self) -> bool {
+        self.far_behind > 0 || (self.behind > 1 && self.behind * SOME > self.all)
+    }
+}
+
+/// The time between two looks at so many clients: the more they are, the longer a look takes.
+fn look_pause_ms(clients: usize) -> u64 {
+    1 + clients as u64 / 1000
 }
 
 impl Hub {
@@ -123,40 +168,21 @@ impl Hub {
     }
 
     fn look_at_readers(&mut self) {
-        let (mut readers, mut behind, mut far_behind) = (0, 0, 0);
+        let mut readers = Readers::default();
         for (_, client) in &self.clients {
             let lag = self.lag(client);
             // Nobody holds the others by asking for what was before.
             let is_waited_for = self.takes_bytes(client) && !client.outbox.is_rewound();
             if (client.outbox.follows() || lag > 0) && is_waited_for {
-                readers += 1;
-                behind += usize::from(lag > self.part_of_feed(BEHIND));
-                far_behind += usize::from(lag > self.part_of_feed(FAR_BEHIND));
+                readers.all += 1;
+                readers.behind += usize::from(lag > self.part_of_feed(BEHIND));
+                readers.far_behind += usize::from(lag > self.part_of_feed(FAR_BEHIND));
             }
         }
-        let most_are = behind > 1 && 2 * behind > readers;
-        let some_are = far_behind > 0 || (behind > 1 && behind * SOME > readers);
-        let now_ms = self.now_ms;
         let pace = &mut self.pace;
-        pace.hold = match pace.hold {
-            _ if !most_are && !some_are => Hold::None,
-            Hold::ForMost { until_ms } | Hold::ForSome { until_ms } if now_ms >= until_ms => {
-                Hold::None
-            }
-            Hold::ForMost { .. } if most_are => pace.hold,
-            Hold::ForSome { .. } => pace.hold,
-            Hold::None if most_are => Hold::ForMost { until_ms: now_ms + FOR_MOST_MS },
-            Hold::None | Hold::ForMost { .. } => {
-                let (least_ms, most_ms) = FOR_SOME_MS;
-                let as_long_again_ms = (now_ms - pace.began_ms).clamp(least_ms, most_ms);
-                Hold::ForSome { until_ms: now_ms + as_long_again_ms }
-            }
-        };
-        if pace.hold == Hold::None {
-            pace.began_ms = now_ms;
-        }
+        pace.decide(self.now_ms, readers);
         pace.looked_at = self.feed.head();
-        pace.note_look(now_ms);
+        pace.note_look(self.now_ms);
     }
 
     /// How far a client is behind, in bytes of the feed.
@@ -182,7 +208,7 @@ impl Hub {
 
     /// Lets those go on whose broadcasts were held, if the readers have caught up.
     pub(super) fn release_held(&mut self) {
-        if self.held.is_empty() || self.now_ms < self.pace.looked_at_ms + self.look_pause_ms() {
+        if self.held.is_empty() || self.now_ms < self.next_possible_look_ms() {
             return;
         }
         match self.rules.slow_clients {
@@ -203,13 +229,17 @@ impl Hub {
     /// When [`release_held`](Self::release_held) is to be called again, though no socket reports
     /// anything.
     pub(super) fn next_look_at_readers(&self) -> Option<u64> {
-        let soon_ms = self.look_pause_ms();
+        let soon_ms = self.next_possible_look_ms();
         let later_ms = match self.next_look_at_awaited() {
-            _ if self.pace.has_progress => self.pace.looked_at_ms + soon_ms,
-            Some(look_at_ms) => look_at_ms.max(self.pace.looked_at_ms + soon_ms),
-            None => self.pace.looked_at_ms + soon_ms.max(UNEVENTFUL_MS),
+            _ if self.pace.has_progress => soon_ms,
+            Some(look_at_ms) => look_at_ms.max(soon_ms),
+            None => soon_ms.max(self.pace.looked_at_ms + UNEVENTFUL_MS),
         };
         (!self.held.is_empty()).then_some(later_ms)
+    }
+
+    fn next_possible_look_ms(&self) -> u64 {
+        self.pace.looked_at_ms + look_pause_ms(self.clients.len())
     }
 
     /// A reader has taken something, or is not waited for any more.
@@ -217,12 +247,79 @@ impl Hub {
         self.pace.has_progress = true;
     }
 
-    /// The time between two looks: the more readers there are, the longer a look takes.
-    fn look_pause_ms(&self) -> u64 {
-        1 + self.clients.len() as u64 / 1000
-    }
-
     fn part_of_feed(&self, part: u64) -> u64 {
         self.rules.limits.feed_size as u64 / part
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readers(behind: usize, all: usize) -> Readers {
+        Readers { all, behind, far_behind: 0 }
+    }
+
+    #[test]
+    fn one_alone_is_neither_most_nor_some_unless_it_is_far_behind() {
+        for all in [1, 2, 100] {
+            assert!(!readers(1, all).most_are_behind() && !readers(1, all).some_are_behind());
+            let far_behind = Readers { far_behind: 1, ..readers(1, all) };
+            assert!(!far_behind.most_are_behind() && far_behind.some_are_behind());
+        }
+    }
+
+    #[test]
+    fn most_are_more_than_half_and_some_are_more_than_an_eighth() {
+        assert!(readers(2, 3).most_are_behind() && !readers(2, 4).most_are_behind());
+        assert!(readers(51, 100).most_are_behind() && !readers(50, 100).most_are_behind());
+        assert!(readers(2, 15).some_are_behind() && !readers(2, 16).some_are_behind());
+        assert!(readers(13, 100).some_are_behind() && !readers(12, 100).some_are_behind());
+    }
+
+    /// What each look finds: when, how many of 100 readers are behind, and until when it holds.
+    #[track_caller]
+    fn looks(looks: &[(u64, usize, Option<u64>)]) {
+        let mut pace = Pace::default();
+        for &(now_ms, behind, held_until) in looks {
+            pace.decide(now_ms, readers(behind, 100));
+            let until = match pace.hold {
+                Hold::None => None,
+                Hold::ForMost { until_ms } | Hold::ForSome { until_ms } => Some(until_ms),
+            };
+            assert_eq!(until, held_until, "{behind} of 100 behind at {now_ms}: {pace:?}");
+        }
+    }
+
+    #[test]
+    fn for_most_readers_broadcasts_are_held_for_two_seconds_and_again() {
+        let until = Some(3000);
+        looks(&[(1000, 51, until), (2000, 99, until), (2999, 51, until), (3000, 51, None)]);
+        looks(&[(1000, 51, until), (3000, 51, None), (3001, 51, Some(5001))]);
+    }
+
+    #[test]
+    fn a_hold_is_over_when_few_are_behind() {
+        looks(&[(1000, 51, Some(3000)), (1001, 12, None)]);
+        looks(&[(1000, 13, Some(1500)), (1001, 12, None)]);
+    }
+
+    #[test]
+    fn for_some_readers_it_is_as_long_as_the_feed_moved_within_bounds() {
+        looks(&[(50, 13, Some(150))]);
+        looks(&[(1000, 0, None), (1200, 13, Some(1400)), (1300, 13, Some(1400))]);
+        looks(&[(1000, 0, None), (9000, 13, Some(9500)), (9500, 13, None), (9501, 13, Some(9601))]);
+    }
+
+    #[test]
+    fn a_hold_for_most_becomes_one_for_some_and_not_the_other_way() {
+        looks(&[(900, 0, None), (1000, 51, Some(3000)), (1200, 13, Some(1500))]);
+        looks(&[(900, 0, None), (1000, 13, Some(1100)), (1050, 99, Some(1100)), (1100, 99, None)]);
+    }
+
+    #[test]
+    fn a_thousand_clients_are_looked_at_less_often_by_a_millisecond() {
+        let pauses = [0, 999, 1000, 1999, 10_000].map(look_pause_ms);
+        assert_eq!(pauses, [1, 1, 2, 2, 11]);
     }
 }

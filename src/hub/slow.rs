@@ -9,7 +9,7 @@ use crate::limits::STALL_BYTES;
 
 use super::Hub;
 use super::client::{Client, Handle, Reason};
-use super::feed::{LOOKED_AT_PER_WORK, Position};
+use super::feed::Position;
 use super::pacing::Wait;
 use super::report::Report;
 
@@ -101,10 +101,10 @@ impl Hub {
 
     fn give_up_on(&mut self, key: usize, reason: Reason) {
         let client = &mut self.clients[key];
-        let work = client.outbox.size() / LOOKED_AT_PER_WORK + 1;
-        self.left.work = self.left.work.saturating_sub(work);
+        let looked_at = client.outbox.size();
         client.outbox.give_up_feed(&self.feed);
         client.is_lapped = true;
+        self.charge_look(looked_at);
         self.counters.too_slow += 1;
         self.leave_lapped(key, reason);
     }
@@ -112,14 +112,14 @@ impl Hub {
     fn skip(&mut self, key: usize, kept: Position) {
         let client = &mut self.clients[key];
         let missed = client.outbox.skip(&self.feed, kept, self.feed.middle());
-        let work = (missed.looked_at + client.outbox.size()) / LOOKED_AT_PER_WORK + 1;
-        self.left.work = self.left.work.saturating_sub(work);
+        let looked_at = missed.looked_at + client.outbox.size();
         self.counters.lagged += missed.lines;
         let is_first = client.missed == 0;
         client.missed += missed.lines;
         if is_first && missed.lines > 0 {
             self.reports.push_back(Report::Lagged { id: client.id, lines: missed.lines });
         }
+        self.charge_look(looked_at);
         self.queue_flush(key);
     }
 

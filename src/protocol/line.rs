@@ -313,6 +313,56 @@ mod tests {
     use super::*;
 
     #[test]
+    fn memory_is_held_for_the_unfinished_line_alone() {
+        let mut buffer = LineBuffer::new(10_000);
+        assert_eq!(buffer.held_bytes(), 0);
+        buffer.push(&[&b"ping\n".repeat(1000)[..], b"half"].concat());
+        assert_eq!(buffer.held_bytes(), 5004);
+        while buffer.peek().is_some() {
+            buffer.advance();
+        }
+        assert_eq!(buffer.held_bytes(), 4);
+        assert_eq!(buffer.bytes.capacity(), 4);
+        buffer.push(b"\n");
+        assert_eq!(buffer.peek(), Some(Line::Text("half")));
+        buffer.advance();
+        assert_eq!(buffer.peek(), None);
+        assert_eq!(buffer.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn memory_that_the_next_bytes_need_at_once_is_kept() {
+        for (held, kept) in [(600, 1200), (599, 599)] {
+            let mut buffer = LineBuffer::new(10_000);
+            buffer.bytes.reserve_exact(1200);
+            buffer.push(&vec![b'x'; held]);
+            assert_eq!(buffer.peek(), None);
+            assert_eq!(buffer.bytes.capacity(), kept, "half of it is used, or less");
+        }
+    }
+
+    #[test]
+    fn dropped_bytes_are_counted_by_lines_once() {
+        let mut buffer = LineBuffer::new(10);
+        buffer.push(&[b'x'; 26]);
+        assert_eq!(buffer.peek(), Some(Line::TooLong));
+        buffer.advance();
+        assert_eq!(buffer.peek(), None);
+        let tail = foreign::HTTP_VERSION_LEN + 1;
+        let dropped = 26 - tail;
+        assert_eq!(
+            (dropped / 10, buffer.count_dropped_lines(), buffer.count_dropped_lines()),
+            (1, 1, 0)
+        );
+        buffer.push(&[b'x'; 10]);
+        assert_eq!(buffer.peek(), None);
+        assert_eq!(buffer.count_dropped_lines(), 1, "and the rest is not lost");
+        buffer.push(&[b'x'; 4]);
+        assert_eq!(buffer.peek(), None);
+        assert_eq!(buffer.count_dropped_lines(), (dropped % 10 + 4) / 10);
+    }
+
+    #[test]
     fn a_line_that_was_wiped_is_nowhere_in_the_buffer() {
         let mut buffer = LineBuffer::new(100);
         buffer.push(b"ping\nauth sesame\nping\n");

@@ -1,11 +1,11 @@
 //! What waits for one client beside the feed.
 
+mod lost;
+
 use std::collections::VecDeque;
-use std::mem;
 use std::ops::Range;
 
-use super::feed::{Feed, Position};
-use crate::protocol::Reply;
+use super::feed::Position;
 
 /// A stretch of a client's stream that is still to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,14 +75,6 @@ impl What {
             Self::Jump(_) => {}
         }
     }
-}
-
-/// What was left out of a client's stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Missed {
-    pub(super) lines: u64,
-    /// How many bytes were looked at to count them.
-    pub(super) looked_at: usize,
 }
 
 /// A move of the cursor that is still to come.
@@ -226,6 +218,10 @@ impl Outbox {
             let of_feed = sent.min((at - self.cursor) as usize);
             self.cursor += of_feed as u64;
             sent -= of_feed;
+            if of_feed > 0 {
+                // There may be a jump from there.
+                continue;
+            }
             if sent == 0 {
                 break;
             }
@@ -252,92 +248,6 @@ impl Outbox {
         let from = std::iter::once(self.cursor).chain(self.jumps.iter().map(|jump| jump.to));
         let up_to = self.jumps.iter().map(|jump| jump.at).chain(std::iter::once(end));
         from.zip(up_to).filter(|(from, up_to)| from < up_to).map(|(from, _)| from).min()
-    }
-
-    /// Gives up what is owed of the feed, but for the end of a half-sent line, and keeps the replies.
-    pub(super) fn give_up_feed(&mut self, feed: &Feed) {
-        self.finish_line(feed);
-        self.entries.clear();
-        self.jumps.clear();
-        self.until = Some(self.cursor);
-        if !self.bytes.is_empty() {
-            let reply = What::Reply(self.bytes.len());
-            self.entries.push_back(Entry { at: self.cursor, what: reply });
-        }
-    }
-
-    /// Wherever something is needed that stands before `kept`, has the client go on at `goes_on`
-    /// instead, a line's beginning behind that. It is told there how many lines it misses: once for
-    /// each stretch between two moves of its cursor, since more is added to what is not sent yet. The
-    /// replies stay, and so does their order; those from what is left out come behind what is told.
-    pub(super) fn skip(&mut self, feed: &Feed, kept: Position, goes_on: Position) -> Missed {
-        self.finish_line(feed);
-        let end = self.end(feed.head());
-        let mut entries = mem::take(&mut self.entries).into_iter().peekable();
-        let mut in_all = Missed::default();
-        let mut from = self.cursor;
-        // Where the bytes of the next entry begin.
-        let mut own = 0;
-        for nth in 0..=self.jumps.len() {
-            let to = self.jumps.get(nth).map_or(end, |jump| jump.at);
-            let start = if from < kept { goes_on.min(to) } else { from };
-            match nth.checked_sub(1).and_then(|before| self.jumps.get_mut(before)) {
-                None => self.cursor = start,
-                Some(jump) => {
-                    jump.to = start;
-                    self.entries.push_back(Entry { at: jump.at, what: What::Jump(start) });
-                }
-            }
-            let (mut lines, looked_at) = feed.lines_in(from..start);
-            in_all.lines += lines;
-            in_all.looked_at += looked_at;
-            let stretch = |entry: &Entry| !matches!(entry.what, What::Jump(_));
-            while let Some(Entry { at, what }) = entries.next_if(stretch) {
-                if at > from && lines > 0 {
-                    own += self.tell_missed(start, own..own, mem::take(&mut lines));
-                }
-                let len = what.len();
-                match what {
-                    What::Lagged { lines: told, .. } if lines > 0 && len == lagged(told).len() => {
-                        own +=
-                            self.tell_missed(start, own..own + len, told + mem::take(&mut lines));
-                    }
-                    _ => {
-                        self.entries.push_back(Entry { at: at.max(start), what });
-                        own += len;
-                    }
-                }
-            }
-            if lines > 0 {
-                own += self.tell_missed(start, own..own, lines);
-            }
-            if let Some(Entry { what: What::Jump(to), .. }) = entries.next() {
-                from = to;
-            }
-        }
-        self.pass_jumps();
-        in_all
-    }
-
-    /// Puts in the place of these bytes how many lines are missed, and returns how many it takes.
-    fn tell_missed(&mut self, at: Position, bytes: Range<usize>, lines: u64) -> usize {
-        let line = lagged(lines);
-        self.entries.push_back(Entry { at, what: What::Lagged { len: line.len() as u8, lines } });
-        self.bytes.splice(bytes, line.iter().copied());
-        line.len()
-    }
-
-    /// Sets aside what is left of a line of the feed that is half sent.
-    fn finish_line(&mut self, feed: &Feed) {
-        self.forget_sent();
-        let at = self.entries.front().map_or_else(|| self.end(feed.head()), |entry| entry.at);
-        if self.cursor < at
-            && let Some(rest) = feed.rest_of_line(self.cursor)
-        {
-            self.cursor += rest.len() as u64;
-            self.bytes.splice(..0, rest.iter().copied());
-            self.entries.push_front(Entry { at: self.cursor, what: What::Reply(rest.len()) });
-        }
     }
 
     /// Gives up everything, for good: the client cannot be written to any more.
@@ -374,19 +284,16 @@ impl Outbox {
         }
     }
 
-    /// Gives back memory that is not needed, and keeps a little for the next reply.
+    /// Gives back the memory of what was sent, once that is all there was: most clients wait for nothing,
+    /// most of the time.
     fn release(&mut self) {
-        const KEPT: usize = 128;
         if self.sent == self.bytes.len() {
-            self.bytes.clear();
+            self.bytes = Vec::new();
             self.sent = 0;
-            self.bytes.shrink_to(KEPT);
             if self.entries.is_empty() {
-                self.entries.shrink_to(KEPT / size_of::<Entry>());
-                self.jumps.shrink_to_fit();
+                self.entries = VecDeque::new();
+                self.jumps = VecDeque::new();
             }
-        } else if self.sent > self.bytes.len() / 2 {
-            self.forget_sent();
         }
     }
 
@@ -420,9 +327,47 @@ impl Outbox {
     }
 }
 
-/// How a client is told that it misses so many lines.
-fn lagged(lines: u64) -> Vec<u8> {
-    let mut line = Vec::new();
-    Reply::Lagged(lines).encode(&mut line);
-    line
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PONG: &[u8] = b"pong\n";
+
+    #[test]
+    fn replies_at_one_place_are_one_entry() {
+        let mut outbox = Outbox::new(0);
+        outbox.reply(0, PONG);
+        let one = outbox.size();
+        assert_eq!(one, PONG.len() + size_of::<Entry>());
+        outbox.reply(0, PONG);
+        assert_eq!(outbox.size(), one + PONG.len());
+        outbox.reply(10, PONG);
+        assert_eq!(outbox.size(), 2 * one + PONG.len(), "a line of the feed is between");
+    }
+
+    #[test]
+    fn what_is_sent_takes_no_memory() {
+        let mut outbox = Outbox::new(0);
+        outbox.reply(0, PONG);
+        outbox.jump(10, 0);
+        outbox.reply(10, PONG);
+        outbox.consume(2 * PONG.len() + 19, 10);
+        assert!(outbox.bytes.capacity() > 0, "the last byte waits");
+        outbox.consume(1, 10);
+        assert!(!outbox.owes(10));
+        let capacities =
+            [outbox.bytes.capacity(), outbox.entries.capacity(), outbox.jumps.capacity()];
+        assert_eq!(capacities, [0; 3]);
+    }
+
+    #[test]
+    fn memory_grows_by_what_waits_and_not_by_what_was_sent() {
+        let mut outbox = Outbox::new(0);
+        outbox.reply(0, PONG);
+        for _ in 0..10_000 {
+            outbox.reply(0, PONG);
+            outbox.consume(PONG.len(), 0);
+        }
+        assert!(outbox.bytes.capacity() < 100, "{}", outbox.bytes.capacity());
+    }
 }

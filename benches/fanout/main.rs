@@ -1,0 +1,231 @@
+//! What a delivery costs, beside a bare relay and beside what people would use instead.
+//!
+//! `cargo bench --bench fanout` starts each server in turn on a core of its own, drives it from another
+//! one with the same clients, sees that every client gets every line, and compares the CPU time that
+//! the servers used. Servers that are not installed are left out, and named. `-- --help` tells more.
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on says where it stands")]
+
+mod chart;
+mod contender;
+mod load;
+mod machine;
+mod pipe;
+mod relay;
+mod report;
+mod storm;
+mod wire;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use contender::{Contender, Running, Tls};
+use load::{Load, Shape};
+use machine::Cores;
+use report::{Cell, Figures, Results};
+
+const HELP: &str = "\
+What a delivery costs: oyezd, a bare relay, and what else is installed.
+
+  cargo bench --bench fanout [-- OPTIONS]
+
+  --quick            one short round: a look, no measurement
+  --rounds N         how many rounds, each of them all servers in turn (9)
+  --seconds S        how long each server is driven in each round (1)
+  --only TEXT        only the workloads with this in their names; may be given again
+  --servers A,B      only these servers (oyezd and the relay are among them if named)
+  --json FILE        where all figures go (target/fanout.json)
+  --chart FILE       where the chart goes (target/fanout.svg)
+  -h, --help         this
+";
+
+/// What all servers are made to do.
+struct Workload {
+    name: &'static str,
+    shape: Shape,
+    tls: bool,
+}
+
+const fn to(receivers: usize, size: usize) -> Shape {
+    Shape { senders: 1, receivers, all_talk: false, size, rate: None }
+}
+
+const WORKLOADS: [Workload; 10] = [
+    Workload { name: "1 to 10, 64 B", shape: to(10, 64), tls: false },
+    Workload { name: "1 to 100, 64 B", shape: to(100, 64), tls: false },
+    Workload { name: "1 to 1000, 64 B", shape: to(1000, 64), tls: false },
+    Workload { name: "1 to 10000, 64 B", shape: to(10_000, 64), tls: false },
+    Workload { name: "1 to 100, 1 KiB", shape: to(100, 1024), tls: false },
+    Workload { name: "1 to 1000, 1 KiB", shape: to(1000, 1024), tls: false },
+    Workload {
+        name: "100 to 100, 64 B",
+        shape: Shape { senders: 100, receivers: 100, all_talk: true, size: 64, rate: None },
+        tls: false,
+    },
+    Workload {
+        name: "500 lines/s to 100, 64 B",
+        shape: Shape { senders: 1, receivers: 100, all_talk: false, size: 64, rate: Some(500) },
+        tls: false,
+    },
+    Workload { name: "TLS, 1 to 100, 64 B", shape: to(100, 64), tls: true },
+    Workload { name: "TLS, 1 to 100, 1 KiB", shape: to(100, 1024), tls: true },
+];
+
+struct Options {
+    rounds: usize,
+    time: Duration,
+    only: Vec<String>,
+    servers: Vec<Contender>,
+    json: PathBuf,
+    chart: PathBuf,
+    idle_clients: usize,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fanout: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let mut arguments = pico_args::Arguments::from_env();
+    let wrong = |error: pico_args::Error| format!("{error}; --help lists the options");
+    if let Some(port) = arguments.opt_value_from_str("--relay").map_err(wrong)? {
+        return relay::run(port).map_err(|error| format!("relay: {error}"));
+    }
+    if arguments.contains(["-h", "--help"]) {
+        print!("{HELP}");
+        return Ok(());
+    }
+    let options = options(arguments).map_err(wrong)?;
+    let cores = Cores::find()?;
+    let descriptors = machine::raise_descriptors();
+    machine::pin(cores.generator).map_err(|error| format!("cannot stay on a core: {error}"))?;
+    let tls = Tls::make()?;
+    let workloads: Vec<&Workload> = WORKLOADS.iter().filter(|w| options.wants(w.name)).collect();
+    let mut results = Results::new(workloads.iter().map(|workload| workload.name));
+    for round in 1..=options.rounds {
+        for workload in &workloads {
+            for &contender in &options.servers {
+                let Shape { senders, receivers, size, .. } = workload.shape;
+                let clients = senders + receivers;
+                if !contender.can(clients, size, workload.tls) || clients + 100 > descriptors {
+                    continue;
+                }
+                eprint!("\r\x1b[Kround {round}, {}: {}", workload.name, contender.name());
+                let tls = workload.tls.then_some(&tls);
+                let figures = measure(contender, cores, workload.shape, tls, options.time)
+                    .map_err(|error| format!("{}: {}: {error}", workload.name, contender.name()))?;
+                results.add(Cell { workload: workload.name, server: contender.name() }, figures);
+            }
+        }
+    }
+    eprint!("\r\x1b[K");
+    results.print();
+    if options.wants("idle") {
+        let clients = options.idle_clients.min(descriptors.saturating_sub(200));
+        for &contender in &options.servers {
+            let bytes = idle(contender, cores, clients)?;
+            results.add_idle(contender.name(), clients, bytes);
+        }
+        results.print_idle();
+    }
+    if options.wants("storm") && options.servers.contains(&Contender::Oyezd) {
+        let readers = 10_000.min(descriptors.saturating_sub(200));
+        results.set_storm(storm::measure(cores, readers, options.time * 5)?);
+        results.print_storm();
+    }
+    results
+        .write_json(&options.json)
+        .map_err(|error| format!("{}: {error}", options.json.display()))?;
+    chart::draw(&results, &options.chart)?;
+    println!("\nall figures: {}; chart: {}", options.json.display(), options.chart.display());
+    Ok(())
+}
+
+fn options(mut arguments: pico_args::Arguments) -> Result<Options, pico_args::Error> {
+    // What cargo says to every benchmark.
+    let _ = arguments.contains("--bench");
+    let quick = arguments.contains("--quick");
+    let (rounds, seconds, idle_clients) = if quick { (1, 0.2, 1000) } else { (9, 1.0, 15_000) };
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let named: Option<String> = arguments.opt_value_from_str("--servers")?;
+    let is_wanted = |contender: &Contender| {
+        let mut names = named.iter().flat_map(|names| names.split(','));
+        named.is_none()
+            || names.any(|name| contender.name().to_lowercase().contains(&name.to_lowercase()))
+    };
+    let (servers, missing): (Vec<Contender>, Vec<Contender>) = Contender::ALL
+        .into_iter()
+        .filter(is_wanted)
+        .partition(|contender| contender.is_installed());
+    for contender in missing {
+        println!("{} is not installed, and is left out", contender.name());
+    }
+    let seconds = arguments.opt_value_from_str("--seconds")?.unwrap_or(seconds);
+    let options = Options {
+        rounds: arguments.opt_value_from_str("--rounds")?.unwrap_or(rounds),
+        time: Duration::try_from_secs_f64(seconds)
+            .map_err(|_| pico_args::Error::MissingArgument)?,
+        only: arguments.values_from_str("--only")?,
+        servers,
+        json: arguments.opt_value_from_str("--json")?.unwrap_or_else(|| target.join("fanout.json")),
+        chart: arguments
+            .opt_value_from_str("--chart")?
+            .unwrap_or_else(|| target.join("fanout.svg")),
+        idle_clients,
+    };
+    match arguments.finish().into_iter().next() {
+        Some(unknown) => Err(pico_args::Error::ArgumentParsingFailed {
+            cause: format!("unknown argument: {}", unknown.display()),
+        }),
+        None => Ok(options),
+    }
+}
+
+impl Options {
+    fn wants(&self, workload: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|text| workload.contains(text.as_str()))
+    }
+}
+
+/// Starts a server, drives it, and sees what that cost it.
+fn measure(
+    contender: Contender,
+    cores: Cores,
+    shape: Shape,
+    tls: Option<&Tls>,
+    time: Duration,
+) -> Result<Figures, String> {
+    let server = Running::start(contender, cores, shape.senders + shape.receivers, tls)?;
+    let client = tls.map(|tls| &tls.client);
+    let mut load = Load::connect(contender.wire(), server.port, client, shape)?;
+    load.run(time / 10)?;
+    let used = || machine::cpu_seconds(server.id()).map_err(|error| format!("CPU time: {error}"));
+    let before = used()?;
+    let run = load.run(time)?;
+    let cpu_seconds = used()? - before;
+    let memory = machine::memory(server.id()).map_err(|error| format!("memory: {error}"))?;
+    Ok(Figures::new(cpu_seconds, &run, memory))
+}
+
+/// What a client costs that is there and does nothing, in bytes of the server's own memory. Each of them
+/// has got a line; after that all of them leave.
+fn idle(contender: Contender, cores: Cores, clients: usize) -> Result<Option<f64>, String> {
+    if !contender.can(clients, 64, false) {
+        return Ok(None);
+    }
+    let server = Running::start(contender, cores, clients, None)?;
+    let memory = || machine::memory(server.id()).map_err(|error| format!("memory: {error}"));
+    // The first ones bring what there is only once.
+    let few = Load::connect(contender.wire(), server.port, None, to(10, 64))?;
+    let before = memory()?;
+    let many = Load::connect(contender.wire(), server.port, None, to(clients, 64))?;
+    let after = memory()?;
+    drop((few, many));
+    Ok(Some(after.saturating_sub(before) as f64 / clients as f64))
+}

@@ -1,0 +1,112 @@
+//! The least that a relay can do: what it reads from one it writes to all others, unparsed.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+const LISTENER: Token = Token(usize::MAX);
+const READ: usize = 64 * 1024;
+
+/// One who is connected.
+struct Peer {
+    stream: TcpStream,
+    /// It is among those to read from.
+    is_ready: bool,
+    /// What its socket would not take. Nothing is read while anybody has such.
+    unsent: Vec<u8>,
+}
+
+/// Relays for ever. One read of at most 64 KiB, then one write to each of the others; who takes less is
+/// waited for.
+pub(crate) fn run(port: u16) -> io::Result<()> {
+    let mut poll = Poll::new()?;
+    let mut events = Events::with_capacity(4096);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut listener = TcpListener::bind(address)?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut peers: Slab<Peer> = Slab::new();
+    let mut ready = VecDeque::new();
+    let mut blocked = 0;
+    let mut buffer = vec![0; READ];
+    loop {
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result?,
+        }
+        for event in &events {
+            if event.token() == LISTENER {
+                accept(&listener, &poll, &mut peers)?;
+                continue;
+            }
+            let Some(peer) = peers.get_mut(event.token().0) else { continue };
+            if event.is_readable() && !peer.is_ready {
+                peer.is_ready = true;
+                ready.push_back(event.token().0);
+            }
+            if event.is_writable() && !peer.unsent.is_empty() {
+                send_rest(peer)?;
+                blocked -= usize::from(peer.unsent.is_empty());
+            }
+        }
+        while blocked == 0
+            && let Some(key) = ready.pop_front()
+        {
+            match peers[key].stream.read(&mut buffer) {
+                Ok(len) if len > 0 => {
+                    blocked += relay(&mut peers, key, &buffer[..len])?;
+                    ready.push_back(key);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    peers[key].is_ready = false;
+                }
+                Ok(_) | Err(_) => drop(peers.remove(key)),
+            }
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, poll: &Poll, peers: &mut Slab<Peer>) -> io::Result<()> {
+    loop {
+        match listener.accept() {
+            Ok((mut stream, _)) => {
+                stream.set_nodelay(true)?;
+                let entry = peers.vacant_entry();
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                poll.registry().register(&mut stream, Token(entry.key()), interest)?;
+                entry.insert(Peer { stream, is_ready: false, unsent: Vec::new() });
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Writes to all but one: how many of them would not take everything.
+fn relay(peers: &mut Slab<Peer>, from: usize, bytes: &[u8]) -> io::Result<usize> {
+    let mut blocked = 0;
+    for (_, peer) in peers.iter_mut().filter(|(key, _)| *key != from) {
+        let sent = write(&mut peer.stream, bytes)?;
+        if sent < bytes.len() {
+            peer.unsent.extend_from_slice(&bytes[sent..]);
+            blocked += 1;
+        }
+    }
+    Ok(blocked)
+}
+
+fn send_rest(peer: &mut Peer) -> io::Result<()> {
+    let sent = write(&mut peer.stream, &peer.unsent)?;
+    peer.unsent.drain(..sent);
+    Ok(())
+}
+
+fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    match stream.write(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        result => result,
+    }
+}
