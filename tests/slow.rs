@@ -323,6 +323,28 @@ fn leaving_them_out_of_the_feed_is_work_of_which_a_turn_does_only_a_part() {
 }
 
 #[test]
+fn that_broadcasts_wait_is_reported_once_in_a_minute() {
+    let limits = Limits { stall_timeout_ms: 1_000_000, ..small_limits() };
+    let (mut driver, sender, reader) = with_reader_and(limits, SlowClients::Wait, 0);
+    let reported_at = |driver: &mut Driver, now_ms: u64| {
+        driver.now_ms = now_ms;
+        driver.run();
+        let reports = std::iter::from_fn(|| driver.hub.poll_report());
+        reports.filter(|report| matches!(report, Report::Held { .. })).count()
+    };
+    driver.now_ms = 1000;
+    driver.send(sender, &say(2).repeat(100));
+    let mut reports = vec![reported_at(&mut driver, 1000)];
+    // It takes a little each time, and the next line that would lap it waits again.
+    for now_ms in [2000, 30_000, 60_000, 62_000, 63_000] {
+        driver.now_ms = now_ms;
+        driver.make_room(reader, 600);
+        reports.push(reported_at(&mut driver, now_ms));
+    }
+    assert_eq!(reports, [1, 0, 0, 0, 1, 0]);
+}
+
+#[test]
 fn nobody_waits_for_who_has_moved_back() {
     let (mut driver, sender, back) = with_reader(SlowClients::Wait, PLENTY);
     driver.send(sender, &say(2).repeat(10));

@@ -3,8 +3,9 @@
 
 mod support;
 
-use oyez::hub::{Hub, Origin, Reason, Report, SlowClients};
+use oyez::hub::{Hub, Origin, Reason, Report, Secrets, SlowClients};
 use oyez::limits::{FlushLimits, Limits};
+use oyez::secret::Secret;
 use support::driver::{Driver, PLENTY, say, small_limits};
 
 const HERE: Origin = Origin { is_local: true };
@@ -252,6 +253,29 @@ fn who_takes_nothing_for_too_long_is_not_waited_for() {
     assert!(!held_after(1500, some_taken));
 }
 
+/// How many lines of 128 bytes, an eighth of the half of the feed, are said until they are held, if so
+/// many of four readers take none.
+fn said_until_held(stalled: usize) -> u64 {
+    let limits = Limits { reader_grace_ms: 10_000, ..small_limits() };
+    let (mut driver, keys) = welcomed(limits, 5);
+    driver.send(keys[4], "quiet\n");
+    keys[..stalled].iter().for_each(|&key| driver.socket(key).room = 0);
+    let line =
+        |seq: u64| format!("say {}\n", "x".repeat(128 - format!("broadcast {seq} 5 \n").len()));
+    driver.socket(keys[4]).input = (1..=12).flat_map(|seq| line(seq).into_bytes()).collect();
+    driver.hub.handle_readable(keys[4]);
+    while driver.hub.counters().held == 0 {
+        driver.turn();
+    }
+    driver.hub.counters().broadcasts
+}
+
+#[test]
+fn who_lacks_a_sixteenth_is_not_behind_and_who_lacks_half_is_not_far_behind() {
+    assert_eq!(said_until_held(3), 2, "the next one comes with 256 of 2048 bytes not taken");
+    assert_eq!(said_until_held(1), 9, "the next one comes with 1152 bytes not taken by one");
+}
+
 #[test]
 fn who_is_quiet_by_now_and_owed_lines_is_waited_for() {
     assert!(held_after(900, |driver, keys| {
@@ -350,6 +374,7 @@ fn an_end_that_waits_for_its_socket_is_waited_for() {
     assert!(driver.hub.poll_close().is_some());
     let departure = driver.hub.remove(key);
     assert_eq!((departure.connected_ms, departure.is_cut), (600, false));
+    assert_eq!((departure.bytes_in, departure.bytes_out), (5, 60 + 13));
 }
 
 #[test]
@@ -361,8 +386,22 @@ fn everything_is_counted() {
     let counters = *driver.hub.counters();
     assert_eq!((counters.clients_total, counters.lines_in, counters.errors), (2, 5, 2));
     assert_eq!((counters.directs, counters.refused, counters.bytes_in), (2, 2, 42));
+    driver.now_ms = 12_345;
+    driver.send(keys[1], "stats\n");
+    assert!(driver.received(keys[1]).contains(&"stat uptime_seconds 12".to_owned()));
+    let counters = *driver.hub.counters();
     let told: usize = driver.told.iter().map(|(_, bytes)| bytes.len()).sum();
     assert_eq!(counters.bytes_out, told as u64);
+}
+
+#[test]
+fn wrong_secrets_are_errors_and_so_is_the_last_of_them() {
+    let mut driver = Driver::new(small_limits());
+    driver.hub.set_secrets(Secrets { user: Secret::new("right"), admin: None });
+    let key = driver.connect(PLENTY);
+    driver.send(key, &"auth wrong\n".repeat(3));
+    assert_eq!(driver.received(key).last().unwrap(), "goodbye auth-failed");
+    assert_eq!(driver.hub.counters().errors, 3);
 }
 
 #[test]

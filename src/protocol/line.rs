@@ -318,6 +318,9 @@ mod tests {
         assert_eq!(buffer.held_bytes(), 0);
         buffer.push(&[&b"ping\n".repeat(1000)[..], b"half"].concat());
         assert_eq!(buffer.held_bytes(), 5004);
+        assert_eq!(buffer.peek(), Some(Line::Text("ping")));
+        buffer.advance();
+        assert_eq!(buffer.held_bytes(), 4999);
         while buffer.peek().is_some() {
             buffer.advance();
         }
@@ -360,6 +363,13 @@ mod tests {
         buffer.push(&[b'x'; 4]);
         assert_eq!(buffer.peek(), None);
         assert_eq!(buffer.count_dropped_lines(), (dropped % 10 + 4) / 10);
+
+        let mut buffer = LineBuffer::new(10);
+        buffer.push(b"a line of nineteen.\n");
+        assert_eq!(buffer.peek(), Some(Line::TooLong));
+        buffer.advance();
+        assert_eq!(buffer.peek(), None);
+        assert_eq!(buffer.count_dropped_lines(), 2, "its end counts as well");
     }
 
     #[test]

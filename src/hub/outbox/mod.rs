@@ -346,6 +346,17 @@ mod tests {
     }
 
     #[test]
+    fn a_jump_counts_and_is_made_whatever_else_is_owed() {
+        let mut outbox = Outbox::new(10);
+        outbox.jump(10, 0);
+        assert_eq!(outbox.spans(10).collect::<Vec<_>>(), [Span::Feed(0..10)]);
+        outbox.jump(10, 5);
+        assert_eq!(outbox.size(), size_of::<Entry>() + size_of::<Jump>());
+        let spans: Vec<Span<'_>> = outbox.spans(10).collect();
+        assert_eq!(spans, [Span::Feed(0..10), Span::Feed(5..10)]);
+    }
+
+    #[test]
     fn what_is_sent_takes_no_memory() {
         let mut outbox = Outbox::new(0);
         outbox.reply(0, PONG);
