@@ -369,9 +369,10 @@ impl Server {
         if self.farewell.is_some() {
             return;
         }
-        report::shutting_down(cause, self.hub.len(), self.limits.drain_timeout_ms);
         self.farewell = Some(Farewell::default());
         self.acceptor.stop();
+        // Who reads this finds nobody listening.
+        report::shutting_down(cause, self.hub.len(), self.limits.drain_timeout_ms);
         self.hub.begin_shutdown();
     }
 
