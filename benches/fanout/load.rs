@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
@@ -17,6 +18,9 @@ const BLOCKS: u64 = 4;
 
 /// How many lines may be on their way while latency is measured.
 const TIMED: usize = 4096;
+
+/// How many clients there were so far: no two of them have one name, where they need names.
+static NAMES: AtomicUsize = AtomicUsize::new(0);
 
 /// How long nothing may happen while something is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -142,7 +146,7 @@ impl Load {
             clients.push(Client {
                 pipe,
                 partial: Vec::new(),
-                unsent: wire.greeting(nth, hears),
+                unsent: wire.greeting(NAMES.fetch_add(1, Ordering::Relaxed), hears),
                 sent: 0,
                 talks: talks.then_some(Talker { next: 0, lines: 0 }),
                 hears: hears.then(|| Hearer { next: vec![None; shape.senders], lines: 0 }),
