@@ -1,6 +1,6 @@
 //! What the hub knows of one client.
 
-use crate::protocol::{Foreign, LineBuffer};
+use crate::protocol::{Digits, Foreign, LineBuffer};
 
 use super::access::Role;
 use super::feed::Position;
@@ -183,6 +183,11 @@ impl Client {
             missed: 0,
             has_lines: false,
         }
+    }
+
+    /// Whom its lines are from: its name or, while it has none, these digits of its id.
+    pub(super) fn attribution<'a>(&'a self, id: &'a Digits) -> &'a str {
+        self.name.as_deref().unwrap_or_else(|| id.as_str())
     }
 
     pub(super) fn is_inside(&self) -> bool {

@@ -1,7 +1,9 @@
 //! What each command does.
 
 use crate::limits::CLIENTS_PER_PAGE;
-use crate::protocol::{COMMANDS, Command, ErrorCode, FeedId, Line, Name, Recipient, Reply, Topic};
+use crate::protocol::{
+    COMMANDS, Command, Digits, ErrorCode, FeedId, Line, Name, Recipient, Reply, Topic,
+};
 
 use super::client::Reason;
 use super::pacing::Wait;
@@ -78,7 +80,8 @@ impl Hub {
         let Some(to) = self.directory.find(recipient) else {
             return self.error(key, ErrorCode::NoSuchClient, "clients lists who is here");
         };
-        let from = self.attribution(key);
+        let sender = &self.clients[key];
+        let from = sender.attribution(&Digits::of(sender.id)).to_owned();
         let client = &self.clients[to];
         // The room for a reply is not for others to take: it is what lets a client go on.
         if client.outbox.is_closed() || !self.has_reply_room(client) {
@@ -196,12 +199,6 @@ impl Hub {
             self.reply(key, Reply::Help { text: &text });
         }
         self.ok(key, Topic::Help);
-    }
-
-    /// Whom a line is from: the sender's name, or its id.
-    pub(super) fn attribution(&self, key: usize) -> String {
-        let client = &self.clients[key];
-        client.name.as_deref().map_or_else(|| client.id.to_string(), str::to_owned)
     }
 
     pub(super) fn ok(&mut self, key: usize, topic: Topic<'_>) {

@@ -17,6 +17,8 @@
 
 use std::mem;
 
+use crate::protocol::Digits;
+
 use super::Hub;
 use super::client::Client;
 use super::feed::Position;
@@ -140,8 +142,8 @@ impl Hub {
         if self.is_holding() {
             return Err(Wait::ForReaders);
         }
-        let from = self.attribution(key);
-        let len = self.feed.prepare(&from, text);
+        let client = &self.clients[key];
+        let len = self.feed.prepare(client.attribution(&Digits::of(client.id)), text);
         if let Some(kept) = self.feed.would_drop_before() {
             self.make_room(kept)?;
             if !self.clients[key].is_inside() {

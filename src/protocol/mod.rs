@@ -19,7 +19,7 @@ pub use foreign::Foreign;
 pub use line::{Line, LineBuffer};
 pub use name::Name;
 pub use reply::{ErrorCode, FeedId, Reply, Topic};
-pub use text::as_text;
+pub use text::{Digits, as_text};
 
 /// How much longer than the longest request a line of the server's may be, in bytes: the words
 /// that it puts before a client's text (`broadcast`, a sequence number of up to 20 digits, a name

@@ -20,12 +20,12 @@ impl Outbox {
     /// Gives up what is owed of the feed, but for the end of a half-sent line, and keeps the replies.
     pub(in crate::hub) fn give_up_feed(&mut self, feed: &Feed) {
         self.finish_line(feed);
-        self.entries.clear();
-        self.jumps.clear();
+        self.waiting.entries.clear();
+        self.waiting.jumps.clear();
         self.until = Some(self.cursor);
-        if !self.bytes.is_empty() {
-            let reply = What::Reply(self.bytes.len());
-            self.entries.push_back(Entry { at: self.cursor, what: reply });
+        if !self.waiting.bytes.is_empty() {
+            let reply = What::Reply(self.waiting.bytes.len());
+            self.waiting.entries.push_back(Entry { at: self.cursor, what: reply });
         }
     }
 
@@ -41,19 +41,20 @@ impl Outbox {
     ) -> Missed {
         self.finish_line(feed);
         let end = self.end(feed.head());
-        let mut entries = mem::take(&mut self.entries).into_iter().peekable();
+        let mut entries = mem::take(&mut self.waiting.entries).into_iter().peekable();
         let mut in_all = Missed::default();
         let mut from = self.cursor;
         // Where the bytes of the next entry begin.
         let mut own = 0;
-        for nth in 0..=self.jumps.len() {
-            let to = self.jumps.get(nth).map_or(end, |jump| jump.at);
+        for nth in 0..=self.waiting.jumps.len() {
+            let to = self.waiting.jumps.get(nth).map_or(end, |jump| jump.at);
             let start = if from < kept { goes_on.min(to) } else { from };
-            match nth.checked_sub(1).and_then(|before| self.jumps.get_mut(before)) {
+            match nth.checked_sub(1).and_then(|before| self.waiting.jumps.get_mut(before)) {
                 None => self.cursor = start,
                 Some(jump) => {
                     jump.to = start;
-                    self.entries.push_back(Entry { at: jump.at, what: What::Jump(start) });
+                    let entry = Entry { at: jump.at, what: What::Jump(start) };
+                    self.waiting.entries.push_back(entry);
                 }
             }
             let (mut lines, looked_at) = feed.lines_in(from..start);
@@ -71,7 +72,7 @@ impl Outbox {
                             self.tell_missed(start, own..own + len, told + mem::take(&mut lines));
                     }
                     _ => {
-                        self.entries.push_back(Entry { at: at.max(start), what });
+                        self.waiting.entries.push_back(Entry { at: at.max(start), what });
                         own += len;
                     }
                 }
@@ -90,21 +91,24 @@ impl Outbox {
     /// Puts in the place of these bytes how many lines are missed, and returns how many it takes.
     fn tell_missed(&mut self, at: Position, bytes: Range<usize>, lines: u64) -> usize {
         let line = lagged(lines);
-        self.entries.push_back(Entry { at, what: What::Lagged { len: line.len() as u8, lines } });
-        self.bytes.splice(bytes, line.iter().copied());
+        let what = What::Lagged { len: line.len() as u8, lines };
+        self.waiting.entries.push_back(Entry { at, what });
+        self.waiting.bytes.splice(bytes, line.iter().copied());
         line.len()
     }
 
     /// Sets aside what is left of a line of the feed that is half sent.
     fn finish_line(&mut self, feed: &Feed) {
-        self.forget_sent();
-        let at = self.entries.front().map_or_else(|| self.end(feed.head()), |entry| entry.at);
+        self.waiting.forget_sent();
+        let at =
+            self.waiting.entries.front().map_or_else(|| self.end(feed.head()), |entry| entry.at);
         if self.cursor < at
             && let Some(rest) = feed.rest_of_line(self.cursor)
         {
             self.cursor += rest.len() as u64;
-            self.bytes.splice(..0, rest.iter().copied());
-            self.entries.push_front(Entry { at: self.cursor, what: What::Reply(rest.len()) });
+            self.waiting.bytes.splice(..0, rest.iter().copied());
+            let what = What::Reply(rest.len());
+            self.waiting.entries.push_front(Entry { at: self.cursor, what });
         }
     }
 }

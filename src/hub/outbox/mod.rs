@@ -3,7 +3,7 @@
 mod lost;
 
 use std::collections::VecDeque;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
 use super::feed::Position;
 
@@ -21,23 +21,64 @@ pub enum Span<'a> {
 ///
 /// **Invariants**
 /// - The entries' places never go back, but behind a jump, and none is before the cursor.
-/// - `bytes[sent..]` are the bytes of the entries that have some, in order, and nothing else.
 /// - The cursor stands at the first entry's place only while that entry is no jump.
-/// - `jumps` are the jumps in `entries`, in order.
 #[derive(Debug)]
 pub(super) struct Outbox {
     /// The next byte of the feed that the client gets.
     cursor: Position,
     /// Where the feed ends for this client, if it does not follow it any more.
     until: Option<Position>,
-    entries: VecDeque<Entry>,
-    jumps: VecDeque<Jump>,
+    waiting: Waiting,
     /// The client has moved its cursor back, and has not caught up since.
     is_rewound: bool,
-    bytes: Vec<u8>,
-    sent: usize,
     /// Nothing can be delivered any more, and nothing is taken in.
     closed: bool,
+}
+
+/// What waits beside the feed. Most clients wait for nothing, most of the time: then this is
+/// one pointer, and reads as an empty queue.
+#[derive(Debug, Default)]
+struct Waiting(Option<Box<Queue>>);
+
+/// The entries and their bytes.
+///
+/// **Invariants**
+/// - `bytes[sent..]` are the bytes of the entries that have some, in order, and nothing else.
+/// - `jumps` are the jumps in `entries`, in order.
+#[derive(Debug, Default)]
+struct Queue {
+    entries: VecDeque<Entry>,
+    jumps: VecDeque<Jump>,
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Queue {
+    /// The client's own bytes that wait.
+    fn unsent(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    fn forget_sent(&mut self) {
+        self.bytes.drain(..self.sent);
+        self.sent = 0;
+    }
+}
+
+impl Deref for Waiting {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        static EMPTY: Queue =
+            Queue { entries: VecDeque::new(), jumps: VecDeque::new(), bytes: Vec::new(), sent: 0 };
+        self.0.as_deref().unwrap_or(&EMPTY)
+    }
+}
+
+impl DerefMut for Waiting {
+    fn deref_mut(&mut self) -> &mut Queue {
+        self.0.get_or_insert_default()
+    }
 }
 
 /// Deliver the feed up to `at`, and then this.
@@ -87,16 +128,7 @@ struct Jump {
 impl Outbox {
     /// The stream of a client that follows the feed from `cursor` on.
     pub(super) fn new(cursor: Position) -> Self {
-        Self {
-            cursor,
-            until: None,
-            entries: VecDeque::new(),
-            jumps: VecDeque::new(),
-            is_rewound: false,
-            bytes: Vec::new(),
-            sent: 0,
-            closed: false,
-        }
+        Self { cursor, until: None, waiting: Waiting::default(), is_rewound: false, closed: false }
     }
 
     /// Appends a reply behind all that the client is owed now.
@@ -105,15 +137,15 @@ impl Outbox {
             return;
         }
         let len = line.len();
-        if self.bytes.len() + len > self.bytes.capacity() {
+        if self.waiting.bytes.len() + len > self.waiting.bytes.capacity() {
             // What is sent makes room first, so that memory grows by what waits alone.
-            self.forget_sent();
+            self.waiting.forget_sent();
         }
-        self.bytes.extend_from_slice(line);
+        self.waiting.bytes.extend_from_slice(line);
         let at = self.end(head);
-        match self.entries.back_mut() {
+        match self.waiting.entries.back_mut() {
             Some(Entry { at: last, what: What::Reply(bytes) }) if *last == at => *bytes += len,
-            _ => self.entries.push_back(Entry { at, what: What::Reply(len) }),
+            _ => self.waiting.entries.push_back(Entry { at, what: What::Reply(len) }),
         }
     }
 
@@ -140,8 +172,8 @@ impl Outbox {
         self.until = None;
         self.is_rewound |= to < head;
         if parts {
-            self.entries.push_back(Entry { at, what: What::Jump(to) });
-            self.jumps.push_back(Jump { at, to });
+            self.waiting.entries.push_back(Entry { at, what: What::Jump(to) });
+            self.waiting.jumps.push_back(Jump { at, to });
             self.pass_jumps();
         }
     }
@@ -163,19 +195,19 @@ impl Outbox {
 
     /// How much memory the outbox takes, in bytes, as far as it counts against `max-outbox`.
     pub(super) fn size(&self) -> usize {
-        self.bytes.len() - self.sent
-            + self.entries.len() * size_of::<Entry>()
-            + self.jumps.len() * size_of::<Jump>()
+        self.waiting.unsent().len()
+            + self.waiting.entries.len() * size_of::<Entry>()
+            + self.waiting.jumps.len() * size_of::<Jump>()
     }
 
     /// How many moves of the cursor are still to come.
     pub(super) fn jumps(&self) -> usize {
-        self.jumps.len()
+        self.waiting.jumps.len()
     }
 
     /// Whether anything waits but the feed.
     pub(super) fn has_entries(&self) -> bool {
-        !self.entries.is_empty()
+        !self.waiting.entries.is_empty()
     }
 
     /// Whether anything waits at all.
@@ -185,9 +217,9 @@ impl Outbox {
 
     /// What waits, in order.
     pub(super) fn spans(&self, head: Position) -> impl Iterator<Item = Span<'_>> {
-        let mut entries = self.entries.iter();
+        let mut entries = self.waiting.entries.iter();
         let mut cursor = self.cursor;
-        let mut own = &self.bytes[self.sent..];
+        let mut own = self.waiting.unsent();
         let mut entry = entries.next();
         std::iter::from_fn(move || {
             loop {
@@ -214,7 +246,7 @@ impl Outbox {
     pub(super) fn consume(&mut self, mut sent: usize, head: Position) {
         loop {
             self.pass_jumps();
-            let at = self.entries.front().map_or_else(|| self.end(head), |entry| entry.at);
+            let at = self.waiting.entries.front().map_or_else(|| self.end(head), |entry| entry.at);
             let of_feed = sent.min((at - self.cursor) as usize);
             self.cursor += of_feed as u64;
             sent -= of_feed;
@@ -225,18 +257,19 @@ impl Outbox {
             if sent == 0 {
                 break;
             }
-            let Some(Entry { what, .. }) = self.entries.front_mut() else {
+            let queue = &mut *self.waiting;
+            let Some(Entry { what, .. }) = queue.entries.front_mut() else {
                 debug_assert!(false, "no more was sent than waited");
                 break;
             };
             let own = sent.min(what.len());
             what.shorten(own);
-            self.sent += own;
+            queue.sent += own;
             sent -= own;
             if what.len() > 0 {
                 break;
             }
-            self.entries.pop_front();
+            queue.entries.pop_front();
         }
         self.release();
     }
@@ -245,8 +278,9 @@ impl Outbox {
     /// leads, if something is delivered from there.
     pub(super) fn oldest_needed(&self, head: Position) -> Option<Position> {
         let end = self.end(head);
-        let from = std::iter::once(self.cursor).chain(self.jumps.iter().map(|jump| jump.to));
-        let up_to = self.jumps.iter().map(|jump| jump.at).chain(std::iter::once(end));
+        let from =
+            std::iter::once(self.cursor).chain(self.waiting.jumps.iter().map(|jump| jump.to));
+        let up_to = self.waiting.jumps.iter().map(|jump| jump.at).chain(std::iter::once(end));
         from.zip(up_to).filter(|(from, up_to)| from < up_to).map(|(from, _)| from).min()
     }
 
@@ -262,12 +296,12 @@ impl Outbox {
 
     /// A mark for [`replies_since`](Self::replies_since), good until something is consumed.
     pub(super) fn mark(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.waiting.unsent().len()
     }
 
     /// The replies that were appended since the mark was taken.
     pub(super) fn replies_since(&self, mark: usize) -> &[u8] {
-        self.bytes.get(self.sent + mark..).unwrap_or_default()
+        self.waiting.unsent().get(mark..).unwrap_or_default()
     }
 
     fn end(&self, head: Position) -> Position {
@@ -275,48 +309,41 @@ impl Outbox {
     }
 
     fn pass_jumps(&mut self) {
-        while let Some(&Entry { at, what: What::Jump(to) }) = self.entries.front()
+        while let Some(&Entry { at, what: What::Jump(to) }) = self.waiting.entries.front()
             && self.cursor == at
         {
             self.cursor = to;
-            self.entries.pop_front();
-            self.jumps.pop_front();
+            self.waiting.entries.pop_front();
+            self.waiting.jumps.pop_front();
         }
     }
 
     /// Gives back the memory of what was sent, once that is all there was: most clients wait for nothing,
     /// most of the time.
     fn release(&mut self) {
-        if self.sent == self.bytes.len() {
-            self.bytes = Vec::new();
-            self.sent = 0;
-            if self.entries.is_empty() {
-                self.entries = VecDeque::new();
-                self.jumps = VecDeque::new();
-            }
+        if self.waiting.entries.is_empty() {
+            self.waiting = Waiting::default();
+        } else if self.waiting.sent == self.waiting.bytes.len() {
+            self.waiting.bytes = Vec::new();
+            self.waiting.sent = 0;
         }
-    }
-
-    fn forget_sent(&mut self) {
-        self.bytes.drain(..self.sent);
-        self.sent = 0;
     }
 
     /// Panics if an invariant does not hold.
     pub(super) fn check_invariants(&self, head: Position) {
-        let owned: usize = self.entries.iter().map(|entry| entry.what.len()).sum();
-        assert_eq!(owned, self.bytes.len() - self.sent);
-        let jumps = self.entries.iter().filter_map(|entry| match entry.what {
+        let owned: usize = self.waiting.entries.iter().map(|entry| entry.what.len()).sum();
+        assert_eq!(owned, self.waiting.unsent().len());
+        let jumps = self.waiting.entries.iter().filter_map(|entry| match entry.what {
             What::Jump(to) => Some(Jump { at: entry.at, to }),
             What::Reply(_) | What::Lagged { .. } => None,
         });
-        assert!(jumps.eq(self.jumps.iter().copied()));
-        let first = self.entries.front();
+        assert!(jumps.eq(self.waiting.jumps.iter().copied()));
+        let first = self.waiting.entries.front();
         assert!(!first.is_some_and(|entry| {
             entry.at == self.cursor && matches!(entry.what, What::Jump(_))
         }));
         let mut cursor = self.cursor;
-        for entry in &self.entries {
+        for entry in &self.waiting.entries {
             assert!(cursor <= entry.at && entry.at <= head);
             cursor = entry.at;
             if let What::Jump(to) = entry.what {
@@ -363,12 +390,10 @@ mod tests {
         outbox.jump(10, 0);
         outbox.reply(10, PONG);
         outbox.consume(2 * PONG.len() + 19, 10);
-        assert!(outbox.bytes.capacity() > 0, "the last byte waits");
+        assert!(outbox.waiting.bytes.capacity() > 0, "the last byte waits");
         outbox.consume(1, 10);
         assert!(!outbox.owes(10));
-        let capacities =
-            [outbox.bytes.capacity(), outbox.entries.capacity(), outbox.jumps.capacity()];
-        assert_eq!(capacities, [0; 3]);
+        assert!(outbox.waiting.0.is_none());
     }
 
     #[test]
@@ -379,6 +404,6 @@ mod tests {
             outbox.reply(0, PONG);
             outbox.consume(PONG.len(), 0);
         }
-        assert!(outbox.bytes.capacity() < 100, "{}", outbox.bytes.capacity());
+        assert!(outbox.waiting.bytes.capacity() < 100, "{}", outbox.waiting.bytes.capacity());
     }
 }
