@@ -92,6 +92,8 @@ pub(super) struct Client {
     pub(super) is_lapped: bool,
     /// How many lines it was told that it misses, or will be.
     pub(super) missed: u64,
+    /// It has said more than it may, and the log was told.
+    pub(super) was_throttled: bool,
     /// There may be lines in `input` that are not executed yet, so nothing more is read.
     pub(super) has_lines: bool,
 }
@@ -181,6 +183,7 @@ impl Client {
             queued: Queued::default(),
             is_lapped: false,
             missed: 0,
+            was_throttled: false,
             has_lines: false,
         }
     }

@@ -11,8 +11,6 @@ use super::report::Report;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Allowance {
     even_at_us: u64,
-    /// That it was exceeded was said already.
-    is_reported: bool,
 }
 
 /// As many lines as a client may say in this time, it may say at once.
@@ -59,7 +57,7 @@ impl Hub {
         client.queued.throttled_until_ms = Some(until_ms);
         self.throttled.insert((until_ms, handle));
         let client = &mut self.clients[key];
-        if !mem::replace(&mut client.allowance.is_reported, true) {
+        if !mem::replace(&mut client.was_throttled, true) {
             self.reports.push_back(Report::Throttled { id: handle.id });
         }
         if client.socket.hung_up {

@@ -81,7 +81,7 @@ struct Connection {
     transport: Transport,
     peer: Peer,
     /// What was wrong with its encryption.
-    failure: Option<Box<str>>,
+    failure: Option<io::Error>,
 }
 
 /// What became of the clients that were there at the server's end.
@@ -243,18 +243,18 @@ impl Server {
                 Ok(Received::Nothing) => self.hub.handle_input(key, &[]),
                 Ok(Received::EndOfInput) => self.hub.handle_end_of_input(key),
                 Ok(Received::End) => self.hub.handle_end(key),
-                Err(error) => self.note_read_failed(key, &error),
+                Err(error) => self.note_read_failed(key, error),
             }
         }
     }
 
-    fn note_read_failed(&mut self, key: usize, error: &io::Error) {
+    fn note_read_failed(&mut self, key: usize, error: io::Error) {
         match error.kind() {
             io::ErrorKind::WouldBlock => self.hub.handle_read_blocked(key),
             // The lines that came before are no less complete.
             io::ErrorKind::UnexpectedEof => self.hub.handle_end(key),
             io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied => {
-                connected(&mut self.connections, key).failure = Some(error.to_string().into());
+                connected(&mut self.connections, key).failure = Some(error);
                 self.hub.handle_transport_failed(key);
             }
             _ => {
@@ -305,7 +305,7 @@ impl Server {
                 farewell.drained += 1;
             }
         }
-        report::departure(&departure, connection.peer, connection.failure.as_deref());
+        report::departure(&departure, connection.peer, connection.failure.as_ref());
         self.addresses.leave(connection.peer);
         self.acceptor.resume();
     }

@@ -1,5 +1,7 @@
 //! What the log says of the server's life.
 
+use std::io;
+
 use log::{debug, info, warn};
 
 use super::peer::Peer;
@@ -109,7 +111,7 @@ fn line(line: LineReport) {
 }
 
 /// `failure` is what was wrong with the encryption, if something was.
-pub(super) fn departure(departure: &Departure, peer: Peer, failure: Option<&str>) {
+pub(super) fn departure(departure: &Departure, peer: Peer, failure: Option<&io::Error>) {
     let Departure { id, name, reason, is_cut, missed, connected_ms, bytes_in, bytes_out } =
         departure;
     let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
@@ -126,7 +128,7 @@ pub(super) fn departure(departure: &Departure, peer: Peer, failure: Option<&str>
 }
 
 /// `failure` is what was wrong with the encryption, if something was.
-fn describe(reason: Reason, failure: Option<&str>) -> String {
+fn describe(reason: Reason, failure: Option<&io::Error>) -> String {
     match reason {
         Reason::Quit => "quit".to_owned(),
         Reason::Shutdown => "shutdown".to_owned(),
@@ -139,10 +141,12 @@ fn describe(reason: Reason, failure: Option<&str>) -> String {
         Reason::AuthTimeout => "it did not come in within --auth-timeout".to_owned(),
         Reason::AuthFailed => "it tried too many wrong secrets".to_owned(),
         Reason::HandshakeFailed => {
-            format!("the handshake failed: {}", failure.unwrap_or("the connection was lost"))
+            let why =
+                failure.map_or_else(|| "the connection was lost".to_owned(), ToString::to_string);
+            format!("the handshake failed: {why}")
         }
         Reason::EndOfInput => "end of input".to_owned(),
-        Reason::Lost => failure.unwrap_or("connection lost").to_owned(),
+        Reason::Lost => failure.map_or_else(|| "connection lost".to_owned(), ToString::to_string),
         Reason::Foreign(protocol) => format!("it speaks {}", protocol.as_str()),
     }
 }
