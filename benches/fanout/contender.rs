@@ -17,6 +17,8 @@ use crate::wire::Wire;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
     Oyezd,
+    /// The same, which writes everything. Only where it is asked for.
+    Unmirrored,
     Relay,
     Redis,
     Nats,
@@ -25,14 +27,16 @@ pub(crate) enum Contender {
     Ncat,
 }
 
-use Contender::{Mosquitto, Nats, Ncat, Ngircd, Oyezd, Redis, Relay};
+use Contender::{Mosquitto, Nats, Ncat, Ngircd, Oyezd, Redis, Relay, Unmirrored};
 
 impl Contender {
-    pub(crate) const ALL: [Self; 7] = [Oyezd, Relay, Redis, Nats, Mosquitto, Ngircd, Ncat];
+    pub(crate) const ALL: [Self; 8] =
+        [Oyezd, Unmirrored, Relay, Redis, Nats, Mosquitto, Ngircd, Ncat];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Oyezd => "oyezd",
+            Unmirrored => "no mirror",
             Relay => "bare relay",
             Redis => "Redis",
             Nats => "NATS",
@@ -44,7 +48,7 @@ impl Contender {
 
     pub(crate) fn wire(self) -> Wire {
         match self {
-            Oyezd => Wire::Oyez,
+            Oyezd | Unmirrored => Wire::Oyez,
             Relay | Ncat => Wire::Raw,
             Redis => Wire::Redis,
             Nats => Wire::Nats,
@@ -57,7 +61,7 @@ impl Contender {
     /// encrypted.
     pub(crate) fn can(self, clients: usize, size: usize, tls: bool) -> bool {
         match self {
-            Oyezd => true,
+            Oyezd | Unmirrored => true,
             Relay => !tls,
             Redis => !tls && clients <= 2000,
             Nats => clients <= 2000,
@@ -72,7 +76,7 @@ impl Contender {
     /// The program that has to be installed.
     fn program(self) -> PathBuf {
         match self {
-            Oyezd => env!("CARGO_BIN_EXE_oyezd").into(),
+            Oyezd | Unmirrored => env!("CARGO_BIN_EXE_oyezd").into(),
             Relay => std::env::current_exe().unwrap_or_default(),
             Redis => "redis-server".into(),
             Nats => "nats-server".into(),
@@ -97,8 +101,11 @@ impl Contender {
         let file = folder.join("configuration");
         let configure = |text: String| fs::write(&file, text).expect("the folder is ours");
         match self {
-            Oyezd => {
+            Oyezd | Unmirrored => {
                 command.args(["--log-level", "warn", "--max-clients", &most]);
+                if self == Unmirrored {
+                    command.args(["--feed-mirror", "off"]);
+                }
                 let address = format!("127.0.0.1:{port}");
                 match tls {
                     None => command.args(["--listen", &address]),

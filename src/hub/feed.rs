@@ -176,15 +176,21 @@ impl Feed {
         )
     }
 
-    /// What is left of the line at `position`, if that is inside a line and not at its beginning.
-    pub(super) fn rest_of_line(&self, position: Position) -> Option<&[u8]> {
+    /// The chunk in which `position` is: where it begins, and all that is in it.
+    pub fn chunk_at(&self, position: Position) -> Option<(Position, &[u8])> {
         let nth = self.chunks.partition_point(|chunk| chunk.end() <= position);
         let chunk = self.chunks.get(nth).filter(|chunk| chunk.start <= position)?;
-        let at = (position - chunk.start) as usize;
-        if at == 0 || chunk.bytes[at - 1] == b'\n' {
+        Some((chunk.start, &chunk.bytes))
+    }
+
+    /// What is left of the line at `position`, if that is inside a line and not at its beginning.
+    pub(super) fn rest_of_line(&self, position: Position) -> Option<&[u8]> {
+        let (start, bytes) = self.chunk_at(position)?;
+        let at = (position - start) as usize;
+        if at == 0 || bytes[at - 1] == b'\n' {
             return None;
         }
-        let rest = &chunk.bytes[at..];
+        let rest = &bytes[at..];
         memchr::memchr(b'\n', rest).map(|lf| &rest[..=lf])
     }
 

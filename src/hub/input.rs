@@ -144,6 +144,12 @@ impl Hub {
         self.meet_deadlines();
     }
 
+    /// Whether there is more to read, or to execute, for which the turn has room.
+    pub fn has_more_input(&self) -> bool {
+        let has_input = !self.to_run.is_empty() || (self.left.read > 0 && !self.to_read.is_empty());
+        self.left.work > 0 && self.left.append > 0 && has_input
+    }
+
     /// Executes one client's lines. They are taken out of it meanwhile, since a line may concern
     /// any client, this one included.
     fn run(&mut self, handle: Handle) {

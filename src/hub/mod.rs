@@ -12,7 +12,8 @@
 //!    [`handle_input`](Hub::handle_input), [`handle_read_blocked`](Hub::handle_read_blocked),
 //!    [`handle_end_of_input`](Hub::handle_end_of_input), [`handle_end`](Hub::handle_end), [`handle_transport_failed`](Hub::handle_transport_failed) or
 //!    [`handle_lost`](Hub::handle_lost);
-//! 3. [`execute`](Hub::execute);
+//! 3. [`execute`](Hub::execute); and both again while it [`has_more_input`](Hub::has_more_input), so that
+//!    what comes in at once goes out at once;
 //! 4. while [`poll_flush`](Hub::poll_flush) names a client, write its [`spans`](Hub::spans) once, and
 //!    say how that went: [`consume`](Hub::consume) or [`handle_write_failed`](Hub::handle_write_failed);
 //! 5. while [`poll_close`](Hub::poll_close) names one, do that, and say so:

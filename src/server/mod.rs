@@ -3,14 +3,20 @@
 mod acceptor;
 mod addresses;
 mod descriptors;
+mod flush;
 mod listener;
+#[cfg(target_os = "linux")]
+mod mirror;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_mirror.rs"]
+mod mirror;
 mod peer;
 mod refused;
 mod report;
 mod secrets;
 
 use std::hash::BuildHasher;
-use std::io::{self, IoSlice};
+use std::io;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -19,7 +25,7 @@ use mio::{Events, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::Config;
-use crate::hub::{Close, Hub, Origin, Rules, Secrets, Span};
+use crate::hub::{Close, Hub, Origin, Rules, Secrets};
 use crate::limits::{Limits, READ_CHUNK};
 use crate::logging;
 use crate::protocol::FeedId;
@@ -29,6 +35,7 @@ use crate::tls::ServerTls;
 use crate::transport::{Received, Sent, Transport};
 use acceptor::Acceptor;
 use addresses::Addresses;
+use mirror::Mirror;
 use peer::Peer;
 
 /// How the server ended.
@@ -48,9 +55,6 @@ const RELOAD: Token = Token(usize::MAX - 1);
 /// not seen this turn, a turn's broadcasts do not wait for.
 const MAX_EVENTS: usize = 64 * 1024;
 
-/// The most slices in one write.
-const MAX_SLICES: usize = 64;
-
 /// The server: its sockets, and the hub that says what to do with them.
 ///
 /// **Invariants**
@@ -67,6 +71,7 @@ pub struct Server {
     connections: Vec<Option<Connection>>,
     addresses: Addresses,
     hub: Hub,
+    mirror: Mirror,
     /// What new connections are encrypted with, where they are.
     tls: Option<ServerTls>,
     config: Config,
@@ -125,6 +130,7 @@ impl Server {
             connections: Vec::new(),
             addresses: Addresses::new(limits.max_per_address),
             hub: Hub::new(rules, new_feed_id()),
+            mirror: Mirror::new(config.feed_mirror, &limits).map_err(system)?,
             tls,
             config,
             limits,
@@ -156,8 +162,7 @@ impl Server {
                     token => self.note(token, event),
                 }
             }
-            self.read();
-            self.hub.execute();
+            self.read_and_execute();
             self.write();
             if signals > 1 {
                 report::forced(self.hub.len());
@@ -229,6 +234,16 @@ impl Server {
         }
     }
 
+    fn read_and_execute(&mut self) {
+        loop {
+            self.read();
+            self.hub.execute();
+            if !self.hub.has_more_input() {
+                break;
+            }
+        }
+    }
+
     fn read(&mut self) {
         while let Some(key) = self.hub.poll_read() {
             let connection = connected(&mut self.connections, key);
@@ -265,11 +280,11 @@ impl Server {
     }
 
     fn write(&mut self) {
+        self.mirror.follow(self.hub.feed());
         while let Some(key) = self.hub.poll_flush() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let count = gather(&self.hub, key, self.limits.turn.flush_per_client, &mut slices);
-            let connection = connected(&mut self.connections, key);
-            match connection.transport.write(&slices[..count]) {
+            let transport = &mut connected(&mut self.connections, key).transport;
+            let most = self.limits.turn.flush_per_client;
+            match flush::flush(&self.hub, key, most, transport, &mut self.mirror) {
                 Ok(Sent { bytes, is_full }) => self.hub.consume(key, bytes, is_full),
                 Err(error) => self.note_write_failed(key, &error),
             }
@@ -408,33 +423,6 @@ fn read_files(config: &Config) -> Result<(Secrets, Option<ServerTls>), String> {
 
 fn connected(connections: &mut [Option<Connection>], key: usize) -> &mut Connection {
     connections[key].as_mut().expect("the hub names only clients that are connected")
-}
-
-/// The client's next bytes, as slices for one write: how many slices.
-fn gather<'a>(
-    hub: &'a Hub,
-    key: usize,
-    most: usize,
-    slices: &mut [IoSlice<'a>; MAX_SLICES],
-) -> usize {
-    let (mut count, mut len) = (0, 0);
-    let mut add = |bytes: &'a [u8]| {
-        let bytes = &bytes[..bytes.len().min(most - len)];
-        slices[count] = IoSlice::new(bytes);
-        count += 1;
-        len += bytes.len();
-        count < MAX_SLICES && len < most
-    };
-    for span in hub.spans(key) {
-        let goes_on = match span {
-            Span::Own(bytes) => add(bytes),
-            Span::Feed(range) => hub.feed().slices(range).all(&mut add),
-        };
-        if !goes_on {
-            break;
-        }
-    }
-    count
 }
 
 /// A number that differs from run to run: the standard library seeds its hash maps with one.

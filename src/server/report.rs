@@ -34,12 +34,10 @@ pub(super) fn started<'a>(
     if let Some(tls) = tls {
         identity(tls);
     }
-    let (process, kernel) = limits.most_memory(tls.is_some());
+    let [process, mirror, kernel] = limits.most_memory(tls.is_some()).map(|bytes| bytes >> 20);
     info!(
-        "{} at most; the limits allow {} MiB in the process and {} MiB in the kernel's send buffers",
+        "{} at most; the limits allow {process} MiB in the process, {mirror} MiB in the feed's mirror and {kernel} MiB in the kernel's send buffers",
         counted(limits.max_clients),
-        process >> 20,
-        kernel >> 20
     );
 }
 

@@ -145,6 +145,18 @@ impl Driver {
 
     pub fn turn(&mut self) {
         self.hub.begin_turn(self.now_ms);
+        loop {
+            self.read();
+            self.hub.execute();
+            if !self.hub.has_more_input() {
+                break;
+            }
+        }
+        self.write();
+        self.close();
+    }
+
+    fn read(&mut self) {
         while let Some(key) = self.hub.poll_read() {
             let id = self.ids[&key];
             let socket = self.socket(key);
@@ -162,7 +174,9 @@ impl Driver {
                 (true, false) => self.hub.handle_read_blocked(key),
             }
         }
-        self.hub.execute();
+    }
+
+    fn write(&mut self) {
         while let Some(key) = self.hub.poll_flush() {
             let socket = &self.sockets[&key];
             let most = socket.room.min(socket.sip.unwrap_or(usize::MAX));
@@ -195,6 +209,9 @@ impl Driver {
             self.told.push((self.ids[&key], owed[..sent].to_vec()));
             self.hub.consume(key, sent, socket.room == 0);
         }
+    }
+
+    fn close(&mut self) {
         while let Some((key, close)) = self.hub.poll_close() {
             match close {
                 Close::Finish => {
