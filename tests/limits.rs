@@ -4,11 +4,10 @@
 mod support;
 
 use std::io::Write as _;
-use std::process::Command;
 use std::time::Duration;
 
 use support::crowd::{Crowd, flood};
-use support::{Client, Server, oyezd, size};
+use support::{Client, Server, size};
 
 /// Reads broadcast lines, which must follow each other from `seq` on, up to another line.
 fn read_broadcasts(client: &mut Client, mut seq: u64) -> (u64, String) {
@@ -160,14 +159,9 @@ fn a_burst_of_connections_is_not_turned_away() {
 
 /// A server with few descriptors, some of which somebody else left open for it.
 fn server_with_descriptors(limit: usize, inherited: usize) -> Server {
-    let mut script = format!("ulimit -n {limit}; ");
-    for descriptor in 10..10 + inherited {
-        script.push_str(&format!("exec {descriptor}</dev/null; "));
-    }
-    let program = oyezd().get_program().to_str().unwrap().to_owned();
-    let mut command = Command::new("bash");
-    command.args(["-c", &format!("{script} exec {program} --listen 127.0.0.1:0")]);
-    Server::spawn(command)
+    let inherited: String =
+        (10..10 + inherited).map(|fd| format!("exec {fd}</dev/null; ")).collect();
+    Server::start_after(&format!("ulimit -n {limit}; {inherited}"), &[])
 }
 
 #[track_caller]

@@ -17,16 +17,11 @@ pub(super) fn flush(
     transport: &mut Transport,
     mirror: &mut Mirror,
 ) -> io::Result<Sent> {
-    if let Some(socket) = transport.plain_tcp()
+    if transport.plain_tcp().is_some()
         && let Some(Span::Feed(owed)) = hub.spans(key).next()
         && let Some(piece) = mirror.piece(hub.feed(), owed, most)
     {
-        let sent = match mirror.send(&piece, socket) {
-            Some(result) => result?,
-            None => write(hub, key, most, transport)?,
-        };
-        mirror.note_taken(sent.bytes);
-        return Ok(sent);
+        return mirror.hand_over(&piece, transport, |transport| write(hub, key, most, transport));
     }
     write(hub, key, most, transport)
 }

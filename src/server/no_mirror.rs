@@ -3,12 +3,11 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsFd;
 
 use crate::config::FeedMirror;
 use crate::hub::{Feed, Position};
 use crate::limits::Limits;
-use crate::transport::Sent;
+use crate::transport::{Sent, Transport};
 
 #[derive(Debug)]
 pub(super) struct Mirror;
@@ -27,9 +26,12 @@ impl Mirror {
         None
     }
 
-    pub(super) fn send(&mut self, piece: &Piece, _: impl AsFd) -> Option<io::Result<Sent>> {
+    pub(super) fn hand_over(
+        &mut self,
+        piece: &Piece,
+        _: &mut Transport,
+        _: impl FnOnce(&mut Transport) -> io::Result<Sent>,
+    ) -> io::Result<Sent> {
         match *piece {}
     }
-
-    pub(super) fn note_taken(&mut self, _: usize) {}
 }

@@ -50,6 +50,16 @@ impl Server {
         Self::spawn(command)
     }
 
+    /// Starts a server by way of a shell, which carries out a script before.
+    pub fn start_after(script: &str, arguments: &[&str]) -> Self {
+        let program = oyezd().get_program().to_str().unwrap().to_owned();
+        let arguments = arguments.join(" ");
+        let script = format!("{script}\nexec {program} --listen 127.0.0.1:0 {arguments}");
+        let mut command = Command::new("bash");
+        command.args(["-c", &script]).env_remove("RUST_LOG");
+        Self::spawn(command)
+    }
+
     /// Starts a server with a command that says where to listen.
     pub fn spawn(mut command: Command) -> Self {
         let mut program = Program::start_heard(&mut command);
