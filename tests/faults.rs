@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
@@ -128,16 +127,12 @@ fn talk(mut client: Client, script: &[u8], pings: u64) -> bool {
     false
 }
 
-fn descriptors(server: &Server) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
-}
-
 /// OYEZ_ROUNDS makes more of it.
 fn survive(server: Server) {
     let (rounds, clients) = (size("OYEZ_ROUNDS", 1) as u64, 40);
     let mut whole = 0;
     let mut witness = server.client();
-    let before = descriptors(&server);
+    let (before, _) = server.descriptors();
     for round in 0..rounds {
         eprintln!("seed {round}");
         let mut choices = Choices::Seed(round);
@@ -162,7 +157,7 @@ fn survive(server: Server) {
     while witness.stat("clients") > 1 {
         assert!(Instant::now() < deadline, "somebody stays");
     }
-    while descriptors(&server) > before {
+    while server.descriptors().0 > before {
         assert!(Instant::now() < deadline, "descriptors stay");
     }
     let broadcasts = witness.stat("broadcasts");

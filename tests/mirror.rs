@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::fs;
-
 use support::{Client, Server};
 
 /// The text of the nth line: no two are alike, and their lengths differ.
@@ -54,13 +52,6 @@ fn sender(server: &Server) -> Client {
     sender
 }
 
-/// How many chunks are in the mirror.
-fn mirrored(server: &Server) -> usize {
-    let descriptors = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
-    let links = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
-    links.filter(|link| link.to_string_lossy().contains("memfd:oyezd feed")).count()
-}
-
 const SMALL_FEED: [&str; 6] =
     ["--feed-mirror", "always", "--feed-size", "256K", "--slow-clients", "skip"];
 
@@ -84,7 +75,8 @@ fn what_a_slow_reader_has_in_its_socket_stays_right_while_chunks_go() {
         let held = came.iter().filter(|&&seq| seq < oldest).count();
         assert!(held > 50, "{held} lines waited in a socket for longer than in the feed");
     }
-    assert!((1..=4).contains(&mirrored(&server)), "{}", mirrored(&server));
+    let (_, mirrored) = server.descriptors();
+    assert!((1..=4).contains(&mirrored), "{mirrored}");
 }
 
 /// A server that cannot mirror what it is told, and a reader that gets it all the same, while others are
@@ -137,6 +129,6 @@ fn nothing_is_mirrored_where_that_is_off_or_of_no_use() {
         let mut reader = server.client();
         say(&mut sender, 0, 1000);
         assert_eq!(read(&mut reader, 0, 1000).len(), 1000);
-        assert_eq!(mirrored(&server), 0, "{mode}");
+        assert_eq!(server.descriptors().1, 0, "{mode}");
     }
 }

@@ -7,7 +7,6 @@
 
 mod support;
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -85,14 +84,10 @@ fn quieten(client: &mut Client) {
     while client.line() != "ok quiet" {}
 }
 
-fn descriptors(server: &Server) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
-}
-
 /// Waits until all have gone who have come since there were so many descriptors.
 fn wait_for_quiet(server: &Server, before: usize) {
     let deadline = Instant::now() + PATIENCE;
-    while descriptors(server) > before {
+    while server.descriptors().0 > before {
         assert!(Instant::now() < deadline, "somebody stays");
     }
 }
@@ -103,6 +98,7 @@ fn nothing_is_left_behind() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = oyezd();
     command.args(["--listen", "127.0.0.1:0", "--feed-size", "4M", "--drain-timeout", "2"]);
+    command.args(support::mirror_options(&[]));
     if cfg!(feature = "tls") {
         let certificates = folder.path().to_str().unwrap();
         command.args(["--listen-tls", "127.0.0.1:0", "--tls-self-signed", certificates]);
@@ -122,7 +118,7 @@ fn nothing_is_left_behind() {
         is_over: AtomicBool::new(false),
     };
     let mut witness = Crowd::connect(server.tcp(), 1);
-    let open = descriptors(&server);
+    let open = server.descriptors().0;
     let mut memory = vec![];
     for stretch in 0..3 {
         soak.is_over.store(false, Ordering::Relaxed);
