@@ -3,7 +3,7 @@
 
 mod support;
 
-use oyez::hub::{Origin, Reason, Report, Secrets};
+use oyez::hub::{Origin, Reason, Report, Secrets, Span};
 use oyez::limits::{Limits, MAX_JUMPS};
 use oyez::secret::Secret;
 use support::driver::{Driver, PLENTY, say, seqs, small_limits};
@@ -30,6 +30,32 @@ fn a_lapped_client_gets_the_end_of_its_line_and_its_replies_and_a_goodbye() {
     driver.end(stalled);
     let departure = driver.departed.pop().unwrap();
     assert_eq!((departure.reason, departure.is_cut), (Reason::TooSlow, true));
+}
+
+#[test]
+fn one_that_cannot_be_written_to_is_sent_nothing() {
+    let mut driver = Driver::new(small_limits());
+    let (broken, sender) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    driver.hub.handle_write_failed(broken);
+    driver.hub.begin_turn(0);
+    driver.hub.handle_readable(sender);
+    while let Some(key) = driver.hub.poll_read() {
+        if key == sender {
+            driver.hub.handle_input(sender, b"send 1 hi\n");
+        }
+    }
+    driver.hub.execute();
+    let Some(Span::Own(answer)) = driver.hub.spans(sender).next() else { panic!("no answer") };
+    assert!(answer.starts_with(b"error busy "));
+}
+
+#[test]
+fn a_client_is_idle_from_when_it_comes() {
+    let mut driver = Driver::new(Limits { idle_timeout_ms: Some(1000), ..small_limits() });
+    driver.now_ms = 700;
+    driver.run();
+    driver.connect(PLENTY);
+    assert_eq!(driver.hub.next_deadline(), Some(1700));
 }
 
 #[test]

@@ -55,6 +55,37 @@ fn a_turn_reads_its_share_and_no_more() {
 }
 
 #[test]
+fn a_turn_goes_on_while_there_is_input_and_room_for_it() {
+    let mut limits = small_limits();
+    (limits.turn.read, limits.turn.work) = (100, 1000);
+    limits.turn.work_per_client = 1;
+    let (mut driver, keys) = welcomed(limits, 1);
+    let hub = &mut driver.hub;
+    hub.begin_turn(0);
+    assert!(!hub.has_more_input(), "nobody says anything");
+    hub.handle_readable(keys[0]);
+    assert!(hub.has_more_input(), "somebody may be read");
+    assert_eq!(reads(hub, b"ping\nping\n"), 1);
+    assert!(hub.has_more_input(), "there are lines");
+    hub.execute();
+    assert!(hub.has_more_input(), "there is one more, in its turn");
+    hub.execute();
+    assert!(!hub.has_more_input(), "{:?}", hub.counters());
+    hub.execute();
+    assert!(hub.has_more_input(), "there may be more to read");
+    hub.charge_read(90);
+    assert!(!hub.has_more_input(), "but not in this turn");
+    hub.begin_turn(0);
+    assert_eq!(reads(hub, "say 1\n".repeat(20).as_bytes()), 1);
+    while hub.has_more_input() {
+        hub.execute();
+    }
+    assert_eq!(hub.counters().broadcasts, 2, "as much as a turn may append");
+    hub.begin_turn(0);
+    assert!(hub.has_more_input(), "the next one goes on");
+}
+
+#[test]
 fn a_turn_takes_few_steps_of_handshakes_and_they_keep_nobody_waiting() {
     let mut limits = small_limits();
     limits.turn.arrivals = 2;

@@ -260,6 +260,7 @@ mod tests {
 
         assert_eq!(append(&mut feed), Some(2 * line), "the first chunk, of two lines, goes");
         assert_eq!((feed.oldest(), feed.oldest_seq(), feed.newest_seq()), (2 * line, 3, 9));
+        assert_eq!(feed.kept_bytes(), 7 * line);
         assert_eq!(text(&feed, 0..line), "", "what is gone is gone");
         assert_eq!(
             append(&mut feed),
