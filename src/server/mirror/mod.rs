@@ -1,13 +1,14 @@
 //! The feed's mirror: its chunks in files, from which the kernel sends without a copy of its own.
 //!
 //! Bytes that are written to a thousand sockets are copied a thousand times. Bytes that stand in a file
-//! are not: `sendfile` hands the file's pages to every socket. So a chunk of the feed of which many clients are owed
-//! much is copied into a file in memory, once, and sent from there.
+//! are not: `sendfile` hands the file's pages to every socket. So what many clients are owed much of is
+//! copied into a file in memory, once, and sent from there: where that is cheaper on this machine, which
+//! is tried.
 //!
 //! A socket may hold pages long after they were sent, until its peer has taken them. So what a file
 //! holds is never written again, and when its chunk goes, the file is only closed: the pages live for as
-//! long as somebody needs them. (Punching holes into one file for all is no way: where the kernel uses large
-//! pages, that puts zeros into lines that are on their way.)
+//! long as somebody needs them. (Punching holes into one file for all is no way: where the kernel uses
+//! large pages, that puts zeros into lines that are on their way.)
 //!
 //! Whatever fails here costs time alone: what is not sent from the mirror is written.
 
@@ -36,7 +37,7 @@ use choice::{Choice, Way};
 /// The same on every Linux; signal-hook has no name for it.
 const SIGXFSZ: i32 = rustix::process::Signal::XFSZ.as_raw();
 
-/// From so many bytes on, to send a file's pages is cheaper than to copy them.
+/// From so many bytes on, to send a file's pages may be cheaper than to copy them.
 const LEAST_BYTES: u64 = 16 * 1024;
 
 /// The feed is copied while clients take so many times as much in large pieces as it grows.
