@@ -284,16 +284,18 @@ fn who_takes_nothing_for_too_long_is_not_waited_for() {
 }
 
 /// How many lines of 128 bytes, an eighth of the half of the feed, are said until they are held, if so
-/// many of four readers take none.
-fn said_until_held(stalled: usize) -> u64 {
+/// many readers of so many take none.
+fn said_until_held(stalled: usize, readers: usize) -> u64 {
     let limits = Limits { reader_grace_ms: 10_000, ..small_limits() };
-    let (mut driver, keys) = welcomed(limits, 5);
-    driver.send(keys[4], "quiet\n");
+    let (mut driver, keys) = welcomed(limits, readers + 1);
+    let sender = keys[readers];
+    driver.send(sender, "quiet\n");
     keys[..stalled].iter().for_each(|&key| driver.socket(key).room = 0);
     let line =
         |seq: u64| format!("say {}\n", "x".repeat(128 - format!("broadcast {seq} 5 \n").len()));
-    driver.socket(keys[4]).input = (1..=12).flat_map(|seq| line(seq).into_bytes()).collect();
-    driver.hub.handle_readable(keys[4]);
+    driver.send(sender, "name e\n");
+    driver.socket(sender).input = (1..=12).flat_map(|seq| line(seq).into_bytes()).collect();
+    driver.hub.handle_readable(sender);
     while driver.hub.counters().held == 0 {
         driver.turn();
     }
@@ -302,8 +304,10 @@ fn said_until_held(stalled: usize) -> u64 {
 
 #[test]
 fn who_lacks_a_sixteenth_is_not_behind_and_who_lacks_half_is_not_far_behind() {
-    assert_eq!(said_until_held(3), 2, "the next one comes with 256 of 2048 bytes not taken");
-    assert_eq!(said_until_held(1), 9, "the next one comes with 1152 bytes not taken by one");
+    assert_eq!(said_until_held(3, 4), 2, "the next one comes with 256 of 2048 bytes not taken");
+    assert_eq!(said_until_held(1, 4), 9, "the next one comes with 1152 bytes not taken by one");
+    assert_eq!(said_until_held(2, 16), 9, "two of sixteen are few");
+    assert_eq!(said_until_held(2, 15), 2, "two of fifteen are some");
 }
 
 #[test]
