@@ -71,13 +71,15 @@ pub struct Limits {
 /// `ping` is answered within a few milliseconds whatever the others ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnLimits {
+    /// How often everybody may be read from, and executed, in turn.
+    pub passes: usize,
     /// Bytes read from all connections together.
     pub read: usize,
     /// Reads of connections that are still arriving: steps of handshakes.
     pub arrivals: usize,
     /// Bytes of requests and replies, a fixed cost for each line included.
     pub work: usize,
-    /// The same for one client.
+    /// The same for one client, before the others have their turn.
     pub work_per_client: usize,
     /// What is written to clients with a reply due, or far behind.
     pub flush_first: FlushLimits,
@@ -105,7 +107,7 @@ impl Default for Limits {
             max_line: 4 * KIB,
             max_outbox: 256 * KIB,
             feed_size: 16 * MIB,
-            mirror_chunks: MAX_MIRROR_CHUNKS,
+            mirror_chunks: if cfg!(target_os = "linux") { MAX_MIRROR_CHUNKS } else { 0 },
             send_buffer: 128 * KIB,
             drain_timeout_ms: 5_000,
             auth_timeout_ms: 30_000,
@@ -115,6 +117,7 @@ impl Default for Limits {
             max_per_address: None,
             reader_grace_ms: 3_000,
             turn: TurnLimits {
+                passes: 8,
                 read: 512 * KIB,
                 arrivals: 4,
                 work: 512 * KIB,

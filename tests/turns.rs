@@ -84,6 +84,25 @@ fn a_turn_goes_on_while_there_is_input_and_room_for_it() {
 }
 
 #[test]
+fn a_turn_goes_on_only_so_often() {
+    let mut limits = small_limits();
+    limits.turn.passes = 3;
+    let (mut driver, keys) = welcomed(limits, 1);
+    let hub = &mut driver.hub;
+    hub.handle_readable(keys[0]);
+    for _ in 0..2 {
+        hub.begin_turn(0);
+        let mut passes = 0;
+        while hub.has_more_input() {
+            assert_eq!(reads(hub, b"x"), 1);
+            hub.execute();
+            passes += 1;
+        }
+        assert_eq!(passes, 3, "whoever says little at a time keeps nobody waiting");
+    }
+}
+
+#[test]
 fn a_turn_takes_few_steps_of_handshakes_and_they_keep_nobody_waiting() {
     let mut limits = small_limits();
     limits.turn.arrivals = 2;

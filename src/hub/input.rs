@@ -130,6 +130,7 @@ impl Hub {
 
     /// Executes lines, of each client in its turn, as far as the turn's limits allow.
     pub fn execute(&mut self) {
+        self.left.passes = self.left.passes.saturating_sub(1);
         for _ in 0..self.to_run.len() {
             if self.left.work == 0 {
                 break;
@@ -146,8 +147,9 @@ impl Hub {
 
     /// Whether there is more to read, or to execute, for which the turn has room.
     pub fn has_more_input(&self) -> bool {
-        let has_input = !self.to_run.is_empty() || (self.left.read > 0 && !self.to_read.is_empty());
-        self.left.work > 0 && self.left.append > 0 && has_input
+        let left = &self.left;
+        let has_input = !self.to_run.is_empty() || (left.read > 0 && !self.to_read.is_empty());
+        left.passes > 0 && left.work > 0 && left.append > 0 && has_input
     }
 
     /// Executes one client's lines. They are taken out of it meanwhile, since a line may concern
@@ -166,7 +168,7 @@ impl Hub {
             };
             let has_secret = matches!(line, Line::Text(text) if access::may_hold_secret(text));
             result = if self.left.work <= least_work {
-                Err(Wait::NextTurn)
+                Err(Wait::Later)
             } else if !self.has_allowance(key) {
                 Err(Wait::ForAllowance)
             } else {
@@ -190,7 +192,7 @@ impl Hub {
         client.input = input;
         client.has_lines = !drained;
         match result {
-            Err(Wait::NextTurn) => self.queue_run(key),
+            Err(Wait::Later) => self.queue_run(key),
             Err(Wait::ForReaders) => {
                 client.queued.held = true;
                 self.counters.held += 1;

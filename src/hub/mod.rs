@@ -129,6 +129,7 @@ pub struct Hub {
 /// What the turn may still do: see [`TurnLimits`](crate::limits::TurnLimits).
 #[derive(Debug)]
 struct Left {
+    passes: usize,
     read: usize,
     arrivals: usize,
     work: usize,
@@ -141,6 +142,7 @@ impl Left {
     fn of(limits: &Limits) -> Self {
         let turn = &limits.turn;
         Self {
+            passes: turn.passes,
             read: turn.read,
             arrivals: turn.arrivals,
             work: turn.work,

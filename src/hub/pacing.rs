@@ -45,8 +45,8 @@ const UNEVENTFUL_MS: u64 = 20;
 /// What keeps a line from being executed now. It stays its client's next line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// It is tried again next turn: this one has done enough, or something is to be flushed first.
-    NextTurn,
+    /// It is tried again when the others have had their turn, or something was flushed.
+    Later,
     /// It waits until the readers have taken more.
     ForReaders,
     /// It waits until its client may say another line.
@@ -137,7 +137,7 @@ impl Hub {
     /// Appends a broadcast to the feed and returns its number.
     pub(super) fn append(&mut self, key: usize, text: &str) -> Result<u64, Wait> {
         if self.left.append == 0 {
-            return Err(Wait::NextTurn);
+            return Err(Wait::Later);
         }
         if self.is_holding() {
             return Err(Wait::ForReaders);
@@ -148,7 +148,7 @@ impl Hub {
             self.make_room(kept)?;
             if !self.clients[key].is_inside() {
                 // It was the sender that was lapped: its stream ends before this line.
-                return Err(Wait::NextTurn);
+                return Err(Wait::Later);
             }
         }
         self.left.append = self.left.append.saturating_sub(len);

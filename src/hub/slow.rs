@@ -69,7 +69,7 @@ impl Hub {
                 // It will be flushed first. Looking for who is in the way takes long, and would find
                 // the same one.
                 self.left.append = 0;
-                return Err(Wait::NextTurn);
+                return Err(Wait::Later);
             } else if waits {
                 let handle = Handle { key, id: client.id };
                 awaited.push(Taker { handle, bytes_out: client.bytes_out });
@@ -83,7 +83,7 @@ impl Hub {
         }
         for key in lapped {
             if self.left.work == 0 {
-                return Err(Wait::NextTurn);
+                return Err(Wait::Later);
             }
             self.lap(key, kept);
         }

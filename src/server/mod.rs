@@ -121,6 +121,7 @@ impl Server {
             slow_clients: config.slow_clients,
             report_lines: config.log_level >= log::LevelFilter::Debug,
         };
+        let mirror = Mirror::new(config.feed_mirror, &limits).map_err(system)?;
         report::started(acceptor.addresses(), tls.as_ref(), &limits);
         Ok(Self {
             poll,
@@ -130,7 +131,7 @@ impl Server {
             connections: Vec::new(),
             addresses: Addresses::new(limits.max_per_address),
             hub: Hub::new(rules, new_feed_id()),
-            mirror: Mirror::new(config.feed_mirror, &limits).map_err(system)?,
+            mirror,
             tls,
             config,
             limits,

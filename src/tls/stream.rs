@@ -64,7 +64,10 @@ impl TlsStream {
         if self.is_passed_over {
             return match self.stream.read(buffer)? {
                 0 => Ok(Received::End),
-                _ => Ok(Received::Nothing),
+                len => {
+                    self.overhead += len;
+                    Ok(Received::Nothing)
+                }
             };
         }
         let mut len = 0;

@@ -8,7 +8,8 @@
 //! A socket may hold pages long after they were sent, until its peer has taken them. So what a file
 //! holds is never written again, and when its chunk goes, the file is only closed: the pages live for as
 //! long as somebody needs them. (Punching holes into one file for all is no way: where the kernel uses
-//! large pages, that puts zeros into lines that are on their way.)
+//! large pages, that puts zeros into lines that are on their way.) Where it uses large pages for memory
+//! files, what a stalled socket holds of a file that is closed may be a whole one of them.
 //!
 //! Whatever fails here costs time alone: what is not sent from the mirror is written.
 
@@ -34,14 +35,14 @@ use crate::limits::Limits;
 use crate::transport::{Sent, Transport};
 use choice::{Choice, Way};
 
-/// The same on every Linux; signal-hook has no name for it.
+/// signal-hook has no name for it.
 const SIGXFSZ: i32 = rustix::process::Signal::XFSZ.as_raw();
 
 /// From so many bytes on, to send a file's pages may be cheaper than to copy them.
 const LEAST_BYTES: u64 = 16 * 1024;
 
 /// The feed is copied while clients take so many times as much in large pieces as it grows.
-const WORTH: u64 = 8;
+const WORTH: u64 = 6;
 
 /// Whether they do is seen whenever it has grown by so many bytes.
 const WINDOW: u64 = 64 * 1024;
@@ -89,11 +90,14 @@ pub(super) struct Piece<'a> {
 impl Mirror {
     /// A mirror of nothing so far.
     pub(super) fn new(mode: FeedMirror, limits: &Limits) -> io::Result<Self> {
-        // Where files may only be so large, this signal would end the process. An error does not.
-        flag::register(SIGXFSZ, Arc::default())?;
+        let most_files = if mode == FeedMirror::Off { 0 } else { limits.mirror_chunks };
+        if most_files > 0 {
+            // Where files may only be so large, this signal would end the process. An error does not.
+            flag::register(SIGXFSZ, Arc::default())?;
+        }
         Ok(Self {
             mode,
-            most_files: limits.mirror_chunks,
+            most_files,
             files: VecDeque::new(),
             pays: mode == FeedMirror::Always,
             seen_at: 0,
@@ -107,7 +111,8 @@ impl Mirror {
     pub(super) fn follow(&mut self, feed: &Feed) {
         let grown = feed.head() - self.seen_at;
         if grown >= WINDOW || self.taken >= WORTH * WINDOW {
-            self.pays = self.mode == FeedMirror::Always || self.taken >= WORTH * grown;
+            let many = WORTH * grown.max(WINDOW);
+            self.pays = self.mode == FeedMirror::Always || self.taken >= many;
             self.seen_at = feed.head();
             self.taken = 0;
         }
@@ -159,7 +164,7 @@ impl Mirror {
         };
         self.taken += sent.bytes as u64;
         if let Some(begun) = begun
-            && !sent.is_full
+            && sent.bytes as u64 >= LEAST_BYTES
         {
             self.choice.note_cost(way, sent.bytes, begun.elapsed());
         }
@@ -175,7 +180,8 @@ impl Mirror {
         let mut sent = Sent { bytes: 0, is_full: false };
         while sent.bytes < len {
             match sendfile(socket, &file.file, Some(&mut offset), len - sent.bytes) {
-                Ok(0) => return self.give_up("a file has become shorter"),
+                Ok(0) if sent.bytes == 0 => return self.give_up("a file has become shorter"),
+                Ok(0) => break,
                 // That may be less than there is room for: a signal is enough.
                 Ok(bytes) => sent.bytes += bytes,
                 Err(Errno::AGAIN) => {
@@ -185,8 +191,9 @@ impl Mirror {
                 Err(Errno::INTR) => break,
                 // What went before is told of first, whatever is wrong with the rest.
                 Err(_) if sent.bytes > 0 => break,
-                Err(error) if is_of_connection(error) => return Some(Err(error.into())),
-                Err(error) => return self.give_up(error),
+                Err(Errno::NOMEM | Errno::NOBUFS) => return None,
+                Err(error) if is_of_system(error) => return self.give_up(error),
+                Err(error) => return Some(Err(error.into())),
             }
         }
         Some(Ok(sent))
@@ -286,19 +293,11 @@ fn new_file() -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Whether an error is that of a connection which has ended.
-fn is_of_connection(error: Errno) -> bool {
+/// Whether an error says that this cannot be done here. All others are those of a connection.
+fn is_of_system(error: Errno) -> bool {
     matches!(
         error,
-        Errno::PIPE
-            | Errno::CONNRESET
-            | Errno::CONNABORTED
-            | Errno::TIMEDOUT
-            | Errno::HOSTUNREACH
-            | Errno::NETUNREACH
-            | Errno::HOSTDOWN
-            | Errno::NETDOWN
-            | Errno::NOTCONN
+        Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::BADF | Errno::SPIPE | Errno::IO
     )
 }
 
@@ -454,14 +453,21 @@ mod tests {
             let head = world.hub.feed().head();
             assert!(world.send(0..head).is_some());
             replace(&mut world.mirror.files[0].file);
-            assert!(world.send(0..head).is_none());
+            let from = match world.send(0..head) {
+                Some(received) => {
+                    assert_eq!(received, world.text(0..5000), "what it still has is sent");
+                    5000
+                }
+                None => 0,
+            };
+            assert!(world.send(from..head).is_none());
             assert!(world.mirror.files.is_empty());
             world.grow(20_000);
             assert!(world.send(0..head).is_none(), "for good");
         }
 
         fn shorter(file: &mut OwnedFd) {
-            rustix::fs::ftruncate(file, 0).expect("it can be");
+            rustix::fs::ftruncate(file, 5000).expect("it can be");
         }
 
         fn pipe(file: &mut OwnedFd) {
