@@ -495,6 +495,8 @@ impl Model {
             Reason::Foreign(_) => matches!(next, Some(Line::Foreign(_))),
             _ => false,
         };
+        // Of who is gone nobody keeps count here; the hub may not have seen yet that it is.
+        let may_be_owed = client.is_deaf || !client.expected.is_empty();
         let may_leave = match reason {
             Reason::Shutdown => is_by_line || is_shutting_down,
             Reason::Quit | Reason::AuthFailed => is_by_line,
@@ -503,11 +505,11 @@ impl Model {
             // Who says more than it may, and is gone, is not heard out.
             Reason::Lost => client.is_deaf && (next.is_none() || has_rate_limit),
             Reason::TooSlow => match policy {
-                SlowClients::Disconnect => !client.expected.is_empty(),
+                SlowClients::Disconnect => may_be_owed,
                 SlowClients::Skip => false,
                 SlowClients::Wait => client.is_rewound,
             },
-            Reason::Stalled => policy == SlowClients::Wait && !client.expected.is_empty(),
+            Reason::Stalled => policy == SlowClients::Wait && may_be_owed,
             Reason::Idle => stage == Stage::Inside,
             Reason::AuthTimeout => matches!(stage, Stage::Arriving | Stage::Outside),
             Reason::HandshakeFailed => stage == Stage::Arriving,
