@@ -3,8 +3,9 @@
 
 mod support;
 
-use oyez::hub::{Origin, Reason, Report, Secrets, Span};
+use oyez::hub::{AllowShutdown, Origin, Reason, Report, Rules, Secrets, SlowClients, Span};
 use oyez::limits::{Limits, MAX_JUMPS};
+use oyez::protocol::FeedId;
 use oyez::secret::Secret;
 use support::driver::{Driver, PLENTY, say, seqs, small_limits};
 
@@ -47,6 +48,51 @@ fn one_that_cannot_be_written_to_is_sent_nothing() {
     driver.hub.execute();
     let Some(Span::Own(answer)) = driver.hub.spans(sender).next() else { panic!("no answer") };
     assert!(answer.starts_with(b"error busy "));
+}
+
+#[test]
+fn the_log_is_told_of_each_line_and_its_own_answer() {
+    let rules = Rules {
+        limits: small_limits(),
+        secrets: Secrets::default(),
+        allow_shutdown: AllowShutdown::Nobody,
+        slow_clients: SlowClients::Disconnect,
+        report_lines: true,
+    };
+    let mut driver = Driver::with_rules(rules, FeedId(1));
+    let key = driver.connect(0);
+    let mut told = |line: &str| {
+        driver.send(key, &format!("{line}\n"));
+        let reports = std::iter::from_fn(|| driver.hub.poll_report());
+        let lines = reports.filter_map(|report| match report {
+            Report::Line(line) => Some((line.received, line.answered)),
+            _ => None,
+        });
+        lines.collect::<Vec<_>>()
+    };
+    for (line, received, answered) in [
+        ("say hi", "say hi", "broadcast 1"),
+        ("ping hi", "ping hi", "pong hi"),
+        ("help", "help", "ok help"),
+        ("quiet", "quiet", "ok quiet"),
+        ("say hi", "say hi", "ok broadcast 2"),
+        ("auth sesame", "auth, 11 bytes in all", "error not-allowed this server asks for no secret"),
+        ("sesame", "no command, 6 bytes", "error unknown-command help lists the commands"),
+        ("\u{7}", "not text, 1 bytes", "error not-text a line is UTF-8 without control characters"),
+        ("quit", "quit", "goodbye quit"),
+    ] {
+        assert_eq!(told(line), [(received.to_owned(), answered.to_owned())]);
+    }
+
+    let broken = driver.connect(PLENTY);
+    driver.hub.begin_turn(0);
+    driver.hub.handle_write_failed(broken);
+    while let Some(key) = driver.hub.poll_read() {
+        driver.hub.handle_input(key, b"ping\n");
+    }
+    driver.hub.execute();
+    let Some(Report::Line(line)) = driver.hub.poll_report() else { panic!("no line") };
+    assert_eq!((line.received.as_str(), line.answered.as_str()), ("ping", ""));
 }
 
 #[test]

@@ -154,3 +154,18 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::may_hold_secret;
+
+    #[test]
+    fn what_is_wiped_is_what_may_hold_a_secret() {
+        for line in ["auth sesame", "AUTH sesame", "Auth  x", "auth "] {
+            assert!(may_hold_secret(line), "{line}");
+        }
+        for line in ["ping auth x", "auth", "author x", "say x", "", "auté x"] {
+            assert!(!may_hold_secret(line), "{line}");
+        }
+    }
+}
