@@ -76,7 +76,11 @@ fn the_log_is_told_of_each_line_and_its_own_answer() {
         ("help", "help", "ok help"),
         ("quiet", "quiet", "ok quiet"),
         ("say hi", "say hi", "ok broadcast 2"),
-        ("auth sesame", "auth, 11 bytes in all", "error not-allowed this server asks for no secret"),
+        (
+            "auth sesame",
+            "auth, 11 bytes in all",
+            "error not-allowed this server asks for no secret",
+        ),
         ("sesame", "no command, 6 bytes", "error unknown-command help lists the commands"),
         ("\u{7}", "not text, 1 bytes", "error not-text a line is UTF-8 without control characters"),
         ("quit", "quit", "goodbye quit"),
