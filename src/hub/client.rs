@@ -188,9 +188,9 @@ impl Client {
         }
     }
 
-    /// Whom its lines are from: its name or, while it has none, these digits of its id.
-    pub(super) fn attribution<'a>(&'a self, id: &'a Digits) -> &'a str {
-        self.name.as_deref().unwrap_or_else(|| id.as_str())
+    /// Whom its lines are from: its name or, while it has none, its id in digits.
+    pub(super) fn attribution<'a>(&'a self, digits: &'a mut Digits) -> &'a str {
+        self.name.as_deref().unwrap_or_else(|| digits.text(self.id))
     }
 
     pub(super) fn is_inside(&self) -> bool {

@@ -81,7 +81,7 @@ impl Hub {
             return self.error(key, ErrorCode::NoSuchClient, "clients lists who is here");
         };
         let sender = &self.clients[key];
-        let from = sender.attribution(&Digits::of(sender.id)).to_owned();
+        let from = sender.attribution(&mut Digits::default()).to_owned();
         let client = &self.clients[to];
         // The room for a reply is not for others to take: it is what lets a client go on.
         if client.outbox.is_closed() || !self.has_reply_room(client) {

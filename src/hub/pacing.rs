@@ -143,7 +143,7 @@ impl Hub {
             return Err(Wait::ForReaders);
         }
         let client = &self.clients[key];
-        let len = self.feed.prepare(client.attribution(&Digits::of(client.id)), text);
+        let len = self.feed.prepare(client.attribution(&mut Digits::default()), text);
         if let Some(kept) = self.feed.would_drop_before() {
             self.make_room(kept)?;
             if !self.clients[key].is_inside() {

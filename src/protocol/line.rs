@@ -63,20 +63,19 @@ enum State {
     Closed,
 }
 
-/// A line in the buffer: what it is, where its content ends, and how to pass over it.
+/// A line in the buffer: what it is, where its content ends, and where the next one begins.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     kind: Kind,
     end: usize,
     next_start: usize,
-    next_state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Complete,
     Blank,
-    TooLong,
+    TooLong { may_be_http: bool },
     Incomplete,
     Foreign(Foreign),
 }
@@ -137,8 +136,9 @@ impl LineBuffer {
 
     /// The next line, which stays the next one until [`advance`](Self::advance).
     pub fn peek(&mut self) -> Option<Line<'_>> {
-        self.peeked = self.find();
-        let Some(found) = self.peeked else {
+        let found = self.find();
+        self.peeked = found;
+        let Some(found) = found else {
             self.release();
             return None;
         };
@@ -146,7 +146,7 @@ impl LineBuffer {
         Some(match found.kind {
             Kind::Complete => as_text(line).map_or(Line::NotText(line), Line::Text),
             Kind::Blank => Line::Blank(as_text(line).unwrap_or_default()),
-            Kind::TooLong => Line::TooLong,
+            Kind::TooLong { .. } => Line::TooLong,
             Kind::Incomplete => Line::Incomplete(line),
             Kind::Foreign(foreign) => Line::Foreign(foreign),
         })
@@ -165,7 +165,11 @@ impl LineBuffer {
         if let Some(found) = self.peeked.take() {
             self.start = found.next_start;
             self.scanned = self.scanned.max(self.start);
-            self.state = found.next_state;
+            self.state = match found.kind {
+                Kind::Complete | Kind::Blank | Kind::Incomplete => State::Reading,
+                Kind::TooLong { may_be_http } => State::Discarding { may_be_http },
+                Kind::Foreign(_) => State::Closed,
+            };
             self.first &= found.kind == Kind::Blank;
         }
     }
@@ -213,7 +217,7 @@ impl LineBuffer {
             return self.foreign(Foreign::Http);
         }
         let kind = if is_blank(line) { Kind::Blank } else { Kind::Complete };
-        Found { kind, end: self.start + line.len(), next_start: lf + 1, next_state: State::Reading }
+        Found { kind, end: self.start + line.len(), next_start: lf + 1 }
     }
 
     /// What can be said of a line whose LF has not come.
@@ -232,7 +236,7 @@ impl LineBuffer {
             return Some(self.foreign(Foreign::Http));
         }
         let kind = if is_blank(line) { Kind::Blank } else { Kind::Incomplete };
-        Some(Found { kind, end, next_start: end, next_state: State::Reading })
+        Some(Found { kind, end, next_start: end })
     }
 
     /// The line has crossed the limit. Only its beginning is judged here, and no more of it than
@@ -245,21 +249,12 @@ impl LineBuffer {
             return self.foreign(Foreign::Http);
         }
         let may_be_http = self.first && !foreign::begins_with_command(beginning);
-        Found {
-            kind: Kind::TooLong,
-            end: self.start,
-            next_start: self.start,
-            next_state: State::Discarding { may_be_http },
-        }
+        Found { kind: Kind::TooLong { may_be_http }, end: self.start, next_start: self.start }
     }
 
     fn foreign(&self, foreign: Foreign) -> Found {
-        Found {
-            kind: Kind::Foreign(foreign),
-            end: self.start,
-            next_start: self.bytes.len(),
-            next_state: State::Closed,
-        }
+        let next_start = self.bytes.len();
+        Found { kind: Kind::Foreign(foreign), end: self.start, next_start }
     }
 
     fn is_http(&self, line: &[u8]) -> bool {

@@ -171,25 +171,25 @@ impl<'a> Reply<'a> {
         match *self {
             Self::Welcome { id, feed, seq, server, hint } => {
                 let (id, seq) = (Number(id), Number(seq));
-                join(out, [Text("welcome"), id, Feed(feed), seq, Text(server), Text(hint)]);
+                join(out, &[Text("welcome"), id, Feed(feed), seq, Text(server), Text(hint)]);
             }
-            Self::Pong(None) => join(out, [Text("pong")]),
-            Self::Pong(Some(text)) => join(out, [Text("pong"), Text(text)]),
+            Self::Pong(None) => join(out, &[Text("pong")]),
+            Self::Pong(Some(text)) => join(out, &[Text("pong"), Text(text)]),
             Self::Ok(topic) => topic.encode(out),
             Self::Error { code, explanation } => {
-                join(out, [Text("error"), Text(code), Text(explanation)]);
+                join(out, &[Text("error"), Text(code), Text(explanation)]);
             }
             Self::Client { id, name } => {
-                join(out, [Text("client"), Number(id), Text(name.unwrap_or(NO_NAME))]);
+                join(out, &[Text("client"), Number(id), Text(name.unwrap_or(NO_NAME))]);
             }
-            Self::Stat { key, value } => join(out, [Text("stat"), Text(key), Number(value)]),
-            Self::Help { text } => join(out, [Text("help"), Text(text)]),
+            Self::Stat { key, value } => join(out, &[Text("stat"), Text(key), Number(value)]),
+            Self::Help { text } => join(out, &[Text("help"), Text(text)]),
             Self::Broadcast { seq, from, text } => {
-                join(out, [Text("broadcast"), Number(seq), Text(from), Text(text)]);
+                join(out, &[Text("broadcast"), Number(seq), Text(from), Text(text)]);
             }
-            Self::Direct { from, text } => join(out, [Text("direct"), Text(from), Text(text)]),
-            Self::Lagged(count) => join(out, [Text("lagged"), Number(count)]),
-            Self::Goodbye(reason) => join(out, [Text("goodbye"), Text(reason)]),
+            Self::Direct { from, text } => join(out, &[Text("direct"), Text(from), Text(text)]),
+            Self::Lagged(count) => join(out, &[Text("lagged"), Number(count)]),
+            Self::Goodbye(reason) => join(out, &[Text("goodbye"), Text(reason)]),
         }
     }
 
@@ -252,19 +252,19 @@ impl<'a> Topic<'a> {
     fn encode(self, out: &mut Vec<u8>) {
         use Field::{Number, Text};
         match self {
-            Self::Broadcast { seq } => join(out, [Text("ok broadcast"), Number(seq)]),
-            Self::Send { client } => join(out, [Text("ok send"), Text(client)]),
-            Self::Name { name } => join(out, [Text("ok name"), Text(name)]),
+            Self::Broadcast { seq } => join(out, &[Text("ok broadcast"), Number(seq)]),
+            Self::Send { client } => join(out, &[Text("ok send"), Text(client)]),
+            Self::Name { name } => join(out, &[Text("ok name"), Text(name)]),
             Self::Clients { shown, total } => {
-                join(out, [Text("ok clients"), Number(shown), Number(total)]);
+                join(out, &[Text("ok clients"), Number(shown), Number(total)]);
             }
-            Self::History { lines } => join(out, [Text("ok history"), Number(lines)]),
-            Self::Resume { seq } => join(out, [Text("ok resume"), Number(seq)]),
-            Self::Quiet => join(out, [Text("ok quiet")]),
-            Self::Listen { seq } => join(out, [Text("ok listen"), Number(seq)]),
-            Self::Stats => join(out, [Text("ok stats")]),
-            Self::Help => join(out, [Text("ok help")]),
-            Self::Auth { role } => join(out, [Text("ok auth"), Text(role)]),
+            Self::History { lines } => join(out, &[Text("ok history"), Number(lines)]),
+            Self::Resume { seq } => join(out, &[Text("ok resume"), Number(seq)]),
+            Self::Quiet => join(out, &[Text("ok quiet")]),
+            Self::Listen { seq } => join(out, &[Text("ok listen"), Number(seq)]),
+            Self::Stats => join(out, &[Text("ok stats")]),
+            Self::Help => join(out, &[Text("ok help")]),
+            Self::Auth { role } => join(out, &[Text("ok auth"), Text(role)]),
         }
     }
 
@@ -296,14 +296,14 @@ enum Field<'a> {
 
 /// Appends a line. Not by way of `write!`: for a short line, that takes longer than all that the
 /// server does besides.
-fn join<const N: usize>(out: &mut Vec<u8>, fields: [Field<'_>; N]) {
-    for (nth, field) in fields.into_iter().enumerate() {
+fn join<const N: usize>(out: &mut Vec<u8>, fields: &[Field<'_>; N]) {
+    for (nth, field) in fields.iter().enumerate() {
         if nth > 0 {
             out.push(b' ');
         }
-        match field {
+        match *field {
             Field::Text(text) => out.extend_from_slice(text.as_bytes()),
-            Field::Number(number) => out.extend_from_slice(Digits::of(number).as_bytes()),
+            Field::Number(number) => out.extend_from_slice(Digits::default().bytes(number)),
             Field::Feed(feed) => out.extend_from_slice(feed.to_string().as_bytes()),
         }
     }

@@ -18,45 +18,39 @@ fn is_forbidden(c: char) -> bool {
     (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// A number's decimal digits.
-pub struct Digits {
-    digits: [u8; Self::MOST],
-    start: usize,
-}
+/// Room for a number's decimal digits, which stay where they were written: to load at once what was just
+/// stored byte by byte, as a move does, a processor has to wait.
+#[derive(Default)]
+pub struct Digits([u8; Self::MOST]);
 
 impl Digits {
     /// How many digits the largest number has.
     const MOST: usize = u64::MAX.ilog10() as usize + 1;
 
-    /// The digits of `number`, without leading zeros.
-    pub fn of(mut number: u64) -> Self {
-        let mut digits = [b'0'; Self::MOST];
+    /// The digits of `number` as ASCII, without leading zeros.
+    pub fn bytes(&mut self, mut number: u64) -> &[u8] {
         let mut start = Self::MOST;
         loop {
             start -= 1;
-            digits[start] += (number % 10) as u8;
+            self.0[start] = b'0' + (number % 10) as u8;
             number /= 10;
             if number == 0 {
-                return Self { digits, start };
+                return &self.0[start..];
             }
         }
     }
 
-    /// The digits as ASCII.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.digits[self.start..]
-    }
-
-    /// The digits as text.
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(self.as_bytes()).expect("digits are ASCII")
+    /// The same as text.
+    pub fn text(&mut self, number: u64) -> &str {
+        std::str::from_utf8(self.bytes(number)).expect("digits are ASCII")
     }
 }
 
 /// The word before the first space, and what follows that space if it is not empty.
 pub(super) fn split_word(text: &str) -> (&str, Option<&str>) {
-    match text.split_once(' ') {
-        Some((word, rest)) => (word, Some(rest).filter(|rest| !rest.is_empty())),
+    // A word is too short for a search that looks at several bytes at once.
+    match text.bytes().position(|byte| byte == b' ') {
+        Some(space) => (&text[..space], Some(&text[space + 1..]).filter(|rest| !rest.is_empty())),
         None => (text, None),
     }
 }
@@ -74,7 +68,7 @@ mod tests {
     fn digits_are_those_that_the_standard_library_writes() {
         let tens = (0..20).map(|power| 10_u64.pow(power));
         for number in tens.flat_map(|ten| [ten - 1, ten, ten + 7]).chain([u64::MAX]) {
-            assert_eq!(Digits::of(number).as_str(), number.to_string());
+            assert_eq!(Digits::default().text(number), number.to_string());
         }
     }
 
