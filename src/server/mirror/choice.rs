@@ -3,13 +3,15 @@
 //! That differs from machine to machine, by a third either way: it depends on how fast it copies, on how
 //! large the kernel's pages are, and on how much it does for each. So both ways are tried, again and again.
 
+use std::ops::Range;
 use std::time::Duration;
 
 /// How many pieces go each way for a trial.
 const TRIAL: usize = 16;
 
-/// How many pieces there are from one trial to the next.
-const PERIOD: usize = 2048;
+/// How many pieces there are from one trial to the next, at least and at most. The more often trials
+/// come to the same result, the fewer there are: they are not for nothing.
+const PERIOD: Range<usize> = 2048..65_536;
 
 /// To send has to be cheaper by one part of so many: what is sent has to be copied once before.
 const GAIN: u64 = 4;
@@ -27,6 +29,8 @@ pub(in crate::server) enum Way {
 #[derive(Debug)]
 pub(super) struct Choice {
     best: Way,
+    /// How many pieces there are up to the next trial.
+    period: usize,
     /// How many pieces have gone their way since the last trial began.
     pieces: usize,
     /// What each of them has cost in it, in nanoseconds for a MiB.
@@ -36,7 +40,8 @@ pub(super) struct Choice {
 
 impl Choice {
     pub(super) fn new() -> Self {
-        Self { best: Way::Written, pieces: 0, sent: Vec::new(), written: Vec::new() }
+        let period = PERIOD.start;
+        Self { best: Way::Written, period, pieces: 0, sent: Vec::new(), written: Vec::new() }
     }
 
     /// Which way the next piece is to go.
@@ -68,15 +73,20 @@ impl Choice {
             // This thread may have been stopped in the middle of some of them.
             let (sent, written) = (median(&mut self.sent), median(&mut self.written));
             let is_cheaper = sent < written - written / GAIN;
-            self.best = if is_cheaper { Way::Sent } else { Way::Written };
+            let best = if is_cheaper { Way::Sent } else { Way::Written };
+            self.period = match best == self.best {
+                true => (2 * self.period).min(PERIOD.end),
+                false => PERIOD.start,
+            };
+            self.best = best;
         }
     }
 
     /// A piece has gone its way.
     pub(super) fn note_piece(&mut self) {
         self.pieces += 1;
-        if self.pieces >= PERIOD {
-            *self = Self { best: self.best, ..Self::new() };
+        if self.pieces >= self.period {
+            *self = Self { best: self.best, period: self.period, ..Self::new() };
         }
     }
 }
@@ -96,7 +106,7 @@ mod tests {
     /// trial's beginning: which way each has gone.
     fn pieces(choice: &mut Choice, sent_us: u64, written_us: u64) -> Vec<Way> {
         let mut ways = vec![];
-        while ways.len() < PERIOD {
+        loop {
             let way = choice.way();
             let us = if way == Way::Sent { sent_us } else { written_us };
             if choice.is_on_trial() {
@@ -106,8 +116,10 @@ mod tests {
             }
             choice.note_piece();
             ways.push(way);
+            if choice.pieces == 0 {
+                return ways;
+            }
         }
-        ways
     }
 
     #[test]
@@ -126,6 +138,16 @@ mod tests {
             assert_eq!(trial[TRIAL..], [Way::Written; TRIAL]);
             assert!(rest.iter().all(|&way| way == best), "{sent_us} or {written_us}: {best:?}");
         }
+    }
+
+    #[test]
+    fn trials_that_find_the_same_become_rare() {
+        let mut choice = Choice::new();
+        let periods = [20, 20, 20, 20, 20, 20, 20, 10, 20, 20].map(|written_us| {
+            let sent_us = 14;
+            pieces(&mut choice, sent_us, written_us).len() / PERIOD.start
+        });
+        assert_eq!(periods, [1, 2, 4, 8, 16, 32, 32, 1, 1, 2]);
     }
 
     #[test]
