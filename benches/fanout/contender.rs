@@ -10,6 +10,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 
+use crate::load::{Shape, WINDOW};
 use crate::machine::{self, Cores};
 use crate::wire::Wire;
 
@@ -57,12 +58,14 @@ impl Contender {
         }
     }
 
-    /// Whether it does this at all, in a time that can be waited for: so many clients, lines so long,
-    /// encrypted.
-    pub(crate) fn can(self, clients: usize, size: usize, tls: bool) -> bool {
+    /// Whether it does this at all, in a time that can be waited for.
+    pub(crate) fn can(self, shape: Shape, tls: bool) -> bool {
+        let Shape { senders, size, window, .. } = shape;
+        let clients = shape.clients();
         match self {
             Oyezd | Unmirrored => true,
-            Relay => !tls,
+            // It knows no lines: where much waits to be read, it puts one sender's into another's.
+            Relay => !tls && (senders == 1 || window <= WINDOW),
             Redis => !tls && clients <= 2000,
             Nats => clients <= 2000,
             Mosquitto => clients <= 500,

@@ -1,5 +1,6 @@
 //! The generator: one thread with all the clients of a server, those who publish and those who hear it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,10 +12,13 @@ use rustls::ClientConfig;
 use crate::pipe::Pipe;
 use crate::wire::{Received, Wire};
 
-/// How many bytes of lines a block has, all senders together. Who publishes waits for a block to reach
-/// everybody before it begins the one that is `BLOCKS` later.
-const BLOCK_BYTES: usize = 64 * 1024;
-const BLOCKS: u64 = 4;
+/// How many bytes of lines a block has, all senders together.
+pub(crate) const BLOCK_BYTES: usize = 64 * 1024;
+
+/// How many blocks the window has: as many as a socket's buffer holds before it grows (the second number
+/// of `tcp_rmem`). With more, it is not the sharing out alone that is measured, but how servers wait for
+/// sockets that take no more.
+pub(crate) const WINDOW: usize = 2;
 
 /// How many lines may be on their way while latency is measured.
 const TIMED: usize = 4096;
@@ -40,6 +44,16 @@ pub(crate) struct Shape {
     pub(crate) size: usize,
     /// How many lines there are in a second, or else as many as get through.
     pub(crate) rate: Option<u32>,
+    /// How many blocks there are from the one that everybody has to reach to the one that may be
+    /// begun then.
+    pub(crate) window: usize,
+}
+
+impl Shape {
+    /// How many clients there are at most.
+    pub(crate) fn clients(self) -> usize {
+        self.senders + self.receivers
+    }
 }
 
 /// What came of a run.
@@ -102,8 +116,8 @@ struct Progress {
     receivers: usize,
     /// The first block that not all of them have got.
     first: u64,
-    /// How many of them have got this block and the next ones.
-    passed: [usize; BLOCKS as usize],
+    /// How many of them have got this block, and each of the others that may have been begun.
+    passed: VecDeque<usize>,
 }
 
 impl Progress {
@@ -111,9 +125,10 @@ impl Progress {
     fn note(&mut self, lines: u64) {
         if lines.is_multiple_of(self.block_heard) {
             let block = lines / self.block_heard - 1;
-            self.passed[(block % BLOCKS) as usize] += 1;
-            while self.passed[(self.first % BLOCKS) as usize] == self.receivers {
-                self.passed[(self.first % BLOCKS) as usize] = 0;
+            self.passed[(block - self.first) as usize] += 1;
+            while self.passed[0] == self.receivers {
+                self.passed.pop_front();
+                self.passed.push_back(0);
                 self.first += 1;
             }
         }
@@ -121,7 +136,7 @@ impl Progress {
 
     /// How many lines each sender may have published by now.
     fn allowed(&self) -> u64 {
-        (self.first + BLOCKS) * self.block
+        (self.first + self.passed.len() as u64) * self.block
     }
 }
 
@@ -162,7 +177,7 @@ impl Load {
             block_heard: (block * (shape.senders - own)) as u64,
             receivers: shape.receivers,
             first: 0,
-            passed: [0; BLOCKS as usize],
+            passed: VecDeque::from(vec![0; shape.window]),
         };
         let mut load = Self {
             wire,
@@ -283,7 +298,7 @@ impl Load {
     fn begin(&mut self) {
         self.latencies.clear();
         self.progress.first = 0;
-        self.progress.passed = [0; BLOCKS as usize];
+        self.progress.passed.iter_mut().for_each(|passed| *passed = 0);
         for client in &mut self.clients {
             if let Some(talker) = &mut client.talks {
                 talker.lines = 0;

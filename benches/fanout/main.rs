@@ -34,6 +34,8 @@ What a delivery costs: oyezd, a bare relay, and what else is installed.
   --seconds S        how long each server is driven in each round (1)
   --only TEXT        only the workloads with this in their names; may be given again
   --servers A,B      only these servers (oyezd and the relay are among them if named)
+  --window N         how many KiB of lines who publishes may be ahead of the slowest one
+                     who hears it: 64 or a multiple (128)
   --json FILE        where all figures go (target/fanout.json)
   --chart FILE       where the chart goes (target/fanout.svg)
   -h, --help         this
@@ -47,7 +49,7 @@ struct Workload {
 }
 
 const fn to(receivers: usize, size: usize) -> Shape {
-    Shape { senders: 1, receivers, all_talk: false, size, rate: None }
+    Shape { senders: 1, receivers, all_talk: false, size, rate: None, window: load::WINDOW }
 }
 
 const WORKLOADS: [Workload; 10] = [
@@ -59,12 +61,12 @@ const WORKLOADS: [Workload; 10] = [
     Workload { name: "1 to 1000, 1 KiB", shape: to(1000, 1024), tls: false },
     Workload {
         name: "100 to 100, 64 B",
-        shape: Shape { senders: 100, receivers: 100, all_talk: true, size: 64, rate: None },
+        shape: Shape { senders: 100, all_talk: true, ..to(100, 64) },
         tls: false,
     },
     Workload {
         name: "500 lines/s to 100, 64 B",
-        shape: Shape { senders: 1, receivers: 100, all_talk: false, size: 64, rate: Some(500) },
+        shape: Shape { rate: Some(500), ..to(100, 64) },
         tls: false,
     },
     Workload { name: "TLS, 1 to 100, 64 B", shape: to(100, 64), tls: true },
@@ -76,6 +78,8 @@ struct Options {
     time: Duration,
     only: Vec<String>,
     servers: Vec<Contender>,
+    /// In blocks.
+    window: usize,
     json: PathBuf,
     chart: PathBuf,
     idle_clients: usize,
@@ -111,14 +115,13 @@ fn run() -> Result<(), String> {
     for round in 1..=options.rounds {
         for workload in &workloads {
             for &contender in &options.servers {
-                let Shape { senders, receivers, size, .. } = workload.shape;
-                let clients = senders + receivers;
-                if !contender.can(clients, size, workload.tls) || clients + 100 > descriptors {
+                let shape = Shape { window: options.window, ..workload.shape };
+                if !contender.can(shape, workload.tls) || shape.clients() + 100 > descriptors {
                     continue;
                 }
                 eprint!("\r\x1b[Kround {round}, {}: {}", workload.name, contender.name());
                 let tls = workload.tls.then_some(&tls);
-                let figures = measure(contender, cores, workload.shape, tls, options.time)
+                let figures = measure(contender, cores, shape, tls, options.time)
                     .map_err(|error| format!("{}: {}: {error}", workload.name, contender.name()))?;
                 results.add(Cell { workload: workload.name, server: contender.name() }, figures);
             }
@@ -167,12 +170,15 @@ fn options(mut arguments: pico_args::Arguments) -> Result<Options, pico_args::Er
         println!("{} is not installed, and is left out", contender.name());
     }
     let seconds = arguments.opt_value_from_str("--seconds")?.unwrap_or(seconds);
+    let window: Option<usize> = arguments.opt_value_from_str("--window")?;
+    let window = window.map_or(load::WINDOW, |kib| (kib * 1024 / load::BLOCK_BYTES).max(1));
     let options = Options {
         rounds: arguments.opt_value_from_str("--rounds")?.unwrap_or(rounds),
         time: Duration::try_from_secs_f64(seconds)
             .map_err(|_| pico_args::Error::MissingArgument)?,
         only: arguments.values_from_str("--only")?,
         servers,
+        window,
         json: arguments.opt_value_from_str("--json")?.unwrap_or_else(|| target.join("fanout.json")),
         chart: arguments
             .opt_value_from_str("--chart")?
@@ -201,7 +207,7 @@ fn measure(
     tls: Option<&Tls>,
     time: Duration,
 ) -> Result<Figures, String> {
-    let server = Running::start(contender, cores, shape.senders + shape.receivers, tls)?;
+    let server = Running::start(contender, cores, shape.clients(), tls)?;
     let client = tls.map(|tls| &tls.client);
     let mut load = Load::connect(contender.wire(), server.port, client, shape)?;
     load.run(time / 10)?;
@@ -216,7 +222,7 @@ fn measure(
 /// What a client costs that is there and does nothing, in bytes of the server's own memory. Each of them
 /// has got a line; after that all of them leave.
 fn idle(contender: Contender, cores: Cores, clients: usize) -> Result<Option<f64>, String> {
-    if !contender.can(clients, 64, false) {
+    if !contender.can(to(clients, 64), false) {
         return Ok(None);
     }
     let server = Running::start(contender, cores, clients, None)?;

@@ -23,7 +23,8 @@ pub(crate) struct Storm {
 
 pub(crate) fn measure(cores: Cores, readers: usize, time: Duration) -> Result<Storm, String> {
     let server = Running::start(Contender::Oyezd, cores, readers + 3, None)?;
-    let shape = Shape { senders: 1, receivers: readers, all_talk: false, size: 64, rate: None };
+    // More than the sockets hold: that is when a server has most to do at once.
+    let shape = Shape { window: 4, ..crate::to(readers, 64) };
     let mut load = Load::connect(Contender::Oyezd.wire(), server.port, None, shape)?;
     let mut during = |floods: bool| {
         let is_over = AtomicBool::new(false);
