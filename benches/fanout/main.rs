@@ -35,7 +35,7 @@ What a delivery costs: oyezd, a bare relay, and what else is installed.
   --only TEXT        only the workloads with this in their names; may be given again
   --servers A,B      only these servers (oyezd and the relay are among them if named)
   --window N         how many KiB of lines who publishes may be ahead of the slowest one
-                     who hears it: 64 or a multiple (128)
+                     who hears it, a multiple of 64 (128); the storm has a window of its own
   --json FILE        where all figures go (target/fanout.json)
   --chart FILE       where the chart goes (target/fanout.svg)
   -h, --help         this
@@ -111,7 +111,8 @@ fn run() -> Result<(), String> {
     machine::pin(cores.generator).map_err(|error| format!("cannot stay on a core: {error}"))?;
     let tls = Tls::make()?;
     let workloads: Vec<&Workload> = WORKLOADS.iter().filter(|w| options.wants(w.name)).collect();
-    let mut results = Results::new(workloads.iter().map(|workload| workload.name));
+    let names = workloads.iter().map(|workload| workload.name);
+    let mut results = Results::new(names, options.window * load::BLOCK_KIB);
     for round in 1..=options.rounds {
         for workload in &workloads {
             for &contender in &options.servers {
@@ -170,15 +171,14 @@ fn options(mut arguments: pico_args::Arguments) -> Result<Options, pico_args::Er
         println!("{} is not installed, and is left out", contender.name());
     }
     let seconds = arguments.opt_value_from_str("--seconds")?.unwrap_or(seconds);
-    let window: Option<usize> = arguments.opt_value_from_str("--window")?;
-    let window = window.map_or(load::WINDOW, |kib| (kib * 1024 / load::BLOCK_BYTES).max(1));
+    let window = arguments.opt_value_from_fn("--window", blocks)?;
     let options = Options {
         rounds: arguments.opt_value_from_str("--rounds")?.unwrap_or(rounds),
         time: Duration::try_from_secs_f64(seconds)
             .map_err(|_| pico_args::Error::MissingArgument)?,
         only: arguments.values_from_str("--only")?,
         servers,
-        window,
+        window: window.unwrap_or(load::WINDOW),
         json: arguments.opt_value_from_str("--json")?.unwrap_or_else(|| target.join("fanout.json")),
         chart: arguments
             .opt_value_from_str("--chart")?
@@ -190,6 +190,14 @@ fn options(mut arguments: pico_args::Arguments) -> Result<Options, pico_args::Er
             cause: format!("unknown argument: {}", unknown.display()),
         }),
         None => Ok(options),
+    }
+}
+
+/// How many blocks so many KiB are.
+fn blocks(kib: &str) -> Result<usize, String> {
+    match kib.parse::<usize>() {
+        Ok(kib) if kib > 0 && kib.is_multiple_of(load::BLOCK_KIB) => Ok(kib / load::BLOCK_KIB),
+        _ => Err(format!("it is a multiple of {}", load::BLOCK_KIB)),
     }
 }
 

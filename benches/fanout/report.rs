@@ -65,6 +65,7 @@ impl Quantiles {
 /// Everything that was measured.
 pub(crate) struct Results {
     workloads: Vec<&'static str>,
+    window_kib: usize,
     /// By round.
     cells: BTreeMap<Cell, Vec<Figures>>,
     idle: Vec<(&'static str, usize, f64)>,
@@ -75,9 +76,10 @@ pub(crate) struct Results {
 const US: &str = "oyezd";
 
 impl Results {
-    pub(crate) fn new(workloads: impl Iterator<Item = &'static str>) -> Self {
+    pub(crate) fn new(workloads: impl Iterator<Item = &'static str>, window_kib: usize) -> Self {
         Self {
             workloads: workloads.collect(),
+            window_kib,
             cells: BTreeMap::new(),
             idle: Vec::new(),
             storm: None,
@@ -192,6 +194,7 @@ impl Results {
             })
         });
         let all = json!({
+            "window_kib": self.window_kib,
             "cells": cells.collect::<Vec<_>>(),
             "idle": idle.collect::<Vec<_>>(),
             "storm": storm,

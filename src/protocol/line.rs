@@ -63,7 +63,7 @@ enum State {
     Closed,
 }
 
-/// A line in the buffer: what it is, where its content ends, and where the next one begins.
+/// A line in the buffer: what it is, where its content ends, and from where to go on.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     kind: Kind,

@@ -18,8 +18,8 @@ fn is_forbidden(c: char) -> bool {
     (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// Room for a number's decimal digits, which stay where they were written: to load at once what was just
-/// stored byte by byte, as a move does, a processor has to wait.
+/// Room for a number's decimal digits. They are not handed on with it: a processor has to wait before it
+/// can move at once what was just stored byte by byte.
 #[derive(Default)]
 pub struct Digits([u8; Self::MOST]);
 

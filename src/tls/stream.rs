@@ -11,6 +11,10 @@ use crate::transport::{Received, Sent};
 /// How often one read reads the socket, at most.
 const MAX_READS: usize = 4;
 
+/// How many bytes of plaintext are taken at a time. Encrypted, they still fit into the 64 KiB that the
+/// kernel makes one large packet of, headers included; a few bytes more would cost another one.
+const MAX_WRITE: usize = 63 * 1024;
+
 /// A socket whose bytes are encrypted.
 ///
 /// What rustls holds is bounded: as much plaintext as one read of the socket brings, and as much of
@@ -40,14 +44,9 @@ enum Output {
 
 impl TlsStream {
     pub(super) fn new(stream: Stream, tls: impl Into<Connection>) -> Self {
-        Self {
-            stream,
-            tls: tls.into(),
-            output: Output::Open,
-            failed: None,
-            is_passed_over: false,
-            overhead: 0,
-        }
+        let mut tls = tls.into();
+        tls.set_buffer_limit(Some(MAX_WRITE));
+        Self { stream, tls, output: Output::Open, failed: None, is_passed_over: false, overhead: 0 }
     }
 
     pub(crate) fn stream_mut(&mut self) -> &mut Stream {

@@ -3,15 +3,15 @@
 //! That differs from machine to machine, by a third either way: it depends on how fast it copies, on how
 //! large the kernel's pages are, and on how much it does for each. So both ways are tried, again and again.
 
-use std::ops::Range;
 use std::time::Duration;
 
 /// How many pieces go each way for a trial.
 const TRIAL: usize = 16;
 
-/// How many pieces there are from one trial to the next, at least and at most. The more often trials
-/// come to the same result, the fewer there are: they are not for nothing.
-const PERIOD: Range<usize> = 2048..65_536;
+/// How many pieces there are from one trial to the next at first, and again when a trial has come to
+/// another result than the last one. Each that comes to the same doubles it: a trial costs something.
+const LEAST_PERIOD: usize = 2048;
+const MOST_PERIOD: usize = 65_536;
 
 /// To send has to be cheaper by one part of so many: what is sent has to be copied once before.
 const GAIN: u64 = 4;
@@ -29,9 +29,9 @@ pub(in crate::server) enum Way {
 #[derive(Debug)]
 pub(super) struct Choice {
     best: Way,
-    /// How many pieces there are up to the next trial.
+    /// How many pieces there are from the end of a trial to the next one.
     period: usize,
-    /// How many pieces have gone their way since the last trial began.
+    /// How many there were since that, or since this trial began.
     pieces: usize,
     /// What each of them has cost in it, in nanoseconds for a MiB.
     sent: Vec<u64>,
@@ -40,7 +40,7 @@ pub(super) struct Choice {
 
 impl Choice {
     pub(super) fn new() -> Self {
-        let period = PERIOD.start;
+        let period = LEAST_PERIOD;
         Self { best: Way::Written, period, pieces: 0, sent: Vec::new(), written: Vec::new() }
     }
 
@@ -74,18 +74,20 @@ impl Choice {
             let (sent, written) = (median(&mut self.sent), median(&mut self.written));
             let is_cheaper = sent < written - written / GAIN;
             let best = if is_cheaper { Way::Sent } else { Way::Written };
-            self.period = match best == self.best {
-                true => (2 * self.period).min(PERIOD.end),
-                false => PERIOD.start,
-            };
+            let is_confirmed = best == self.best;
+            self.period =
+                if is_confirmed { (2 * self.period).min(MOST_PERIOD) } else { LEAST_PERIOD };
             self.best = best;
+            self.pieces = 0;
         }
     }
 
     /// A piece has gone its way.
     pub(super) fn note_piece(&mut self) {
         self.pieces += 1;
-        if self.pieces >= self.period {
+        // What was tried long ago is no match for what is tried now.
+        let most = if self.is_on_trial() { LEAST_PERIOD } else { self.period };
+        if self.pieces >= most {
             *self = Self { best: self.best, period: self.period, ..Self::new() };
         }
     }
@@ -145,7 +147,7 @@ mod tests {
         let mut choice = Choice::new();
         let periods = [20, 20, 20, 20, 20, 20, 20, 10, 20, 20].map(|written_us| {
             let sent_us = 14;
-            pieces(&mut choice, sent_us, written_us).len() / PERIOD.start
+            pieces(&mut choice, sent_us, written_us).len() / LEAST_PERIOD
         });
         assert_eq!(periods, [1, 2, 4, 8, 16, 32, 32, 1, 1, 2]);
     }
@@ -165,5 +167,17 @@ mod tests {
         }
         assert!(!choice.is_on_trial());
         assert_eq!(choice.way(), Way::Sent, "it was cheaper");
+    }
+
+    #[test]
+    fn a_trial_that_does_not_come_to_its_end_begins_anew() {
+        let mut choice = Choice::new();
+        for _ in 0..LEAST_PERIOD - 1 {
+            choice.note_cost(Way::Written, 64 * KIB, Duration::from_micros(5));
+            choice.note_piece();
+        }
+        assert_eq!(choice.written.len(), TRIAL);
+        choice.note_piece();
+        assert!(choice.written.is_empty() && choice.is_on_trial());
     }
 }
