@@ -129,7 +129,7 @@ mod tests {
         let mut choice = Choice::new();
         for (sent_us, written_us, best) in [
             (14, 20, Way::Sent),
-            (16, 20, Way::Written),
+            (15, 20, Way::Written),
             (10, 10, Way::Written),
             (20, 10, Way::Written),
             (10, 20, Way::Sent),
