@@ -36,8 +36,8 @@ What a delivery costs: oyezd, a bare relay, and what else is installed.
   --servers A,B      only these servers (oyezd and the relay are among them if named)
   --window N         how many KiB of lines who publishes may be ahead of the slowest one
                      who hears it, a multiple of 64 (128); the storm has a window of its own
-  --json FILE        where all figures go (target/fanout.json)
-  --chart FILE       where the chart goes (target/fanout.svg)
+  --json FILE        where all figures go (target/tmp/fanout.json)
+  --chart FILE       where the chart goes (target/tmp/fanout.svg)
   -h, --help         this
 ";
 
