@@ -40,9 +40,6 @@ Usage: oyezd [OPTION ...]          Talk to it with: nc 127.0.0.1 5050
   --max-line SIZE         longest line that a client may send (4K)
   --max-outbox SIZE       replies that may wait for one client (256K)
   --feed-size SIZE        broadcast lines kept (16M)
-  --feed-mirror WHEN      send lines from memory that is shared with the kernel,
-                          with no copy for each client: auto, where that is
-                          cheaper; always; or off (auto)
   --send-buffer SIZE      what the kernel may buffer for one client (128K)
   --slow-clients WHAT     what becomes of those who lag behind by all of this:
                           disconnect; skip, they miss lines and are told how
@@ -95,24 +92,10 @@ pub struct Config {
     pub allow_shutdown: AllowShutdown,
     /// What becomes of clients that the feed would lap.
     pub slow_clients: SlowClients,
-    /// When lines are sent from the feed's mirror.
-    pub feed_mirror: FeedMirror,
     /// Held against each other already.
     pub limits: Limits,
     /// How much is logged.
     pub log_level: LevelFilter,
-}
-
-/// When lines are sent from the feed's mirror, where the system has what it takes (Linux does).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FeedMirror {
-    /// Where that is cheaper.
-    #[default]
-    Auto,
-    /// Wherever it is possible: for tests.
-    Always,
-    /// Never.
-    Off,
 }
 
 /// Reads the arguments, without the program's name. `rust_log` is the variable RUST_LOG. An error is
@@ -142,11 +125,6 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
     option(&mut arguments, "--max-outbox", &mut limits.max_outbox, size)?;
     option(&mut arguments, "--feed-size", &mut limits.feed_size, size)?;
     option(&mut arguments, "--send-buffer", &mut limits.send_buffer, size)?;
-    let mut feed_mirror = FeedMirror::default();
-    option(&mut arguments, "--feed-mirror", &mut feed_mirror, when)?;
-    if feed_mirror == FeedMirror::Off {
-        limits.mirror_chunks = 0;
-    }
     option(&mut arguments, "--idle-timeout", &mut limits.idle_timeout_ms, milliseconds_or_off)?;
     option(&mut arguments, "--stall-timeout", &mut limits.stall_timeout_ms, milliseconds)?;
     option(&mut arguments, "--auth-timeout", &mut limits.auth_timeout_ms, milliseconds)?;
@@ -182,7 +160,6 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
         admin_secret_file,
         allow_shutdown,
         slow_clients,
-        feed_mirror,
         limits,
         log_level,
     })))
@@ -256,15 +233,6 @@ fn who(text: &str) -> Result<AllowShutdown, &'static str> {
     }
 }
 
-fn when(text: &str) -> Result<FeedMirror, &'static str> {
-    match text {
-        "auto" => Ok(FeedMirror::Auto),
-        "always" => Ok(FeedMirror::Always),
-        "off" => Ok(FeedMirror::Off),
-        _ => Err("expected auto, always or off"),
-    }
-}
-
 fn slow(text: &str) -> Result<SlowClients, &'static str> {
     match text {
         "disconnect" => Ok(SlowClients::Disconnect),
@@ -315,7 +283,6 @@ mod tests {
             ("--max-line", "4K"),
             ("--max-outbox", "256K"),
             ("--feed-size", "16M"),
-            ("--feed-mirror", "auto"),
             ("--send-buffer", "128K"),
             ("--drain-timeout", "5"),
             ("--log-level", "info"),
@@ -386,7 +353,6 @@ mod tests {
             ("--max-per-address 0", "--max-per-address must be at least 1"),
             ("--idle-timeout 0", "from 1 to 86400"),
             ("--log-level off", "expected error, warn"),
-            ("--feed-mirror on", "expected auto, always or off"),
             ("--slow-clients never", "expected disconnect, skip or wait"),
         ] {
             let said = parse_line(line).expect_err(line);

@@ -24,8 +24,7 @@
 //! - [`protocol`]: the wire, and nothing else. Lines, commands, replies; the one table of commands.
 //! - [`hub`]: what commands mean. Clients, names, the feed, who is served next, who is too slow, how
 //!   everybody leaves. Start at the call order in its module documentation.
-//! - [`server`]: the one thread. The poll loop, listening, accepting, signals, descriptors; and the
-//!   feed's mirror, from which the kernel sends without a copy, where that is cheaper.
+//! - [`server`]: the one thread. The poll loop, listening, accepting, signals, descriptors.
 //! - [`client`]: what `oyez` does, for people and for scripts. Its own module documentation has a map.
 //! - `transport`, `tls`: the one seam at which a connection may be encrypted, and what is behind it.
 //! - [`stream`], [`printable`], [`secret`], [`trust`], and the rooms for signals, arguments and small

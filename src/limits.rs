@@ -12,9 +12,6 @@ pub const RESERVED_DESCRIPTORS: usize = 10 + MAX_REFUSED;
 /// How many refused connections may be on their way out at once.
 pub const MAX_REFUSED: usize = 8;
 
-/// How many chunks of the feed are in its mirror at most. Each of them takes a descriptor.
-pub const MAX_MIRROR_CHUNKS: usize = 32;
-
 /// How many lines one `clients` shows.
 pub const CLIENTS_PER_PAGE: usize = 500;
 
@@ -45,8 +42,6 @@ pub struct Limits {
     pub max_outbox: usize,
     /// The most bytes of broadcast lines that are kept.
     pub feed_size: usize,
-    /// The most chunks of the feed that are in its mirror.
-    pub mirror_chunks: usize,
     /// What the kernel is asked to buffer for one client, in bytes.
     pub send_buffer: usize,
     /// How long a closing connection may take, in milliseconds.
@@ -107,7 +102,6 @@ impl Default for Limits {
             max_line: 4 * KIB,
             max_outbox: 256 * KIB,
             feed_size: 16 * MIB,
-            mirror_chunks: if cfg!(target_os = "linux") { MAX_MIRROR_CHUNKS } else { 0 },
             send_buffer: 128 * KIB,
             drain_timeout_ms: 5_000,
             auth_timeout_ms: 30_000,
@@ -210,9 +204,8 @@ impl Limits {
         demand(self.send_buffer <= i32::MAX as usize, "--send-buffer must be less than 2G".into())
     }
 
-    /// The most memory that the limits allow, in bytes: in the process, in the feed's mirror, and in the
-    /// kernel's send buffers.
-    pub fn most_memory(&self, is_encrypted: bool) -> [usize; 3] {
+    /// The most memory that the limits allow, in bytes: in the process, and in the kernel's send buffers.
+    pub fn most_memory(&self, is_encrypted: bool) -> [usize; 2] {
         // What a client is, apart from its buffers. An over-long estimate: it is measured in bytes.
         const CLIENT: usize = KIB;
         // What was encrypted and is not sent yet, what is not decrypted yet, and what rustls knows.
@@ -223,7 +216,7 @@ impl Limits {
         let process = self.feed_size.saturating_add(self.max_clients.saturating_mul(client));
         // The kernel doubles what it is asked for, to have room for its bookkeeping.
         let kernel = self.max_clients.saturating_mul(2 * self.send_buffer);
-        [process, self.mirror_chunks * self.feed_chunk(), kernel]
+        [process, kernel]
     }
 }
 

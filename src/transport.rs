@@ -2,8 +2,6 @@
 
 use std::io::{self, IoSlice, Read as _, Write as _};
 
-use mio::net::TcpStream;
-
 use crate::stream::Stream;
 use crate::tls::TlsStream;
 
@@ -43,14 +41,6 @@ impl Transport {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(tls) => tls.stream_mut(),
-        }
-    }
-
-    /// The socket, if what is written is what goes over a TCP connection.
-    pub(crate) fn plain_tcp(&self) -> Option<&TcpStream> {
-        match self {
-            Self::Plain(Stream::Tcp(socket)) => Some(socket),
-            _ => None,
         }
     }
 

@@ -132,7 +132,7 @@ fn survive(server: Server) {
     let (rounds, clients) = (size("OYEZ_ROUNDS", 1) as u64, 40);
     let mut whole = 0;
     let mut witness = server.client();
-    let (before, _) = server.descriptors();
+    let before = server.descriptors();
     for round in 0..rounds {
         eprintln!("seed {round}");
         let mut choices = Choices::Seed(round);
@@ -157,7 +157,7 @@ fn survive(server: Server) {
     while witness.stat("clients") > 1 {
         assert!(Instant::now() < deadline, "somebody stays");
     }
-    while server.descriptors().0 > before {
+    while server.descriptors() > before {
         assert!(Instant::now() < deadline, "descriptors stay");
     }
     let broadcasts = witness.stat("broadcasts");

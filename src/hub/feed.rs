@@ -176,21 +176,14 @@ impl Feed {
         )
     }
 
-    /// The chunk in which `position` is: where it begins, and all that is in it.
-    pub fn chunk_at(&self, position: Position) -> Option<(Position, &[u8])> {
-        let nth = self.chunks.partition_point(|chunk| chunk.end() <= position);
-        let chunk = self.chunks.get(nth).filter(|chunk| chunk.start <= position)?;
-        Some((chunk.start, &chunk.bytes))
-    }
-
     /// What is left of the line at `position`, if that is inside a line and not at its beginning.
     pub(super) fn rest_of_line(&self, position: Position) -> Option<&[u8]> {
-        let (start, bytes) = self.chunk_at(position)?;
-        let at = (position - start) as usize;
-        if at == 0 || bytes[at - 1] == b'\n' {
+        let nth = self.chunks.partition_point(|chunk| chunk.end() <= position);
+        let chunk = self.chunks.get(nth).filter(|chunk| chunk.start <= position)?;
+        let (before, rest) = chunk.bytes.split_at((position - chunk.start) as usize);
+        if before.last().is_none_or(|&byte| byte == b'\n') {
             return None;
         }
-        let rest = &bytes[at..];
         memchr::memchr(b'\n', rest).map(|lf| &rest[..=lf])
     }
 

@@ -5,11 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::limits::{Limits, RESERVED_DESCRIPTORS};
 
-/// The feed's mirror gets at most one of so many descriptors.
-const MIRROR_PART: usize = 32;
-
-/// Raises the soft limit on descriptors to the hard one, and keeps the feed's mirror and the clients
-/// under it.
+/// Raises the soft limit on descriptors to the hard one, and keeps the clients under it.
 pub(super) fn fit(limits: &mut Limits, listeners: usize) -> Result<(), String> {
     let mut nofile = getrlimit(Resource::Nofile);
     if nofile.current != nofile.maximum {
@@ -19,11 +15,8 @@ pub(super) fn fit(limits: &mut Limits, listeners: usize) -> Result<(), String> {
             Err(error) => warn!("cannot raise the limit on descriptors: {error}"),
         }
     }
-    let feed_chunks = limits.feed_size / limits.feed_chunk();
-    limits.mirror_chunks = limits.mirror_chunks.min(feed_chunks);
     let Some(most) = nofile.current else { return Ok(()) };
-    limits.mirror_chunks = limits.mirror_chunks.min(most as usize / MIRROR_PART);
-    let for_others = RESERVED_DESCRIPTORS + listeners + limits.mirror_chunks;
+    let for_others = RESERVED_DESCRIPTORS + listeners;
     let for_clients = (most as usize).saturating_sub(for_others);
     if for_clients == 0 {
         return Err(format!("cannot start: {most} descriptors are too few; raise ulimit -n"));

@@ -1,8 +1,7 @@
-//! From what a client is owed to its socket: by one write, or sent from the feed's mirror.
+//! From what a client is owed to its socket: by one write.
 
 use std::io::{self, IoSlice};
 
-use super::mirror::Mirror;
 use crate::hub::{Hub, Span};
 use crate::transport::{Sent, Transport};
 
@@ -15,18 +14,7 @@ pub(super) fn flush(
     key: usize,
     most: usize,
     transport: &mut Transport,
-    mirror: &mut Mirror,
 ) -> io::Result<Sent> {
-    if transport.plain_tcp().is_some()
-        && let Some(Span::Feed(owed)) = hub.spans(key).next()
-        && let Some(piece) = mirror.piece(hub.feed(), owed, most)
-    {
-        return mirror.hand_over(&piece, transport, |transport| write(hub, key, most, transport));
-    }
-    write(hub, key, most, transport)
-}
-
-fn write(hub: &Hub, key: usize, most: usize, transport: &mut Transport) -> io::Result<Sent> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let count = gather(hub, key, most, &mut slices);
     transport.write(&slices[..count])

@@ -5,11 +5,6 @@ mod addresses;
 mod descriptors;
 mod flush;
 mod listener;
-#[cfg(target_os = "linux")]
-mod mirror;
-#[cfg(not(target_os = "linux"))]
-#[path = "no_mirror.rs"]
-mod mirror;
 mod peer;
 mod refused;
 mod report;
@@ -35,7 +30,6 @@ use crate::tls::ServerTls;
 use crate::transport::{Received, Sent, Transport};
 use acceptor::Acceptor;
 use addresses::Addresses;
-use mirror::Mirror;
 use peer::Peer;
 
 /// How the server ended.
@@ -71,7 +65,6 @@ pub struct Server {
     connections: Vec<Option<Connection>>,
     addresses: Addresses,
     hub: Hub,
-    mirror: Mirror,
     /// What new connections are encrypted with, where they are.
     tls: Option<ServerTls>,
     config: Config,
@@ -121,7 +114,6 @@ impl Server {
             slow_clients: config.slow_clients,
             report_lines: config.log_level >= log::LevelFilter::Debug,
         };
-        let mirror = Mirror::new(config.feed_mirror, &limits).map_err(system)?;
         report::started(acceptor.addresses(), tls.as_ref(), &limits);
         Ok(Self {
             poll,
@@ -131,7 +123,6 @@ impl Server {
             connections: Vec::new(),
             addresses: Addresses::new(limits.max_per_address),
             hub: Hub::new(rules, new_feed_id()),
-            mirror,
             tls,
             config,
             limits,
@@ -281,11 +272,10 @@ impl Server {
     }
 
     fn write(&mut self) {
-        self.mirror.follow(self.hub.feed());
         while let Some(key) = self.hub.poll_flush() {
             let transport = &mut connected(&mut self.connections, key).transport;
             let most = self.limits.turn.flush_per_client;
-            match flush::flush(&self.hub, key, most, transport, &mut self.mirror) {
+            match flush::flush(&self.hub, key, most, transport) {
                 Ok(Sent { bytes, is_full }) => self.hub.consume(key, bytes, is_full),
                 Err(error) => self.note_write_failed(key, &error),
             }

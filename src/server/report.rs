@@ -34,9 +34,9 @@ pub(super) fn started<'a>(
     if let Some(tls) = tls {
         identity(tls);
     }
-    let [process, mirror, kernel] = limits.most_memory(tls.is_some()).map(|bytes| bytes >> 20);
+    let [process, kernel] = limits.most_memory(tls.is_some()).map(|bytes| bytes >> 20);
     info!(
-        "{} at most; the limits allow {process} MiB in the process, {mirror} MiB in the feed's mirror and {kernel} MiB in the kernel's send buffers",
+        "{} at most; the limits allow {process} MiB in the process and {kernel} MiB in the kernel's send buffers",
         counted(limits.max_clients),
     );
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use client::Client;
 pub use program::{Program, oyez};
-pub use server::{Address, Server, address_in, mirror_options, oyezd};
+pub use server::{Address, Server, address_in, oyezd};
 
 /// How long anything is waited for. Nothing that works comes near it.
 pub const PATIENCE: Duration = Duration::from_secs(60);

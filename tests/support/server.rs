@@ -46,7 +46,7 @@ impl Server {
     /// Starts a server on a free port of the loopback address.
     pub fn start(arguments: &[&str]) -> Self {
         let mut command = oyezd();
-        command.args(["--listen", "127.0.0.1:0"]).args(arguments).args(mirror_options(arguments));
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
         Self::spawn(command)
     }
 
@@ -74,7 +74,7 @@ impl Server {
         let mut command = oyezd();
         command.args(["--listen-tls", "127.0.0.1:0", "--tls-self-signed"]).arg(&certificates);
         let mut server = Self::spawn({
-            command.args(arguments).args(mirror_options(arguments));
+            command.args(arguments);
             command
         });
         server.address = Address::Tls(server.tcp(), certificates.join("cert.pem"));
@@ -126,13 +126,9 @@ impl Server {
         (self.program.wait(), self.program.stderr.all())
     }
 
-    /// How many descriptors the process has, but for those of the feed's mirror; and how many of those.
-    pub fn descriptors(&self) -> (usize, usize) {
-        let folder = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
-        let links = folder.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
-        let is_mirror = |link: &PathBuf| link.to_string_lossy().contains("memfd:oyezd feed");
-        let (mirror, others): (Vec<_>, Vec<_>) = links.partition(is_mirror);
-        (others.len(), mirror.len())
+    /// How many descriptors the process has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     /// Memory that the process holds now and held at most, in KiB.
@@ -151,14 +147,6 @@ impl Server {
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         let fields: Vec<&str> = fields.split(' ').collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-    }
-}
-
-/// OYEZ_FEED_MIRROR=always or off has all tests show that what clients get is the same.
-pub fn mirror_options(arguments: &[&str]) -> Vec<String> {
-    match std::env::var("OYEZ_FEED_MIRROR") {
-        Ok(mode) if !arguments.contains(&"--feed-mirror") => vec!["--feed-mirror".to_owned(), mode],
-        _ => vec![],
     }
 }
 
