@@ -12,7 +12,7 @@
 //!  a socket, a terminal or pipes ──► client ──► protocol      bin/oyez: arguments, run, exit status
 //! ```
 //!
-//! What is read from a socket goes to [`hub::Hub::handle_input`]; a [`protocol::LineBuffer`] cuts it
+//! What is read from a socket goes to [`hub::Hub::handle_read`]; a [`protocol::LineBuffer`] cuts it
 //! into lines, a [`protocol::Command`] is made of each, and the hub carries it out: it appends a
 //! broadcast to the [`hub::Feed`], once, and a reply to one client's outbox. Whoever is
 //! owed something gets it in one vectored write of slices of the feed and of its outbox, as much as
@@ -54,26 +54,15 @@
 //! 8. The crate forbids unsafe code; rustix serves the system calls that mio and the standard library
 //!    lack.
 
-mod arguments;
+mod cli;
 pub mod client;
-pub mod config;
+pub mod credentials;
+pub mod escape;
 pub mod hub;
 pub mod limits;
-pub mod logging;
-pub mod printable;
+pub mod net;
 pub mod protocol;
-pub mod secret;
-mod secret_file;
+pub mod read_outcome;
 pub mod server;
-mod signals;
-mod small_file;
-pub mod stream;
-#[cfg(feature = "tls")]
-mod tls;
-#[cfg(not(feature = "tls"))]
-#[path = "no_tls.rs"]
-mod tls;
-mod transport;
 #[cfg(any(test, fuzzing))]
-pub mod trials;
-pub mod trust;
+pub mod testing;

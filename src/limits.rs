@@ -205,7 +205,7 @@ impl Limits {
     }
 
     /// The most memory that the limits allow, in bytes: in the process, and in the kernel's send buffers.
-    pub fn most_memory(&self, is_encrypted: bool) -> [usize; 2] {
+    pub fn max_memory(&self, is_encrypted: bool) -> [usize; 2] {
         // What a client is, apart from its buffers. An over-long estimate: it is measured in bytes.
         const CLIENT: usize = KIB;
         // What was encrypted and is not sent yet, what is not decrypted yet, and what rustls knows.

@@ -3,10 +3,13 @@
 
 mod support;
 
-use oyez::hub::{AllowShutdown, Origin, Reason, Report, Rules, Secrets, SlowClients, Span};
+use oyez::credentials::secret::Secret;
+use oyez::hub::{
+    AllowShutdown, Event, HubConfig, Origin, Reason, Secrets, SlowConsumerPolicy, Span,
+};
 use oyez::limits::{Limits, MAX_JUMPS};
 use oyez::protocol::FeedId;
-use oyez::secret::Secret;
+use oyez::read_outcome::ReadOutcome;
 use support::driver::{Driver, PLENTY, say, seqs, small_limits};
 
 #[test]
@@ -42,7 +45,7 @@ fn one_that_cannot_be_written_to_is_sent_nothing() {
     driver.hub.handle_readable(sender);
     while let Some(key) = driver.hub.poll_read() {
         if key == sender {
-            driver.hub.handle_input(sender, b"send 1 hi\n");
+            driver.hub.handle_read(sender, &ReadOutcome::Data(b"send 1 hi\n"), 0);
         }
     }
     driver.hub.execute();
@@ -52,20 +55,20 @@ fn one_that_cannot_be_written_to_is_sent_nothing() {
 
 #[test]
 fn the_log_is_told_of_each_line_and_its_own_answer() {
-    let rules = Rules {
+    let rules = HubConfig {
         limits: small_limits(),
         secrets: Secrets::default(),
         allow_shutdown: AllowShutdown::Nobody,
-        slow_clients: SlowClients::Disconnect,
-        report_lines: true,
+        slow_clients: SlowConsumerPolicy::Disconnect,
+        trace_lines: true,
     };
     let mut driver = Driver::with_rules(rules, FeedId(1));
     let key = driver.connect(0);
     let mut told = |line: &str| {
         driver.send(key, &format!("{line}\n"));
-        let reports = std::iter::from_fn(|| driver.hub.poll_report());
+        let reports = std::iter::from_fn(|| driver.hub.poll_event());
         let lines = reports.filter_map(|report| match report {
-            Report::Line(line) => Some((line.received, line.answered)),
+            Event::Line(line) => Some((line.received, line.answered)),
             _ => None,
         });
         lines.collect::<Vec<_>>()
@@ -92,10 +95,10 @@ fn the_log_is_told_of_each_line_and_its_own_answer() {
     driver.hub.begin_turn(0);
     driver.hub.handle_write_failed(broken);
     while let Some(key) = driver.hub.poll_read() {
-        driver.hub.handle_input(key, b"ping\n");
+        driver.hub.handle_read(key, &ReadOutcome::Data(b"ping\n"), 0);
     }
     driver.hub.execute();
-    let Some(Report::Line(line)) = driver.hub.poll_report() else { panic!("no line") };
+    let Some(Event::Line(line)) = driver.hub.poll_event() else { panic!("no line") };
     assert_eq!((line.received.as_str(), line.answered.as_str()), ("ping", ""));
 }
 
@@ -529,15 +532,15 @@ fn as_many_lines_as_in_a_second_may_come_at_once_and_the_others_wait() {
     driver.send(key, &"ping\n".repeat(120));
     let pongs = |driver: &Driver| driver.received(key).len() - 1;
     assert_eq!(pongs(&driver), 10);
-    let reports: Vec<_> = std::iter::from_fn(|| driver.hub.poll_report()).collect();
-    assert_eq!(reports, [Report::Throttled { id: 1 }]);
+    let reports: Vec<_> = std::iter::from_fn(|| driver.hub.poll_event()).collect();
+    assert_eq!(reports, [Event::Throttled { id: 1 }]);
     for expected in 11..=50 {
         assert_eq!(driver.hub.next_deadline(), Some((expected as u64 - 10) * 100));
         driver.now_ms += 100;
         driver.run();
         assert_eq!(pongs(&driver), expected);
     }
-    assert_eq!(driver.hub.poll_report(), None, "it is said once");
+    assert_eq!(driver.hub.poll_event(), None, "it is said once");
     driver.now_ms = 20_000;
     driver.run();
     assert_eq!(pongs(&driver), 60, "never more than ten at once");

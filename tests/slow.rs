@@ -5,17 +5,23 @@
 mod support;
 
 use std::collections::VecDeque;
+use std::io;
 
-use oyez::hub::{Reason, Report, SlowClients};
+use oyez::hub::{Event, Reason, SlowConsumerPolicy};
 use oyez::limits::{Limits, STALL_BYTES};
+use oyez::read_outcome::ReadOutcome;
 use support::driver::{Driver, PLENTY, say, seqs, small_limits};
 
 /// A driver, a sender that does not listen, and a reader whose socket takes so many bytes more.
-fn with_reader(policy: SlowClients, room: usize) -> (Driver, usize, usize) {
+fn with_reader(policy: SlowConsumerPolicy, room: usize) -> (Driver, usize, usize) {
     with_reader_and(small_limits(), policy, room)
 }
 
-fn with_reader_and(limits: Limits, policy: SlowClients, room: usize) -> (Driver, usize, usize) {
+fn with_reader_and(
+    limits: Limits,
+    policy: SlowConsumerPolicy,
+    room: usize,
+) -> (Driver, usize, usize) {
     let mut driver = Driver::with_policy(limits, policy);
     let sender = driver.connect(PLENTY);
     driver.send(sender, "quiet\n");
@@ -29,7 +35,7 @@ fn with_reader_and(limits: Limits, policy: SlowClients, room: usize) -> (Driver,
 fn with_one_waited_for(lines: usize) -> (Driver, usize) {
     let limits = Limits { feed_size: 4 << 20, ..Limits::default() };
     assert!(limits.feed_chunk() as u64 > 4 * STALL_BYTES);
-    let (mut driver, sender, slow) = with_reader_and(limits, SlowClients::Wait, 0);
+    let (mut driver, sender, slow) = with_reader_and(limits, SlowConsumerPolicy::Block, 0);
     driver.send(sender, &format!("say {}\n", "x".repeat(4000)).repeat(lines));
     assert!(driver.hub.counters().broadcasts < lines as u64);
     (driver, slow)
@@ -52,7 +58,7 @@ fn in_short(driver: &Driver, key: usize) -> Vec<String> {
 
 #[test]
 fn who_skips_gets_the_end_of_its_line_how_many_it_misses_and_newer_ones() {
-    let (mut driver, sender, reader) = with_reader(SlowClients::Skip, 110);
+    let (mut driver, sender, reader) = with_reader(SlowConsumerPolicy::Skip, 110);
     driver.send(sender, &say(1).repeat(9));
     driver.send(reader, "ping it is\n");
     driver.send(sender, &say(2).repeat(12));
@@ -73,7 +79,7 @@ fn who_skips_gets_the_end_of_its_line_how_many_it_misses_and_newer_ones() {
 
 #[test]
 fn counts_that_are_not_sent_yet_are_added_up() {
-    let (mut driver, sender, reader) = with_reader(SlowClients::Skip, 0);
+    let (mut driver, sender, reader) = with_reader(SlowConsumerPolicy::Skip, 0);
     driver.send(sender, &say(2).repeat(60));
     driver.send(reader, "ping\n");
     driver.send(sender, &say(2).repeat(39));
@@ -86,7 +92,7 @@ fn counts_that_are_not_sent_yet_are_added_up() {
 
 #[test]
 fn a_count_that_is_half_sent_stays_as_it_is() {
-    let (mut driver, sender, reader) = with_reader(SlowClients::Skip, 0);
+    let (mut driver, sender, reader) = with_reader(SlowConsumerPolicy::Skip, 0);
     driver.send(sender, &say(2).repeat(30));
     let before = driver.hub.counters().lagged;
     driver.make_room(reader, "lagg".len());
@@ -101,7 +107,7 @@ fn a_count_that_is_half_sent_stays_as_it_is() {
 
 #[test]
 fn a_move_to_what_is_dropped_before_its_turn_comes_is_told_what_it_misses() {
-    let (mut driver, sender, reader) = with_reader(SlowClients::Skip, 0);
+    let (mut driver, sender, reader) = with_reader(SlowConsumerPolicy::Skip, 0);
     driver.send(sender, &say(1).repeat(9));
     driver.send(reader, "resume 2\nquiet\nlisten\n");
     driver.send(sender, &say(2).repeat(21));
@@ -170,7 +176,7 @@ fn what_is_missed_adds_up_whatever_is_asked_meanwhile() {
     for seed in 0..300u64 {
         eprintln!("seed {seed}");
         let mut random = random(seed);
-        let (mut driver, sender, reader) = with_reader(SlowClients::Skip, 0);
+        let (mut driver, sender, reader) = with_reader(SlowConsumerPolicy::Skip, 0);
         driver.socket(reader).sip = Some(1 + random(70) as usize);
         let mut place = Place::default();
         let mut pings = 0;
@@ -211,7 +217,7 @@ fn what_is_missed_adds_up_whatever_is_asked_meanwhile() {
 
 #[test]
 fn a_line_that_would_lap_somebody_waits_and_all_else_is_served() {
-    let (mut driver, sender, slow) = with_reader(SlowClients::Wait, 250);
+    let (mut driver, sender, slow) = with_reader(SlowConsumerPolicy::Block, 250);
     let (fast, other) = (driver.connect(PLENTY), driver.connect(PLENTY));
     driver.send(sender, &format!("{}ping behind it\n", say(3).repeat(60)));
     let executed = driver.hub.counters().broadcasts;
@@ -230,8 +236,8 @@ fn a_line_that_would_lap_somebody_waits_and_all_else_is_served() {
     assert_eq!(driver.hub.counters().broadcasts, executed);
     let held = [sender, other].map(|key| driver.hub.id(key));
     assert_eq!((held, driver.hub.counters().held), ([1, 4], 2));
-    let is_report = |report: &Report| matches!(report, Report::Held { id: 2, clients: 1 });
-    assert_eq!(std::iter::from_fn(|| driver.hub.poll_report()).filter(is_report).count(), 1);
+    let is_report = |report: &Event| matches!(report, Event::Held { id: 2, clients: 1 });
+    assert_eq!(std::iter::from_fn(|| driver.hub.poll_event()).filter(is_report).count(), 1);
 
     // It takes what there is, bit by bit, and everybody gets everything.
     while driver.hub.counters().broadcasts < 61 {
@@ -248,7 +254,7 @@ fn a_line_that_would_lap_somebody_waits_and_all_else_is_served() {
 
 #[test]
 fn one_that_takes_nothing_holds_the_others_for_the_stall_timeout_and_no_longer() {
-    let (mut driver, sender, stalled) = with_reader(SlowClients::Wait, 110);
+    let (mut driver, sender, stalled) = with_reader(SlowConsumerPolicy::Block, 110);
     let fast = driver.connect(PLENTY);
     driver.send(sender, &say(3).repeat(30));
     let executed = driver.hub.counters().broadcasts;
@@ -301,7 +307,7 @@ fn what_was_taken_before_does_not_count_again() {
 fn leaving_them_out_of_the_feed_is_work_of_which_a_turn_does_only_a_part() {
     let mut limits = small_limits();
     limits.turn.work = 500;
-    let mut driver = Driver::with_policy(limits, SlowClients::Skip);
+    let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Skip);
     let sender = driver.connect(PLENTY);
     driver.send(sender, "quiet\n");
     let stalled = 200;
@@ -325,12 +331,12 @@ fn leaving_them_out_of_the_feed_is_work_of_which_a_turn_does_only_a_part() {
 #[test]
 fn that_broadcasts_wait_is_reported_once_in_a_minute() {
     let limits = Limits { stall_timeout_ms: 1_000_000, ..small_limits() };
-    let (mut driver, sender, reader) = with_reader_and(limits, SlowClients::Wait, 0);
+    let (mut driver, sender, reader) = with_reader_and(limits, SlowConsumerPolicy::Block, 0);
     let reported_at = |driver: &mut Driver, now_ms: u64| {
         driver.now_ms = now_ms;
         driver.run();
-        let reports = std::iter::from_fn(|| driver.hub.poll_report());
-        reports.filter(|report| matches!(report, Report::Held { .. })).count()
+        let reports = std::iter::from_fn(|| driver.hub.poll_event());
+        reports.filter(|report| matches!(report, Event::Held { .. })).count()
     };
     driver.now_ms = 1000;
     driver.send(sender, &say(2).repeat(100));
@@ -346,7 +352,7 @@ fn that_broadcasts_wait_is_reported_once_in_a_minute() {
 
 #[test]
 fn nobody_waits_for_who_has_moved_back() {
-    let (mut driver, sender, back) = with_reader(SlowClients::Wait, PLENTY);
+    let (mut driver, sender, back) = with_reader(SlowConsumerPolicy::Block, PLENTY);
     driver.send(sender, &say(2).repeat(10));
     driver.socket(back).room = 10;
     driver.send(back, "history 5\n");
@@ -375,7 +381,7 @@ fn one_that_takes_little_at_a_time_is_seen_to_take_it() {
 
 #[test]
 fn a_sender_that_waits_for_itself_and_is_gone_lets_the_others_go_on_at_once() {
-    let mut driver = Driver::with_policy(small_limits(), SlowClients::Wait);
+    let mut driver = Driver::with_policy(small_limits(), SlowConsumerPolicy::Block);
     let (talker, reader) = (driver.connect(PLENTY), driver.connect(PLENTY));
     driver.socket(talker).room = 50;
     driver.send(talker, &say(2).repeat(60));
@@ -390,7 +396,7 @@ fn a_sender_that_waits_for_itself_and_is_gone_lets_the_others_go_on_at_once() {
 #[test]
 fn nobody_is_idle_because_others_wait() {
     let limits = Limits { idle_timeout_ms: Some(10_000), ..small_limits() };
-    let mut driver = Driver::with_policy(limits, SlowClients::Wait);
+    let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
     let (sender, slow) = (driver.connect(PLENTY), driver.connect(PLENTY));
     let listener = driver.connect(PLENTY);
     driver.send(sender, "quiet\n");
@@ -409,11 +415,12 @@ fn nobody_is_idle_because_others_wait() {
 #[test]
 fn one_that_moves_back_or_goes_lets_the_others_go_on_at_once() {
     for last_words in ["history 5\n", "quit\n", "reset"] {
-        let (mut driver, sender, slow) = with_reader(SlowClients::Wait, 10);
+        let (mut driver, sender, slow) = with_reader(SlowConsumerPolicy::Block, 10);
         driver.send(sender, &say(3).repeat(30));
         assert!(driver.hub.counters().broadcasts < 30);
         if last_words == "reset" {
-            driver.hub.handle_lost(slow);
+            let reset = io::ErrorKind::ConnectionReset.into();
+            driver.hub.handle_read(slow, &ReadOutcome::Failed(reset), 0);
             driver.run();
         } else {
             driver.send(slow, last_words);
@@ -430,7 +437,7 @@ fn one_that_moves_back_or_goes_lets_the_others_go_on_at_once() {
 #[test]
 fn at_the_end_nobody_waits_any_more() {
     let limits = Limits { drain_timeout_ms: 60_000, ..small_limits() };
-    let mut driver = Driver::with_policy(limits, SlowClients::Wait);
+    let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
     let (sender, slow) = (driver.connect(PLENTY), driver.connect(PLENTY));
     driver.send(sender, "quiet\n");
     driver.socket(slow).room = 10;
@@ -453,7 +460,7 @@ fn at_the_end_nobody_waits_any_more() {
 /// A sender that does not read its own lines is in its own way.
 #[test]
 fn who_waits_for_itself_is_let_go_of() {
-    let mut driver = Driver::with_policy(small_limits(), SlowClients::Wait);
+    let mut driver = Driver::with_policy(small_limits(), SlowConsumerPolicy::Block);
     let (talker, reader) = (driver.connect(PLENTY), driver.connect(PLENTY));
     driver.socket(talker).room = 50;
     driver.send(talker, &say(2).repeat(60));
@@ -477,7 +484,7 @@ fn nothing_is_lost_for_whoever_takes_something() {
     for seed in 0..100u64 {
         eprintln!("seed {seed}");
         let mut random = random(seed);
-        let mut driver = Driver::with_policy(small_limits(), SlowClients::Wait);
+        let mut driver = Driver::with_policy(small_limits(), SlowConsumerPolicy::Block);
         let senders: Vec<usize> = (0..1 + random(3)).map(|_| driver.connect(PLENTY)).collect();
         senders.iter().for_each(|&sender| driver.send(sender, "quiet\n"));
         let readers: Vec<usize> = (0..1 + random(4)).map(|_| driver.connect(0)).collect();

@@ -3,9 +3,10 @@
 
 mod support;
 
-use oyez::hub::{Hub, Origin, Reason, Report, Secrets, SlowClients};
+use oyez::credentials::secret::Secret;
+use oyez::hub::{Event, Hub, Origin, Reason, Secrets, SlowConsumerPolicy};
 use oyez::limits::{FlushLimits, Limits};
-use oyez::secret::Secret;
+use oyez::read_outcome::{ReadOutcome, TlsFailure};
 use support::driver::{Driver, PLENTY, say, small_limits};
 
 const HERE: Origin = Origin { is_local: true };
@@ -21,7 +22,8 @@ fn welcomed(limits: Limits, clients: usize) -> (Driver, Vec<usize>) {
 fn reads(hub: &mut Hub, input: &[u8]) -> usize {
     let mut count = 0;
     while let Some(key) = hub.poll_read() {
-        hub.handle_input(key, input);
+        let outcome = if input.is_empty() { ReadOutcome::NoData } else { ReadOutcome::Data(input) };
+        hub.handle_read(key, &outcome, 0);
         count += 1;
     }
     count
@@ -49,7 +51,7 @@ fn a_turn_reads_its_share_and_no_more() {
     hub.begin_turn(0);
     assert_eq!(reads(hub, &[b' '; 60]), 2, "the last one may bring a little more");
     hub.begin_turn(0);
-    hub.charge_read(100);
+    hub.handle_read(keys[0], &ReadOutcome::NoData, 100);
     assert_eq!(reads(hub, b""), 0, "encryption is charged for as well");
     assert_eq!(hub.counters().bytes_in, 220);
 }
@@ -71,7 +73,7 @@ fn a_turn_goes_on_while_there_is_input_and_room_for_it() {
     assert!(hub.has_more_input(), "there is one more, in its turn");
     hub.execute();
     assert_eq!((hub.counters().lines_in, hub.has_more_input()), (2, true), "it may say more");
-    hub.charge_read(90);
+    hub.handle_read(keys[0], &ReadOutcome::NoData, 90);
     assert!(!hub.has_more_input(), "but not in this turn");
     hub.begin_turn(0);
     assert_eq!(reads(hub, "say 1\n".repeat(20).as_bytes()), 1);
@@ -123,7 +125,7 @@ fn a_turn_writes_to_its_share_of_clients_with_a_reply_due() {
     let mut driver = Driver::new(limits);
     for _ in 0..5 {
         let key = driver.hub.connect(HERE);
-        driver.hub.handle_up(key);
+        driver.hub.handle_handshake_done(key);
     }
     let turns: Vec<usize> = (0..4)
         .map(|_| {
@@ -176,7 +178,7 @@ fn long_lines_are_work_by_their_bytes_and_short_ones_by_their_number() {
         driver.hub.handle_readable(keys[0]);
         driver.hub.begin_turn(0);
         let key = driver.hub.poll_read().unwrap();
-        driver.hub.handle_input(key, line.repeat(40).as_bytes());
+        driver.hub.handle_read(key, &ReadOutcome::Data(line.repeat(40).as_bytes()), 0);
         driver.hub.execute();
         driver.hub.counters().lines_in - before
     };
@@ -198,7 +200,7 @@ fn to_look_for_old_lines_is_work() {
     driver.hub.begin_turn(0);
     let before = driver.hub.counters().lines_in;
     let key = driver.hub.poll_read().unwrap();
-    driver.hub.handle_input(key, "history 1\n".repeat(10).as_bytes());
+    driver.hub.handle_read(key, &ReadOutcome::Data("history 1\n".repeat(10).as_bytes()), 0);
     driver.hub.execute();
     assert_eq!(
         driver.hub.counters().lines_in - before,
@@ -214,7 +216,7 @@ fn visited(bytes: usize) -> Vec<usize> {
     let mut limits = Limits { feed_size: 2048, ..small_limits() };
     limits.turn.flush_feed.clients = 1;
     // No broadcast is held for those who take bytes.
-    let mut driver = Driver::with_policy(limits, SlowClients::Wait);
+    let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
     let [first, second, sender] = [(); 3].map(|()| driver.connect(PLENTY));
     driver.send(sender, "quiet\n");
     let line = |len: usize| format!("say {}\n", "x".repeat(len - "broadcast 1 3 \n".len()));
@@ -222,7 +224,7 @@ fn visited(bytes: usize) -> Vec<usize> {
     driver.hub.begin_turn(0);
     assert_eq!(driver.hub.poll_read(), Some(sender));
     let lines = line(128).repeat(7) + &line(bytes - 7 * 128);
-    driver.hub.handle_input(sender, lines.as_bytes());
+    driver.hub.handle_read(sender, &ReadOutcome::Data(lines.as_bytes()), 0);
     while driver.hub.counters().broadcasts < 8 {
         driver.hub.execute();
         driver.hub.begin_turn(0);
@@ -257,7 +259,7 @@ fn who_is_more_than_half_the_feed_behind_goes_first() {
 fn who_is_behind_because_it_has_moved_back_does_not_go_first() {
     let mut limits = small_limits();
     limits.turn.flush_feed.clients = 0;
-    let mut driver = Driver::with_policy(limits, SlowClients::Wait);
+    let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
     let reader = driver.connect(PLENTY);
     driver.send(reader, &format!("quiet\n{}", say(2).repeat(15)));
     driver.socket(reader).sip = Some("ok history 15\n".len());
@@ -399,8 +401,10 @@ fn a_transport_that_fails_before_it_is_up_is_no_client_and_one_that_was_is_lost(
     driver.socket(arriving).ended = true;
     driver.socket(here).ended = true;
     driver.hub.handle_readable(arriving);
-    driver.hub.handle_transport_failed(arriving);
-    driver.hub.handle_transport_failed(here);
+    let failure = TlsFailure::Protocol("not TLS".to_owned());
+    driver.hub.handle_read(arriving, &ReadOutcome::TlsFailed(failure), 0);
+    let failure = TlsFailure::Protocol("not TLS".to_owned());
+    driver.hub.handle_read(here, &ReadOutcome::TlsFailed(failure), 0);
     driver.run();
     let reasons: Vec<Reason> = driver.departed.iter().map(|departure| departure.reason).collect();
     assert_eq!(reasons, [Reason::Lost, Reason::HandshakeFailed]);
@@ -416,12 +420,12 @@ fn an_end_that_waits_for_its_socket_is_waited_for() {
     driver.hub.handle_readable(key);
     driver.hub.begin_turn(driver.now_ms);
     assert_eq!(driver.hub.poll_read(), Some(key));
-    driver.hub.handle_input(key, b"quit\n");
+    driver.hub.handle_read(key, &ReadOutcome::Data(b"quit\n"), 0);
     driver.hub.execute();
     assert_eq!(flushes(&mut driver.hub, "goodbye quit\n".len()), 1);
     assert!(driver.hub.poll_close().is_some());
-    driver.hub.handle_finish(key, false);
-    driver.hub.handle_end(key);
+    driver.hub.handle_write_shutdown(key, false);
+    driver.hub.handle_read(key, &ReadOutcome::Eof, 0);
     assert_eq!(driver.hub.poll_close(), None);
     driver.hub.handle_writable(key);
     assert!(driver.hub.poll_close().is_some());
@@ -460,13 +464,13 @@ fn wrong_secrets_are_errors_and_so_is_the_last_of_them() {
 
 #[test]
 fn who_skips_is_reported_when_it_misses_something_for_the_first_time() {
-    let mut driver = Driver::with_policy(small_limits(), SlowClients::Skip);
+    let mut driver = Driver::with_policy(small_limits(), SlowConsumerPolicy::Skip);
     let [stalled, finishing, sender] = [(); 3].map(|()| driver.connect(PLENTY));
     driver.send(sender, "quiet\n");
     let reported = |driver: &mut Driver| {
-        let reports = std::iter::from_fn(|| driver.hub.poll_report());
+        let reports = std::iter::from_fn(|| driver.hub.poll_event());
         let lagged = |report| match report {
-            Report::Lagged { id, lines } => Some((id, lines)),
+            Event::Lagged { id, lines } => Some((id, lines)),
             _ => None,
         };
         reports.filter_map(lagged).collect::<Vec<_>>()

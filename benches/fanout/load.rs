@@ -10,7 +10,7 @@ use mio::{Events, Poll, Token};
 use rustls::ClientConfig;
 
 use crate::pipe::Pipe;
-use crate::wire::{Received, Wire};
+use crate::wire::{ReadOutcome, Wire};
 
 /// How much of lines a block has, all senders together.
 pub(crate) const BLOCK_KIB: usize = 64;
@@ -380,7 +380,7 @@ impl Load {
             let mut bytes = &self.buffer[..len];
             loop {
                 match self.wire.next(bytes, self.shape.size) {
-                    Received::Line(range, used) => {
+                    ReadOutcome::Line(range, used) => {
                         if let Some(hearer) = &mut client.hears {
                             let number = hearer.take(&bytes[range], &self.filler)?;
                             if self.is_paced {
@@ -397,8 +397,8 @@ impl Load {
                         }
                         bytes = &bytes[used..];
                     }
-                    Received::Other(used) => bytes = &bytes[used..],
-                    Received::Partial => break,
+                    ReadOutcome::Other(used) => bytes = &bytes[used..],
+                    ReadOutcome::Partial => break,
                 }
             }
             client.partial.clear();

@@ -16,7 +16,7 @@ pub(crate) enum Wire {
 
 /// What stands at the beginning of what was received.
 #[derive(Debug)]
-pub(crate) enum Received {
+pub(crate) enum ReadOutcome {
     /// A published line, at this place, and how many bytes it takes in all.
     Line(Range<usize>, usize),
     /// So many bytes of something else.
@@ -108,11 +108,11 @@ impl Wire {
     }
 
     /// What stands at the beginning of `bytes`, where published lines are `size` bytes long.
-    pub(crate) fn next(self, bytes: &[u8], size: usize) -> Received {
+    pub(crate) fn next(self, bytes: &[u8], size: usize) -> ReadOutcome {
         if self == Self::Mqtt {
             return next_packet(bytes);
         }
-        let Some(lf) = memchr::memchr(b'\n', bytes) else { return Received::Partial };
+        let Some(lf) = memchr::memchr(b'\n', bytes) else { return ReadOutcome::Partial };
         let end = lf - usize::from(lf > 0 && bytes[lf - 1] == b'\r');
         let begins = |word: &[u8]| bytes.starts_with(word);
         let is_published = match self {
@@ -125,17 +125,17 @@ impl Wire {
             Self::Mqtt => unreachable!("it has packets"),
         };
         match end.checked_sub(size) {
-            Some(start) if is_published => Received::Line(start..end, lf + 1),
-            _ => Received::Other(lf + 1),
+            Some(start) if is_published => ReadOutcome::Line(start..end, lf + 1),
+            _ => ReadOutcome::Other(lf + 1),
         }
     }
 }
 
-fn next_packet(bytes: &[u8]) -> Received {
+fn next_packet(bytes: &[u8]) -> ReadOutcome {
     let mut len = 0;
     let mut digits = 0;
     loop {
-        let Some(&digit) = bytes.get(1 + digits) else { return Received::Partial };
+        let Some(&digit) = bytes.get(1 + digits) else { return ReadOutcome::Partial };
         len |= usize::from(digit & 0x7f) << (7 * digits);
         digits += 1;
         if digit < 0x80 {
@@ -145,11 +145,11 @@ fn next_packet(bytes: &[u8]) -> Received {
     let start = 1 + digits;
     let end = start + len;
     if bytes.len() < end {
-        return Received::Partial;
+        return ReadOutcome::Partial;
     }
     match bytes[0] {
         // The topic is one character long, behind its length of two bytes.
-        0x30 => Received::Line(start + 3..end, end),
-        _ => Received::Other(end),
+        0x30 => ReadOutcome::Line(start + 3..end, end),
+        _ => ReadOutcome::Other(end),
     }
 }

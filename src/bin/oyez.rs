@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use oyez::client::config::{self, Action, HELP};
 use oyez::client::{self, Failure};
-use oyez::printable::printable;
+use oyez::escape::escape_untrusted;
 
 const FAILED: u8 = 1;
 const WRONG_ARGUMENTS: u8 = 2;
@@ -24,7 +24,7 @@ fn run(config: config::Config) -> ExitCode {
     match client::run(config) {
         // Who closes the output has had enough of it: `oyez listen | head -3`.
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
-        Err(Failure::Said(error)) => fail(FAILED, &error),
+        Err(Failure::Error(error)) => fail(FAILED, &error),
         Err(Failure::Usage(error)) => fail(WRONG_ARGUMENTS, &error),
     }
 }
@@ -37,6 +37,6 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(status: u8, error: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "oyez: {}", printable(error, 2048));
+    let _ = writeln!(std::io::stderr(), "oyez: {}", escape_untrusted(error, 2048));
     ExitCode::from(status)
 }

@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use oyez::config::{self, Action, HELP};
-use oyez::logging;
-use oyez::printable::printable;
+use oyez::escape::escape_untrusted;
+use oyez::server::config::{self, Action, HELP};
+use oyez::server::logging;
 use oyez::server::{End, Server};
 
 const FAILED: u8 = 1;
@@ -44,6 +44,6 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(status: u8, error: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "oyezd: {}", printable(error, 3 * 1024));
+    let _ = writeln!(std::io::stderr(), "oyezd: {}", escape_untrusted(error, 3 * 1024));
     ExitCode::from(status)
 }

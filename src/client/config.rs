@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use pico_args::Arguments;
 
-use super::address::ServerAddress;
-use super::route::Route;
-use crate::arguments::{count, given, option, seconds, unexpected};
-use crate::protocol::{Name, as_text};
-use crate::trust::{ClientTrust, Trust};
+use crate::cli::{count, given, option, seconds, unexpected};
+use crate::client::connection::address::ServerAddress;
+use crate::client::connection::options::ConnectOptions;
+use crate::net::tls_config::{ClientTrust, ServerVerification};
+use crate::protocol::{Name, validate_text};
 
 /// `oyez --help`
 pub const HELP: &str = "\
@@ -75,7 +75,7 @@ pub enum Action {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config {
     /// How to come to the server.
-    pub route: Route,
+    pub route: ConnectOptions,
     /// What to do there.
     pub task: Task,
 }
@@ -197,7 +197,7 @@ pub fn parse(mut arguments: Vec<OsString>, server: Option<OsString>) -> Result<A
     Ok(Action::Run(Box::new(Config { route, task })))
 }
 
-fn route(arguments: &mut Arguments, server: Option<OsString>) -> Result<Route, String> {
+fn route(arguments: &mut Arguments, server: Option<OsString>) -> Result<ConnectOptions, String> {
     let asked = given(arguments, ["-s", "--server"], "--server", |text| text.parse())?;
     let server = match (asked, server.filter(|server| !server.is_empty())) {
         (Some(server), _) => server,
@@ -213,7 +213,7 @@ fn route(arguments: &mut Arguments, server: Option<OsString>) -> Result<Route, S
     option(arguments, "--timeout", &mut timeout, seconds)?;
     let insecure = arguments.contains("--insecure");
     let tls = trust(arguments)?;
-    Ok(Route { server, name, secret_file, tls, insecure, timeout, reconnect: false })
+    Ok(ConnectOptions { server, name, secret_file, tls, insecure, timeout, reconnect: false })
 }
 
 /// What is said of certificates; any of it means that the connection is to be encrypted.
@@ -225,9 +225,9 @@ fn trust(arguments: &mut Arguments) -> Result<Option<ClientTrust>, String> {
     let certificate = given(arguments, "--tls-cert", "--tls-cert", file)?;
     let key = given(arguments, "--tls-key", "--tls-key", file)?;
     let trust = match (roots, pinned) {
-        (None, None) => Trust::System,
-        (Some(path), None) => Trust::Roots(path),
-        (None, Some(fingerprint)) => Trust::Pinned(fingerprint),
+        (None, None) => ServerVerification::System,
+        (Some(path), None) => ServerVerification::Roots(path),
+        (None, Some(fingerprint)) => ServerVerification::Pinned(fingerprint),
         (Some(_), Some(_)) => {
             return Err("either --tls-ca or --tls-fingerprint says whom to trust".to_owned());
         }
@@ -237,7 +237,7 @@ fn trust(arguments: &mut Arguments) -> Result<Option<ClientTrust>, String> {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         _ => return Err("--tls-cert and --tls-key go together".to_owned()),
     };
-    let is_wanted = is_tls || trust != Trust::System || identity.is_some();
+    let is_wanted = is_tls || trust != ServerVerification::System || identity.is_some();
     Ok(is_wanted.then_some(ClientTrust { trust, identity }))
 }
 
@@ -302,7 +302,7 @@ fn text(words: &[String]) -> Result<String, String> {
     if text.is_empty() {
         return Err("the text is empty".to_owned());
     }
-    match as_text(text.as_bytes()) {
+    match validate_text(text.as_bytes()) {
         Some(_) => Ok(text),
         None => Err(
             "the text has line ends or control characters; lines can be piped into: oyez broadcast -"
@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(config("--timeout 5 raw").route.timeout, Duration::from_secs(5));
         assert!(config("ping").route.tls.is_none() && config("--tls ping").route.tls.is_some());
         let roots = config("--tls-ca x ping").route.tls.map(|tls| tls.trust);
-        assert_eq!(roots, Some(Trust::Roots("x".into())));
+        assert_eq!(roots, Some(ServerVerification::Roots("x".into())));
         assert_eq!(parse_words(&["help"]), Ok(Action::Help));
         assert_eq!(parse_words(&["broadcast", "-h"]), Ok(Action::Help));
         assert_eq!(parse_words(&["stats", "-V"]), Ok(Action::Version));

@@ -7,7 +7,7 @@
 //!            │
 //!        Connection ── Dial, Backoff         found, kept, and found again
 //!         │      │
-//!       Link   Dialogue ── protocol          bytes and lines; which line answers what
+//!       Link   RequestTracker ── protocol          bytes and lines; which line answers what
 //! ```
 //!
 //! A task is a loop: it takes what has happened from `Connection::next_event`, says what it has to
@@ -17,45 +17,29 @@
 //! A server is not trusted. What it may make this program hold is bounded, and lines that no server
 //! would send, such as those with escape sequences, end the connection before anybody sees them.
 
-mod address;
-mod ask;
-mod backoff;
-mod broadcast;
 #[cfg(feature = "chat")]
-mod chat;
-#[cfg(not(feature = "chat"))]
-#[path = "no_chat.rs"]
 mod chat;
 pub mod config;
 mod connection;
-mod delivery;
-mod dial;
-mod dialogue;
-mod format;
-mod link;
-mod listen;
-mod position;
-mod progress;
-mod raw;
-mod route;
-mod source;
-mod standard;
+mod messages;
+mod stdio;
+mod tasks;
 #[cfg(any(test, fuzzing))]
-pub mod trials;
-mod words;
+pub mod testing;
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
-pub use address::ServerAddress;
-pub use route::Route;
+pub use connection::address::ServerAddress;
+pub use connection::options::ConnectOptions;
 
 use crate::limits::READ_CHUNK;
 use config::{Config, Task};
 use connection::Connection;
-use standard::{Input, Output};
+use stdio::{Input, Output};
+use tasks::{ask, broadcast, listen, raw};
 
 const SERVER: Token = Token(0);
 const INPUT: Token = Token(1);
@@ -65,7 +49,7 @@ const OUTPUT: Token = Token(2);
 #[derive(Debug, PartialEq, Eq)]
 pub enum Failure {
     /// What happened, and what to do, in one line.
-    Said(String),
+    Error(String),
     /// It was asked for what cannot be: wrong arguments.
     Usage(String),
     /// Nobody reads standard output any more, who could be told.
@@ -74,7 +58,7 @@ pub enum Failure {
 
 impl From<String> for Failure {
     fn from(said: String) -> Self {
-        Self::Said(said)
+        Self::Error(said)
     }
 }
 
@@ -82,7 +66,13 @@ impl From<String> for Failure {
 pub fn run(config: Config) -> Result<(), Failure> {
     let mut session = Session::new(config.route, &config.task)?;
     let result = match config.task {
+        #[cfg(feature = "chat")]
         Task::Chat => chat::chat(&mut session),
+        #[cfg(not(feature = "chat"))]
+        Task::Chat => {
+            let error = "this oyez was built without chat; oyez raw speaks the protocol";
+            Err(Failure::Usage(error.to_owned()))
+        }
         Task::Broadcast { text } => ask::broadcast(&mut session, &text),
         Task::BroadcastInput { skip_bad } => broadcast::broadcast(&mut session, skip_bad),
         Task::Listen(listen) => listen::listen(&mut session, listen),
@@ -109,7 +99,7 @@ struct Session {
 }
 
 impl Session {
-    fn new(route: Route, task: &Task) -> Result<Self, Failure> {
+    fn new(route: ConnectOptions, task: &Task) -> Result<Self, Failure> {
         let takes_input = matches!(task, Task::Chat | Task::BroadcastInput { .. } | Task::Raw);
         let is_for_output = matches!(task, Task::Chat | Task::Listen(_) | Task::Raw);
         let system = |error: io::Error| format!("cannot start: {error}");
@@ -152,7 +142,7 @@ impl Session {
         };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                return Err(Failure::Said(format!("cannot go on: {error}")));
+                return Err(Failure::Error(format!("cannot go on: {error}")));
             }
             _ => {}
         }

@@ -1,11 +1,11 @@
 //! Who may come in, and what they may do there.
 
-use crate::protocol::{Command, CommandError, ErrorCode, Topic, Verb};
-use crate::secret::Secret;
+use crate::credentials::secret::Secret;
+use crate::protocol::{Command, CommandError, ErrorCode, OkReply, Verb};
 
 use super::Hub;
 use super::client::{Reason, Stage};
-use super::report::Report;
+use super::report::Event;
 
 /// How many wrong secrets a client may try.
 const MAX_TRIES: u8 = 3;
@@ -114,8 +114,8 @@ impl Hub {
         client.wrong_tries = 0;
         let id = client.id;
         let was_outside = client.stage == Stage::Outside;
-        self.reports.push_back(Report::Authenticated { id, role });
-        self.ok(key, Topic::Auth { role: role.as_str() });
+        self.reports.push_back(Event::Authenticated { id, role });
+        self.ok(key, OkReply::Auth { role: role.as_str() });
         if was_outside {
             self.let_in(key);
         }
@@ -125,7 +125,7 @@ impl Hub {
         let client = &mut self.clients[key];
         client.wrong_tries += 1;
         let (id, tries) = (client.id, client.wrong_tries);
-        self.reports.push_back(Report::WrongSecret { id, tries });
+        self.reports.push_back(Event::WrongSecret { id, tries });
         if tries < MAX_TRIES {
             let explanation = "this is not the secret";
             self.error(key, ErrorCode::AuthFailed, explanation);

@@ -1,9 +1,9 @@
 //! What the hub knows of one client.
 
-use crate::protocol::{Digits, Foreign, LineBuffer};
+use crate::protocol::{DecimalBuf, ForeignProtocol, LineBuffer};
 
 use super::access::Role;
-use super::feed::Position;
+use super::feed::Offset;
 use super::outbox::Outbox;
 use super::throttle::Allowance;
 
@@ -46,7 +46,7 @@ pub enum Reason {
     /// The connection broke.
     Lost,
     /// It speaks another protocol.
-    Foreign(Foreign),
+    Foreign(ForeignProtocol),
 }
 
 impl Reason {
@@ -154,13 +154,7 @@ pub(super) struct Queued {
 }
 
 impl Client {
-    pub(super) fn new(
-        id: u64,
-        origin: Origin,
-        now_ms: u64,
-        max_line: usize,
-        head: Position,
-    ) -> Self {
+    pub(super) fn new(id: u64, origin: Origin, now_ms: u64, max_line: usize, head: Offset) -> Self {
         let mut outbox = Outbox::new(head);
         outbox.stop_following(head);
         Self {
@@ -189,7 +183,7 @@ impl Client {
     }
 
     /// Whom its lines are from: its name or, while it has none, its id in digits.
-    pub(super) fn attribution<'a>(&'a self, digits: &'a mut Digits) -> &'a str {
+    pub(super) fn attribution<'a>(&'a self, digits: &'a mut DecimalBuf) -> &'a str {
         self.name.as_deref().unwrap_or_else(|| digits.text(self.id))
     }
 
@@ -215,7 +209,7 @@ impl Client {
     }
 
     /// Whether something waits that its socket would take.
-    pub(super) fn can_be_flushed(&self, head: Position) -> bool {
+    pub(super) fn can_be_flushed(&self, head: Offset) -> bool {
         !self.socket.full && self.outbox.owes(head)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::limits::CLIENTS_PER_PAGE;
 use crate::protocol::{
-    COMMANDS, Command, Digits, ErrorCode, FeedId, Line, Name, Recipient, Reply, Topic,
+    COMMANDS, Command, DecimalBuf, ErrorCode, FeedId, Line, Name, OkReply, Recipient, Reply,
 };
 
 use super::client::Reason;
@@ -71,7 +71,7 @@ impl Hub {
     fn broadcast(&mut self, key: usize, text: &str) -> Result<(), Wait> {
         let seq = self.append(key, text)?;
         if !self.clients[key].outbox.follows() {
-            self.ok(key, Topic::Broadcast { seq });
+            self.ok(key, OkReply::Broadcast { seq });
         }
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Hub {
             return self.error(key, ErrorCode::NoSuchClient, "clients lists who is here");
         };
         let sender = &self.clients[key];
-        let from = sender.attribution(&mut Digits::default()).to_owned();
+        let from = sender.attribution(&mut DecimalBuf::default()).to_owned();
         let client = &self.clients[to];
         // The room for a reply is not for others to take: it is what lets a client go on.
         if client.outbox.is_closed() || !self.has_reply_room(client) {
@@ -93,7 +93,7 @@ impl Hub {
         }
         self.counters.directs += 1;
         self.reply(to, Reply::Direct { from: &from, text });
-        self.ok(key, Topic::Send { client: recipient.as_str() });
+        self.ok(key, OkReply::Send { client: recipient.as_str() });
     }
 
     fn rename(&mut self, key: usize, name: Name<'_>) {
@@ -106,7 +106,7 @@ impl Hub {
             );
         }
         client.name = Some(name.as_str().into());
-        self.ok(key, Topic::Name { name: name.as_str() });
+        self.ok(key, OkReply::Name { name: name.as_str() });
     }
 
     fn list_clients(&mut self, key: usize, after: u64) {
@@ -117,24 +117,24 @@ impl Hub {
             let (id, name) = (client.id, client.name.clone());
             self.reply(key, Reply::Client { id, name: name.as_deref() });
         }
-        self.ok(key, Topic::Clients { shown: page.len() as u64, total });
+        self.ok(key, OkReply::Clients { shown: page.len() as u64, total });
     }
 
     fn quiet(&mut self, key: usize) {
         let head = self.feed.head();
         self.clients[key].outbox.stop_following(head);
-        self.ok(key, Topic::Quiet);
+        self.ok(key, OkReply::Quiet);
     }
 
     fn listen(&mut self, key: usize) {
-        self.ok(key, Topic::Listen { seq: self.feed.newest_seq() });
+        self.ok(key, OkReply::Listen { seq: self.feed.newest_seq() });
         let head = self.feed.head();
         self.clients[key].outbox.follow(head);
     }
 
     fn history(&mut self, key: usize, count: u64) {
         let lines = count.min(self.feed.kept_lines());
-        self.ok(key, Topic::History { lines });
+        self.ok(key, OkReply::History { lines });
         self.rewind(key, self.feed.newest_seq() - lines);
     }
 
@@ -151,7 +151,7 @@ impl Hub {
             let explanation = format!("the newest line is {}", self.feed.newest_seq());
             return self.error(key, ErrorCode::BadArgument, &explanation);
         }
-        self.ok(key, Topic::Resume { seq });
+        self.ok(key, OkReply::Resume { seq });
         self.rewind(key, seq);
     }
 
@@ -190,7 +190,7 @@ impl Hub {
         for (name, value) in stats {
             self.reply(key, Reply::Stat { key: name, value });
         }
-        self.ok(key, Topic::Stats);
+        self.ok(key, OkReply::Stats);
     }
 
     fn help(&mut self, key: usize) {
@@ -198,10 +198,10 @@ impl Hub {
             let text = format!("{} - {}", spec.usage, spec.help);
             self.reply(key, Reply::Help { text: &text });
         }
-        self.ok(key, Topic::Help);
+        self.ok(key, OkReply::Help);
     }
 
-    pub(super) fn ok(&mut self, key: usize, topic: Topic<'_>) {
+    pub(super) fn ok(&mut self, key: usize, topic: OkReply<'_>) {
         self.reply(key, Reply::Ok(topic));
     }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::protocol::{FeedId, Reply};
 
 /// A place in the feed, in bytes since its beginning. A client's cursor is one.
-pub type Position = u64;
+pub type Offset = u64;
 
 /// The last broadcast lines, as they go to the clients, in chunks that come and go as a whole.
 ///
@@ -30,13 +30,13 @@ pub struct Feed {
 
 #[derive(Debug)]
 struct Chunk {
-    start: Position,
+    start: Offset,
     first_seq: u64,
     bytes: Vec<u8>,
 }
 
 impl Chunk {
-    fn end(&self) -> Position {
+    fn end(&self) -> Offset {
         self.start + self.bytes.len() as u64
     }
 }
@@ -60,12 +60,12 @@ impl Feed {
     }
 
     /// The place behind the newest line.
-    pub fn head(&self) -> Position {
+    pub fn head(&self) -> Offset {
         self.chunks.back().map_or(0, Chunk::end)
     }
 
     /// The place of the oldest line that is kept.
-    pub fn oldest(&self) -> Position {
+    pub fn oldest(&self) -> Offset {
         self.chunks.front().map_or(0, |chunk| chunk.start)
     }
 
@@ -94,7 +94,7 @@ impl Feed {
 
     /// Where the oldest line will be once the prepared line is appended, if that is not where it is
     /// now: whoever still needs something from before is lapped.
-    pub(super) fn would_drop_before(&self) -> Option<Position> {
+    pub(super) fn would_drop_before(&self) -> Option<Offset> {
         let full = self.chunks.len() == self.max_chunks && !self.fits();
         full.then(|| self.chunks.get(1).map_or(self.head(), |chunk| chunk.start))
     }
@@ -125,7 +125,7 @@ impl Feed {
     /// `None` if the line after it is not kept any more, or there is no such line yet.
     ///
     /// The chunks are the index: each knows its first line's number, and inside one it is counted.
-    pub(super) fn place_after(&self, seq: u64) -> Option<(Position, usize)> {
+    pub(super) fn place_after(&self, seq: u64) -> Option<(Offset, usize)> {
         if seq == self.newest_seq {
             return Some((self.head(), 0));
         }
@@ -141,13 +141,13 @@ impl Feed {
     }
 
     /// A place well inside what is kept, at which a line begins.
-    pub(super) fn middle(&self) -> Position {
+    pub(super) fn middle(&self) -> Offset {
         self.chunks.get(self.chunks.len() / 2).map_or(self.head(), |chunk| chunk.start)
     }
 
     /// How many lines begin in the range, both ends of which are kept and stand where lines begin; and
     /// how many bytes were looked at to count them.
-    pub(super) fn lines_in(&self, range: Range<Position>) -> (u64, usize) {
+    pub(super) fn lines_in(&self, range: Range<Offset>) -> (u64, usize) {
         if range.is_empty() {
             return (0, 0);
         }
@@ -157,7 +157,7 @@ impl Feed {
     }
 
     /// The number of the line that begins at `position`, and how many bytes were looked at to find it.
-    fn seq_at(&self, position: Position) -> (u64, usize) {
+    fn seq_at(&self, position: Offset) -> (u64, usize) {
         let nth = self.chunks.partition_point(|chunk| chunk.end() <= position);
         let Some(chunk) = self.chunks.get(nth) else { return (self.newest_seq + 1, 0) };
         let before = &chunk.bytes[..position.saturating_sub(chunk.start) as usize];
@@ -165,7 +165,7 @@ impl Feed {
     }
 
     /// The bytes in the range, chunk by chunk. Of what is not kept, nothing comes.
-    pub fn slices(&self, range: Range<Position>) -> impl Iterator<Item = &[u8]> {
+    pub fn slices(&self, range: Range<Offset>) -> impl Iterator<Item = &[u8]> {
         let first = self.chunks.partition_point(|chunk| chunk.end() <= range.start);
         self.chunks.range(first..).take_while(move |chunk| chunk.start < range.end).map(
             move |chunk| {
@@ -177,7 +177,7 @@ impl Feed {
     }
 
     /// What is left of the line at `position`, if that is inside a line and not at its beginning.
-    pub(super) fn rest_of_line(&self, position: Position) -> Option<&[u8]> {
+    pub(super) fn rest_of_line(&self, position: Offset) -> Option<&[u8]> {
         let nth = self.chunks.partition_point(|chunk| chunk.end() <= position);
         let chunk = self.chunks.get(nth).filter(|chunk| chunk.start <= position)?;
         let (before, rest) = chunk.bytes.split_at((position - chunk.start) as usize);
@@ -228,7 +228,7 @@ mod tests {
         Feed::new(FeedId(1), 4 * 2 * LINE.len(), 2 * LINE.len())
     }
 
-    fn append(feed: &mut Feed) -> Option<Position> {
+    fn append(feed: &mut Feed) -> Option<Offset> {
         feed.prepare("a", "xy");
         let dropped = feed.would_drop_before();
         feed.append();
@@ -236,7 +236,7 @@ mod tests {
         dropped
     }
 
-    fn text(feed: &Feed, range: Range<Position>) -> String {
+    fn text(feed: &Feed, range: Range<Offset>) -> String {
         feed.slices(range).map(|slice| String::from_utf8_lossy(slice)).collect()
     }
 
@@ -288,7 +288,7 @@ mod tests {
         let mut feed = feed();
         for newest in 1..=40 {
             append(&mut feed);
-            let places: Vec<Position> = (feed.oldest_seq() - 1..=newest)
+            let places: Vec<Offset> = (feed.oldest_seq() - 1..=newest)
                 .map(|seq| feed.place_after(seq).expect("it is kept").0)
                 .collect();
             for (nth, &from) in places.iter().enumerate() {

@@ -4,6 +4,7 @@ use std::mem;
 
 use crate::limits::MAX_JUMPS;
 use crate::protocol::{Line, LineBuffer};
+use crate::read_outcome::ReadOutcome;
 
 use super::client::{Client, Handle, Reason, Stage};
 use super::pacing::Wait;
@@ -50,15 +51,33 @@ impl Hub {
         })
     }
 
-    /// These bytes were read. There may be more.
-    ///
-    /// They may be none: something was read that is the transport's own business.
-    pub fn handle_input(&mut self, key: usize, input: &[u8]) {
-        self.charge_read(input.len());
+    /// Takes the outcome of one read of the client's connection. `overhead` is how many bytes were read from
+    /// the socket beyond those in the outcome.
+    pub fn handle_read(&mut self, key: usize, outcome: &ReadOutcome<'_>, overhead: usize) {
+        self.left.read = self.left.read.saturating_sub(overhead);
+        match outcome {
+            ReadOutcome::Data(input) => self.handle_data(key, input),
+            ReadOutcome::NoData => self.queue_read(key),
+            ReadOutcome::WouldBlock => self.handle_read_blocked(key),
+            ReadOutcome::CloseNotify => self.end_input(key),
+            ReadOutcome::Eof | ReadOutcome::Truncated => self.handle_eof(key),
+            ReadOutcome::TlsFailed(_) if self.clients[key].stage == Stage::Arriving => {
+                self.leave(key, Reason::HandshakeFailed);
+            }
+            ReadOutcome::TlsFailed(_) | ReadOutcome::Failed(_) => {
+                // Lines that came before are still executed, and answered to nobody.
+                self.handle_write_failed(key);
+                self.handle_eof(key);
+            }
+        }
+    }
+
+    fn handle_data(&mut self, key: usize, input: &[u8]) {
+        self.left.read = self.left.read.saturating_sub(input.len());
         self.counters.bytes_in += input.len() as u64;
         let client = &mut self.clients[key];
         client.bytes_in += input.len() as u64;
-        if client.is_heard() && !input.is_empty() {
+        if client.is_heard() {
             client.input.push(input);
             client.has_lines = true;
             self.queue_run(key);
@@ -67,13 +86,7 @@ impl Hub {
         }
     }
 
-    /// So many bytes were read, or as much work was done for it.
-    pub fn charge_read(&mut self, bytes: usize) {
-        self.left.read = self.left.read.saturating_sub(bytes);
-    }
-
-    /// There was nothing to read.
-    pub fn handle_read_blocked(&mut self, key: usize) {
+    fn handle_read_blocked(&mut self, key: usize) {
         let client = &mut self.clients[key];
         client.socket.readable = false;
         if !client.is_leaving() && client.outbox.is_closed() {
@@ -82,8 +95,14 @@ impl Hub {
         }
     }
 
-    /// The peer says no more. Its connection has not ended with that.
-    pub fn handle_end_of_input(&mut self, key: usize) {
+    fn handle_eof(&mut self, key: usize) {
+        self.clients[key].socket.ended = true;
+        self.end_input(key);
+        self.settle(key);
+    }
+
+    /// The peer sends no more data; its connection may still be open.
+    fn end_input(&mut self, key: usize) {
         let client = &mut self.clients[key];
         match client.stage {
             Stage::Arriving => self.leave(key, Reason::HandshakeFailed),
@@ -96,13 +115,6 @@ impl Hub {
         }
     }
 
-    /// The peer's end was read: it will send nothing more.
-    pub fn handle_end(&mut self, key: usize) {
-        self.clients[key].socket.ended = true;
-        self.handle_end_of_input(key);
-        self.settle(key);
-    }
-
     /// The connection is broken, whatever can still be read from it.
     pub fn handle_hangup(&mut self, key: usize) {
         if let Some(client) = self.clients.get_mut(key) {
@@ -111,21 +123,6 @@ impl Hub {
                 self.give_up_soon(key);
             }
         }
-    }
-
-    /// The transport cannot be gone on with. One that never was up is taken leave of without a word.
-    pub fn handle_transport_failed(&mut self, key: usize) {
-        if self.clients[key].stage == Stage::Arriving {
-            self.leave(key, Reason::HandshakeFailed);
-        } else {
-            self.handle_lost(key);
-        }
-    }
-
-    /// The connection broke. What came before is still executed, and answered to nobody.
-    pub fn handle_lost(&mut self, key: usize) {
-        self.handle_write_failed(key);
-        self.handle_end(key);
     }
 
     /// Executes lines, of each client in its turn, as far as the turn's limits allow.

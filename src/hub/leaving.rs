@@ -7,21 +7,21 @@ use crate::protocol::{LineBuffer, Reply};
 
 use super::Hub;
 use super::client::{Handle, Reason, Stage, Step};
-use super::report::Report;
+use super::report::Event;
 
 /// What is to be done to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
-    /// End its output, and tell [`handle_finish`](Hub::handle_finish): everything was sent. What the peer still sends is read and dropped until its
+pub enum CloseStep {
+    /// End its output, and tell [`handle_write_shutdown`](Hub::handle_write_shutdown): everything was sent. What the peer still sends is read and dropped until its
     /// end, for a close with unread input would destroy what was sent.
-    Finish,
+    ShutdownWrite,
     /// Close it, and [`remove`](Hub::remove) the client.
-    Drop,
+    Close,
 }
 
 /// What a client was, for the log.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Departure {
+pub struct Disconnect {
     /// Its id.
     pub id: u64,
     /// Its last name.
@@ -52,7 +52,7 @@ impl Hub {
     }
 
     /// The next connection to be finished or closed.
-    pub fn poll_close(&mut self) -> Option<(usize, Close)> {
+    pub fn poll_close(&mut self) -> Option<(usize, CloseStep)> {
         loop {
             let (handle, close) = self.to_close.pop_front()?;
             if self.client(handle).is_some() {
@@ -61,9 +61,9 @@ impl Hub {
         }
     }
 
-    /// The client's output was ended, after [`Close::Finish`]; or, if it is not done yet, it will be when
+    /// The client's output was ended, after [`CloseStep::ShutdownWrite`]; or, if it is not done yet, it will be when
     /// the socket takes bytes again.
-    pub fn handle_finish(&mut self, key: usize, is_done: bool) {
+    pub fn handle_write_shutdown(&mut self, key: usize, is_done: bool) {
         let client = &mut self.clients[key];
         if let Stage::Leaving { step, .. } = &mut client.stage
             && *step == Step::Ending
@@ -74,15 +74,15 @@ impl Hub {
         self.settle(key);
     }
 
-    /// The connection was closed, after [`Close::Drop`]. Its key may be used again.
-    pub fn remove(&mut self, key: usize) -> Departure {
+    /// The connection was closed, after [`CloseStep::Close`]. Its key may be used again.
+    pub fn remove(&mut self, key: usize) -> Disconnect {
         self.set_deadline(key, None);
         self.note_progress();
         let client = self.clients.remove(key);
         let Stage::Leaving { reason, step } = client.stage else {
             unreachable!("a connection is dropped only when its client leaves")
         };
-        Departure {
+        Disconnect {
             id: client.id,
             name: client.name,
             reason,
@@ -114,7 +114,7 @@ impl Hub {
         let is_owed_nothing = was == Stage::Arriving && reason != Reason::HandshakeFailed;
         let step = if is_owed_nothing { Step::Finished } else { Step::Draining };
         client.stage = Stage::Leaving { reason, step };
-        self.reports.push_back(Report::Leaves { id: client.id, reason });
+        self.reports.push_back(Event::Leaves { id: client.id, reason });
         client.outbox.stop_following(head);
         client.input = LineBuffer::new(0);
         client.has_lines = false;
@@ -141,7 +141,7 @@ impl Hub {
                     *reason = why;
                 }
                 let reason = *reason;
-                self.reports.push_back(Report::Leaves { id: self.id(key), reason });
+                self.reports.push_back(Event::Leaves { id: self.id(key), reason });
             }
         }
         self.settle(key);
@@ -164,7 +164,7 @@ impl Hub {
         }
         if *step == Step::SayingGoodbye && !owes && !is_closed {
             *step = Step::Ending;
-            self.to_close.push_back((handle, Close::Finish));
+            self.to_close.push_back((handle, CloseStep::ShutdownWrite));
         }
         if *step == Step::Flushing && !owes {
             *step = Step::Finished;
@@ -212,7 +212,7 @@ impl Hub {
 
     fn drop_connection(&mut self, key: usize) {
         // It may be said more than once before it is done, which is then ignored.
-        self.to_close.push_back((self.handle(key), Close::Drop));
+        self.to_close.push_back((self.handle(key), CloseStep::Close));
     }
 
     /// Sets the time at which the client's stage is over at the latest.

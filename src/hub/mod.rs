@@ -8,18 +8,16 @@
 //! 1. [`begin_turn`](Hub::begin_turn) with the time, then [`handle_readable`](Hub::handle_readable)
 //!    and [`handle_writable`](Hub::handle_writable) for what the sockets report;
 //! 2. while [`poll_read`](Hub::poll_read) names a client, read from it once, and say what came: first
-//!    [`handle_up`](Hub::handle_up), if it can be spoken to from now on, then
-//!    [`handle_input`](Hub::handle_input), [`handle_read_blocked`](Hub::handle_read_blocked),
-//!    [`handle_end_of_input`](Hub::handle_end_of_input), [`handle_end`](Hub::handle_end), [`handle_transport_failed`](Hub::handle_transport_failed) or
-//!    [`handle_lost`](Hub::handle_lost);
+//!    [`handle_handshake_done`](Hub::handle_handshake_done), if it can be spoken to from now on, then
+//!    [`handle_read`](Hub::handle_read);
 //! 3. [`execute`](Hub::execute); and both again while it [`has_more_input`](Hub::has_more_input), so that
 //!    what comes in at once goes out at once;
 //! 4. while [`poll_flush`](Hub::poll_flush) names a client, write its [`spans`](Hub::spans) once, and
 //!    say how that went: [`consume`](Hub::consume) or [`handle_write_failed`](Hub::handle_write_failed);
 //! 5. while [`poll_close`](Hub::poll_close) names one, do that, and say so:
-//!    [`handle_finish`](Hub::handle_finish), or [`remove`](Hub::remove) for those closed;
-//! 6. [`connect`](Hub::connect) those that have come, and [`handle_up`](Hub::handle_up) those that can
-//!    be spoken to at once; take what is for the log from [`poll_report`](Hub::poll_report);
+//!    [`handle_write_shutdown`](Hub::handle_write_shutdown), or [`remove`](Hub::remove) for those closed;
+//! 6. [`connect`](Hub::connect) those that have come, and [`handle_handshake_done`](Hub::handle_handshake_done) those that can
+//!    be spoken to at once; take what is for the log from [`poll_event`](Hub::poll_event);
 //! 7. wait for sockets, not at all if the hub [`has_work`](Hub::has_work), else until its
 //!    [`next_deadline`](Hub::next_deadline).
 
@@ -45,11 +43,11 @@ use slab::Slab;
 pub use access::{AllowShutdown, Role, Secrets};
 pub use client::{Origin, Reason};
 pub use counters::Counters;
-pub use feed::{Feed, Position};
-pub use leaving::{Close, Departure};
+pub use feed::{Feed, Offset};
+pub use leaving::{CloseStep, Disconnect};
 pub use outbox::Span;
-pub use report::{LineReport, Report};
-pub use slow::SlowClients;
+pub use report::{Event, LineTrace};
+pub use slow::SlowConsumerPolicy;
 
 use crate::limits::{FlushLimits, Limits};
 use crate::protocol::{FeedId, Reply};
@@ -61,7 +59,7 @@ use slow::Awaited;
 
 /// What the hub is started with.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct HubConfig {
     /// See [`Limits`].
     pub limits: Limits,
     /// What clients have to know to come in, or to be admins.
@@ -69,9 +67,9 @@ pub struct Rules {
     /// Who may end the server by command.
     pub allow_shutdown: AllowShutdown,
     /// What becomes of clients that the feed would lap.
-    pub slow_clients: SlowClients,
-    /// Whether [`Hub::poll_report`] tells what was received and answered.
-    pub report_lines: bool,
+    pub slow_clients: SlowConsumerPolicy,
+    /// Whether [`Hub::poll_event`] tells what was received and answered.
+    pub trace_lines: bool,
 }
 
 /// The clients and the feed.
@@ -83,7 +81,7 @@ pub struct Rules {
 /// - No outbox is larger than `max-outbox`.
 #[derive(Debug)]
 pub struct Hub {
-    rules: Rules,
+    rules: HubConfig,
     now_ms: u64,
     left: Left,
     clients: Slab<Client>,
@@ -113,15 +111,15 @@ pub struct Hub {
     /// Clients that are owed feed still, or again.
     to_flush_next_round: VecDeque<Handle>,
     /// The feed's head when the round began.
-    round_head: Position,
+    round_head: Offset,
     /// Which of the two the client is from that is written to now.
     lane: Lane,
-    to_close: VecDeque<(Handle, Close)>,
+    to_close: VecDeque<(Handle, CloseStep)>,
     /// When a client's stage is over at the latest, in order.
     deadlines: BTreeSet<(u64, Handle)>,
     /// Until when those are not heard who have said too much, in order.
     throttled: BTreeSet<(u64, Handle)>,
-    reports: VecDeque<Report>,
+    reports: VecDeque<Event>,
     /// The reply that is being encoded.
     line: Vec<u8>,
 }
@@ -155,7 +153,7 @@ impl Left {
 
 impl Hub {
     /// An empty hub. `feed` should differ from run to run.
-    pub fn new(rules: Rules, feed: FeedId) -> Self {
+    pub fn new(rules: HubConfig, feed: FeedId) -> Self {
         let limits = rules.limits;
         Self {
             rules,
@@ -217,7 +215,7 @@ impl Hub {
     }
 
     /// A connection was accepted, for which there was [room](Self::has_room): the key it goes by from
-    /// now on. Nothing is said to it before [`handle_up`](Self::handle_up).
+    /// now on. Nothing is said to it before [`handle_handshake_done`](Self::handle_handshake_done).
     pub fn connect(&mut self, origin: Origin) -> usize {
         debug_assert!(self.has_room(), "it was asked whether there is room");
         self.last_id += 1;
@@ -231,7 +229,7 @@ impl Hub {
     }
 
     /// The client can be spoken to from now on.
-    pub fn handle_up(&mut self, key: usize) {
+    pub fn handle_handshake_done(&mut self, key: usize) {
         let closes_the_door = self.rules.secrets.closes_the_door();
         let client = &mut self.clients[key];
         if client.stage != Stage::Arriving {

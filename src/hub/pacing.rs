@@ -17,12 +17,12 @@
 
 use std::mem;
 
-use crate::protocol::Digits;
+use crate::protocol::DecimalBuf;
 
 use super::Hub;
 use super::client::Client;
-use super::feed::Position;
-use super::slow::SlowClients;
+use super::feed::Offset;
+use super::slow::SlowConsumerPolicy;
 
 /// A reader is behind when it lacks more than this part of the feed …
 const BEHIND: u64 = 16;
@@ -62,7 +62,7 @@ pub(super) struct Pace {
     /// When it was last seen whether broadcasts are to be held on.
     looked_at_ms: u64,
     /// Where the feed's head was when the readers were looked at last.
-    looked_at: Position,
+    looked_at: Offset,
     /// Somebody has taken something since.
     has_progress: bool,
     /// When the log was told last that broadcasts wait for somebody slow.
@@ -143,7 +143,7 @@ impl Hub {
             return Err(Wait::ForReaders);
         }
         let client = &self.clients[key];
-        let len = self.feed.prepare(client.attribution(&mut Digits::default()), text);
+        let len = self.feed.prepare(client.attribution(&mut DecimalBuf::default()), text);
         if let Some(kept) = self.feed.would_drop_before() {
             self.make_room(kept)?;
             if !self.clients[key].is_inside() {
@@ -156,11 +156,11 @@ impl Hub {
         Ok(self.feed.append())
     }
 
-    /// Whether broadcasts are held. Rules 2 and 3 take a look at everybody, so they take one only now
+    /// Whether broadcasts are held. HubConfig 2 and 3 take a look at everybody, so they take one only now
     /// and then; where broadcasts wait for whoever is slow, they are not needed.
     fn is_holding(&mut self) -> bool {
         let moved_on = self.feed.head() - self.pace.looked_at;
-        if self.rules.slow_clients != SlowClients::Wait
+        if self.rules.slow_clients != SlowConsumerPolicy::Block
             && self.pace.hold == Hold::None
             && moved_on >= self.part_of_feed(BEHIND)
         {
@@ -214,8 +214,8 @@ impl Hub {
             return;
         }
         match self.rules.slow_clients {
-            SlowClients::Wait => self.look_at_awaited(),
-            SlowClients::Disconnect | SlowClients::Skip => self.look_at_readers(),
+            SlowConsumerPolicy::Block => self.look_at_awaited(),
+            SlowConsumerPolicy::Disconnect | SlowConsumerPolicy::Skip => self.look_at_readers(),
         }
         if self.is_holding() {
             return;

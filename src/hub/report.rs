@@ -1,6 +1,6 @@
 //! What the log may say of a line.
 
-use crate::protocol::{Command, CommandError, Line, Reply, Spec};
+use crate::protocol::{Command, CommandError, CommandSpec, Line, Reply};
 
 use super::Hub;
 use super::access::Role;
@@ -8,9 +8,9 @@ use super::client::{Reason, Stage};
 
 /// Something for the log.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Report {
+pub enum Event {
     /// A line was executed.
-    Line(LineReport),
+    Line(LineTrace),
     /// A client has shown the secret for a role.
     Authenticated {
         /// Which client.
@@ -26,7 +26,7 @@ pub enum Report {
         tries: u8,
     },
     /// A client leaves: from here on it is said nothing new, and not listened to. When it is gone, there
-    /// is a [`Departure`](super::Departure). (One that is lapped on its way leaves once more.)
+    /// is a [`Disconnect`](super::Disconnect). (One that is lapped on its way leaves once more.)
     Leaves {
         /// Which client.
         id: u64,
@@ -56,7 +56,7 @@ pub enum Report {
 
 /// A line that was executed, and what it was answered, for the log. Text as it came: not escaped.
 #[derive(Debug, PartialEq, Eq)]
-pub struct LineReport {
+pub struct LineTrace {
     /// Whose line it was.
     pub id: u64,
     /// The line, or what can be said of it: one that is no command may be a mistyped secret, and so
@@ -75,7 +75,7 @@ pub(super) struct Before {
 
 impl Hub {
     /// The next thing for the log. Lines are among them if the rules say so.
-    pub fn poll_report(&mut self) -> Option<Report> {
+    pub fn poll_event(&mut self) -> Option<Event> {
         self.reports.pop_front()
     }
 
@@ -86,7 +86,7 @@ impl Hub {
     }
 
     pub(super) fn report_line(&mut self, key: usize, line: Line<'_>, before: &Before) {
-        if !self.rules.report_lines || matches!(line, Line::Blank(_)) {
+        if !self.rules.trace_lines || matches!(line, Line::Blank(_)) {
             return;
         }
         let client = &self.clients[key];
@@ -102,7 +102,7 @@ impl Hub {
             _ => without_echo(last_line(replies)),
         };
         let received = if before.is_inside { describe(line) } else { describe_outside(line) };
-        self.reports.push_back(Report::Line(LineReport { id: client.id, received, answered }));
+        self.reports.push_back(Event::Line(LineTrace { id: client.id, received, answered }));
     }
 }
 
@@ -124,7 +124,7 @@ fn first_word(line: &str) -> &str {
 /// The same for a client that is outside: of a line that may be a secret, only the command.
 fn describe_outside(line: Line<'_>) -> String {
     match line {
-        Line::Text(text) => match Spec::find(first_word(text)) {
+        Line::Text(text) => match CommandSpec::find(first_word(text)) {
             Some(spec) => format!("{}, {} bytes in all", spec.name, text.len()),
             None => format!("no command, {} bytes", text.len()),
         },

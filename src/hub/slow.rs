@@ -1,7 +1,7 @@
 //! Clients that the feed would lap: what becomes of them, and who waits for them.
 //!
 //! Room for a line that does not fit is made by dropping the feed's oldest chunk. Whoever still needs
-//! something from it is in the way, and [`SlowClients`] says what then. Only one whose socket refuses
+//! something from it is in the way, and [`SlowConsumerPolicy`] says what then. Only one whose socket refuses
 //! bytes is ever lapped, never one that the server was too busy for; but nobody waits for a client
 //! that has moved its own cursor back and has not caught up.
 
@@ -9,27 +9,27 @@ use crate::limits::STALL_BYTES;
 
 use super::Hub;
 use super::client::{Client, Handle, Reason};
-use super::feed::Position;
+use super::feed::Offset;
 use super::pacing::Wait;
-use super::report::Report;
+use super::report::Event;
 
 /// What becomes of a client that the feed would lap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SlowClients {
+pub enum SlowConsumerPolicy {
     /// It is taken leave of.
     #[default]
     Disconnect,
     /// It misses lines, and is told how many.
     Skip,
     /// The line that would lap it waits, unless it takes next to nothing for too long.
-    Wait,
+    Block,
 }
 
 /// For whom broadcasts wait. There is such a thing only while somebody is in the way.
 #[derive(Debug)]
 pub(super) struct Awaited {
     /// What stands before this is to be dropped.
-    kept: Position,
+    kept: Offset,
     clients: Vec<Taker>,
     /// Until when each of them has to take enough.
     until_ms: u64,
@@ -55,9 +55,9 @@ const REPORT_PAUSE_MS: u64 = 60_000;
 impl Hub {
     /// Sees to everybody who needs what stands before `kept`, so that it can be dropped, or says what is
     /// to be waited for before that is tried again.
-    pub(super) fn make_room(&mut self, kept: Position) -> Result<(), Wait> {
+    pub(super) fn make_room(&mut self, kept: Offset) -> Result<(), Wait> {
         let head = self.feed.head();
-        let waits = self.rules.slow_clients == SlowClients::Wait;
+        let waits = self.rules.slow_clients == SlowConsumerPolicy::Block;
         let (mut lapped, mut awaited) = (Vec::new(), Vec::new());
         for (key, client) in &self.clients {
             if !needs_before(client, kept, head) {
@@ -92,10 +92,12 @@ impl Hub {
 
     /// The feed goes on without this client, for good or for a while. A line of its that is half sent
     /// is finished.
-    fn lap(&mut self, key: usize, kept: Position) {
+    fn lap(&mut self, key: usize, kept: Offset) {
         match self.rules.slow_clients {
-            SlowClients::Disconnect | SlowClients::Wait => self.give_up_on(key, Reason::TooSlow),
-            SlowClients::Skip => self.skip(key, kept),
+            SlowConsumerPolicy::Disconnect | SlowConsumerPolicy::Block => {
+                self.give_up_on(key, Reason::TooSlow);
+            }
+            SlowConsumerPolicy::Skip => self.skip(key, kept),
         }
     }
 
@@ -109,7 +111,7 @@ impl Hub {
         self.leave_lapped(key, reason);
     }
 
-    fn skip(&mut self, key: usize, kept: Position) {
+    fn skip(&mut self, key: usize, kept: Offset) {
         let client = &mut self.clients[key];
         let missed = client.outbox.skip(&self.feed, kept, self.feed.middle());
         let looked_at = missed.looked_at + client.outbox.size();
@@ -117,20 +119,20 @@ impl Hub {
         let is_first = client.missed == 0;
         client.missed += missed.lines;
         if is_first && missed.lines > 0 {
-            self.reports.push_back(Report::Lagged { id: client.id, lines: missed.lines });
+            self.reports.push_back(Event::Lagged { id: client.id, lines: missed.lines });
         }
         self.charge_look(looked_at);
         self.queue_flush(key);
     }
 
-    fn wait_for(&mut self, kept: Position, clients: Vec<Taker>) {
+    fn wait_for(&mut self, kept: Offset, clients: Vec<Taker>) {
         let is_reported = self
             .pace
             .reported_at_ms
             .is_some_and(|reported_at_ms| self.now_ms < reported_at_ms + REPORT_PAUSE_MS);
         if !is_reported && let Some(Taker { handle, .. }) = clients.first() {
             self.pace.reported_at_ms = Some(self.now_ms);
-            self.reports.push_back(Report::Held { id: handle.id, clients: clients.len() });
+            self.reports.push_back(Event::Held { id: handle.id, clients: clients.len() });
         }
         self.pace.note_look(self.now_ms);
         let until_ms = self.now_ms + self.rules.limits.stall_timeout_ms;
@@ -195,6 +197,6 @@ impl Hub {
 }
 
 /// Whether the client needs something of the feed that stands before this place.
-fn needs_before(client: &Client, place: Position, head: Position) -> bool {
+fn needs_before(client: &Client, place: Offset, head: Offset) -> bool {
     client.outbox.oldest_needed(head).is_some_and(|needed| needed < place)
 }

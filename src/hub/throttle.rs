@@ -4,7 +4,7 @@ use std::mem;
 
 use super::Hub;
 use super::client::Handle;
-use super::report::Report;
+use super::report::Event;
 
 /// What a client has used of what it may say, as the time at which all of it is made up for. (The
 /// generic cell rate algorithm of ATM, ITU-T I.371: one number a client, and no timer.)
@@ -58,7 +58,7 @@ impl Hub {
         self.throttled.insert((until_ms, handle));
         let client = &mut self.clients[key];
         if !mem::replace(&mut client.was_throttled, true) {
-            self.reports.push_back(Report::Throttled { id: handle.id });
+            self.reports.push_back(Event::Throttled { id: handle.id });
         }
         if client.socket.hung_up {
             self.give_up_soon(key);

@@ -58,7 +58,7 @@ impl<'a> Recipient<'a> {
 
 /// A row of the table of commands.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Spec {
+pub struct CommandSpec {
     /// The command's word, in lower case.
     pub name: &'static str,
     /// A shorter word for the same.
@@ -98,14 +98,14 @@ const fn spec(
     arity: (usize, usize),
     usage: &'static str,
     help: &'static str,
-) -> Spec {
-    Spec { name, alias: None, arity, usage, help, verb }
+) -> CommandSpec {
+    CommandSpec { name, alias: None, arity, usage, help, verb }
 }
 
 /// Every command there is. The parser, `help` and the README's reference all go by it.
-pub const COMMANDS: [Spec; 14] = [
+pub const COMMANDS: [CommandSpec; 14] = [
     spec(Verb::Ping, "ping", (0, 1), "ping [text]", "prove that the server answers"),
-    Spec {
+    CommandSpec {
         alias: Some("say"),
         ..spec(
             Verb::Broadcast,
@@ -153,7 +153,7 @@ pub const COMMANDS: [Spec; 14] = [
     spec(Verb::Shutdown, "shutdown", (0, 0), "shutdown", "end the server, if you may"),
 ];
 
-impl Spec {
+impl CommandSpec {
     /// The command that a word names, whatever its case.
     pub fn find(word: &str) -> Option<&'static Self> {
         COMMANDS.iter().find(|spec| {
@@ -170,9 +170,9 @@ pub enum CommandError {
     /// The first word is none of ours.
     Unknown,
     /// An argument is missing.
-    MissingArgument(&'static Spec),
+    MissingArgument(&'static CommandSpec),
     /// There is an argument where none is taken, or it has the wrong form.
-    BadArgument(&'static Spec),
+    BadArgument(&'static CommandSpec),
 }
 
 impl CommandError {
@@ -206,7 +206,7 @@ impl<'a> Command<'a> {
     /// Parses a line of text (see [`Line::Text`](super::Line::Text)).
     pub fn parse(line: &'a str) -> Result<Self, CommandError> {
         let (word, argument) = split_word(line);
-        let spec = Spec::find(word).ok_or(CommandError::Unknown)?;
+        let spec = CommandSpec::find(word).ok_or(CommandError::Unknown)?;
         let (fewest, most) = spec.arity;
         let (first, second) = match argument {
             Some(argument) if most == 2 => {

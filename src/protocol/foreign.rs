@@ -3,18 +3,18 @@
 //! A web page can make a browser send bytes of its choice to localhost. They come wrapped in an
 //! HTTP request, so a connection that begins like one must not have the rest executed.
 
-use super::command::Spec;
+use super::command::CommandSpec;
 
 /// A protocol that is not ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Foreign {
+pub enum ForeignProtocol {
     /// An HTTP request.
     Http,
     /// A TLS handshake on a port without TLS.
     Tls,
 }
 
-impl Foreign {
+impl ForeignProtocol {
     /// Its usual name, for the log.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -58,7 +58,7 @@ pub(super) fn is_host_header(line: &[u8]) -> bool {
 
 /// Whether the line's first word is a command of ours.
 pub(super) fn begins_with_command(line: &[u8]) -> bool {
-    std::str::from_utf8(first_word(line)).is_ok_and(|word| Spec::find(word).is_some())
+    std::str::from_utf8(first_word(line)).is_ok_and(|word| CommandSpec::find(word).is_some())
 }
 
 fn first_word(line: &[u8]) -> &[u8] {

@@ -2,8 +2,8 @@
 
 use memchr::memchr;
 
-use super::foreign::{self, Foreign};
-use super::text::as_text;
+use super::foreign::{self, ForeignProtocol};
+use super::text::validate_text;
 
 /// What the next stretch of input turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Line<'a> {
     /// What stood without an LF at the end of input.
     Incomplete(&'a [u8]),
     /// The connection is not ours. Nothing comes after it.
-    Foreign(Foreign),
+    Foreign(ForeignProtocol),
 }
 
 /// Cuts a connection's input into lines, whatever the packets it came in.
@@ -77,7 +77,7 @@ enum Kind {
     Blank,
     TooLong { may_be_http: bool },
     Incomplete,
-    Foreign(Foreign),
+    Foreign(ForeignProtocol),
 }
 
 impl LineBuffer {
@@ -144,8 +144,8 @@ impl LineBuffer {
         };
         let line = &self.bytes[self.start..found.end];
         Some(match found.kind {
-            Kind::Complete => as_text(line).map_or(Line::NotText(line), Line::Text),
-            Kind::Blank => Line::Blank(as_text(line).unwrap_or_default()),
+            Kind::Complete => validate_text(line).map_or(Line::NotText(line), Line::Text),
+            Kind::Blank => Line::Blank(validate_text(line).unwrap_or_default()),
             Kind::TooLong { .. } => Line::TooLong,
             Kind::Incomplete => Line::Incomplete(line),
             Kind::Foreign(foreign) => Line::Foreign(foreign),
@@ -183,7 +183,7 @@ impl LineBuffer {
             let lf = self.find_lf();
             let end = lf.unwrap_or(self.bytes.len());
             if may_be_http && lf.is_some() && foreign::ends_like_http(self.content(end)) {
-                return Some(self.foreign(Foreign::Http));
+                return Some(self.foreign(ForeignProtocol::Http));
             }
             let Some(lf) = lf else {
                 // As much as it takes to tell how the line ends: the version, and a CR.
@@ -199,7 +199,7 @@ impl LineBuffer {
             self.state = State::Reading;
         }
         if self.first && self.bytes.get(self.start) == Some(&foreign::TLS_HANDSHAKE) {
-            return Some(self.foreign(Foreign::Tls));
+            return Some(self.foreign(ForeignProtocol::Tls));
         }
         match self.find_lf() {
             Some(lf) => Some(self.complete(lf)),
@@ -214,7 +214,7 @@ impl LineBuffer {
             return self.crossed();
         }
         if self.is_http(line) {
-            return self.foreign(Foreign::Http);
+            return self.foreign(ForeignProtocol::Http);
         }
         let kind = if is_blank(line) { Kind::Blank } else { Kind::Complete };
         Found { kind, end: self.start + line.len(), next_start: lf + 1 }
@@ -233,7 +233,7 @@ impl LineBuffer {
             return None;
         }
         if self.is_http(self.content(end)) {
-            return Some(self.foreign(Foreign::Http));
+            return Some(self.foreign(ForeignProtocol::Http));
         }
         let kind = if is_blank(line) { Kind::Blank } else { Kind::Incomplete };
         Some(Found { kind, end, next_start: end })
@@ -246,13 +246,13 @@ impl LineBuffer {
         let begins_like_http = (self.first && foreign::begins_like_http(beginning))
             || (self.is_open_to_all && foreign::is_host_header(beginning));
         if begins_like_http {
-            return self.foreign(Foreign::Http);
+            return self.foreign(ForeignProtocol::Http);
         }
         let may_be_http = self.first && !foreign::begins_with_command(beginning);
         Found { kind: Kind::TooLong { may_be_http }, end: self.start, next_start: self.start }
     }
 
-    fn foreign(&self, foreign: Foreign) -> Found {
+    fn foreign(&self, foreign: ForeignProtocol) -> Found {
         let next_start = self.bytes.len();
         Found { kind: Kind::Foreign(foreign), end: self.start, next_start }
     }

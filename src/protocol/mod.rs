@@ -14,12 +14,12 @@ mod name;
 mod reply;
 mod text;
 
-pub use command::{COMMANDS, Command, CommandError, Recipient, Spec, Verb};
-pub use foreign::Foreign;
+pub use command::{COMMANDS, Command, CommandError, CommandSpec, Recipient, Verb};
+pub use foreign::ForeignProtocol;
 pub use line::{Line, LineBuffer};
 pub use name::Name;
-pub use reply::{ErrorCode, FeedId, Reply, Topic};
-pub use text::{Digits, as_text};
+pub use reply::{ErrorCode, FeedId, OkReply, Reply};
+pub use text::{DecimalBuf, validate_text};
 
 /// How much longer than the longest request a line of the server's may be, in bytes: the words
 /// that it puts before a client's text (`broadcast`, a sequence number of up to 20 digits, a name

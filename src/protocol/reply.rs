@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::command::Verb;
-use super::text::{Digits, number, split_word};
+use super::text::{DecimalBuf, number, split_word};
 
 /// A line of the server's. What is borrowed is borrowed from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Reply<'a> {
     /// The answer to `ping`, with its text.
     Pong(Option<&'a str>),
     /// A command was carried out.
-    Ok(Topic<'a>),
+    Ok(OkReply<'a>),
     /// A request was not carried out.
     Error {
         /// One of [`ErrorCode`]'s words, or one that came later.
@@ -76,7 +76,7 @@ pub enum Reply<'a> {
 /// What an `ok` is about: the command's word, and what it has to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // The commands' table has the meaning of each.
-pub enum Topic<'a> {
+pub enum OkReply<'a> {
     Broadcast { seq: u64 },
     Send { client: &'a str },
     Name { name: &'a str },
@@ -208,7 +208,7 @@ impl<'a> Reply<'a> {
                 hint: fields.rest().unwrap_or_default(),
             },
             "pong" => Self::Pong(fields.rest()),
-            "ok" => Self::Ok(Topic::parse(fields)?),
+            "ok" => Self::Ok(OkReply::parse(fields)?),
             "error" => {
                 Self::Error { code: fields.word()?, explanation: fields.rest().unwrap_or_default() }
             }
@@ -231,7 +231,7 @@ impl<'a> Reply<'a> {
     }
 }
 
-impl<'a> Topic<'a> {
+impl<'a> OkReply<'a> {
     /// Which command it is the answer to.
     pub fn verb(self) -> Verb {
         match self {
@@ -303,7 +303,7 @@ fn join<const N: usize>(out: &mut Vec<u8>, fields: &[Field<'_>; N]) {
         }
         match *field {
             Field::Text(text) => out.extend_from_slice(text.as_bytes()),
-            Field::Number(number) => out.extend_from_slice(Digits::default().bytes(number)),
+            Field::Number(number) => out.extend_from_slice(DecimalBuf::default().bytes(number)),
             Field::Feed(feed) => out.extend_from_slice(feed.to_string().as_bytes()),
         }
     }
@@ -345,17 +345,17 @@ mod tests {
             ),
             (Reply::Pong(None), "pong"),
             (Reply::Pong(Some("  a b ")), "pong   a b "),
-            (Reply::Ok(Topic::Broadcast { seq: 7 }), "ok broadcast 7"),
-            (Reply::Ok(Topic::Send { client: "007" }), "ok send 007"),
-            (Reply::Ok(Topic::Name { name: "bob" }), "ok name bob"),
-            (Reply::Ok(Topic::Clients { shown: 2, total: 9 }), "ok clients 2 9"),
-            (Reply::Ok(Topic::History { lines: 4 }), "ok history 4"),
-            (Reply::Ok(Topic::Resume { seq: 4 }), "ok resume 4"),
-            (Reply::Ok(Topic::Quiet), "ok quiet"),
-            (Reply::Ok(Topic::Listen { seq: 8 }), "ok listen 8"),
-            (Reply::Ok(Topic::Stats), "ok stats"),
-            (Reply::Ok(Topic::Help), "ok help"),
-            (Reply::Ok(Topic::Auth { role: "admin" }), "ok auth admin"),
+            (Reply::Ok(OkReply::Broadcast { seq: 7 }), "ok broadcast 7"),
+            (Reply::Ok(OkReply::Send { client: "007" }), "ok send 007"),
+            (Reply::Ok(OkReply::Name { name: "bob" }), "ok name bob"),
+            (Reply::Ok(OkReply::Clients { shown: 2, total: 9 }), "ok clients 2 9"),
+            (Reply::Ok(OkReply::History { lines: 4 }), "ok history 4"),
+            (Reply::Ok(OkReply::Resume { seq: 4 }), "ok resume 4"),
+            (Reply::Ok(OkReply::Quiet), "ok quiet"),
+            (Reply::Ok(OkReply::Listen { seq: 8 }), "ok listen 8"),
+            (Reply::Ok(OkReply::Stats), "ok stats"),
+            (Reply::Ok(OkReply::Help), "ok help"),
+            (Reply::Ok(OkReply::Auth { role: "admin" }), "ok auth admin"),
             (Reply::Error { code: "busy", explanation: "try later" }, "error busy try later"),
             (Reply::Client { id: 3, name: Some("bob") }, "client 3 bob"),
             (Reply::Client { id: 4, name: None }, "client 4 -"),
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn trailing_fields_are_passed_over_and_what_lacks_something_is_not_understood() {
         assert_eq!(Reply::parse("lagged 3 since noon"), Some(Reply::Lagged(3)));
-        assert_eq!(Reply::parse("ok quiet please"), Some(Reply::Ok(Topic::Quiet)));
+        assert_eq!(Reply::parse("ok quiet please"), Some(Reply::Ok(OkReply::Quiet)));
         assert_eq!(Reply::parse("goodbye quit 12"), Some(Reply::Goodbye("quit")));
         for line in [
             "",

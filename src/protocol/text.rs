@@ -5,7 +5,7 @@
 ///
 /// So nobody can send an escape sequence to somebody's terminal, or one line that a reader takes
 /// for two.
-pub fn as_text(line: &[u8]) -> Option<&str> {
+pub fn validate_text(line: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(line).ok()?;
     // Nearly all lines are of these characters alone. Without an early end, whole vectors are
     // looked at at once.
@@ -21,15 +21,15 @@ fn is_forbidden(c: char) -> bool {
 /// Room for a number's decimal digits. They are not handed on with it: a processor has to wait before it
 /// can move at once what was just stored byte by byte.
 #[derive(Default)]
-pub struct Digits([u8; Self::MOST]);
+pub struct DecimalBuf([u8; Self::MAX]);
 
-impl Digits {
+impl DecimalBuf {
     /// How many digits the largest number has.
-    const MOST: usize = u64::MAX.ilog10() as usize + 1;
+    const MAX: usize = u64::MAX.ilog10() as usize + 1;
 
     /// The digits of `number` as ASCII, without leading zeros.
     pub fn bytes(&mut self, mut number: u64) -> &[u8] {
-        let mut start = Self::MOST;
+        let mut start = Self::MAX;
         loop {
             start -= 1;
             self.0[start] = b'0' + (number % 10) as u8;
@@ -62,13 +62,13 @@ pub(super) fn number(digits: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Digits, as_text};
+    use super::{DecimalBuf, validate_text};
 
     #[test]
     fn digits_are_those_that_the_standard_library_writes() {
         let tens = (0..20).map(|power| 10_u64.pow(power));
         for number in tens.flat_map(|ten| [ten - 1, ten, ten + 7]).chain([u64::MAX]) {
-            assert_eq!(Digits::default().text(number), number.to_string());
+            assert_eq!(DecimalBuf::default().text(number), number.to_string());
         }
     }
 
@@ -76,16 +76,16 @@ mod tests {
     fn text_is_utf8_without_controls() {
         for text in ["", "a\tb", "你好", "👩‍🚀", "שלום", "e\u{301}", "\u{a0}", "\u{202e}", "~"]
         {
-            assert_eq!(as_text(text.as_bytes()), Some(text));
+            assert_eq!(validate_text(text.as_bytes()), Some(text));
         }
         for control in (0..0x20).chain(0x7f..0xa0).chain([0x2028, 0x2029]) {
             let c = char::from_u32(control).expect("these are all characters");
             for line in [format!("a{c}b"), format!("é{c}")] {
-                assert_eq!(as_text(line.as_bytes()).is_some(), c == '\t', "{line:?}");
+                assert_eq!(validate_text(line.as_bytes()).is_some(), c == '\t', "{line:?}");
             }
         }
         for broken in [&b"\xff"[..], b"a\xc3", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"] {
-            assert_eq!(as_text(broken), None, "{broken:?}");
+            assert_eq!(validate_text(broken), None, "{broken:?}");
         }
     }
 }

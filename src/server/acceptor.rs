@@ -8,8 +8,8 @@ use mio::{Registry, Token};
 use super::listener::Listener;
 use super::peer::Peer;
 use super::refused::Refused;
-use crate::config::Config;
-use crate::stream::{Endpoint, Stream};
+use crate::net::stream::{Endpoint, Stream};
+use crate::server::config::Config;
 
 /// The first listener's token; the others' follow it downwards. Clients' tokens come from the other
 /// end.

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 
 use crate::hub::{Hub, Span};
-use crate::transport::{Sent, Transport};
+use crate::net::transport::{Sent, Transport};
 
 /// The most slices in one write.
 const MAX_SLICES: usize = 64;

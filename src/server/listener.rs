@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
 use super::peer::Peer;
-use crate::stream::{Endpoint, Stream};
+use crate::net::stream::{Endpoint, Stream};
 
 /// How many connections may wait to be accepted: a burst of 1000 must not be turned away. The
 /// kernel takes as many of them as net.core.somaxconn says.

@@ -2,9 +2,11 @@
 
 mod acceptor;
 mod addresses;
+pub mod config;
 mod descriptors;
 mod flush;
 mod listener;
+pub mod logging;
 mod peer;
 mod refused;
 mod report;
@@ -19,17 +21,17 @@ use mio::event::Event;
 use mio::{Events, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::config::Config;
-use crate::hub::{Close, Hub, Origin, Rules, Secrets};
+use crate::hub::{CloseStep, Hub, HubConfig, Origin, Secrets};
 use crate::limits::{Limits, READ_CHUNK};
-use crate::logging;
+use crate::net::signals::Signals;
+use crate::net::stream::Stream;
+use crate::net::tls::ServerTls;
+use crate::net::transport::{Sent, Transport};
 use crate::protocol::FeedId;
-use crate::signals::Signals;
-use crate::stream::Stream;
-use crate::tls::ServerTls;
-use crate::transport::{Received, Sent, Transport};
+use crate::read_outcome::{ReadOutcome, TlsFailure};
 use acceptor::Acceptor;
 use addresses::Addresses;
+use config::Config;
 use peer::Peer;
 
 /// How the server ended.
@@ -79,7 +81,7 @@ struct Connection {
     transport: Transport,
     peer: Peer,
     /// What was wrong with its encryption.
-    failure: Option<io::Error>,
+    failure: Option<TlsFailure>,
 }
 
 /// What became of the clients that were there at the server's end.
@@ -107,12 +109,12 @@ impl Server {
         let (secrets, tls) = read_files(&config)?;
         let acceptor = Acceptor::bind(&config, poll.registry())?;
         secrets::warn_of_plain_addresses(&secrets, acceptor.addresses());
-        let rules = Rules {
+        let rules = HubConfig {
             limits,
             secrets,
             allow_shutdown: config.allow_shutdown,
             slow_clients: config.slow_clients,
-            report_lines: config.log_level >= log::LevelFilter::Debug,
+            trace_lines: config.log_level >= log::LevelFilter::Debug,
         };
         report::started(acceptor.addresses(), tls.as_ref(), &limits);
         Ok(Self {
@@ -239,35 +241,17 @@ impl Server {
     fn read(&mut self) {
         while let Some(key) = self.hub.poll_read() {
             let connection = connected(&mut self.connections, key);
-            let result = connection.transport.read(&mut self.input);
+            let outcome = connection.transport.read(&mut self.input);
             let overhead = connection.transport.take_overhead();
-            if connection.transport.is_up() {
-                self.hub.handle_up(key);
+            if connection.transport.is_established() {
+                self.hub.handle_handshake_done(key);
             }
-            self.hub.charge_read(overhead);
-            match result {
-                Ok(Received::Bytes(len)) => self.hub.handle_input(key, &self.input[..len]),
-                Ok(Received::Nothing) => self.hub.handle_input(key, &[]),
-                Ok(Received::EndOfInput) => self.hub.handle_end_of_input(key),
-                Ok(Received::End) => self.hub.handle_end(key),
-                Err(error) => self.note_read_failed(key, error),
+            match &outcome {
+                ReadOutcome::TlsFailed(failure) => connection.failure = Some(failure.clone()),
+                ReadOutcome::Failed(error) => debug!("client {}: {error}", self.hub.id(key)),
+                _ => {}
             }
-        }
-    }
-
-    fn note_read_failed(&mut self, key: usize, error: io::Error) {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => self.hub.handle_read_blocked(key),
-            // The lines that came before are no less complete.
-            io::ErrorKind::UnexpectedEof => self.hub.handle_end(key),
-            io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied => {
-                connected(&mut self.connections, key).failure = Some(error);
-                self.hub.handle_transport_failed(key);
-            }
-            _ => {
-                debug!("client {}: {error}", self.hub.id(key));
-                self.hub.handle_lost(key);
-            }
+            self.hub.handle_read(key, &outcome, overhead);
         }
     }
 
@@ -285,18 +269,18 @@ impl Server {
     fn close(&mut self) {
         while let Some((key, close)) = self.hub.poll_close() {
             match close {
-                Close::Finish => {
+                CloseStep::ShutdownWrite => {
                     let finished = connected(&mut self.connections, key).transport.finish();
                     match finished {
-                        Ok(is_done) => self.hub.handle_finish(key, is_done),
+                        Ok(is_done) => self.hub.handle_write_shutdown(key, is_done),
                         // All that it was owed was sent before.
                         Err(error) => {
-                            self.hub.handle_finish(key, true);
+                            self.hub.handle_write_shutdown(key, true);
                             self.note_write_failed(key, &error);
                         }
                     }
                 }
-                Close::Drop => self.close_connection(key),
+                CloseStep::Close => self.close_connection(key),
             }
         }
     }
@@ -353,13 +337,13 @@ impl Server {
             self.connections.resize_with(key + 1, || None);
         }
         info!("client {} connected from {peer}", self.hub.id(key));
-        if transport.is_up() {
-            self.hub.handle_up(key);
+        if transport.is_established() {
+            self.hub.handle_handshake_done(key);
         }
         self.connections[key] = Some(Connection { transport, peer, failure: None });
         if let Err(error) = registered {
             warn!("client {}: cannot be polled: {error}", self.hub.id(key));
-            self.hub.handle_lost(key);
+            self.hub.handle_read(key, &ReadOutcome::Failed(error), 0);
         }
     }
 
@@ -397,8 +381,8 @@ impl Server {
     }
 
     fn log_turn(&mut self) {
-        while let Some(report) = self.hub.poll_report() {
-            report::report(report);
+        while let Some(event) = self.hub.poll_event() {
+            report::event(event);
         }
         logging::report_dropped();
         self.hub.set_log_dropped(logging::dropped());

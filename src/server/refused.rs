@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 
 use crate::limits::MAX_REFUSED;
+use crate::net::stream::Stream;
 use crate::protocol::{ErrorCode, Reply};
-use crate::stream::Stream;
 
 /// A few connections that were told `server-full`, and are kept for a little while: one that is
 /// closed with its input unread is reset, and the reset can overtake what it was told.

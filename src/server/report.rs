@@ -1,16 +1,15 @@
 //! What the log says of the server's life.
 
-use std::io;
-
 use log::{debug, info, warn};
 
 use super::peer::Peer;
-use crate::config::Config;
-use crate::hub::{Departure, LineReport, Reason, Report};
+use crate::credentials::file::{is_readable_by_others, is_writable_by_others};
+use crate::hub::{Disconnect, Event, LineTrace, Reason};
 use crate::limits::Limits;
-use crate::small_file::{is_readable_by_others, is_writable_by_others};
-use crate::stream::Endpoint;
-use crate::tls::ServerTls;
+use crate::net::stream::Endpoint;
+use crate::net::tls::ServerTls;
+use crate::read_outcome::TlsFailure;
+use crate::server::config::Config;
 
 pub(super) fn started<'a>(
     addresses: impl Iterator<Item = (&'a Endpoint, bool)>,
@@ -34,7 +33,7 @@ pub(super) fn started<'a>(
     if let Some(tls) = tls {
         identity(tls);
     }
-    let [process, kernel] = limits.most_memory(tls.is_some()).map(|bytes| bytes >> 20);
+    let [process, kernel] = limits.max_memory(tls.is_some()).map(|bytes| bytes >> 20);
     info!(
         "{} at most; the limits allow {process} MiB in the process and {kernel} MiB in the kernel's send buffers",
         counted(limits.max_clients),
@@ -79,16 +78,16 @@ pub(super) fn forced(clients: usize) {
     warn!("a second signal: ending at once, with {} cut", counted(clients));
 }
 
-pub(super) fn report(report: Report) {
-    match report {
-        Report::Line(report) => line(report),
-        Report::Authenticated { id, role } => info!("client {id}: let in as {}", role.as_str()),
-        Report::WrongSecret { id, tries } => warn!("client {id}: a wrong secret, try {tries}"),
-        Report::Leaves { id, reason } => debug!("client {id} leaves: {}", describe(reason, None)),
-        Report::Lagged { id, lines } => info!(
+pub(super) fn event(event: Event) {
+    match event {
+        Event::Line(report) => line(report),
+        Event::Authenticated { id, role } => info!("client {id}: let in as {}", role.as_str()),
+        Event::WrongSecret { id, tries } => warn!("client {id}: a wrong secret, try {tries}"),
+        Event::Leaves { id, reason } => debug!("client {id} leaves: {}", describe(reason, None)),
+        Event::Lagged { id, lines } => info!(
             "client {id}: too slow: it misses {lines} lines, and goes on with newer ones (said once for each client)"
         ),
-        Report::Held { id, clients } => {
+        Event::Held { id, clients } => {
             let who = match clients {
                 1 => format!("client {id}, which is"),
                 _ => format!("{clients} clients, {id} among them, which are"),
@@ -97,20 +96,20 @@ pub(super) fn report(report: Report) {
                 "broadcasts wait for {who} too slow (said once a minute at most; 'stats' counts all that are held)"
             );
         }
-        Report::Throttled { id } => {
+        Event::Throttled { id } => {
             info!("client {id}: says more than --rate-limit, and is read on more slowly");
         }
     }
 }
 
-fn line(line: LineReport) {
+fn line(line: LineTrace) {
     let (received, answered) = (shorten(line.received), shorten(line.answered));
     debug!("client {}: {received:?} -> {answered:?}", line.id);
 }
 
 /// `failure` is what was wrong with the encryption, if something was.
-pub(super) fn departure(departure: &Departure, peer: Peer, failure: Option<&io::Error>) {
-    let Departure { id, name, reason, is_cut, missed, connected_ms, bytes_in, bytes_out } =
+pub(super) fn departure(departure: &Disconnect, peer: Peer, failure: Option<&TlsFailure>) {
+    let Disconnect { id, name, reason, is_cut, missed, connected_ms, bytes_in, bytes_out } =
         departure;
     let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
     let reason = describe(*reason, failure);
@@ -126,7 +125,7 @@ pub(super) fn departure(departure: &Departure, peer: Peer, failure: Option<&io::
 }
 
 /// `failure` is what was wrong with the encryption, if something was.
-fn describe(reason: Reason, failure: Option<&io::Error>) -> String {
+fn describe(reason: Reason, failure: Option<&TlsFailure>) -> String {
     match reason {
         Reason::Quit => "quit".to_owned(),
         Reason::Shutdown => "shutdown".to_owned(),
@@ -155,10 +154,10 @@ fn counted(clients: usize) -> String {
 
 /// The text, if it is not too long for two of it to stand in a line of the log.
 fn shorten(mut text: String) -> String {
-    const MOST: usize = 1000;
-    if text.len() > MOST {
+    const MAX: usize = 1000;
+    if text.len() > MAX {
         let len = text.len();
-        text.truncate(text.floor_char_boundary(MOST));
+        text.truncate(text.floor_char_boundary(MAX));
         text.push_str(&format!("… ({len} bytes)"));
     }
     text

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use log::warn;
 
-use crate::config::Config;
+use crate::credentials::file::is_readable_by_others;
+use crate::credentials::secret::Secret;
+use crate::credentials::secret_file;
 use crate::hub::Secrets;
-use crate::secret::Secret;
-use crate::secret_file;
-use crate::small_file::is_readable_by_others;
-use crate::stream::Endpoint;
+use crate::net::stream::Endpoint;
+use crate::server::config::Config;
 
 /// Reads the secrets anew. The error is one line that says what is wrong.
 pub(super) fn read(config: &Config) -> Result<Secrets, String> {

@@ -1,10 +1,14 @@
 //! A hub with a clock and sockets that are not real.
 
 use std::collections::BTreeMap;
+use std::io;
 
-use oyez::hub::{AllowShutdown, Close, Departure, Hub, Origin, Rules, Secrets, SlowClients, Span};
+use oyez::hub::{
+    AllowShutdown, CloseStep, Disconnect, Hub, HubConfig, Origin, Secrets, SlowConsumerPolicy, Span,
+};
 use oyez::limits::Limits;
 use oyez::protocol::FeedId;
+use oyez::read_outcome::ReadOutcome;
 
 /// Drives a hub as the server does, with sockets that take as many bytes as they are given room for.
 pub struct Driver {
@@ -17,7 +21,7 @@ pub struct Driver {
     pub heard: Vec<(u64, Heard)>,
     /// What was sent to whom, in order.
     pub told: Vec<(u64, Vec<u8>)>,
-    pub departed: Vec<Departure>,
+    pub departed: Vec<Disconnect>,
 }
 
 /// What the hub gets of a client.
@@ -49,22 +53,22 @@ pub fn small_limits() -> Limits {
 
 impl Driver {
     pub fn new(limits: Limits) -> Self {
-        Self::with_policy(limits, SlowClients::Disconnect)
+        Self::with_policy(limits, SlowConsumerPolicy::Disconnect)
     }
 
-    pub fn with_policy(limits: Limits, slow_clients: SlowClients) -> Self {
+    pub fn with_policy(limits: Limits, slow_clients: SlowConsumerPolicy) -> Self {
         let secrets = Secrets::default();
-        let rules = Rules {
+        let rules = HubConfig {
             limits,
             secrets,
             allow_shutdown: AllowShutdown::Local,
             slow_clients,
-            report_lines: false,
+            trace_lines: false,
         };
         Self::with_rules(rules, FeedId(1))
     }
 
-    pub fn with_rules(rules: Rules, feed: FeedId) -> Self {
+    pub fn with_rules(rules: HubConfig, feed: FeedId) -> Self {
         Self {
             hub: Hub::new(rules, feed),
             now_ms: 0,
@@ -87,7 +91,7 @@ impl Driver {
     /// It can be spoken to from now on.
     pub fn come_up(&mut self, key: usize) {
         self.socket(key).is_arriving = false;
-        self.hub.handle_up(key);
+        self.hub.handle_handshake_done(key);
         self.hub.handle_readable(key);
     }
 
@@ -164,14 +168,17 @@ impl Driver {
             let is_broken = socket.is_broken;
             match (input.is_empty(), socket.ended) {
                 (false, _) => {
-                    self.hub.handle_input(key, &input);
+                    self.hub.handle_read(key, &ReadOutcome::Data(&input), 0);
                     self.heard.push((id, Heard::Bytes(input)));
                 }
                 (true, true) => {
                     self.heard.push((id, Heard::End));
-                    if is_broken { self.hub.handle_lost(key) } else { self.hub.handle_end(key) }
+                    let reset = || io::ErrorKind::ConnectionReset.into();
+                    let outcome =
+                        if is_broken { ReadOutcome::Failed(reset()) } else { ReadOutcome::Eof };
+                    self.hub.handle_read(key, &outcome, 0);
                 }
-                (true, false) => self.hub.handle_read_blocked(key),
+                (true, false) => self.hub.handle_read(key, &ReadOutcome::WouldBlock, 0),
             }
         }
     }
@@ -214,11 +221,11 @@ impl Driver {
     fn close(&mut self) {
         while let Some((key, close)) = self.hub.poll_close() {
             match close {
-                Close::Finish => {
+                CloseStep::ShutdownWrite => {
                     self.socket(key).finished = true;
-                    self.hub.handle_finish(key, true);
+                    self.hub.handle_write_shutdown(key, true);
                 }
-                Close::Drop => {
+                CloseStep::Close => {
                     self.departed.push(self.hub.remove(key));
                     self.ids.remove(&key);
                 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
-use oyez::hub::{AllowShutdown, Reason, SlowClients};
+use oyez::hub::{AllowShutdown, Reason, SlowConsumerPolicy};
 use oyez::protocol::{COMMANDS, Command, FeedId, Line, LineBuffer, Recipient};
 
 pub const FEED: FeedId = FeedId(0xc0ffee);
@@ -16,7 +16,7 @@ pub const ADMIN_SECRET: &str = "swordfish";
 /// What is said to whom, and what has been.
 pub struct Model {
     pub max_line: usize,
-    pub slow_clients: SlowClients,
+    pub slow_clients: SlowConsumerPolicy,
     pub has_user_secret: bool,
     pub has_admin_secret: bool,
     pub allow_shutdown: AllowShutdown,
@@ -505,11 +505,11 @@ impl Model {
             // Who says more than it may, and is gone, is not heard out.
             Reason::Lost => client.is_deaf && (next.is_none() || has_rate_limit),
             Reason::TooSlow => match policy {
-                SlowClients::Disconnect => may_be_owed,
-                SlowClients::Skip => false,
-                SlowClients::Wait => client.is_rewound,
+                SlowConsumerPolicy::Disconnect => may_be_owed,
+                SlowConsumerPolicy::Skip => false,
+                SlowConsumerPolicy::Block => client.is_rewound,
             },
-            Reason::Stalled => policy == SlowClients::Wait && may_be_owed,
+            Reason::Stalled => policy == SlowConsumerPolicy::Block && may_be_owed,
             Reason::Idle => stage == Stage::Inside,
             Reason::AuthTimeout => matches!(stage, Stage::Arriving | Stage::Outside),
             Reason::HandshakeFailed => stage == Stage::Arriving,
@@ -537,7 +537,7 @@ impl Model {
     /// The client was told this. It must be what comes next.
     pub fn tell(&mut self, id: u64, bytes: &[u8]) {
         let most = self.max_line + 64;
-        let skips = self.slow_clients == SlowClients::Skip;
+        let skips = self.slow_clients == SlowConsumerPolicy::Skip;
         let feed = std::mem::take(&mut self.feed);
         let client = self.client(id);
         client.unfinished.push_str(std::str::from_utf8(bytes).expect("all that is said is text"));

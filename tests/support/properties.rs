@@ -2,30 +2,32 @@
 //! `cargo test` on the committed ones.
 #![allow(dead_code)]
 
-use oyez::protocol::{Command, Foreign, Line, LineBuffer, Reply, Spec, as_text};
+use oyez::protocol::{
+    Command, CommandSpec, ForeignProtocol, Line, LineBuffer, Reply, validate_text,
+};
 
 /// A command that was encoded is the command that is parsed.
 pub fn command(data: &[u8]) {
-    let Some(line) = as_text(data) else { return };
+    let Some(line) = validate_text(data) else { return };
     let parsed = Command::parse(line);
     let Ok(command) = parsed else { return };
     let mut encoded = Vec::new();
     command.encode(&mut encoded);
     let (lf, line) = encoded.split_last().expect("a line");
     assert_eq!(*lf, b'\n');
-    let line = as_text(line).expect("a command is text");
+    let line = validate_text(line).expect("a command is text");
     assert_eq!(Command::parse(line), Ok(command), "{line:?}");
 }
 
 /// A reply that was encoded is the reply that is parsed.
 pub fn reply(data: &[u8]) {
-    let Some(line) = as_text(data) else { return };
+    let Some(line) = validate_text(data) else { return };
     let Some(reply) = Reply::parse(line) else { return };
     let mut encoded = Vec::new();
     reply.encode(&mut encoded);
     let (lf, line) = encoded.split_last().expect("a line");
     assert_eq!(*lf, b'\n');
-    let line = as_text(line).expect("a reply is text");
+    let line = validate_text(line).expect("a reply is text");
     assert_eq!(Reply::parse(line), Some(reply), "{line:?}");
 }
 
@@ -90,14 +92,14 @@ pub fn model(input: &[u8]) -> Vec<String> {
         let crossing = &line[..line.len().min(MAX_LINE + 1)];
         let foreign = |foreign| format!("{:?}", Line::Foreign(foreign));
         if first && line.first() == Some(&0x16) {
-            lines.push(foreign(Foreign::Tls));
+            lines.push(foreign(ForeignProtocol::Tls));
             return lines;
         }
         if piece.is_empty() && !ended {
             return lines;
         }
         if (first && has_method(crossing)) || is_host(crossing) {
-            lines.push(foreign(Foreign::Http));
+            lines.push(foreign(ForeignProtocol::Http));
             return lines;
         }
         if too_long {
@@ -105,15 +107,15 @@ pub fn model(input: &[u8]) -> Vec<String> {
         }
         let request = ends_in_version(line) && !is_command(crossing);
         if first && request && (ended || !too_long) {
-            lines.push(foreign(Foreign::Http));
+            lines.push(foreign(ForeignProtocol::Http));
             return lines;
         }
         let blank = |line: &[u8]| line.iter().all(|byte| b" \t".contains(byte));
         let said = match (too_long, ended) {
             (true, _) => None,
-            (false, true) if blank(line) => as_text(line).map(Line::Blank),
-            (false, true) => Some(as_text(line).map_or(Line::NotText(line), Line::Text)),
-            (false, false) if blank(piece) => as_text(piece).map(Line::Blank),
+            (false, true) if blank(line) => validate_text(line).map(Line::Blank),
+            (false, true) => Some(validate_text(line).map_or(Line::NotText(line), Line::Text)),
+            (false, false) if blank(piece) => validate_text(piece).map(Line::Blank),
             (false, false) => Some(Line::Incomplete(piece)),
         };
         lines.extend(said.map(|said| format!("{said:?}")));
@@ -134,7 +136,7 @@ fn is_host(line: &[u8]) -> bool {
 
 fn is_command(line: &[u8]) -> bool {
     let word = line.split(|&byte| byte == b' ').next().unwrap_or_default();
-    std::str::from_utf8(word).is_ok_and(|word| Spec::find(word).is_some())
+    std::str::from_utf8(word).is_ok_and(|word| CommandSpec::find(word).is_some())
 }
 
 fn ends_in_version(line: &[u8]) -> bool {

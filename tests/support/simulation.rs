@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use oyez::hub::{AllowShutdown, Origin, Reason, Report, Rules, Secrets, SlowClients};
+use oyez::credentials::secret::Secret;
+use oyez::hub::{AllowShutdown, Event, HubConfig, Origin, Reason, Secrets, SlowConsumerPolicy};
 use oyez::limits::{FlushLimits, Limits};
-use oyez::secret::Secret;
 
 use super::driver::{Driver, Heard, PLENTY};
 use super::model::{ADMIN_SECRET, FEED, Model, Stage, USER_SECRET};
@@ -46,7 +46,7 @@ impl Choices<'_> {
 #[derive(Clone, Debug)]
 pub struct Setup {
     limits: Limits,
-    slow_clients: SlowClients,
+    slow_clients: SlowConsumerPolicy,
     has_user_secret: bool,
     has_admin_secret: bool,
     allow_shutdown: AllowShutdown,
@@ -56,7 +56,7 @@ pub struct Setup {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Op {
     /// A client comes, whose socket takes so many bytes. It may take its time until it can be spoken to.
-    Connect { room: usize, is_local: bool, is_up: bool },
+    Connect { room: usize, is_local: bool, is_established: bool },
     /// One that has taken its time can be spoken to.
     ComeUp(usize),
     /// A client says this, so often.
@@ -82,9 +82,9 @@ pub enum Op {
 impl fmt::Debug for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect { room, is_local, is_up } => {
+            Self::Connect { room, is_local, is_established } => {
                 let (local, up) = (["far", "local"], ["arriving", "up"]);
-                let (local, up) = (local[usize::from(*is_local)], up[usize::from(*is_up)]);
+                let (local, up) = (local[usize::from(*is_local)], up[usize::from(*is_established)]);
                 write!(f, "a client comes: {local}, {up}, takes {room} bytes")
             }
             Self::ComeUp(who) => write!(f, "{who} is up"),
@@ -123,7 +123,8 @@ pub fn setup(choices: &mut Choices<'_>) -> Setup {
     limits.turn.work_per_client = 1 + choices.below(500);
     let mut flush = || FlushLimits { bytes: 1 + choices.below(500), clients: 1 + choices.below(4) };
     (limits.turn.flush_first, limits.turn.flush_feed) = (flush(), flush());
-    let policies = [SlowClients::Disconnect, SlowClients::Skip, SlowClients::Wait];
+    let policies =
+        [SlowConsumerPolicy::Disconnect, SlowConsumerPolicy::Skip, SlowConsumerPolicy::Block];
     let shutdown = [AllowShutdown::Nobody, AllowShutdown::Local, AllowShutdown::Admin];
     Setup {
         limits,
@@ -158,7 +159,7 @@ fn op(choices: &mut Choices<'_>) -> Op {
         0..4 => Op::Connect {
             room: room(choices),
             is_local: choices.one_in(2),
-            is_up: !choices.one_in(6),
+            is_established: !choices.one_in(6),
         },
         4 => Op::ComeUp(who),
         5..22 => {
@@ -254,7 +255,7 @@ pub fn play(setup: &Setup, ops: &[Op], mut step: impl FnMut(usize)) {
 impl World {
     fn new(setup: &Setup) -> Self {
         let secret = |is_there: bool, text| if is_there { Secret::new(text) } else { None };
-        let rules = Rules {
+        let rules = HubConfig {
             limits: setup.limits,
             secrets: Secrets {
                 user: secret(setup.has_user_secret, USER_SECRET),
@@ -262,7 +263,7 @@ impl World {
             },
             allow_shutdown: setup.allow_shutdown,
             slow_clients: setup.slow_clients,
-            report_lines: true,
+            trace_lines: true,
         };
         Self {
             driver: Driver::with_rules(rules, FEED),
@@ -292,7 +293,9 @@ impl World {
 
     fn play(&mut self, op: &Op) {
         match op {
-            Op::Connect { room, is_local, is_up } => self.connect(*room, *is_local, *is_up),
+            Op::Connect { room, is_local, is_established } => {
+                self.connect(*room, *is_local, *is_established);
+            }
             Op::Pass(ms) => {
                 self.driver.now_ms += ms;
                 self.turn();
@@ -353,7 +356,7 @@ impl World {
         }
     }
 
-    fn connect(&mut self, room: usize, is_local: bool, is_up: bool) {
+    fn connect(&mut self, room: usize, is_local: bool, is_established: bool) {
         let has_room = self.driver.ids.len() < self.max_clients && !self.model.is_shutting_down;
         assert_eq!(self.driver.hub.has_room(), has_room);
         if !has_room {
@@ -364,7 +367,7 @@ impl World {
         assert_eq!(id, self.clients.len() as u64 + 1, "ids count up");
         self.clients.push((key, id));
         self.model.connect(id, is_local);
-        if is_up {
+        if is_established {
             self.come_up(key);
         }
     }
@@ -416,17 +419,17 @@ impl World {
     /// Whether there were any.
     fn hear_reports(&mut self) -> bool {
         let mut are_some = false;
-        while let Some(report) = self.driver.hub.poll_report() {
+        while let Some(report) = self.driver.hub.poll_event() {
             are_some = true;
             match report {
-                Report::Line(line) => self.model.execute(line.id, &line.answered),
-                Report::Leaves { id, reason } => {
+                Event::Line(line) => self.model.execute(line.id, &line.answered),
+                Event::Leaves { id, reason } => {
                     if reason == Reason::TooSlow {
                         self.check_lapped(id);
                     }
                     self.model.leave(id, reason);
                 }
-                Report::Lagged { id, .. } => self.check_lapped(id),
+                Event::Lagged { id, .. } => self.check_lapped(id),
                 _ => {}
             }
         }

@@ -14,8 +14,8 @@
 mod editor;
 mod keys;
 mod screen;
+mod slash_command;
 mod terminal;
-mod typed;
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _};
@@ -28,19 +28,19 @@ use signal_hook::consts::signal::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::flag;
 use time::OffsetDateTime;
 
-use super::connection::Event;
-use super::dial::Welcome;
-use super::dialogue::{Asker, Heard};
-use super::position::{Place, Position};
-use super::words::{explain, lost};
-use super::{Failure, Session};
-use crate::protocol::{Command, Reply, Topic, Verb};
-use crate::signals::Signals;
+use crate::client::connection::Event;
+use crate::client::connection::dial::Welcome;
+use crate::client::connection::requests::{Asker, Heard};
+use crate::client::messages::{explain, lost};
+use crate::client::tasks::resume_cursor::{Place, ResumeCursor};
+use crate::client::{Failure, Session};
+use crate::net::signals::Signals;
+use crate::protocol::{Command, OkReply, Reply, Verb};
 use editor::Editor;
 use keys::{Key, Keys};
 use screen::{LEGEND, Message, Screen};
+use slash_command::{HELP, Typed, typed};
 use terminal::Terminal;
-use typed::{HELP, Typed, typed};
 
 const ENDING: Token = Token(10);
 const CHANGED: Token = Token(11);
@@ -75,7 +75,7 @@ struct Chat {
     keys: Keys,
     editor: Editor,
     screen: Screen,
-    position: Position,
+    position: ResumeCursor,
     stage: Stage,
     /// What was asked and is not answered yet, by its number among the connection's questions.
     asked: VecDeque<(u64, Asked)>,
@@ -101,7 +101,7 @@ pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
         }
     };
     let mut chat = Chat::new(session, has_colour)
-        .map_err(|error| Failure::Said(format!("cannot use the terminal: {error}")))?;
+        .map_err(|error| Failure::Error(format!("cannot use the terminal: {error}")))?;
     chat.arrive(welcome, session);
     let result = chat.run(session);
     chat.screen.erase(session.output.buffer());
@@ -143,7 +143,7 @@ impl Chat {
             keys: Keys::default(),
             editor: Editor::default(),
             screen: Screen::new(has_colour, terminal::columns()),
-            position: Position::default(),
+            position: ResumeCursor::default(),
             stage: Stage::Talking,
             asked: VecDeque::new(),
             server: session.connection.server().to_string(),
@@ -277,16 +277,16 @@ impl Chat {
             Reply::Client { id, name } => {
                 self.notice(&format!("{id} {}", name.unwrap_or_default()), out);
             }
-            Reply::Ok(Topic::Send { .. }) => {
+            Reply::Ok(OkReply::Send { .. }) => {
                 if let Some(Asked::Send { to, text }) = &asked {
                     self.print(&Message::Sent { to, text }, out);
                 }
             }
-            Reply::Ok(Topic::Clients { shown, total }) => {
+            Reply::Ok(OkReply::Clients { shown, total }) => {
                 self.notice(&format!("{shown} of {total} clients"), out);
             }
-            Reply::Ok(Topic::Name { name }) => self.notice(&format!("you are {name} now"), out),
-            Reply::Ok(Topic::History { lines }) => {
+            Reply::Ok(OkReply::Name { name }) => self.notice(&format!("you are {name} now"), out),
+            Reply::Ok(OkReply::History { lines }) => {
                 self.notice(&format!("the last {lines} lines:"), out);
             }
             Reply::Goodbye(_) if heard.answers(Verb::Quit) => self.stage = Stage::Over,
@@ -375,9 +375,9 @@ impl Chat {
 
     /// Leaves, once the server has heard of it; at once, if that was said before.
     fn leave(&mut self, session: &mut Session) {
-        let is_up = session.connection.dialogue().is_some();
+        let is_established = session.connection.dialogue().is_some();
         self.stage = match self.stage {
-            Stage::Talking if is_up => {
+            Stage::Talking if is_established => {
                 session.connection.say(&Command::Quit, Asker::Task);
                 Stage::Leaving { until: Instant::now() + GOODBYE_TIMEOUT }
             }
@@ -410,5 +410,5 @@ fn prompt(session: &Session) -> String {
 }
 
 fn lost_terminal(error: &io::Error) -> Failure {
-    Failure::Said(format!("the terminal is gone: {error}"))
+    Failure::Error(format!("the terminal is gone: {error}"))
 }

@@ -13,7 +13,7 @@ use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
 
 use super::editor::Editor;
-use crate::printable::printable;
+use crate::escape::escape_untrusted;
 
 /// How much of a message is shown, in bytes.
 const MAX_SHOWN: usize = 64 * 1024;
@@ -111,7 +111,7 @@ impl Screen {
         self.styled(out, "2", &format!("{time} "));
         self.styled(out, &mark_style, &mark);
         out.push(b' ');
-        let text = printable(&text.replace('\t', "    "), MAX_SHOWN);
+        let text = escape_untrusted(&text.replace('\t', "    "), MAX_SHOWN);
         let first = INDENT + mark.width() + 1;
         for (i, row) in fold(&text, self.columns, first, INDENT).enumerate() {
             if i > 0 {
@@ -225,13 +225,13 @@ fn shown(cluster: &str) -> Cow<'_, str> {
         "\n" | "\r\n" => "↵".into(),
         "\t" => " ".into(),
         cluster if cluster.is_ascii() => cluster.into(),
-        cluster => printable(cluster, MAX_SHOWN).into(),
+        cluster => escape_untrusted(cluster, MAX_SHOWN).into(),
     }
 }
 
 /// A name, or what an untrusted server says is one: without what could make it look like more.
 fn name(name: &str) -> String {
-    printable(name, 64)
+    escape_untrusted(name, 64)
 }
 
 /// The style of a name: the same one wherever it is shown.

@@ -7,7 +7,7 @@ use rustix::termios::{
     OptionalActions, OutputModes, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
 };
 
-use super::super::standard::write_all;
+use crate::client::stdio::write_all;
 
 /// A terminal that gives every key as it is pressed, and shows none by itself. It is given back as it
 /// was when this is dropped.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::protocol::Reply;
 
-use super::super::feed::{Feed, Position};
+use super::super::feed::{Feed, Offset};
 use super::{Entry, Outbox, What};
 
 /// What was left out of a client's stream.
@@ -33,12 +33,7 @@ impl Outbox {
     /// instead, a line's beginning behind that. It is told there how many lines it misses: once for
     /// each stretch between two moves of its cursor, since more is added to what is not sent yet. The
     /// replies stay, and so does their order; those from what is left out come behind what is told.
-    pub(in crate::hub) fn skip(
-        &mut self,
-        feed: &Feed,
-        kept: Position,
-        goes_on: Position,
-    ) -> Missed {
+    pub(in crate::hub) fn skip(&mut self, feed: &Feed, kept: Offset, goes_on: Offset) -> Missed {
         self.finish_line(feed);
         let end = self.end(feed.head());
         let mut entries = mem::take(&mut self.waiting.entries).into_iter().peekable();
@@ -89,7 +84,7 @@ impl Outbox {
     }
 
     /// Puts in the place of these bytes how many lines are missed, and returns how many it takes.
-    fn tell_missed(&mut self, at: Position, bytes: Range<usize>, lines: u64) -> usize {
+    fn tell_missed(&mut self, at: Offset, bytes: Range<usize>, lines: u64) -> usize {
         let line = lagged(lines);
         let what = What::Lagged { len: line.len() as u8, lines };
         self.waiting.entries.push_back(Entry { at, what });

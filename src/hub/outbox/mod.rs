@@ -5,7 +5,7 @@ mod lost;
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut, Range};
 
-use super::feed::Position;
+use super::feed::Offset;
 
 /// A stretch of a client's stream that is still to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Span<'a> {
     /// The client's own bytes.
     Own(&'a [u8]),
     /// Bytes that stand in the feed.
-    Feed(Range<Position>),
+    Feed(Range<Offset>),
 }
 
 /// One client's stream, from its next unsent byte on: the feed from the cursor on, and set into it,
@@ -25,9 +25,9 @@ pub enum Span<'a> {
 #[derive(Debug)]
 pub(super) struct Outbox {
     /// The next byte of the feed that the client gets.
-    cursor: Position,
+    cursor: Offset,
     /// Where the feed ends for this client, if it does not follow it any more.
-    until: Option<Position>,
+    until: Option<Offset>,
     waiting: Waiting,
     /// The client has moved its cursor back, and has not caught up since.
     is_rewound: bool,
@@ -84,7 +84,7 @@ impl DerefMut for Waiting {
 /// Deliver the feed up to `at`, and then this.
 #[derive(Debug)]
 struct Entry {
-    at: Position,
+    at: Offset,
     what: What,
 }
 
@@ -95,7 +95,7 @@ enum What {
     /// The same, which say how many lines the client misses here.
     Lagged { len: u8, lines: u64 },
     /// The feed goes on from another place.
-    Jump(Position),
+    Jump(Offset),
 }
 
 impl What {
@@ -121,18 +121,18 @@ impl What {
 /// A move of the cursor that is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Jump {
-    at: Position,
-    to: Position,
+    at: Offset,
+    to: Offset,
 }
 
 impl Outbox {
     /// The stream of a client that follows the feed from `cursor` on.
-    pub(super) fn new(cursor: Position) -> Self {
+    pub(super) fn new(cursor: Offset) -> Self {
         Self { cursor, until: None, waiting: Waiting::default(), is_rewound: false, closed: false }
     }
 
     /// Appends a reply behind all that the client is owed now.
-    pub(super) fn reply(&mut self, head: Position, line: &[u8]) {
+    pub(super) fn reply(&mut self, head: Offset, line: &[u8]) {
         if self.closed {
             return;
         }
@@ -150,19 +150,19 @@ impl Outbox {
     }
 
     /// No more of the feed from here on.
-    pub(super) fn stop_following(&mut self, head: Position) {
+    pub(super) fn stop_following(&mut self, head: Offset) {
         self.until = Some(self.end(head));
     }
 
     /// The feed again, from its head on. A client that follows it already misses nothing.
-    pub(super) fn follow(&mut self, head: Position) {
+    pub(super) fn follow(&mut self, head: Offset) {
         if !self.follows() {
             self.jump(head, head);
         }
     }
 
     /// Behind all that the client is owed now, the feed from this place on.
-    pub(super) fn jump(&mut self, head: Position, to: Position) {
+    pub(super) fn jump(&mut self, head: Offset, to: Offset) {
         if self.closed {
             return;
         }
@@ -211,12 +211,12 @@ impl Outbox {
     }
 
     /// Whether anything waits at all.
-    pub(super) fn owes(&self, head: Position) -> bool {
+    pub(super) fn owes(&self, head: Offset) -> bool {
         self.has_entries() || self.cursor < self.end(head)
     }
 
     /// What waits, in order.
-    pub(super) fn spans(&self, head: Position) -> impl Iterator<Item = Span<'_>> {
+    pub(super) fn spans(&self, head: Offset) -> impl Iterator<Item = Span<'_>> {
         let mut entries = self.waiting.entries.iter();
         let mut cursor = self.cursor;
         let mut own = self.waiting.unsent();
@@ -243,7 +243,7 @@ impl Outbox {
     }
 
     /// Takes note that the first `sent` bytes of what waits were sent.
-    pub(super) fn consume(&mut self, mut sent: usize, head: Position) {
+    pub(super) fn consume(&mut self, mut sent: usize, head: Offset) {
         loop {
             self.pass_jumps();
             let at = self.waiting.entries.front().map_or_else(|| self.end(head), |entry| entry.at);
@@ -276,7 +276,7 @@ impl Outbox {
 
     /// The oldest place of the feed that is still needed, if any is: the cursor, or where a jump
     /// leads, if something is delivered from there.
-    pub(super) fn oldest_needed(&self, head: Position) -> Option<Position> {
+    pub(super) fn oldest_needed(&self, head: Offset) -> Option<Offset> {
         let end = self.end(head);
         let from =
             std::iter::once(self.cursor).chain(self.waiting.jumps.iter().map(|jump| jump.to));
@@ -304,7 +304,7 @@ impl Outbox {
         self.waiting.unsent().get(mark..).unwrap_or_default()
     }
 
-    fn end(&self, head: Position) -> Position {
+    fn end(&self, head: Offset) -> Offset {
         self.until.unwrap_or(head)
     }
 
@@ -330,7 +330,7 @@ impl Outbox {
     }
 
     /// Panics if an invariant does not hold.
-    pub(super) fn check_invariants(&self, head: Position) {
+    pub(super) fn check_invariants(&self, head: Offset) {
         let owned: usize = self.waiting.entries.iter().map(|entry| entry.what.len()).sum();
         assert_eq!(owned, self.waiting.unsent().len());
         let jumps = self.waiting.entries.iter().filter_map(|entry| match entry.what {

@@ -1,0 +1,73 @@
+//! Lines for other programs to read.
+
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use crate::client::config::Format;
+use crate::protocol::{FeedId, Reply};
+
+/// Appends what a listener prints of something that was said, if anything. `line` is what the server
+/// has sent, and `reply` what it means.
+pub(crate) fn print(
+    format: Format,
+    feed: Option<FeedId>,
+    line: &str,
+    reply: &Reply<'_>,
+    out: &mut Vec<u8>,
+) {
+    match (format, reply) {
+        (Format::Text, Reply::Broadcast { text, .. }) => out.extend_from_slice(text.as_bytes()),
+        (Format::Lines, _) => out.extend_from_slice(line.as_bytes()),
+        (Format::Json, reply) => match json(feed, reply) {
+            Some(object) => out.extend_from_slice(object.as_bytes()),
+            None => return,
+        },
+        _ => return,
+    }
+    out.push(b'\n');
+}
+
+/// The object, with the time at which the line came.
+fn json(feed: Option<FeedId>, reply: &Reply<'_>) -> Option<String> {
+    let time = now();
+    Some(match *reply {
+        Reply::Broadcast { seq, from, text } => {
+            let feed = feed.map(|feed| feed.to_string()).unwrap_or_default();
+            let (from, text) = (quoted(from), quoted(text));
+            format!(
+                r#"{{"type":"broadcast","time":"{time}","feed":"{feed}","seq":{seq},"from":{from},"text":{text}}}"#
+            )
+        }
+        Reply::Direct { from, text } => {
+            let (from, text) = (quoted(from), quoted(text));
+            format!(r#"{{"type":"direct","time":"{time}","from":{from},"text":{text}}}"#)
+        }
+        Reply::Lagged(count) => {
+            format!(r#"{{"type":"lagged","time":"{time}","count":{count}}}"#)
+        }
+        _ => return None,
+    })
+}
+
+/// UTC, as RFC 3339 has it.
+fn now() -> String {
+    let format =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    OffsetDateTime::now_utc().format(format).unwrap_or_default()
+}
+
+/// A JSON string, as RFC 8259 has it. Text has no control characters but TAB.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\t' => out.push_str("\\t"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

@@ -1,0 +1,3 @@
+//! Support for unit tests and fuzz targets.
+
+pub mod faulty_socket;
