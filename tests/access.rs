@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use support::transcript::{converse, play_with};
-use support::{Client, PATIENCE, Program, Server, oyezd};
+use support::transcript::{play_on, play_with};
+use support::{Client, Program, Server, TIMEOUT, oyezd};
 use tempfile::TempDir;
 
 const USER: &str = "open sesame";
@@ -57,7 +57,7 @@ fn who_is_outside_may_ping_and_ask_for_help_and_auth_and_quit() {
     let server = server(&files, &[]);
     let mut outsider = Client::connect(&server.address);
     assert!(outsider.line().ends_with(" auth <secret> first"));
-    converse(
+    play_on(
         &server,
         r"
         a+
@@ -98,7 +98,7 @@ fn who_is_outside_may_ping_and_ask_for_help_and_auth_and_quit() {
 #[test]
 fn a_secret_lets_in_and_only_then_there_is_somebody() {
     let files = Files::new();
-    converse(
+    play_on(
         &server(&files, &[]),
         r"
         in+
@@ -134,7 +134,7 @@ fn a_secret_lets_in_and_only_then_there_is_somebody() {
 #[test]
 fn the_third_wrong_secret_is_the_last() {
     let files = Files::new();
-    converse(
+    play_on(
         &server(&files, &[]),
         r"
         a+
@@ -164,7 +164,7 @@ fn the_third_wrong_secret_is_the_last() {
 fn an_admin_may_end_the_server() {
     let files = Files::new();
     let server = server(&files, &[]);
-    converse(
+    play_on(
         &server,
         r"
         a+
@@ -351,7 +351,7 @@ fn secret_files_that_will_not_do_are_named_with_their_fault() {
     fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
     let mut command = oyezd();
     command.args(["--listen", "127.0.0.1:0", "--secret-file", &open]);
-    let mut program = Program::start_heard(&mut command);
+    let mut program = Program::start_with_piped_stderr(&mut command);
     program.stderr.wait_for(&format!("{open}: others can read it; mend that with: chmod 600"));
 }
 
@@ -360,7 +360,7 @@ fn a_secret_that_goes_over_a_network_is_warned_of() {
     let files = Files::new();
     let mut command = oyezd();
     command.args(["--listen", "0.0.0.0:0", "--secret-file", &files.path("user")]);
-    let mut program = Program::start_heard(&mut command);
+    let mut program = Program::start_with_piped_stderr(&mut command);
     program.stderr.wait_for("over the network for everybody to read");
 }
 
@@ -407,7 +407,7 @@ fn who_says_too_much_is_read_more_slowly_and_loses_nothing() {
 
 #[track_caller]
 fn wait_until(mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
         assert!(Instant::now() < deadline, "it does not come to that");
     }

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use support::{Client, PATIENCE, Program, Server, oyez};
+use support::{Client, Program, Server, TIMEOUT, oyez};
 
 fn client(server: &Server, arguments: &[&str]) -> Command {
     let mut command = oyez();
@@ -48,7 +48,7 @@ fn listener(server: &Server, arguments: &[&str]) -> Program {
 /// Waits until a counter of the server's is as high as that.
 #[track_caller]
 fn wait_for_stat(asker: &mut Client, key: &str, least: u64) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while asker.stat(key) < least {
         assert!(Instant::now() < deadline, "{key} does not come to {least}");
     }
@@ -312,7 +312,7 @@ fn an_output_that_does_not_wait_loses_nothing() {
     // The command keeps the pipe open as long as it is there.
     let mut listen = {
         let mut listen = client(&server, &["listen", "--count", "20000"]);
-        Program::start_heard(listen.stdout(writer))
+        Program::start_with_piped_stderr(listen.stdout(writer))
     };
     let mut bob = server.client();
     wait_for_stat(&mut bob, "clients", 2);
@@ -424,7 +424,7 @@ fn a_full_disk_is_an_error() {
     let server = Server::start(&[]);
     let full = File::options().write(true).open("/dev/full").unwrap();
     let mut stats = client(&server, &["stats"]);
-    let (status, _, stderr) = Program::start_heard(stats.stdout(full)).wait_all();
+    let (status, _, stderr) = Program::start_with_piped_stderr(stats.stdout(full)).wait_all();
     assert_eq!(status, 1);
     assert!(stderr.starts_with("oyez: cannot write to standard output: "), "{stderr}");
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::transcript::{converse, play, play_with};
+use support::transcript::{play, play_on, play_with};
 use support::{Client, Server, oyezd};
 
 #[test]
@@ -89,7 +89,7 @@ fn shutdown_is_for_those_who_may() {
         ",
     );
     let server = Server::start(&["--allow-shutdown", "local"]);
-    converse(
+    play_on(
         &server,
         r"
         a+
@@ -162,7 +162,7 @@ fn clients_that_vanish_harm_nobody() {
         }
     }
     stays.ask("ping", "pong");
-    let deadline = Instant::now() + support::PATIENCE;
+    let deadline = Instant::now() + support::TIMEOUT;
     while stays.stat("clients") > 1 {
         assert!(Instant::now() < deadline, "some never left");
     }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::simulation::Choices;
-use support::{Address, Client, PATIENCE, Server, size};
+use support::{Address, Client, Server, TIMEOUT, size};
 
 /// What befalls a connection.
 #[derive(Clone, Copy, Debug)]
@@ -98,8 +98,8 @@ fn script(choices: &mut Choices<'_>) -> (Vec<u8>, u64) {
 /// Says all of it, and checks what comes as far as it comes: whether that was all.
 fn talk(mut client: Client, script: &[u8], pings: u64) -> bool {
     // It may be cut off at any byte.
-    let _ = client.is_taken(script);
-    let said = client.rest_or_less();
+    let _ = client.try_send_bytes(script);
+    let said = client.rest_until_error();
     let (mut seq, mut pongs) = (None, 0);
     let whole = said.rfind('\n').map_or(0, |lf| lf + 1);
     for line in said[..whole].lines() {
@@ -153,7 +153,7 @@ fn survive(server: Server) {
     }
     assert!(whole > 0, "nobody gets through");
     // All are gone, in time.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while witness.stat("clients") > 1 {
         assert!(Instant::now() < deadline, "somebody stays");
     }

@@ -10,14 +10,14 @@ use oyez::hub::{
 use oyez::limits::{Limits, MAX_JUMPS};
 use oyez::protocol::FeedId;
 use oyez::read_outcome::ReadOutcome;
-use support::driver::{Driver, PLENTY, say, seqs, small_limits};
+use support::driver::{Driver, UNLIMITED, say, seqs, small_limits};
 
 #[test]
 fn a_lapped_client_gets_the_end_of_its_line_and_its_replies_and_a_goodbye() {
     let mut driver = Driver::new(small_limits());
-    let sender = driver.connect(PLENTY);
+    let sender = driver.connect(UNLIMITED);
     driver.send(sender, "quiet\n");
-    let stalled = driver.connect(PLENTY);
+    let stalled = driver.connect(UNLIMITED);
     driver.socket(stalled).room = 110;
     driver.send(sender, &say(1).repeat(2));
     assert_eq!(driver.received(stalled).last().unwrap(), "broadcast ", "half a line");
@@ -25,7 +25,7 @@ fn a_lapped_client_gets_the_end_of_its_line_and_its_replies_and_a_goodbye() {
     for _ in 0..40 {
         driver.send(sender, &say(2));
     }
-    driver.make_room(stalled, PLENTY);
+    driver.make_room(stalled, UNLIMITED);
     let received = driver.received(stalled);
     let [.., second, pong, goodbye] = &received[..] else { panic!("{received:?}") };
     assert!(second.starts_with("broadcast 2 1 xxx") && second.len() == 99, "{second}");
@@ -39,7 +39,7 @@ fn a_lapped_client_gets_the_end_of_its_line_and_its_replies_and_a_goodbye() {
 #[test]
 fn one_that_cannot_be_written_to_is_sent_nothing() {
     let mut driver = Driver::new(small_limits());
-    let (broken, sender) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    let (broken, sender) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
     driver.hub.handle_write_failed(broken);
     driver.hub.begin_turn(0);
     driver.hub.handle_readable(sender);
@@ -91,7 +91,7 @@ fn the_log_is_told_of_each_line_and_its_own_answer() {
         assert_eq!(told(line), [(received.to_owned(), answered.to_owned())]);
     }
 
-    let broken = driver.connect(PLENTY);
+    let broken = driver.connect(UNLIMITED);
     driver.hub.begin_turn(0);
     driver.hub.handle_write_failed(broken);
     while let Some(key) = driver.hub.poll_read() {
@@ -107,18 +107,18 @@ fn a_client_is_idle_from_when_it_comes() {
     let mut driver = Driver::new(Limits { idle_timeout_ms: Some(1000), ..small_limits() });
     driver.now_ms = 700;
     driver.run();
-    driver.connect(PLENTY);
+    driver.connect(UNLIMITED);
     assert_eq!(driver.hub.next_deadline(), Some(1700));
 }
 
 #[test]
 fn who_was_leaving_when_it_was_lapped_is_not_told_that_all_is_well() {
     let mut driver = Driver::new(small_limits());
-    let sender = driver.connect(PLENTY);
+    let sender = driver.connect(UNLIMITED);
     driver.send(sender, "quiet\n");
     let told = Some("goodbye too-slow");
     for (last_words, goodbye) in [("quit\n", told), ("ping", told), ("Host: x\n", None)] {
-        let leaving = driver.connect(PLENTY);
+        let leaving = driver.connect(UNLIMITED);
         driver.socket(leaving).room = 0;
         driver.send(sender, &say(2));
         driver.send(leaving, last_words);
@@ -128,7 +128,7 @@ fn who_was_leaving_when_it_was_lapped_is_not_told_that_all_is_well() {
         for _ in 0..40 {
             driver.send(sender, &say(2));
         }
-        driver.make_room(leaving, PLENTY);
+        driver.make_room(leaving, UNLIMITED);
         let received = driver.received(leaving);
         let said = received.iter().find(|line| line.starts_with("goodbye"));
         assert_eq!(said.map(String::as_str), goodbye);
@@ -143,10 +143,10 @@ fn who_was_leaving_when_it_was_lapped_is_not_told_that_all_is_well() {
 #[test]
 fn a_client_lapped_by_its_own_line_says_nothing_more() {
     let mut driver = Driver::new(small_limits());
-    let talker = driver.connect(PLENTY);
+    let talker = driver.connect(UNLIMITED);
     driver.socket(talker).room = 150;
     driver.send(talker, &say(2).repeat(60));
-    driver.make_room(talker, PLENTY);
+    driver.make_room(talker, UNLIMITED);
     let received = driver.received(talker);
     assert_eq!(received.last().unwrap(), "goodbye too-slow");
     // The line that would have lapped it, and those behind it, were not executed.
@@ -161,10 +161,10 @@ fn one_whose_socket_takes_bytes_is_never_lapped() {
     limits.turn.flush_first.clients = 1;
     limits.turn.flush_feed.clients = 1;
     let mut driver = Driver::new(limits);
-    let sipper = driver.connect(PLENTY);
-    let sender = driver.connect(PLENTY);
+    let sipper = driver.connect(UNLIMITED);
+    let sender = driver.connect(UNLIMITED);
     driver.send(sender, "quiet\n");
-    driver.socket(sipper).sip = Some(1);
+    driver.socket(sipper).max_write = Some(1);
     driver.socket(sender).input = say(3).repeat(200).into_bytes();
     driver.hub.handle_readable(sender);
     while driver.hub.counters().broadcasts < 200 {
@@ -172,7 +172,7 @@ fn one_whose_socket_takes_bytes_is_never_lapped() {
         // Long turns, so that holding broadcasts for a moment is not what saves it.
         driver.now_ms += 50;
     }
-    driver.socket(sipper).sip = None;
+    driver.socket(sipper).max_write = None;
     driver.run();
     assert_eq!(driver.hub.counters().too_slow, 0);
     assert!(driver.received(sipper)[200].starts_with("broadcast 200 "));
@@ -183,11 +183,11 @@ fn every_round_ends_whoever_is_behind() {
     let mut limits = small_limits();
     limits.turn.flush_feed.clients = 2;
     let mut driver = Driver::new(limits);
-    let sipper = driver.connect(PLENTY);
-    let other = driver.connect(PLENTY);
-    let sender = driver.connect(PLENTY);
+    let sipper = driver.connect(UNLIMITED);
+    let other = driver.connect(UNLIMITED);
+    let sender = driver.connect(UNLIMITED);
     driver.send(sender, "quiet\n");
-    driver.socket(sipper).sip = Some(1);
+    driver.socket(sipper).max_write = Some(1);
     for seq in 1..=8 {
         driver.socket(sender).input = say(1).into_bytes();
         driver.hub.handle_readable(sender);
@@ -205,8 +205,8 @@ fn the_server_being_busy_laps_nobody() {
     limits.turn.flush_feed.clients = 1;
     limits.turn.flush_first.clients = 1;
     let mut driver = Driver::new(limits);
-    let readers: Vec<usize> = (0..20).map(|_| driver.connect(PLENTY)).collect();
-    let sender = driver.connect(PLENTY);
+    let readers: Vec<usize> = (0..20).map(|_| driver.connect(UNLIMITED)).collect();
+    let sender = driver.connect(UNLIMITED);
     driver.send(sender, &format!("quiet\n{}", say(3).repeat(500)));
     assert_eq!(driver.hub.counters().broadcasts, 500);
     for reader in readers {
@@ -220,8 +220,8 @@ fn the_server_being_busy_laps_nobody() {
 #[test]
 fn broadcasts_wait_while_many_readers_are_behind_but_not_for_one() {
     let mut driver = Driver::new(Limits { reader_grace_ms: 1_000_000, ..small_limits() });
-    let readers: Vec<usize> = (0..4).map(|_| driver.connect(PLENTY)).collect();
-    let sender = driver.connect(PLENTY);
+    let readers: Vec<usize> = (0..4).map(|_| driver.connect(UNLIMITED)).collect();
+    let sender = driver.connect(UNLIMITED);
     driver.send(sender, "quiet\n");
     let executed = |driver: &Driver| driver.hub.counters().broadcasts;
 
@@ -244,7 +244,7 @@ fn broadcasts_wait_while_many_readers_are_behind_but_not_for_one() {
     assert!(!driver.hub.has_work(), "it waits without spinning");
 
     for &reader in &readers[1..3] {
-        driver.socket(reader).room = PLENTY;
+        driver.socket(reader).room = UNLIMITED;
         driver.hub.handle_writable(reader);
     }
     driver.run();
@@ -257,9 +257,9 @@ fn broadcasts_wait_while_many_readers_are_behind_but_not_for_one() {
 #[test]
 fn not_even_most_readers_can_stop_the_feed() {
     let mut driver = Driver::new(Limits { reader_grace_ms: 1000, ..small_limits() });
-    let reader = driver.connect(PLENTY);
-    let sippers: Vec<usize> = (0..5).map(|_| driver.connect(PLENTY)).collect();
-    let sender = driver.connect(PLENTY);
+    let reader = driver.connect(UNLIMITED);
+    let sippers: Vec<usize> = (0..5).map(|_| driver.connect(UNLIMITED)).collect();
+    let sender = driver.connect(UNLIMITED);
     driver.send(sender, "quiet\n");
     driver.socket(sender).input = say(3).repeat(300).into_bytes();
     driver.hub.handle_readable(sender);
@@ -283,12 +283,12 @@ fn not_even_most_readers_can_stop_the_feed() {
 #[test]
 fn who_can_only_send_is_gone_once_that_is_seen() {
     let mut driver = Driver::new(small_limits());
-    let mute = driver.connect(PLENTY);
+    let mute = driver.connect(UNLIMITED);
     driver.send(mute, "name mute\n");
     driver.hub.handle_write_failed(mute);
     driver.run();
     assert_eq!(driver.departed.pop().unwrap().reason, Reason::Lost);
-    let other = driver.connect(PLENTY);
+    let other = driver.connect(UNLIMITED);
     driver.send(other, "name mute\n");
     assert_eq!(driver.received(other).last().unwrap(), "ok name mute");
 }
@@ -302,7 +302,7 @@ fn replies_that_nobody_reads_stop_the_reading() {
     let answered = driver.hub.counters().lines_in;
     assert!((1..500).contains(&answered), "{answered}");
     assert!(!driver.hub.has_work());
-    driver.make_room(asker, PLENTY);
+    driver.make_room(asker, UNLIMITED);
     assert_eq!(driver.hub.counters().lines_in, 1000);
     let lines = driver.received(asker);
     assert_eq!(lines.iter().filter(|line| *line == "ok help").count(), 1000);
@@ -312,7 +312,7 @@ fn replies_that_nobody_reads_stop_the_reading() {
 #[test]
 fn the_places_of_replies_count_as_well_as_their_bytes() {
     let mut driver = Driver::new(Limits::default());
-    let (sender, stalled) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    let (sender, stalled) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
     driver.send(sender, "quiet\n");
     driver.socket(stalled).room = 0;
     let mut pings = 0;
@@ -345,7 +345,7 @@ fn what_a_broken_connection_has_sent_is_executed() {
 #[test]
 fn a_client_that_does_not_end_is_closed_when_its_time_is_up() {
     let mut driver = Driver::new(small_limits());
-    let stays = driver.connect(PLENTY);
+    let stays = driver.connect(UNLIMITED);
     driver.send(stays, "quit\n");
     assert!(driver.sockets[&stays].finished && driver.departed.is_empty());
     assert_eq!(driver.hub.next_deadline(), Some(5000));
@@ -359,7 +359,7 @@ fn a_client_that_does_not_end_is_closed_when_its_time_is_up() {
 #[test]
 fn what_comes_again_comes_behind_what_was_owed_and_before_what_is_new() {
     let mut driver = Driver::new(small_limits());
-    let (sender, reader) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    let (sender, reader) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
     driver.send(sender, "quiet\nsay 1\nsay 2\nsay 3\n");
     // Its socket takes a part of the next line; behind that all must stand in order.
     let before = driver.received(reader).len();
@@ -367,7 +367,7 @@ fn what_comes_again_comes_behind_what_was_owed_and_before_what_is_new() {
     driver.send(sender, "say 4\n");
     driver.send(reader, "ping\nhistory 2\nping\nresume 1\nhistory 99\nhistory 0\n");
     driver.send(sender, "say 5\n");
-    driver.make_room(reader, PLENTY);
+    driver.make_room(reader, UNLIMITED);
     assert_eq!(
         driver.received(reader)[before..],
         [
@@ -395,7 +395,7 @@ fn what_comes_again_comes_behind_what_was_owed_and_before_what_is_new() {
 #[test]
 fn moving_back_ends_quiet_and_quiet_ends_what_comes_again() {
     let mut driver = Driver::new(small_limits());
-    let key = driver.connect(PLENTY);
+    let key = driver.connect(UNLIMITED);
     driver.send(
         key,
         "say 1\nquiet\nsay 2\nhistory 1\nsay 3\nresume 1\nquiet\nsay 4\nlisten\nsay 5\n",
@@ -433,7 +433,7 @@ fn resume_gives_exactly_the_lines_after_any_that_is_kept() {
             (state >> 33) % below
         };
         let mut driver = Driver::new(small_limits());
-        let sender = driver.connect(PLENTY);
+        let sender = driver.connect(UNLIMITED);
         driver.send(sender, "quiet\n");
         let newest = random(120);
         for _ in 0..newest {
@@ -444,9 +444,9 @@ fn resume_gives_exactly_the_lines_after_any_that_is_kept() {
             // In sips of any size, with lines that come meanwhile.
             let reader = driver.connect(0);
             let sip = 1 + random(70) as usize;
-            driver.socket(reader).sip = Some(sip);
+            driver.socket(reader).max_write = Some(sip);
             driver.send(reader, &format!("resume {after} 00000001\nping\n"));
-            driver.make_room(reader, PLENTY);
+            driver.make_room(reader, UNLIMITED);
             let lines = driver.received(reader);
             let shown = format!("seed {seed}: resume {after} of {oldest} to {newest}: {lines:?}");
             if after > newest {
@@ -465,7 +465,7 @@ fn resume_gives_exactly_the_lines_after_any_that_is_kept() {
             driver.send(reader, "quit\n");
             driver.end(reader);
         }
-        let other = driver.connect(PLENTY);
+        let other = driver.connect(UNLIMITED);
         driver.send(other, &format!("resume {newest} 00000002\nhistory 7\nsay new\n"));
         let lines = driver.received(other);
         assert!(lines[1].starts_with("error gone "), "seed {seed}: {lines:?}");
@@ -482,11 +482,11 @@ fn who_has_moved_back_holds_nobody() {
     limits.turn.flush_first.clients = 10;
     limits.turn.flush_feed.clients = 10;
     let mut driver = Driver::new(limits);
-    let (sender, back) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    let (sender, back) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
     driver.send(sender, "quiet\n");
     driver.send(sender, &say(1).repeat(9));
     // It asks for all that there is, and takes ten bytes a turn, with never a byte refused.
-    driver.socket(back).sip = Some(1);
+    driver.socket(back).max_write = Some(1);
     driver.socket(back).input.extend_from_slice(b"history 99\n");
     driver.hub.handle_readable(back);
     driver.turn();
@@ -506,14 +506,14 @@ fn who_has_moved_back_holds_nobody() {
 #[test]
 fn moves_that_nobody_takes_cannot_pile_up() {
     let mut driver = Driver::new(Limits::default());
-    let (sender, stalled) = (driver.connect(PLENTY), driver.connect(0));
+    let (sender, stalled) = (driver.connect(UNLIMITED), driver.connect(0));
     driver.send(sender, "say 1\n");
     driver.send(stalled, &"history 1\n".repeat(10_000));
     driver.hub.check_invariants();
     let executed = driver.hub.counters().lines_in;
     // The `say`, and `history` as long as there is room; what let it in is a move as well.
     assert_eq!(executed, 1 + MAX_JUMPS as u64 - 1);
-    driver.make_room(stalled, PLENTY);
+    driver.make_room(stalled, UNLIMITED);
     let lines = driver.received(stalled);
     assert_eq!(lines.iter().filter(|line| *line == "ok history 1").count(), 10_000);
     assert_eq!(seqs(&lines).len(), 10_001);
@@ -522,7 +522,7 @@ fn moves_that_nobody_takes_cannot_pile_up() {
 /// A driver with a limit on lines, and a client that reads.
 fn limited(rate_limit: u32) -> (Driver, usize) {
     let mut driver = Driver::new(Limits { rate_limit: Some(rate_limit), ..small_limits() });
-    let key = driver.connect(PLENTY);
+    let key = driver.connect(UNLIMITED);
     (driver, key)
 }
 
@@ -589,7 +589,7 @@ fn nobody_holds_a_place_with_what_they_left_behind() {
 fn who_is_not_listened_to_is_not_idle() {
     let limits = Limits { rate_limit: Some(1), idle_timeout_ms: Some(3000), ..small_limits() };
     let mut driver = Driver::new(limits);
-    let key = driver.connect(PLENTY);
+    let key = driver.connect(UNLIMITED);
     driver.send(key, &format!("{}\nping\n", "x".repeat(15 * 200)));
     for second in 1..=20 {
         driver.now_ms = second * 1000;
@@ -615,7 +615,7 @@ fn who_does_not_take_its_replies_is_idle() {
 #[test]
 fn what_has_come_is_heard_before_it_is_too_late() {
     let mut driver = Driver::new(Limits { idle_timeout_ms: Some(1000), ..small_limits() });
-    let key = driver.connect(PLENTY);
+    let key = driver.connect(UNLIMITED);
     // The server was stopped for a while, and now finds this.
     driver.now_ms = 5000;
     driver.send(key, "ping\n");
@@ -637,8 +637,8 @@ fn a_throttled_client_can_leave() {
 fn a_client_is_idle_that_says_nothing_and_takes_nothing() {
     let limits = Limits { idle_timeout_ms: Some(1500), ..small_limits() };
     let mut driver = Driver::new(limits);
-    let (idle, talks) = (driver.connect(PLENTY), driver.connect(PLENTY));
-    let listens = driver.connect(PLENTY);
+    let (idle, talks) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
+    let listens = driver.connect(UNLIMITED);
     driver.send(idle, "quiet\n");
     driver.send(talks, "quiet\n");
     for round in 1..=5 {
@@ -659,8 +659,8 @@ fn a_client_that_nothing_can_be_said_to_yet_is_not_there() {
     let secrets = Secrets { user: Secret::new("x"), admin: None };
     let mut driver = Driver::new(small_limits());
     driver.hub.set_secrets(secrets);
-    driver.admit(Origin { is_local: true }, PLENTY);
-    let outside = driver.connect(PLENTY);
+    driver.admit(Origin { is_local: true }, UNLIMITED);
+    let outside = driver.connect(UNLIMITED);
     driver.run();
     assert_eq!(driver.received(outside).len(), 1);
     driver.send(outside, "say hi\nclients\nauth x\nclients\n");

@@ -27,7 +27,7 @@ fn one_that_never_reads_is_cut_and_the_others_get_every_line() {
     let mut crowd = Crowd::connect(server.tcp(), 5);
     let lines = 500_000;
     let sender = flood(server.tcp(), &"x".repeat(100), lines);
-    crowd.read_up_to(lines as u64);
+    crowd.read_through(lines as u64);
     sender.join().unwrap();
     assert_eq!(server.stat("too_slow"), 1);
     let (_, most_kib) = server.memory_kib();
@@ -113,7 +113,7 @@ fn senders_that_flood_lose_no_reader() {
     let mut crowd = Crowd::connect(server.tcp(), readers);
     let senders: Vec<_> =
         (0..10).map(|_| flood(server.tcp(), &"x".repeat(90), lines / 10)).collect();
-    crowd.read_up_to(lines as u64);
+    crowd.read_through(lines as u64);
     for sender in senders {
         sender.join().unwrap();
     }

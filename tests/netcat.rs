@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use support::{PATIENCE, Server};
+use support::{Server, TIMEOUT};
 
 /// A way to connect: its name, the program it needs, and the command, for a shell.
 struct Program {
@@ -153,7 +153,7 @@ impl Talker {
     }
 
     fn line(&self) -> Result<String, Failed> {
-        self.lines.recv_timeout(PATIENCE).map_err(|_| Failed::from("no line came"))
+        self.lines.recv_timeout(TIMEOUT).map_err(|_| Failed::from("no line came"))
     }
 
     fn expect(&self, line: &str) -> Result<(), Failed> {
@@ -166,7 +166,7 @@ impl Talker {
     }
 
     /// Reads lines up to this one.
-    fn read_up_to(&self, last: &str) -> Result<Vec<String>, Failed> {
+    fn read_through(&self, last: &str) -> Result<Vec<String>, Failed> {
         let mut lines = vec![];
         while lines.last().map(String::as_str) != Some(last) {
             lines.push(self.line()?);
@@ -205,7 +205,7 @@ fn talk(program: &Program) -> Result<(), Failed> {
     a.expect("ok send bob")?;
     b.expect("direct 1 psst")?;
     a.say("clients");
-    let listed = a.read_up_to("ok clients 3 3")?;
+    let listed = a.read_through("ok clients 3 3")?;
     assert_eq!(listed[..3], ["client 1 -", "client 2 bob", "client 3 -"]);
     a.say("quiet");
     a.expect("ok quiet")?;
@@ -215,9 +215,9 @@ fn talk(program: &Program) -> Result<(), Failed> {
     a.say("listen");
     a.expect("ok listen 3")?;
     a.say("stats");
-    assert!(a.read_up_to("ok stats")?.contains(&"stat broadcasts 3".to_owned()));
+    assert!(a.read_through("ok stats")?.contains(&"stat broadcasts 3".to_owned()));
     a.say("help");
-    assert_eq!(a.read_up_to("ok help")?.len(), oyez::protocol::COMMANDS.len() + 1);
+    assert_eq!(a.read_through("ok help")?.len(), oyez::protocol::COMMANDS.len() + 1);
     a.say("nonsense");
     a.expect("error unknown-command help lists the commands")?;
     a.say("quit");

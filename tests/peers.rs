@@ -13,7 +13,7 @@ fn with_one_that_never_reads(policy: &str) -> (Server, Client) {
     let mut reader = Crowd::connect(server.tcp(), 1);
     let lines = 20_000;
     let sender = flood(server.tcp(), &"x".repeat(100), lines);
-    reader.read_up_to(lines as u64);
+    reader.read_through(lines as u64);
     sender.join().unwrap();
     (server, stalled)
 }

@@ -10,7 +10,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use support::crowd::flood;
-use support::{PATIENCE, Server, size};
+use support::{Server, TIMEOUT, size};
 
 /// What a reader was told, from its welcome on.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -72,7 +72,7 @@ fn read(stream: TcpStream, pace: Pace, up_to: u64, mut each: impl FnMut(u64)) ->
 
 fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.tcp()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
@@ -224,7 +224,7 @@ fn at_its_end_the_server_gives_every_reader_all_that_was_said() {
             };
             let reading: Vec<_> = readers.into_iter().map(read_all).collect();
             let sending = scope.spawn(move || flood_without_end(&sender));
-            told.recv_timeout(PATIENCE).unwrap();
+            told.recv_timeout(TIMEOUT).unwrap();
             server.signal("TERM");
             let stories: Vec<Story> =
                 reading.into_iter().map(|reader| reader.join().unwrap()).collect();

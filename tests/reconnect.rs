@@ -608,7 +608,7 @@ fn a_server_cannot_keep_it_busy_for_ever() {
 
     let stats = Program::start(&mut host.oyez(&["stats"]));
     let mut server = host.welcome(FEED, 0);
-    server.is_taken("stat a 1\n".repeat(20_000).as_bytes());
+    server.try_send_bytes("stat a 1\n".repeat(20_000).as_bytes());
     let (status, _, stderr) = stats.wait_all();
     assert_eq!((status, stderr.as_str()), (1, "oyez: the server's answer has no end\n"));
 
@@ -622,7 +622,7 @@ fn a_server_cannot_keep_it_busy_for_ever() {
         let host = Host::new();
         let broadcast = half_answered(&host, &[]);
         let mut server = host.welcome_as(9, FEED, 24);
-        server.is_taken(format!("{said}{}", endless.repeat(20_000)).as_bytes());
+        server.try_send_bytes(format!("{said}{}", endless.repeat(20_000)).as_bytes());
         let (status, _, stderr) = broadcast.wait_all();
         let what = format!("oyez: the server's answer has no end; {THREE_AND_FOUR}\n");
         assert!(status == 1 && stderr.ends_with(&what), "{said:?} {endless:?}: {stderr}");
@@ -644,7 +644,7 @@ fn a_trickle_of_bytes_is_no_answer() {
     let mut server = host.welcome(FEED, 0);
     let trickle = thread::spawn(move || {
         // Until nobody takes them.
-        while server.is_taken(b"x") {
+        while server.try_send_bytes(b"x") {
             thread::sleep(std::time::Duration::from_millis(100));
         }
     });
@@ -702,7 +702,7 @@ fn nothing_that_a_terminal_obeys_gets_through() {
             let oyez = Program::start(oyez.stdin(Stdio::piped()));
             let mut server = Client::accept(&host.0);
             // It may end before all of it is sent.
-            server.is_taken(&opening);
+            server.try_send_bytes(&opening);
             let (status, stdout, stderr) = oyez.wait_all();
             let shown = format!("{command:?}: {stdout:?} {stderr:?}");
             let is_shown_as_it_is = |c: char| c == '\n' || !c.is_control() && c != '\u{2028}';

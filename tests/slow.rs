@@ -10,7 +10,7 @@ use std::io;
 use oyez::hub::{Event, Reason, SlowConsumerPolicy};
 use oyez::limits::{Limits, STALL_BYTES};
 use oyez::read_outcome::ReadOutcome;
-use support::driver::{Driver, PLENTY, say, seqs, small_limits};
+use support::driver::{Driver, UNLIMITED, say, seqs, small_limits};
 
 /// A driver, a sender that does not listen, and a reader whose socket takes so many bytes more.
 fn with_reader(policy: SlowConsumerPolicy, room: usize) -> (Driver, usize, usize) {
@@ -23,9 +23,9 @@ fn with_reader_and(
     room: usize,
 ) -> (Driver, usize, usize) {
     let mut driver = Driver::with_policy(limits, policy);
-    let sender = driver.connect(PLENTY);
+    let sender = driver.connect(UNLIMITED);
     driver.send(sender, "quiet\n");
-    let reader = driver.connect(PLENTY);
+    let reader = driver.connect(UNLIMITED);
     driver.socket(reader).room = room;
     (driver, sender, reader)
 }
@@ -64,7 +64,7 @@ fn who_skips_gets_the_end_of_its_line_how_many_it_misses_and_newer_ones() {
     driver.send(sender, &say(2).repeat(12));
     assert_eq!(driver.received(reader).last().unwrap(), "broadcast ", "half a line");
     assert_eq!(driver.hub.counters().lagged, 8, "lines 3 to 10");
-    driver.make_room(reader, PLENTY);
+    driver.make_room(reader, UNLIMITED);
     let mut expected = vec!["broadcast 1 1 xx", "broadcast 2 1 xx", "lagged 8", "pong it is"];
     let rest: Vec<String> = (11..=21).map(|seq| format!("broadcast {seq} 1 x")).collect();
     expected.extend(rest.iter().map(String::as_str));
@@ -83,7 +83,7 @@ fn counts_that_are_not_sent_yet_are_added_up() {
     driver.send(sender, &say(2).repeat(60));
     driver.send(reader, "ping\n");
     driver.send(sender, &say(2).repeat(39));
-    driver.make_room(reader, PLENTY);
+    driver.make_room(reader, UNLIMITED);
     let received = driver.received(reader);
     let missed = driver.hub.counters().lagged;
     assert_eq!(received[1..3], [format!("lagged {missed}"), "pong".to_owned()]);
@@ -99,7 +99,7 @@ fn a_count_that_is_half_sent_stays_as_it_is() {
     driver.send(sender, &say(2).repeat(60));
     let more = driver.hub.counters().lagged - before;
     assert!(before > 0 && more > 0);
-    driver.make_room(reader, PLENTY);
+    driver.make_room(reader, UNLIMITED);
     let received = driver.received(reader);
     assert_eq!(received[1..3], [format!("lagged {before}"), format!("lagged {more}")]);
     assert_eq!(seqs(&received), (before + more + 1..=90).collect::<Vec<u64>>());
@@ -111,7 +111,7 @@ fn a_move_to_what_is_dropped_before_its_turn_comes_is_told_what_it_misses() {
     driver.send(sender, &say(1).repeat(9));
     driver.send(reader, "resume 2\nquiet\nlisten\n");
     driver.send(sender, &say(2).repeat(21));
-    driver.make_room(reader, PLENTY);
+    driver.make_room(reader, UNLIMITED);
     let received = driver.received(reader);
     let shown: Vec<&str> =
         received[1..].iter().filter(|line| !line.starts_with("broad")).map(|l| &l[..]).collect();
@@ -177,7 +177,7 @@ fn what_is_missed_adds_up_whatever_is_asked_meanwhile() {
         eprintln!("seed {seed}");
         let mut random = random(seed);
         let (mut driver, sender, reader) = with_reader(SlowConsumerPolicy::Skip, 0);
-        driver.socket(reader).sip = Some(1 + random(70) as usize);
+        driver.socket(reader).max_write = Some(1 + random(70) as usize);
         let mut place = Place::default();
         let mut pings = 0;
         for _ in 0..random(200) {
@@ -202,7 +202,7 @@ fn what_is_missed_adds_up_whatever_is_asked_meanwhile() {
                 _ => driver.send(reader, "listen\n"),
             }
         }
-        driver.make_room(reader, PLENTY);
+        driver.make_room(reader, UNLIMITED);
         driver.received(reader).iter().for_each(|line| place.take(line));
         assert_eq!(place.pongs, pings, "seed {seed}");
         if !place.is_quiet {
@@ -218,7 +218,7 @@ fn what_is_missed_adds_up_whatever_is_asked_meanwhile() {
 #[test]
 fn a_line_that_would_lap_somebody_waits_and_all_else_is_served() {
     let (mut driver, sender, slow) = with_reader(SlowConsumerPolicy::Block, 250);
-    let (fast, other) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    let (fast, other) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
     driver.send(sender, &format!("{}ping behind it\n", say(3).repeat(60)));
     let executed = driver.hub.counters().broadcasts;
     assert!((15..25).contains(&executed), "{executed}");
@@ -243,7 +243,7 @@ fn a_line_that_would_lap_somebody_waits_and_all_else_is_served() {
     while driver.hub.counters().broadcasts < 61 {
         driver.make_room(slow, 100);
     }
-    driver.make_room(slow, PLENTY);
+    driver.make_room(slow, UNLIMITED);
     for reader in [slow, fast, other] {
         assert_eq!(seqs(&driver.received(reader)), (1..=61).collect::<Vec<u64>>());
     }
@@ -255,7 +255,7 @@ fn a_line_that_would_lap_somebody_waits_and_all_else_is_served() {
 #[test]
 fn one_that_takes_nothing_holds_the_others_for_the_stall_timeout_and_no_longer() {
     let (mut driver, sender, stalled) = with_reader(SlowConsumerPolicy::Block, 110);
-    let fast = driver.connect(PLENTY);
+    let fast = driver.connect(UNLIMITED);
     driver.send(sender, &say(3).repeat(30));
     let executed = driver.hub.counters().broadcasts;
     driver.now_ms = 29_000;
@@ -264,7 +264,7 @@ fn one_that_takes_nothing_holds_the_others_for_the_stall_timeout_and_no_longer()
     driver.now_ms = 30_000;
     driver.run();
     assert_eq!(seqs(&driver.received(fast)), (1..=30).collect::<Vec<u64>>());
-    driver.make_room(stalled, PLENTY);
+    driver.make_room(stalled, UNLIMITED);
     let received = driver.received(stalled);
     assert_eq!(received.last().unwrap(), "goodbye too-slow");
     assert!(seqs(&received).len() == 2 && received[2].len() > 90, "its half line ends first");
@@ -286,7 +286,7 @@ fn who_takes_enough_is_waited_for_however_long_it_takes() {
             driver.run();
         }
         assert_eq!(driver.hub.counters().too_slow, u64::from(!is_kept), "{taken} bytes each time");
-        driver.make_room(slow, PLENTY);
+        driver.make_room(slow, UNLIMITED);
         let lines = seqs(&driver.received(slow)).len();
         assert_eq!(lines == 2000, is_kept, "{lines} lines");
     }
@@ -308,11 +308,11 @@ fn leaving_them_out_of_the_feed_is_work_of_which_a_turn_does_only_a_part() {
     let mut limits = small_limits();
     limits.turn.work = 500;
     let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Skip);
-    let sender = driver.connect(PLENTY);
+    let sender = driver.connect(UNLIMITED);
     driver.send(sender, "quiet\n");
     let stalled = 200;
     (0..stalled).for_each(|_| {
-        let key = driver.connect(PLENTY);
+        let key = driver.connect(UNLIMITED);
         driver.socket(key).room = 150;
     });
     let input = say(2).repeat(40);
@@ -352,14 +352,14 @@ fn that_broadcasts_wait_is_reported_once_in_a_minute() {
 
 #[test]
 fn nobody_waits_for_who_has_moved_back() {
-    let (mut driver, sender, back) = with_reader(SlowConsumerPolicy::Block, PLENTY);
+    let (mut driver, sender, back) = with_reader(SlowConsumerPolicy::Block, UNLIMITED);
     driver.send(sender, &say(2).repeat(10));
     driver.socket(back).room = 10;
     driver.send(back, "history 5\n");
     driver.send(sender, &say(2).repeat(40));
     assert_eq!(driver.hub.counters().broadcasts, 50);
     assert_eq!(driver.hub.counters().held, 0);
-    driver.make_room(back, PLENTY);
+    driver.make_room(back, UNLIMITED);
     assert_eq!(driver.received(back).last().unwrap(), "goodbye too-slow");
     driver.end(back);
     assert_eq!(driver.departed.pop().unwrap().reason, Reason::TooSlow);
@@ -382,7 +382,7 @@ fn one_that_takes_little_at_a_time_is_seen_to_take_it() {
 #[test]
 fn a_sender_that_waits_for_itself_and_is_gone_lets_the_others_go_on_at_once() {
     let mut driver = Driver::with_policy(small_limits(), SlowConsumerPolicy::Block);
-    let (talker, reader) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    let (talker, reader) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
     driver.socket(talker).room = 50;
     driver.send(talker, &say(2).repeat(60));
     driver.send(reader, "say mine\n");
@@ -397,8 +397,8 @@ fn a_sender_that_waits_for_itself_and_is_gone_lets_the_others_go_on_at_once() {
 fn nobody_is_idle_because_others_wait() {
     let limits = Limits { idle_timeout_ms: Some(10_000), ..small_limits() };
     let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
-    let (sender, slow) = (driver.connect(PLENTY), driver.connect(PLENTY));
-    let listener = driver.connect(PLENTY);
+    let (sender, slow) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
+    let listener = driver.connect(UNLIMITED);
     driver.send(sender, "quiet\n");
     driver.socket(slow).room = 10;
     driver.send(sender, &say(2).repeat(60));
@@ -438,16 +438,16 @@ fn one_that_moves_back_or_goes_lets_the_others_go_on_at_once() {
 fn at_the_end_nobody_waits_any_more() {
     let limits = Limits { drain_timeout_ms: 60_000, ..small_limits() };
     let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
-    let (sender, slow) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    let (sender, slow) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
     driver.send(sender, "quiet\n");
     driver.socket(slow).room = 10;
-    let other = driver.connect(PLENTY);
+    let other = driver.connect(UNLIMITED);
     driver.send(sender, &say(3).repeat(30));
     let executed = driver.hub.counters().broadcasts;
     driver.hub.begin_shutdown();
     driver.now_ms = 31_000;
     driver.run();
-    driver.make_room(slow, PLENTY);
+    driver.make_room(slow, UNLIMITED);
     let received = driver.received(slow);
     assert_eq!(received.last().unwrap(), "goodbye shutdown");
     assert_eq!(seqs(&received), (1..=executed).collect::<Vec<u64>>());
@@ -461,17 +461,17 @@ fn at_the_end_nobody_waits_any_more() {
 #[test]
 fn who_waits_for_itself_is_let_go_of() {
     let mut driver = Driver::with_policy(small_limits(), SlowConsumerPolicy::Block);
-    let (talker, reader) = (driver.connect(PLENTY), driver.connect(PLENTY));
+    let (talker, reader) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
     driver.socket(talker).room = 50;
     driver.send(talker, &say(2).repeat(60));
     let executed = driver.hub.counters().broadcasts;
     assert!(executed < 30);
     driver.now_ms = 30_000;
     driver.run();
-    driver.make_room(talker, PLENTY);
+    driver.make_room(talker, UNLIMITED);
     assert_eq!(driver.received(talker).last().unwrap(), "goodbye too-slow");
     assert_eq!(seqs(&driver.received(reader)).len() as u64, executed);
-    let other = driver.connect(PLENTY);
+    let other = driver.connect(UNLIMITED);
     driver.send(other, "say on it goes\n");
     assert!(driver.received(reader).last().unwrap().ends_with(" on it goes"));
 }
@@ -485,7 +485,7 @@ fn nothing_is_lost_for_whoever_takes_something() {
         eprintln!("seed {seed}");
         let mut random = random(seed);
         let mut driver = Driver::with_policy(small_limits(), SlowConsumerPolicy::Block);
-        let senders: Vec<usize> = (0..1 + random(3)).map(|_| driver.connect(PLENTY)).collect();
+        let senders: Vec<usize> = (0..1 + random(3)).map(|_| driver.connect(UNLIMITED)).collect();
         senders.iter().for_each(|&sender| driver.send(sender, "quiet\n"));
         let readers: Vec<usize> = (0..1 + random(4)).map(|_| driver.connect(0)).collect();
         let mut said = 0;
@@ -505,7 +505,7 @@ fn nothing_is_lost_for_whoever_takes_something() {
             readers.iter().for_each(|&reader| driver.make_room(reader, 200));
         }
         for reader in readers {
-            driver.make_room(reader, PLENTY);
+            driver.make_room(reader, UNLIMITED);
             let received = driver.received(reader);
             assert_eq!(seqs(&received), (1..=said).collect::<Vec<u64>>(), "seed {seed}");
             assert_eq!(received.len() as u64, said + 1, "seed {seed}");

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use support::crowd::Crowd;
 use support::simulation::Choices;
-use support::{Address, Client, PATIENCE, Server, oyezd, size};
+use support::{Address, Client, Server, TIMEOUT, oyezd, size};
 
 /// What the threads have in common.
 struct Soak {
@@ -86,7 +86,7 @@ fn quieten(client: &mut Client) {
 
 /// Waits until all have gone who have come since there were so many descriptors.
 fn wait_for_quiet(server: &Server, before: usize) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while server.descriptors() > before {
         assert!(Instant::now() < deadline, "somebody stays");
     }
@@ -133,7 +133,7 @@ fn nothing_is_left_behind() {
                 });
             }
             while Instant::now() < end {
-                witness.read_up_to(soak.said.load(Ordering::Relaxed));
+                witness.read_through(soak.said.load(Ordering::Relaxed));
                 server.signal("HUP");
                 thread::sleep(Duration::from_millis(200));
             }
@@ -141,7 +141,7 @@ fn nothing_is_left_behind() {
         });
         // No line is lost, by our own count.
         let said = soak.said.load(Ordering::Relaxed);
-        witness.read_up_to(said);
+        witness.read_through(said);
         assert_eq!(server.stat("broadcasts"), said);
         wait_for_quiet(&server, open);
         memory.push(server.memory_kib().0);

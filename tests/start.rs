@@ -227,7 +227,7 @@ fn rust_log_sets_the_level() {
 /// Starts a server on a Unix socket with this stderr, and waits until it listens.
 fn server_with_stderr(path: &Path, stderr: impl Into<Stdio>, arguments: &[&str]) -> Killed {
     let child = unix_server(path, arguments).stderr(stderr).spawn().unwrap();
-    let deadline = std::time::Instant::now() + support::PATIENCE;
+    let deadline = std::time::Instant::now() + support::TIMEOUT;
     while std::os::unix::net::UnixStream::connect(path).is_err() {
         assert!(std::time::Instant::now() < deadline, "it does not listen");
         std::thread::yield_now();

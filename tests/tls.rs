@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Instant;
 
 use support::tls::{self, Authority};
-use support::{Address, Client, PATIENCE, Program, Server, oyez, oyezd, size};
+use support::{Address, Client, Program, Server, TIMEOUT, oyez, oyezd, size};
 use tempfile::TempDir;
 
 /// A folder with an authority's certificate in `ca`, and what the test puts there.
@@ -356,12 +356,12 @@ fn handshakes_that_do_not_end_are_ended_and_keep_nobody_waiting() {
         other.ask("ping", "pong");
     }
     for stream in &mut half_open {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         // It is closed without a word, or with a reset.
         assert!(matches!(stream.read(&mut [0; 100]), Ok(0) | Err(_)));
     }
     server.wait_for_log("disconnected: it did not come in within --auth-timeout");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while other.stat("clients") > 1 {
         assert!(Instant::now() < deadline);
     }
@@ -382,7 +382,7 @@ fn what_is_no_tls_is_closed_and_disturbs_nobody() {
         [&[0x16, 3, 1, 0x40, 0][..], &[0xff; 0x4000]].concat(),
     ] {
         let mut stream = TcpStream::connect(server.tcp()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let _ = stream.write_all(&garbage);
         let _ = stream.shutdown(Shutdown::Write);
         let mut said = vec![];
@@ -482,7 +482,7 @@ fn many_readers_lose_no_line() {
     let threads: Vec<_> = (0..readers)
         .map(|_| {
             let stream = TcpStream::connect(server.tcp()).unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(TIMEOUT)).unwrap();
             let mut reader = BufReader::new(tls::connect(stream, &files.path("ca")));
             let mut line = String::new();
             reader.read_line(&mut line).unwrap();

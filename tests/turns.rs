@@ -7,14 +7,14 @@ use oyez::credentials::secret::Secret;
 use oyez::hub::{Event, Hub, Origin, Reason, Secrets, SlowConsumerPolicy};
 use oyez::limits::{FlushLimits, Limits};
 use oyez::read_outcome::{ReadOutcome, TlsFailure};
-use support::driver::{Driver, PLENTY, say, small_limits};
+use support::driver::{Driver, UNLIMITED, say, small_limits};
 
 const HERE: Origin = Origin { is_local: true };
 
 /// A hub and so many clients that are up, of whom everybody was welcomed.
 fn welcomed(limits: Limits, clients: usize) -> (Driver, Vec<usize>) {
     let mut driver = Driver::new(limits);
-    let keys = (0..clients).map(|_| driver.connect(PLENTY)).collect();
+    let keys = (0..clients).map(|_| driver.connect(UNLIMITED)).collect();
     (driver, keys)
 }
 
@@ -217,7 +217,7 @@ fn visited(bytes: usize) -> Vec<usize> {
     limits.turn.flush_feed.clients = 1;
     // No broadcast is held for those who take bytes.
     let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
-    let [first, second, sender] = [(); 3].map(|()| driver.connect(PLENTY));
+    let [first, second, sender] = [(); 3].map(|()| driver.connect(UNLIMITED));
     driver.send(sender, "quiet\n");
     let line = |len: usize| format!("say {}\n", "x".repeat(len - "broadcast 1 3 \n".len()));
     driver.hub.handle_readable(sender);
@@ -260,9 +260,9 @@ fn who_is_behind_because_it_has_moved_back_does_not_go_first() {
     let mut limits = small_limits();
     limits.turn.flush_feed.clients = 0;
     let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
-    let reader = driver.connect(PLENTY);
+    let reader = driver.connect(UNLIMITED);
     driver.send(reader, &format!("quiet\n{}", say(2).repeat(15)));
-    driver.socket(reader).sip = Some("ok history 15\n".len());
+    driver.socket(reader).max_write = Some("ok history 15\n".len());
     driver.socket(reader).input = b"history 15\n".to_vec();
     driver.hub.handle_readable(reader);
     (0..5).for_each(|_| driver.turn());
@@ -370,7 +370,7 @@ fn whether_to_hold_on_is_looked_at_once_in_a_millisecond() {
     assert_eq!(driver.hub.counters().broadcasts, 2);
     assert_eq!(driver.hub.next_deadline(), Some(120), "nothing has happened");
     for &key in &keys[..2] {
-        driver.socket(key).room = PLENTY;
+        driver.socket(key).room = UNLIMITED;
         driver.hub.handle_writable(key);
     }
     driver.turn();
@@ -397,7 +397,7 @@ fn who_may_say_no_more_is_not_read_from() {
 #[test]
 fn a_transport_that_fails_before_it_is_up_is_no_client_and_one_that_was_is_lost() {
     let mut driver = Driver::new(small_limits());
-    let (arriving, here) = (driver.admit(HERE, PLENTY), driver.connect(PLENTY));
+    let (arriving, here) = (driver.admit(HERE, UNLIMITED), driver.connect(UNLIMITED));
     driver.socket(arriving).ended = true;
     driver.socket(here).ended = true;
     driver.hub.handle_readable(arriving);
@@ -415,7 +415,7 @@ fn an_end_that_waits_for_its_socket_is_waited_for() {
     let mut driver = Driver::new(small_limits());
     driver.hub.begin_turn(400);
     driver.now_ms = 400;
-    let key = driver.connect(PLENTY);
+    let key = driver.connect(UNLIMITED);
     driver.now_ms = 1000;
     driver.hub.handle_readable(key);
     driver.hub.begin_turn(driver.now_ms);
@@ -456,7 +456,7 @@ fn everything_is_counted() {
 fn wrong_secrets_are_errors_and_so_is_the_last_of_them() {
     let mut driver = Driver::new(small_limits());
     driver.hub.set_secrets(Secrets { user: Secret::new("right"), admin: None });
-    let key = driver.connect(PLENTY);
+    let key = driver.connect(UNLIMITED);
     driver.send(key, &"auth wrong\n".repeat(3));
     assert_eq!(driver.received(key).last().unwrap(), "goodbye auth-failed");
     assert_eq!(driver.hub.counters().errors, 3);
@@ -465,7 +465,7 @@ fn wrong_secrets_are_errors_and_so_is_the_last_of_them() {
 #[test]
 fn who_skips_is_reported_when_it_misses_something_for_the_first_time() {
     let mut driver = Driver::with_policy(small_limits(), SlowConsumerPolicy::Skip);
-    let [stalled, finishing, sender] = [(); 3].map(|()| driver.connect(PLENTY));
+    let [stalled, finishing, sender] = [(); 3].map(|()| driver.connect(UNLIMITED));
     driver.send(sender, "quiet\n");
     let reported = |driver: &mut Driver| {
         let reports = std::iter::from_fn(|| driver.hub.poll_event());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::tls::{self, TlsStream};
-use super::{Address, PATIENCE};
+use super::{Address, TIMEOUT};
 
 enum Stream {
     Tcp(TcpStream),
@@ -32,17 +32,17 @@ impl Client {
                 Stream::Tls(Box::new(tls::connect(stream, roots)))
             }
         };
-        stream.set_timeouts(PATIENCE);
+        stream.set_timeouts(TIMEOUT);
         Self { stream: BufReader::new(stream), id: 0 }
     }
 
     /// The other side: the next connection that comes to this listener.
     pub fn accept(listener: &TcpListener) -> Self {
         let mut fds = [PollFd::new(listener, PollFlags::IN)];
-        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        assert_eq!(poll(&mut fds, Some(&patience)).unwrap(), 1, "nobody comes");
+        let timeout = Timespec { tv_sec: TIMEOUT.as_secs() as i64, tv_nsec: 0 };
+        assert_eq!(poll(&mut fds, Some(&timeout)).unwrap(), 1, "nobody comes");
         let stream = Stream::Tcp(listener.accept().unwrap().0);
-        stream.set_timeouts(PATIENCE);
+        stream.set_timeouts(TIMEOUT);
         Self { stream: BufReader::new(stream), id: 0 }
     }
 
@@ -63,7 +63,7 @@ impl Client {
     }
 
     /// Sends bytes, and says whether there was somebody to take them.
-    pub fn is_taken(&mut self, bytes: &[u8]) -> bool {
+    pub fn try_send_bytes(&mut self, bytes: &[u8]) -> bool {
         self.stream.get_mut().write_all(bytes).is_ok()
     }
 
@@ -109,7 +109,7 @@ impl Client {
     pub fn send_to(&mut self, name: &str, text: &str) {
         let done = format!("ok send {name}");
         let mut answer = String::new();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while answer != done {
             assert!(Instant::now() < deadline, "nobody takes the name {name}");
             self.send(&format!("send {name} {text}"));
@@ -132,7 +132,7 @@ impl Client {
     }
 
     /// Everything that comes, up to the end or to where it is cut off.
-    pub fn rest_or_less(&mut self) -> String {
+    pub fn rest_until_error(&mut self) -> String {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest);
         String::from_utf8_lossy(&rest).into_owned()
@@ -194,7 +194,7 @@ impl Client {
                 Err(error) => panic!("{error}"),
             }
         }
-        stream.set_timeouts(PATIENCE);
+        stream.set_timeouts(TIMEOUT);
         sent
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 /// Readers that check what they get: the welcome, and then every broadcast line, seq by seq.
 pub struct Crowd {
@@ -47,17 +47,17 @@ impl Crowd {
     }
 
     /// Reads until every reader has got every line up to this one.
-    pub fn read_up_to(&mut self, seq: u64) {
+    pub fn read_through(&mut self, seq: u64) {
         self.read_until(|newest| newest.is_some_and(|newest| newest >= seq));
     }
 
     fn read_until(&mut self, done: impl Fn(Option<u64>) -> bool) {
-        let deadline = Instant::now() + 4 * PATIENCE;
+        let deadline = Instant::now() + 4 * TIMEOUT;
         let mut events = Events::with_capacity(1024);
         let mut waiting = self.readers.iter().filter(|reader| !done(reader.seq)).count();
         while waiting > 0 {
             assert!(Instant::now() < deadline, "{waiting} readers wait still");
-            self.poll.poll(&mut events, Some(PATIENCE)).unwrap();
+            self.poll.poll(&mut events, Some(TIMEOUT)).unwrap();
             for event in &events {
                 let reader = &mut self.readers[event.token().0];
                 let was_done = done(reader.seq);
@@ -123,7 +123,7 @@ pub fn flood(address: SocketAddr, text: &str, lines: usize) -> JoinHandle<()> {
     let batch = format!("broadcast {text}\n").repeat(100);
     thread::spawn(move || {
         let mut stream = StdTcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(b"quiet\n").unwrap();
         let mut answers = BufReader::new(stream.try_clone().unwrap());
         let mut line = String::new();

@@ -36,7 +36,7 @@ pub struct Socket {
     pub ended: bool,
     pub room: usize,
     /// So many bytes at a time, if it is a socket that takes little, and yet takes it.
-    pub sip: Option<usize>,
+    pub max_write: Option<usize>,
     pub received: Vec<u8>,
     /// Nothing can be said over it yet.
     pub is_arriving: bool,
@@ -89,7 +89,7 @@ impl Driver {
     }
 
     /// It can be spoken to from now on.
-    pub fn come_up(&mut self, key: usize) {
+    pub fn finish_handshake(&mut self, key: usize) {
         self.socket(key).is_arriving = false;
         self.hub.handle_handshake_done(key);
         self.hub.handle_readable(key);
@@ -98,7 +98,7 @@ impl Driver {
     /// A client whose socket takes so many bytes.
     pub fn connect(&mut self, room: usize) -> usize {
         let key = self.admit(Origin { is_local: true }, room);
-        self.come_up(key);
+        self.finish_handshake(key);
         self.run();
         key
     }
@@ -186,7 +186,7 @@ impl Driver {
     fn write(&mut self) {
         while let Some(key) = self.hub.poll_flush() {
             let socket = &self.sockets[&key];
-            let most = socket.room.min(socket.sip.unwrap_or(usize::MAX));
+            let most = socket.room.min(socket.max_write.unwrap_or(usize::MAX));
             let mut owed = vec![];
             for span in self.hub.spans(key) {
                 if owed.len() > most {
@@ -235,7 +235,7 @@ impl Driver {
     }
 }
 
-pub const PLENTY: usize = 1 << 30;
+pub const UNLIMITED: usize = 1 << 30;
 
 /// A line that takes 100 bytes in the feed while its seq has `digits` digits.
 pub fn say(digits: usize) -> String {

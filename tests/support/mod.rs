@@ -20,7 +20,7 @@ pub use program::{Program, oyez};
 pub use server::{Address, Server, address_in, oyezd};
 
 /// How long anything is waited for. Nothing that works comes near it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A size that a longer run can set otherwise.
 pub fn size(variable: &str, default: usize) -> usize {

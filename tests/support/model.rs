@@ -211,7 +211,7 @@ impl Model {
         self.feed.len() as u64
     }
 
-    pub fn come_up(&mut self, id: u64) {
+    pub fn finish_handshake(&mut self, id: u64) {
         let welcome = format!("welcome {id} {FEED} {} oyezd/*", self.newest());
         let stage = if self.has_user_secret { Stage::Outside } else { Stage::Inside };
         let client = self.client(id);
@@ -346,13 +346,13 @@ impl Model {
     }
 
     fn rename(&mut self, id: u64, name: &str) {
-        let is_taken = self.clients.iter().any(|(other, client)| {
+        let try_send_bytes = self.clients.iter().any(|(other, client)| {
             let has_it = |own: &String| own.eq_ignore_ascii_case(name);
             *other != id
                 && client.stage == Stage::Inside
                 && client.name.as_ref().is_some_and(has_it)
         });
-        if is_taken {
+        if try_send_bytes {
             return self.client(id).expect("error name-taken *");
         }
         self.client(id).name = Some(name.to_owned());

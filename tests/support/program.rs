@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 /// The built client, to be given arguments.
 pub fn oyez() -> Command {
@@ -32,11 +32,11 @@ impl Program {
     /// Starts a program. What it prints is taken away from it, wherever the command sends it.
     pub fn start(command: &mut Command) -> Self {
         command.stdout(Stdio::piped());
-        Self::start_heard(command)
+        Self::start_with_piped_stderr(command)
     }
 
     /// The same, but leaves standard output to the command.
-    pub fn start_heard(command: &mut Command) -> Self {
+    pub fn start_with_piped_stderr(command: &mut Command) -> Self {
         command.stderr(Stdio::piped()).spawn().unwrap().into()
     }
 
@@ -80,7 +80,7 @@ impl Program {
     /// Waits for the end.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             match self.try_wait() {
                 Some(status) => return status,
@@ -137,7 +137,7 @@ impl Printed {
     /// The next line.
     #[track_caller]
     pub fn line(&mut self) -> String {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(TIMEOUT) {
             Ok(line) => {
                 self.seen.push(line.clone());
                 line.trim_end_matches('\n').to_owned()

@@ -62,7 +62,7 @@ impl Server {
 
     /// Starts a server with a command that says where to listen.
     pub fn spawn(mut command: Command) -> Self {
-        let mut program = Program::start_heard(&mut command);
+        let mut program = Program::start_with_piped_stderr(&mut command);
         let line = program.stderr.wait_for("listening on ");
         Self { program, address: address_in(&line), folder: None }
     }

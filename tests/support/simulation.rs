@@ -7,7 +7,7 @@ use oyez::credentials::secret::Secret;
 use oyez::hub::{AllowShutdown, Event, HubConfig, Origin, Reason, Secrets, SlowConsumerPolicy};
 use oyez::limits::{FlushLimits, Limits};
 
-use super::driver::{Driver, Heard, PLENTY};
+use super::driver::{Driver, Heard, UNLIMITED};
 use super::model::{ADMIN_SECRET, FEED, Model, Stage, USER_SECRET};
 
 /// Where choices come from: a seed, or bytes that a fuzzer makes up.
@@ -152,7 +152,7 @@ fn op(choices: &mut Choices<'_>) -> Op {
     let room = |choices: &mut Choices<'_>| match choices.below(4) {
         0 => choices.below(300),
         1 => choices.below(3000),
-        _ => PLENTY,
+        _ => UNLIMITED,
     };
     let who = choices.below(10);
     match choices.below(40) {
@@ -324,7 +324,7 @@ impl World {
         let id = self.driver.ids[&key];
         let socket = self.driver.socket(key);
         match op {
-            Op::ComeUp(_) if !socket.is_broken => self.come_up(key),
+            Op::ComeUp(_) if !socket.is_broken => self.finish_handshake(key),
             Op::Say(_, line, times) if !socket.ended => {
                 let line = format!("{line}\n");
                 socket.input.extend_from_slice(line.repeat(*times).as_bytes());
@@ -336,7 +336,7 @@ impl World {
             }
             Op::Take(_, room, sip) => {
                 socket.room = socket.room.saturating_add(*room);
-                socket.sip = (*sip < 300).then_some(*sip);
+                socket.max_write = (*sip < 300).then_some(*sip);
                 if socket.room > 0 {
                     self.driver.hub.handle_writable(key);
                 }
@@ -368,15 +368,15 @@ impl World {
         self.clients.push((key, id));
         self.model.connect(id, is_local);
         if is_established {
-            self.come_up(key);
+            self.finish_handshake(key);
         }
     }
 
-    fn come_up(&mut self, key: usize) {
+    fn finish_handshake(&mut self, key: usize) {
         let id = self.driver.ids[&key];
         if self.model.client(id).stage == Stage::Arriving {
-            self.driver.come_up(key);
-            self.model.come_up(id);
+            self.driver.finish_handshake(key);
+            self.model.finish_handshake(id);
         }
     }
 
@@ -459,7 +459,7 @@ impl World {
         let keys: Vec<usize> = self.driver.ids.keys().copied().collect();
         for key in keys {
             let socket = self.driver.socket(key);
-            (socket.room, socket.sip) = (PLENTY, None);
+            (socket.room, socket.max_write) = (UNLIMITED, None);
             self.driver.hub.handle_writable(key);
             self.come_up_late(key);
         }
@@ -500,7 +500,7 @@ impl World {
 
     fn come_up_late(&mut self, key: usize) {
         if !self.driver.socket(key).is_broken {
-            self.come_up(key);
+            self.finish_handshake(key);
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-use super::{PATIENCE, Program};
+use super::{Program, TIMEOUT};
 
 /// Both ends of a new terminal: the one that a person has, and the one that programs have.
 pub fn open() -> (File, File) {
@@ -54,7 +54,7 @@ impl Terminal {
             {}
         });
         command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap());
-        let program = Program::start_heard(command.env("TERM", term));
+        let program = Program::start_with_piped_stderr(command.env("TERM", term));
         let screen = vt100::Parser::new(some(rows), some(columns), 1000);
         Self { program, controller, terminal, bytes, screen, sent: Vec::new() }
     }
@@ -110,7 +110,7 @@ impl Terminal {
     /// Waits until it shows what is asked for.
     #[track_caller]
     pub fn wait_until(&mut self, is_there: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !is_there(self) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.bytes.recv_timeout(left) {

@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 /// One that signs certificates.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -50,8 +50,8 @@ pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// A connection to a server on this host that shows a certificate signed by what is in the file.
 pub fn connect(stream: TcpStream, roots: &Path) -> TlsStream {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(TIMEOUT)).unwrap();
     let mut store = RootCertStore::empty();
     store.add(CertificateDer::from_pem_file(roots).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))

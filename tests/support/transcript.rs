@@ -24,20 +24,20 @@ pub fn play(transcript: &str) {
 /// The same, with arguments for the server.
 #[track_caller]
 pub fn play_with(arguments: &[&str], transcript: &str) {
-    converse(&Server::start(arguments), transcript);
+    play_on(&Server::start(arguments), transcript);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let mut command = oyezd();
     command.arg("--listen").arg(format!("unix:{}", path.display())).args(arguments);
-    converse(&Server::spawn(command), transcript);
+    play_on(&Server::spawn(command), transcript);
     if cfg!(feature = "tls") {
-        converse(&Server::start_tls(arguments), transcript);
+        play_on(&Server::start_tls(arguments), transcript);
     }
 }
 
 /// Plays a transcript with this server.
 #[track_caller]
-pub fn converse(server: &Server, transcript: &str) {
+pub fn play_on(server: &Server, transcript: &str) {
     let mut clients: BTreeMap<&str, Client> = BTreeMap::new();
     for line in transcript.lines().map(str::trim_start).filter(|line| !line.is_empty()) {
         let sign = line.find(|c: char| !c.is_alphanumeric()).expect("a sign after the name");
