@@ -65,7 +65,7 @@ fn commands_begin_with_a_slash() {
             && rows.ends_with(&["al>".to_owned()])
     });
     chat.press("/send carol x\r");
-    chat.expect(&["! no-such-client clients lists who is here", "al>"]);
+    chat.expect(&["! no-such-client nobody here has this id or name; clients lists them", "al>"]);
     chat.press("/send bob\r");
     chat.expect(&["! usage: /send <client> <text>", "al>"]);
     chat.press("/help\r");

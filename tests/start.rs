@@ -210,7 +210,7 @@ fn at_debug_the_log_has_every_line_and_no_mistyped_secret() {
     server.wait_for_log("disconnected");
     server.signal("TERM");
     let (_, log) = server.wait();
-    assert!(log.contains("no command, 12 bytes") && log.contains("auth, 12 bytes in all"), "{log}");
+    assert!(log.contains("unknown command (12 bytes)") && log.contains("auth (12 bytes)"), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
     assert!(!log.contains('\u{202e}') && !log.contains('\u{1b}'), "{log}");
 }
