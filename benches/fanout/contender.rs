@@ -18,8 +18,6 @@ use crate::wire::Wire;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
     Oyezd,
-    /// The same, which writes everything. Only where it is asked for.
-    Unmirrored,
     Relay,
     Redis,
     Nats,
@@ -28,16 +26,14 @@ pub(crate) enum Contender {
     Ncat,
 }
 
-use Contender::{Mosquitto, Nats, Ncat, Ngircd, Oyezd, Redis, Relay, Unmirrored};
+use Contender::{Mosquitto, Nats, Ncat, Ngircd, Oyezd, Redis, Relay};
 
 impl Contender {
-    pub(crate) const ALL: [Self; 8] =
-        [Oyezd, Unmirrored, Relay, Redis, Nats, Mosquitto, Ngircd, Ncat];
+    pub(crate) const ALL: [Self; 7] = [Oyezd, Relay, Redis, Nats, Mosquitto, Ngircd, Ncat];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Oyezd => "oyezd",
-            Unmirrored => "no mirror",
             Relay => "bare relay",
             Redis => "Redis",
             Nats => "NATS",
@@ -49,7 +45,7 @@ impl Contender {
 
     pub(crate) fn wire(self) -> Wire {
         match self {
-            Oyezd | Unmirrored => Wire::Oyez,
+            Oyezd => Wire::Oyez,
             Relay | Ncat => Wire::Raw,
             Redis => Wire::Redis,
             Nats => Wire::Nats,
@@ -63,7 +59,7 @@ impl Contender {
         let Shape { senders, size, window, .. } = shape;
         let clients = shape.clients();
         match self {
-            Oyezd | Unmirrored => true,
+            Oyezd => true,
             // It knows no lines: where much waits to be read, it puts one sender's into another's.
             Relay => !tls && (senders == 1 || window <= 4),
             Redis => !tls && clients <= 2000,
@@ -79,7 +75,7 @@ impl Contender {
     /// The program that has to be installed.
     fn program(self) -> PathBuf {
         match self {
-            Oyezd | Unmirrored => env!("CARGO_BIN_EXE_oyezd").into(),
+            Oyezd => env!("CARGO_BIN_EXE_oyezd").into(),
             Relay => std::env::current_exe().unwrap_or_default(),
             Redis => "redis-server".into(),
             Nats => "nats-server".into(),
@@ -104,11 +100,8 @@ impl Contender {
         let file = folder.join("configuration");
         let configure = |text: String| fs::write(&file, text).expect("the folder is ours");
         match self {
-            Oyezd | Unmirrored => {
+            Oyezd => {
                 command.args(["--log-level", "warn", "--max-clients", &most]);
-                if self == Unmirrored {
-                    command.args(["--feed-mirror", "off"]);
-                }
                 let address = format!("127.0.0.1:{port}");
                 match tls {
                     None => command.args(["--listen", &address]),

@@ -160,7 +160,7 @@ fn options(mut arguments: pico_args::Arguments) -> Result<Options, pico_args::Er
     let named: Option<String> = arguments.opt_value_from_str("--servers")?;
     let is_wanted = |contender: &Contender| {
         let mut names = named.iter().flat_map(|names| names.split(','));
-        (named.is_none() && *contender != Contender::Unmirrored)
+        named.is_none()
             || names.any(|name| contender.name().to_lowercase().contains(&name.to_lowercase()))
     };
     let (servers, missing): (Vec<Contender>, Vec<Contender>) = Contender::ALL
