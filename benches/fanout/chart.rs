@@ -7,7 +7,8 @@ use std::path::Path;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::report::{Results, median};
+use crate::quantiles::median;
+use crate::report::Results;
 
 /// All in pixels.
 const WIDTH: i32 = 860;

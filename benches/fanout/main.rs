@@ -10,6 +10,7 @@ mod contender;
 mod load;
 mod machine;
 mod pipe;
+mod quantiles;
 mod relay;
 mod report;
 mod storm;
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use contender::{Contender, Running, Tls};
+use contender::{Contender, OYEZD, RunningServer, Tls};
 use load::{Load, Shape};
 use machine::Cores;
 use report::{Cell, Figures, Results};
@@ -33,7 +34,9 @@ What a delivery costs: oyezd, a bare relay, and what else is installed.
   --rounds N         how many rounds, each of them all servers in turn (9)
   --seconds S        how long each server is driven in each round (1)
   --only TEXT        only the workloads with this in their names; may be given again
-  --servers A,B      only these servers (oyezd and the relay are among them if named)
+  --servers A,B      only these servers; a part of a name is enough
+  --baseline PATH    compare with another oyezd binary: measure it twice per round, and print
+                     the per-round ratios of CPU time, oyezd to baseline and baseline to itself
   --window N         how many KiB of lines who publishes may be ahead of the slowest one
                      who hears it, a multiple of 64 (128); the storm has a window of its own
   --json FILE        where all figures go (target/tmp/fanout.json)
@@ -109,38 +112,42 @@ fn run() -> Result<(), String> {
     let cores = Cores::find()?;
     let descriptors = machine::raise_descriptors();
     machine::pin(cores.generator).map_err(|error| format!("cannot stay on a core: {error}"))?;
-    let tls = Tls::make()?;
+    let tls = Tls::generate()?;
     let workloads: Vec<&Workload> = WORKLOADS.iter().filter(|w| options.wants(w.name)).collect();
     let names = workloads.iter().map(|workload| workload.name);
     let mut results = Results::new(names, options.window * load::BLOCK_KIB);
     for round in 1..=options.rounds {
         for workload in &workloads {
-            for &contender in &options.servers {
-                let shape = Shape { window: options.window, ..workload.shape };
-                if !contender.can(shape, workload.tls) || shape.clients() + 100 > descriptors {
-                    continue;
-                }
-                eprint!("\r\x1b[Kround {round}, {}: {}", workload.name, contender.name());
+            let shape = Shape { window: options.window, ..workload.shape };
+            if shape.clients() + 100 > descriptors {
+                continue;
+            }
+            let able = options.servers.iter().filter(|server| server.supports(shape, workload.tls));
+            for contender in in_turn(able.collect(), round) {
+                eprint!("\r\x1b[Kround {round}, {}: {}", workload.name, contender.name);
                 let tls = workload.tls.then_some(&tls);
                 let figures = measure(contender, cores, shape, tls, options.time)
-                    .map_err(|error| format!("{}: {}: {error}", workload.name, contender.name()))?;
-                results.add(Cell { workload: workload.name, server: contender.name() }, figures);
+                    .map_err(|error| format!("{}: {}: {error}", workload.name, contender.name))?;
+                results.add(Cell { workload: workload.name, server: contender.name }, figures);
             }
         }
     }
     eprint!("\r\x1b[K");
     results.print();
+    results.print_baseline();
     if options.wants("idle") {
         let clients = options.idle_clients.min(descriptors.saturating_sub(200));
-        for &contender in &options.servers {
+        for contender in &options.servers {
             let bytes = idle(contender, cores, clients)?;
-            results.add_idle(contender.name(), clients, bytes);
+            results.add_idle(contender.name, clients, bytes);
         }
         results.print_idle();
     }
-    if options.wants("storm") && options.servers.contains(&Contender::Oyezd) {
+    if options.wants("storm")
+        && let Some(oyezd) = options.servers.iter().find(|contender| contender.name == OYEZD)
+    {
         let readers = 10_000.min(descriptors.saturating_sub(200));
-        results.set_storm(storm::measure(cores, readers, options.time * 5)?);
+        results.set_storm(storm::measure(oyezd, cores, readers, options.time * 5)?);
         results.print_storm();
     }
     results
@@ -161,14 +168,17 @@ fn options(mut arguments: pico_args::Arguments) -> Result<Options, pico_args::Er
     let is_wanted = |contender: &Contender| {
         let mut names = named.iter().flat_map(|names| names.split(','));
         named.is_none()
-            || names.any(|name| contender.name().to_lowercase().contains(&name.to_lowercase()))
+            || names.any(|name| contender.name.to_lowercase().contains(&name.to_lowercase()))
     };
-    let (servers, missing): (Vec<Contender>, Vec<Contender>) = Contender::ALL
+    let (mut servers, missing): (Vec<Contender>, Vec<Contender>) = Contender::all()
         .into_iter()
         .filter(is_wanted)
         .partition(|contender| contender.is_installed());
     for contender in missing {
-        println!("{} is not installed, and is left out", contender.name());
+        println!("{} is not installed, and is left out", contender.name);
+    }
+    if let Some(program) = arguments.opt_value_from_fn("--baseline", program)? {
+        servers.extend(Contender::baselines(&program));
     }
     let seconds = arguments.opt_value_from_str("--seconds")?.unwrap_or(seconds);
     let window = arguments.opt_value_from_fn("--window", blocks)?;
@@ -201,6 +211,23 @@ fn blocks(kib: &str) -> Result<usize, String> {
     }
 }
 
+/// An existing file, as an absolute path: a bare name would be searched for in `PATH`.
+fn program(path: &str) -> Result<PathBuf, String> {
+    std::fs::canonicalize(path).map_err(|error| format!("{path}: {error}"))
+}
+
+/// The order of the contenders in a round. Reversing it in every other round and rotating it after every
+/// second one gives all of them the same share of each position, so that drift of the machine's speed
+/// favors none.
+fn in_turn(mut contenders: Vec<&Contender>, round: usize) -> Vec<&Contender> {
+    let rotation = (round - 1) / 2 % contenders.len().max(1);
+    contenders.rotate_left(rotation);
+    if round.is_multiple_of(2) {
+        contenders.reverse();
+    }
+    contenders
+}
+
 impl Options {
     fn wants(&self, workload: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|text| workload.contains(text.as_str()))
@@ -209,13 +236,13 @@ impl Options {
 
 /// Starts a server, drives it, and sees what that cost it.
 fn measure(
-    contender: Contender,
+    contender: &Contender,
     cores: Cores,
     shape: Shape,
     tls: Option<&Tls>,
     time: Duration,
 ) -> Result<Figures, String> {
-    let server = Running::start(contender, cores, shape.clients(), tls)?;
+    let server = RunningServer::start(contender, cores, shape.clients(), tls)?;
     let client = tls.map(|tls| &tls.client);
     let mut load = Load::connect(contender.wire(), server.port, client, shape)?;
     load.run(time / 10)?;
@@ -229,11 +256,11 @@ fn measure(
 
 /// What a client costs that is there and does nothing, in bytes of the server's own memory. Each of them
 /// has got a line; after that all of them leave.
-fn idle(contender: Contender, cores: Cores, clients: usize) -> Result<Option<f64>, String> {
-    if !contender.can(to(clients, 64), false) {
+fn idle(contender: &Contender, cores: Cores, clients: usize) -> Result<Option<f64>, String> {
+    if !contender.supports(to(clients, 64), false) {
         return Ok(None);
     }
-    let server = Running::start(contender, cores, clients, None)?;
+    let server = RunningServer::start(contender, cores, clients, None)?;
     let memory = || machine::memory(server.id()).map_err(|error| format!("memory: {error}"));
     // The first ones bring what there is only once.
     let few = Load::connect(contender.wire(), server.port, None, to(10, 64))?;

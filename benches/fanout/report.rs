@@ -7,7 +7,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::contender::{BASELINE, BASELINE_AGAIN, OYEZD};
 use crate::load::Run;
+use crate::quantiles::{Quantiles, median};
 use crate::storm::Storm;
 
 /// One server doing one thing.
@@ -18,7 +20,7 @@ pub(crate) struct Cell {
 }
 
 /// What one round of it cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Figures {
     /// CPU time of the server for each delivery, in microseconds; or seconds for a million of them.
     pub(crate) cpu_us: f64,
@@ -32,33 +34,14 @@ pub(crate) struct Figures {
 impl Figures {
     pub(crate) fn new(cpu_seconds: f64, run: &Run, memory: u64) -> Self {
         let deliveries = run.deliveries as f64;
-        let latency = (!run.latencies.is_empty()).then(|| Quantiles::of(run.latencies.clone()));
+        let latency =
+            (!run.latencies.is_empty()).then(|| Quantiles::of(run.latencies.iter().copied()));
         Self {
             cpu_us: cpu_seconds * 1e6 / deliveries,
             rate: deliveries / run.seconds,
             memory,
             latency,
         }
-    }
-}
-
-/// Of some times, in seconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Quantiles {
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-    pub(crate) most: f64,
-}
-
-impl Quantiles {
-    pub(crate) fn of(mut times: Vec<f64>) -> Self {
-        times.sort_unstable_by(f64::total_cmp);
-        let at = |part: f64| times[((times.len() - 1) as f64 * part).round() as usize];
-        Self { p50: at(0.5), p99: at(0.99), most: at(1.0) }
-    }
-
-    fn json(self) -> Value {
-        json!({ "p50_us": self.p50 * 1e6, "p99_us": self.p99 * 1e6, "max_us": self.most * 1e6 })
     }
 }
 
@@ -71,9 +54,6 @@ pub(crate) struct Results {
     idle: Vec<(&'static str, usize, f64)>,
     storm: Option<Storm>,
 }
-
-/// Whom the others are compared with.
-const US: &str = "oyezd";
 
 impl Results {
     pub(crate) fn new(workloads: impl Iterator<Item = &'static str>, window_kib: usize) -> Self {
@@ -111,11 +91,28 @@ impl Results {
         cells.map(|(cell, figures)| (cell.server, figures.as_slice()))
     }
 
-    /// What this server used of that of ours: the median of the rounds' ratios.
-    fn ratio(&self, workload: &'static str, server: &'static str) -> Option<f64> {
-        let ours = self.cells.get(&Cell { workload, server: US })?;
-        let theirs = self.cells.get(&Cell { workload, server })?;
-        Some(median(ours.iter().zip(theirs).map(|(ours, theirs)| ours.cpu_us / theirs.cpu_us)))
+    /// The CPU time of `server` relative to that of `other`, in each round.
+    fn ratios(
+        &self,
+        workload: &'static str,
+        server: &'static str,
+        other: &'static str,
+    ) -> Option<Quantiles> {
+        let cell = |server| self.cells.get(&Cell { workload, server });
+        let rounds = cell(server)?.iter().zip(cell(other)?);
+        Some(Quantiles::of(rounds.map(|(one, other)| one.cpu_us / other.cpu_us)))
+    }
+
+    /// Each comparison with the baseline: the workload, the server, and the ratios.
+    fn baseline_ratios(&self) -> impl Iterator<Item = (&'static str, &'static str, Quantiles)> {
+        let pairs = self
+            .workloads
+            .iter()
+            .flat_map(|&workload| [OYEZD, BASELINE_AGAIN].map(|server| (workload, server)));
+        pairs.filter_map(|(workload, server)| {
+            let ratios = self.ratios(workload, server, BASELINE)?;
+            Some((workload, server, ratios))
+        })
     }
 
     pub(crate) fn print(&self) {
@@ -127,16 +124,10 @@ impl Results {
             );
             for (server, figures) in self.of(workload) {
                 let of = |figure: fn(&Figures) -> f64| median(figures.iter().map(figure));
-                let ratio =
-                    self.ratio(workload, server).map_or("-".into(), |ratio| format!("{ratio:.3}"));
-                let latency = of_latency(figures).map_or(String::new(), |latency| {
-                    format!(
-                        "{:.0}, {:.0}, {:.0}",
-                        latency.p50 * 1e6,
-                        latency.p99 * 1e6,
-                        latency.most * 1e6
-                    )
-                });
+                let ratio = self
+                    .ratios(workload, OYEZD, server)
+                    .map_or("-".into(), |ratios| format!("{:.3}", ratios.at(0.5)));
+                let latency = latency_text(figures);
                 println!(
                     "  {server:14} {:11.4} {ratio:>10} of it {:12.3} {:9.1}   {latency}",
                     of(|figures| figures.cpu_us),
@@ -144,6 +135,27 @@ impl Results {
                     of(|figures| figures.memory as f64 / (1024.0 * 1024.0)),
                 );
             }
+        }
+    }
+
+    /// Prints how oyezd compares with the baseline, and the baseline with itself.
+    pub(crate) fn print_baseline(&self) {
+        let mut ratios = self.baseline_ratios().peekable();
+        if ratios.peek().is_none() {
+            return;
+        }
+        println!("\nCPU time per delivery relative to the baseline: ratios of the same round");
+        println!(
+            "  {:26} {:14} {:>6} {:>7}   {:14}   range",
+            "", "", "rounds", "median", "quartiles"
+        );
+        for (workload, server, ratios) in ratios {
+            let [min, q1, median, q3, max] =
+                [0.0, 0.25, 0.5, 0.75, 1.0].map(|part| ratios.at(part));
+            println!(
+                "  {workload:26} {server:14} {:6} {median:7.3}   {q1:.3} to {q3:.3}   {min:.3} to {max:.3}",
+                ratios.count(),
+            );
         }
     }
 
@@ -157,9 +169,9 @@ impl Results {
     pub(crate) fn print_storm(&self) {
         let Some(storm) = &self.storm else { return };
         println!("\na ping while lines go out to {} clients, in µs: p50, p99, max", storm.readers);
-        for (what, times) in [("alone", storm.broadcasts), ("with a flood", storm.flooded)] {
-            let Quantiles { p50, p99, most } = times;
-            println!("  {what:14} {:.0}, {:.0}, {:.0}", p50 * 1e6, p99 * 1e6, most * 1e6);
+        for (what, times) in [("alone", &storm.broadcasts), ("with a flood", &storm.flooded)] {
+            let [p50, p99, max] = microseconds(times);
+            println!("  {what:14} {p50:.0}, {p99:.0}, {max:.0}");
         }
     }
 
@@ -170,7 +182,7 @@ impl Results {
                     "cpu_us_per_delivery": figures.cpu_us,
                     "deliveries_per_second": figures.rate,
                     "memory_bytes": figures.memory,
-                    "latency": figures.latency.map(Quantiles::json),
+                    "latency": figures.latency.as_ref().map(latency_json),
                 })
             };
             figures.iter().map(round).collect()
@@ -179,8 +191,20 @@ impl Results {
             json!({
                 "workload": cell.workload,
                 "server": cell.server,
-                "oyezd_cpu_ratio": self.ratio(cell.workload, cell.server),
+                "oyezd_cpu_ratio": self.ratios(cell.workload, OYEZD, cell.server).map(|ratios| ratios.at(0.5)),
                 "rounds": rounds(figures),
+            })
+        });
+        let baseline_ratios = self.baseline_ratios().map(|(workload, server, ratios)| {
+            json!({
+                "workload": workload,
+                "server": server,
+                "rounds": ratios.count(),
+                "min": ratios.at(0.0),
+                "q1": ratios.at(0.25),
+                "median": ratios.at(0.5),
+                "q3": ratios.at(0.75),
+                "max": ratios.at(1.0),
             })
         });
         let idle = self.idle.iter().map(|(server, clients, bytes)| {
@@ -189,13 +213,14 @@ impl Results {
         let storm = self.storm.as_ref().map(|storm| {
             json!({
                 "readers": storm.readers,
-                "ping": storm.broadcasts.json(),
-                "ping_with_flood": storm.flooded.json(),
+                "ping": latency_json(&storm.broadcasts),
+                "ping_with_flood": latency_json(&storm.flooded),
             })
         });
         let all = json!({
             "window_kib": self.window_kib,
             "cells": cells.collect::<Vec<_>>(),
+            "baseline_ratios": baseline_ratios.collect::<Vec<_>>(),
             "idle": idle.collect::<Vec<_>>(),
             "storm": storm,
         });
@@ -203,22 +228,22 @@ impl Results {
     }
 }
 
-/// The medians over rounds, if there was something to time.
-fn of_latency(figures: &[Figures]) -> Option<Quantiles> {
-    let all: Option<Vec<Quantiles>> = figures.iter().map(|figures| figures.latency).collect();
-    let all = all?;
-    let of = |part: fn(&Quantiles) -> f64| median(all.iter().map(part));
-    Some(Quantiles { p50: of(|q| q.p50), p99: of(|q| q.p99), most: of(|q| q.most) })
+/// Of times in seconds: the median, the 99th percentile and the maximum, in microseconds.
+fn microseconds(times: &Quantiles) -> [f64; 3] {
+    [0.5, 0.99, 1.0].map(|part| times.at(part) * 1e6)
 }
 
-/// The middle one, or the mean of the two in the middle.
-pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len().is_multiple_of(2) {
-        f64::midpoint(values[middle - 1], values[middle])
-    } else {
-        values[middle]
-    }
+fn latency_json(times: &Quantiles) -> Value {
+    let [p50, p99, max] = microseconds(times);
+    json!({ "p50_us": p50, "p99_us": p99, "max_us": max })
+}
+
+/// The medians over the rounds of p50, p99 and maximum, for printing; empty if latency was not measured.
+fn latency_text(figures: &[Figures]) -> String {
+    let rounds: Option<Vec<_>> =
+        figures.iter().map(|figures| figures.latency.as_ref().map(microseconds)).collect();
+    rounds.map_or(String::new(), |rounds| {
+        let [p50, p99, max] = [0, 1, 2].map(|nth| median(rounds.iter().map(|round| round[nth])));
+        format!("{p50:.0}, {p99:.0}, {max:.0}")
+    })
 }

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::contender::{Contender, Running};
+use crate::contender::{Contender, RunningServer};
 use crate::load::{Load, Shape};
 use crate::machine::Cores;
-use crate::report::Quantiles;
+use crate::quantiles::Quantiles;
 
 /// What there is for a ping to wait for.
 #[derive(Debug)]
@@ -21,11 +21,16 @@ pub(crate) struct Storm {
     pub(crate) flooded: Quantiles,
 }
 
-pub(crate) fn measure(cores: Cores, readers: usize, time: Duration) -> Result<Storm, String> {
-    let server = Running::start(Contender::Oyezd, cores, readers + 3, None)?;
+pub(crate) fn measure(
+    oyezd: &Contender,
+    cores: Cores,
+    readers: usize,
+    time: Duration,
+) -> Result<Storm, String> {
+    let server = RunningServer::start(oyezd, cores, readers + 3, None)?;
     // More than the sockets hold: that is when a server has most to do at once.
     let shape = Shape { window: 4, ..crate::to(readers, 64) };
-    let mut load = Load::connect(Contender::Oyezd.wire(), server.port, None, shape)?;
+    let mut load = Load::connect(oyezd.wire(), server.port, None, shape)?;
     let mut during = |floods: bool| {
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
