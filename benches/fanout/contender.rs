@@ -11,16 +11,16 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 
-use crate::load::Shape;
 use crate::machine::{self, Cores};
-use crate::wire::Wire;
+use crate::protocol::Protocol;
+use crate::workload::Shape;
 
 /// Names of the contenders that the report compares.
 pub(crate) const OYEZD: &str = "oyezd";
 pub(crate) const BASELINE: &str = "baseline";
 pub(crate) const BASELINE_AGAIN: &str = "baseline again";
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Oyezd,
     Relay,
@@ -58,44 +58,50 @@ impl Contender {
         .map(|(name, kind, program)| Self { name, kind, program })
     }
 
-    /// Another build of oyezd, twice: its second measurement shows how much two measurements of the same
+    /// Another build of oyezd, twice: the second one shows how much two measurements of the same
     /// binary differ.
     pub(crate) fn baselines(program: &Path) -> [Self; 2] {
         [BASELINE, BASELINE_AGAIN].map(|name| Self { name, kind: Oyezd, program: program.into() })
     }
 
-    pub(crate) fn wire(&self) -> Wire {
+    pub(crate) fn is_oyezd(&self) -> bool {
+        self.kind == Oyezd
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
         match self.kind {
-            Oyezd => Wire::Oyez,
-            Relay | Ncat => Wire::Raw,
-            Redis => Wire::Redis,
-            Nats => Wire::Nats,
-            Mosquitto => Wire::Mqtt,
-            Ngircd => Wire::Irc,
+            Oyezd => Protocol::Oyez,
+            Relay | Ncat => Protocol::Raw,
+            Redis => Protocol::Redis,
+            Nats => Protocol::Nats,
+            Mosquitto => Protocol::Mqtt,
+            Ngircd => Protocol::Irc,
         }
     }
 
     /// Whether the server can carry this load correctly, and in reasonable time.
     pub(crate) fn supports(&self, shape: Shape, tls: bool) -> bool {
-        let Shape { senders, size, window, .. } = shape;
-        let clients = shape.clients();
+        let Shape { publishers, size, window, .. } = shape;
+        let clients = shape.max_clients();
         match self.kind {
             Oyezd => true,
-            // It does not know lines: with much unread input, it mixes up the lines of several publishers.
-            Relay => !tls && (senders == 1 || window <= 4),
+            // It does not look for lines. With much unread input, a line may be interrupted by
+            // another publisher's.
+            Relay => !tls && (publishers == 1 || window <= 4),
             Redis => !tls && clients <= 2000,
             Nats => clients <= 2000,
             Mosquitto => clients <= 500,
             // An IRC line has at most 512 bytes.
             Ngircd => !tls && size <= 400 && clients <= 2000,
-            // It uses select(2), and does not know lines either.
-            Ncat => !tls && clients <= 500 && (senders == 1 || window <= 4),
+            // It uses select(2), and does not look for lines either.
+            Ncat => !tls && clients <= 500 && (publishers == 1 || window <= 4),
         }
     }
 
     pub(crate) fn is_installed(&self) -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/".into()]);
+        let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+        // Joining an absolute path yields that path.
         folders.map(|folder| folder.join(&self.program)).any(|file| file.is_file())
     }
 
@@ -139,14 +145,16 @@ impl Contender {
                     format!("certfile {certificate}\nkeyfile {key}\n")
                 });
                 configure(format!(
-                    "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\n\
-                     log_type error\nmax_queued_messages 100000\nmax_queued_bytes 0\n{tls}"
+                    "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n\
+                     user root\nlog_type error\nmax_queued_messages 100000\n\
+                     max_queued_bytes 0\n{tls}"
                 ));
                 command.arg("-c").arg(&file);
             }
             Ngircd => {
                 configure(format!(
-                    "[Global]\nName = irc.example.net\nInfo = x\nListen = 127.0.0.1\nPorts = {port}\n\
+                    "[Global]\nName = irc.example.net\nInfo = x\n\
+                     Listen = 127.0.0.1\nPorts = {port}\n\
                      [Limits]\nMaxConnections = 0\nMaxConnectionsIP = 0\nMaxPenaltyTime = 0\n\
                      [Options]\nDNS = no\nIdent = no\nPAM = no\n"
                 ));
@@ -218,8 +226,12 @@ impl RunningServer {
         start().map_err(|error: io::Error| format!("cannot start {}: {error}", contender.name))
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+    pub(crate) fn cpu_seconds(&self) -> Result<f64, String> {
+        machine::cpu_seconds(self.child.id()).map_err(|error| format!("CPU time: {error}"))
+    }
+
+    pub(crate) fn resident_bytes(&self) -> Result<u64, String> {
+        machine::resident_bytes(self.child.id()).map_err(|error| format!("memory: {error}"))
     }
 }
 

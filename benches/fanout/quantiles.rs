@@ -22,8 +22,17 @@ impl Quantiles {
         let (lower, upper) = (self.0[position.floor() as usize], self.0[position.ceil() as usize]);
         lower + (upper - lower) * position.fract()
     }
+
+    pub(crate) fn median(&self) -> f64 {
+        self.at(0.5)
+    }
+
+    /// Minimum, lower quartile, median, upper quartile and maximum.
+    pub(crate) fn quartiles(&self) -> [f64; 5] {
+        [0.0, 0.25, 0.5, 0.75, 1.0].map(|part| self.at(part))
+    }
 }
 
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    Quantiles::of(values).at(0.5)
+    Quantiles::of(values).median()
 }
