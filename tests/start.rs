@@ -215,15 +215,6 @@ fn at_debug_the_log_has_every_line_and_no_mistyped_secret() {
     assert!(!log.contains('\u{202e}') && !log.contains('\u{1b}'), "{log}");
 }
 
-#[test]
-fn rust_log_sets_the_level() {
-    let mut command = oyezd();
-    command.args(["--listen", "127.0.0.1:0"]).env("RUST_LOG", "debug");
-    let mut server = Server::spawn(command);
-    server.client().ask("ping", "pong");
-    server.wait_for_log(r#"client 1: "ping" -> "pong""#);
-}
-
 /// Starts a server on a Unix socket with this stderr, and waits until it listens.
 fn server_with_stderr(path: &Path, stderr: impl Into<Stdio>, arguments: &[&str]) -> Killed {
     let child = unix_server(path, arguments).stderr(stderr).spawn().unwrap();

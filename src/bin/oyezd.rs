@@ -12,8 +12,7 @@ const FAILED: u8 = 1;
 const WRONG_ARGUMENTS: u8 = 2;
 
 fn main() -> ExitCode {
-    let rust_log = std::env::var("RUST_LOG").ok();
-    match config::parse(std::env::args_os().skip(1).collect(), rust_log.as_deref()) {
+    match config::parse(std::env::args_os().skip(1).collect()) {
         Ok(Action::Serve(config)) => {
             logging::start(config.log_level);
             serve(*config)

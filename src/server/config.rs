@@ -52,8 +52,8 @@ Usage: oyezd [OPTION ...]          Talk to it with: nc 127.0.0.1 5050
   --drain-timeout SECS    how long a closing connection may take (5)
   --rate-limit LINES      lines that a client may say in a second, the others
                           wait; or off (off)
-  --log-level LEVEL       error, warn, info, debug or trace (info, or RUST_LOG);
-                          debug shows every line
+  --log-level LEVEL       error, warn, info, debug or trace (info); debug
+                          shows every line
   -h, --help              show this
   -V, --version           show the version
 
@@ -98,9 +98,8 @@ pub struct Config {
     pub log_level: LevelFilter,
 }
 
-/// Reads the arguments, without the program's name. `rust_log` is the variable RUST_LOG. An error is
-/// one line that says what is wrong.
-pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action, String> {
+/// Reads the arguments, without the program's name. An error is one line that says what is wrong.
+pub fn parse(arguments: Vec<OsString>) -> Result<Action, String> {
     let mut arguments = Arguments::from_vec(arguments);
     if arguments.contains(["-h", "--help"]) {
         return Ok(Action::Help);
@@ -145,7 +144,7 @@ pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action,
     if allow_shutdown == AllowShutdown::Admin && !has_admins {
         return Err("--allow-shutdown admin needs --admin-secret-file, or there are none".into());
     }
-    let mut log_level = rust_log.and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::Info);
+    let mut log_level = LevelFilter::Info;
     option(&mut arguments, "--log-level", &mut log_level, level)?;
     if let Some(argument) = arguments.finish().first() {
         return Err(unexpected(&argument.to_string_lossy(), HELP));
@@ -254,7 +253,7 @@ mod tests {
     use super::*;
 
     fn parse_line(line: &str) -> Result<Action, String> {
-        parse(line.split_whitespace().map(OsString::from).collect(), None)
+        parse(line.split_whitespace().map(OsString::from).collect())
     }
 
     fn config(line: &str) -> Config {
@@ -358,19 +357,5 @@ mod tests {
             let said = parse_line(line).expect_err(line);
             assert!(said.contains(error) && !said.contains('\n'), "{line}: {said}");
         }
-    }
-
-    #[test]
-    fn the_option_comes_before_rust_log() {
-        let level = |line: &str, rust_log| match parse(
-            line.split_whitespace().map(OsString::from).collect(),
-            rust_log,
-        ) {
-            Ok(Action::Serve(config)) => config.log_level,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(level("", Some("debug")), LevelFilter::Debug);
-        assert_eq!(level("", Some("oyez=debug")), LevelFilter::Info);
-        assert_eq!(level("--log-level warn", Some("debug")), LevelFilter::Warn);
     }
 }
