@@ -119,9 +119,6 @@ fn ping_measures_how_long_the_answer_takes() {
     assert!(
         succeeds(&mut client(&server, &["ping", "two", "words"])).starts_with("pong two words: ")
     );
-    let (status, stdout, stderr) = Program::run(&mut client(&server, &["ping", "--count", "2"]));
-    assert_eq!((status, stdout.lines().count()), (0, 2), "{stdout}");
-    assert!(stderr.starts_with("oyez: 2 answers, ") && stderr.contains("median"), "{stderr}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ Usage: oyez [OPTION ...] [COMMAND]
                        lost; broadcast - does so under a --name as well
   --skip-bad           broadcast -: leave out lines that cannot be sent
   --since SEQ          listen: begin after this line, if the server keeps it
-  --count N            listen: end after N lines; ping: ask N times (1)
+  --count N            listen: end after N lines
   --format FORMAT      listen: text; lines, as the server says them; or json,
                        an object a line (text)
   -h, --help           show this
@@ -90,7 +90,7 @@ pub enum Task {
     Listen(Listen),
     Send { client: String, text: String },
     Clients,
-    Ping { text: Option<String>, count: u64 },
+    Ping { text: Option<String> },
     Stats,
     Shutdown,
     Raw,
@@ -263,10 +263,7 @@ fn task(command: &str, words: &[String], special: &Special) -> Result<Task, Stri
             [client, words @ ..] => Ok(Task::Send { client: client.clone(), text: text(words)? }),
         },
         "clients" => takes_none(Task::Clients),
-        "ping" => Ok(Task::Ping {
-            text: if words.is_empty() { None } else { Some(text(words)?) },
-            count: special.count.unwrap_or(1),
-        }),
+        "ping" => Ok(Task::Ping { text: if words.is_empty() { None } else { Some(text(words)?) } }),
         "stats" => takes_none(Task::Stats),
         "shutdown" => takes_none(Task::Shutdown),
         "raw" => takes_none(Task::Raw),
@@ -280,10 +277,9 @@ impl Special {
         let listens = matches!(task, Task::Listen(_));
         let sends_input = matches!(task, Task::BroadcastInput { .. });
         let stays = listens || sends_input || matches!(task, Task::Chat);
-        let counts = listens || matches!(task, Task::Ping { .. });
         for (option, is_given, has_use, where_it_has) in [
             ("--since", self.since.is_some(), listens, "listen"),
-            ("--count", self.count.is_some(), counts, "listen and ping"),
+            ("--count", self.count.is_some(), listens, "listen"),
             ("--format", self.format.is_some(), listens, "listen"),
             ("--skip-bad", self.skip_bad, sends_input, "broadcast -"),
             ("--no-reconnect", self.no_reconnect, stays, "chat, listen and broadcast -"),
@@ -378,7 +374,7 @@ mod tests {
         );
         let send = Task::Send { client: "bob".to_owned(), text: "-h x".to_owned() };
         assert_eq!(config("--name al send bob -- -h x").task, send);
-        assert_eq!(config("ping").task, Task::Ping { text: None, count: 1 });
+        assert_eq!(config("ping").task, Task::Ping { text: None });
         let listen = Listen { since: Some(0), count: Some(3), format: Format::Json };
         assert_eq!(config("listen --since 0 --count=3 --format json").task, Task::Listen(listen));
         assert_eq!(config("--timeout 5 raw").route.timeout, Duration::from_secs(5));
@@ -416,7 +412,7 @@ mod tests {
             (&["-s", "a", "--server", "b"], "--server is given more than once"),
             (&["-s", "a", "-s", "b"], "-s is given more than once"),
             (&["stats", "now"], "stats takes no argument"),
-            (&["stats", "--count", "2"], "--count is only for listen and ping"),
+            (&["stats", "--count", "2"], "--count is only for listen"),
             (&["listen", "--skip-bad"], "--skip-bad is only for broadcast -"),
             (&["raw", "--no-reconnect"], "--no-reconnect is only for chat, listen and"),
             (&["listen", "--count", "0"], "expected a number from 1 on"),
