@@ -36,7 +36,7 @@ use crate::client::tasks::resume_cursor::{Place, ResumeCursor};
 use crate::client::{Failure, Session};
 use crate::net::signals::Signals;
 use crate::protocol::{Command, OkReply, Reply, Verb};
-use editor::Editor;
+use editor::{Editor, MAX_TEXT};
 use keys::{Key, Keys};
 use screen::{LEGEND, Message, Screen};
 use slash_command::{HELP, Typed, typed};
@@ -140,7 +140,7 @@ impl Chat {
             ending: Signals::register(registry, ENDING, &ENDS)?,
             changed: Signals::register(registry, CHANGED, &[SIGWINCH, SIGCONT])?,
             terminal: Terminal::take()?,
-            keys: Keys::default(),
+            keys: Keys::new(MAX_TEXT),
             editor: Editor::default(),
             screen: Screen::new(has_colour, terminal::columns()),
             position: ResumeCursor::default(),
@@ -312,7 +312,7 @@ impl Chat {
         let now = Instant::now();
         self.keys.expire(now);
         let len = session.read_input()?;
-        for key in self.keys.take(&session.buffer[..len], now) {
+        for key in self.keys.decode(&session.buffer[..len], now) {
             match key {
                 Key::Interrupt => self.leave(session),
                 Key::EndOfInput if self.editor.text().is_empty() => self.leave(session),
