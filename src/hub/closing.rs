@@ -132,7 +132,7 @@ impl Hub {
                     return self.to_close.push_back((handle, CloseStep::ShutdownWrite));
                 }
                 ClosingStep::FlushingTransport if is_drained => {
-                    *step = ClosingStep::AwaitingPeerClose
+                    *step = ClosingStep::AwaitingPeerClose;
                 }
                 ClosingStep::AwaitingPeerClose if client.socket.eof => {
                     return self.drop_connection(key);
