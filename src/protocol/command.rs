@@ -1,8 +1,9 @@
 //! What a client may ask.
 
+use super::error_code::ErrorCode;
+use super::feed_id::FeedId;
+use super::fields::{parse_number, split_word};
 use super::name::Name;
-use super::reply::{ErrorCode, FeedId};
-use super::text::{number, split_word};
 
 /// A request, parsed. What is borrowed is borrowed from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub enum Recipient<'a> {
 impl<'a> Recipient<'a> {
     /// The recipient, or `None` if the word can be neither an id nor a name.
     pub fn parse(word: &'a str) -> Option<Self> {
-        match number(word) {
+        match parse_number(word) {
             Some(id) => Some(Self::Id { typed: word, id }),
             None => Name::parse(word).map(Self::Name),
         }
@@ -293,11 +294,12 @@ impl Verb {
             Self::Broadcast => Command::Broadcast { text: first? },
             Self::Send => Command::Send { client: Recipient::parse(first?)?, text: second? },
             Self::Name => Command::Name { name: Name::parse(first?)? },
-            Self::Clients => Command::Clients { after: optional(first, number)? },
-            Self::History => Command::History { count: number(first?)? },
-            Self::Resume => {
-                Command::Resume { seq: number(first?)?, feed: optional(second, FeedId::parse)? }
-            }
+            Self::Clients => Command::Clients { after: optional(first, parse_number)? },
+            Self::History => Command::History { count: parse_number(first?)? },
+            Self::Resume => Command::Resume {
+                seq: parse_number(first?)?,
+                feed: optional(second, FeedId::parse)?,
+            },
             Self::Quiet => Command::Quiet,
             Self::Listen => Command::Listen,
             Self::Stats => Command::Stats,

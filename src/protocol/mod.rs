@@ -8,6 +8,9 @@
 //! unfinished line. Server and client share it.
 
 mod command;
+mod error_code;
+mod feed_id;
+mod fields;
 mod foreign;
 mod line;
 mod name;
@@ -15,10 +18,12 @@ mod reply;
 mod text;
 
 pub use command::{COMMANDS, Command, CommandError, CommandSpec, Recipient, Verb};
+pub use error_code::ErrorCode;
+pub use feed_id::FeedId;
 pub use foreign::ForeignProtocol;
 pub use line::{Line, LineBuffer};
 pub use name::Name;
-pub use reply::{ErrorCode, FeedId, OkReply, Reply};
+pub use reply::{OkReply, Reply};
 pub use text::{DecimalBuf, validate_text};
 
 /// How much longer than the longest request a line of the server's may be, in bytes: the words

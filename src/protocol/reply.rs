@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::command::Verb;
-use super::text::{DecimalBuf, number, split_word};
+use super::feed_id::FeedId;
+use super::fields::{Field, Fields, split_word, write_line};
 
 /// A line of the server's. What is borrowed is borrowed from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub enum Reply<'a> {
     Ok(OkReply<'a>),
     /// A request was not carried out.
     Error {
-        /// One of [`ErrorCode`]'s words, or one that came later.
+        /// One of [`ErrorCode`](super::ErrorCode)'s words, or one that came later.
         code: &'a str,
         /// For people.
         explanation: &'a str,
@@ -90,68 +91,6 @@ pub enum OkReply<'a> {
     Auth { role: &'a str },
 }
 
-/// Why a request was not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // Their words say it.
-pub enum ErrorCode {
-    UnknownCommand,
-    MissingArgument,
-    BadArgument,
-    LineTooLong,
-    NotText,
-    IncompleteLine,
-    AuthRequired,
-    AuthFailed,
-    NotAllowed,
-    NoSuchClient,
-    NameTaken,
-    Busy,
-    Gone,
-    ServerFull,
-}
-
-impl ErrorCode {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UnknownCommand => "unknown-command",
-            Self::MissingArgument => "missing-argument",
-            Self::BadArgument => "bad-argument",
-            Self::LineTooLong => "line-too-long",
-            Self::NotText => "not-text",
-            Self::IncompleteLine => "incomplete-line",
-            Self::AuthRequired => "auth-required",
-            Self::AuthFailed => "auth-failed",
-            Self::NotAllowed => "not-allowed",
-            Self::NoSuchClient => "no-such-client",
-            Self::NameTaken => "name-taken",
-            Self::Busy => "busy",
-            Self::Gone => "gone",
-            Self::ServerFull => "server-full",
-        }
-    }
-}
-
-/// Names one server run's feed, so that sequence numbers of another run are not taken for its own.
-/// Written as 8 lower-case hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FeedId(pub u32);
-
-impl FeedId {
-    /// The id, or `None` if the word is not 8 lower-case hexadecimal digits.
-    pub fn parse(word: &str) -> Option<Self> {
-        let well_formed =
-            word.len() == 8 && word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if well_formed { u32::from_str_radix(word, 16).ok().map(Self) } else { None }
-    }
-}
-
-impl fmt::Display for FeedId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}", self.0)
-    }
-}
-
 impl fmt::Display for Reply<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = Vec::new();
@@ -171,25 +110,27 @@ impl<'a> Reply<'a> {
         match *self {
             Self::Welcome { id, feed, seq, server, hint } => {
                 let (id, seq) = (Number(id), Number(seq));
-                join(out, &[Text("welcome"), id, Feed(feed), seq, Text(server), Text(hint)]);
+                write_line(out, &[Text("welcome"), id, Feed(feed), seq, Text(server), Text(hint)]);
             }
-            Self::Pong(None) => join(out, &[Text("pong")]),
-            Self::Pong(Some(text)) => join(out, &[Text("pong"), Text(text)]),
+            Self::Pong(None) => write_line(out, &[Text("pong")]),
+            Self::Pong(Some(text)) => write_line(out, &[Text("pong"), Text(text)]),
             Self::Ok(topic) => topic.encode(out),
             Self::Error { code, explanation } => {
-                join(out, &[Text("error"), Text(code), Text(explanation)]);
+                write_line(out, &[Text("error"), Text(code), Text(explanation)]);
             }
             Self::Client { id, name } => {
-                join(out, &[Text("client"), Number(id), Text(name.unwrap_or(NO_NAME))]);
+                write_line(out, &[Text("client"), Number(id), Text(name.unwrap_or(NO_NAME))]);
             }
-            Self::Stat { key, value } => join(out, &[Text("stat"), Text(key), Number(value)]),
-            Self::Help { text } => join(out, &[Text("help"), Text(text)]),
+            Self::Stat { key, value } => write_line(out, &[Text("stat"), Text(key), Number(value)]),
+            Self::Help { text } => write_line(out, &[Text("help"), Text(text)]),
             Self::Broadcast { seq, from, text } => {
-                join(out, &[Text("broadcast"), Number(seq), Text(from), Text(text)]);
+                write_line(out, &[Text("broadcast"), Number(seq), Text(from), Text(text)]);
             }
-            Self::Direct { from, text } => join(out, &[Text("direct"), Text(from), Text(text)]),
-            Self::Lagged(count) => join(out, &[Text("lagged"), Number(count)]),
-            Self::Goodbye(reason) => join(out, &[Text("goodbye"), Text(reason)]),
+            Self::Direct { from, text } => {
+                write_line(out, &[Text("direct"), Text(from), Text(text)]);
+            }
+            Self::Lagged(count) => write_line(out, &[Text("lagged"), Number(count)]),
+            Self::Goodbye(reason) => write_line(out, &[Text("goodbye"), Text(reason)]),
         }
     }
 
@@ -252,19 +193,19 @@ impl<'a> OkReply<'a> {
     fn encode(self, out: &mut Vec<u8>) {
         use Field::{Number, Text};
         match self {
-            Self::Broadcast { seq } => join(out, &[Text("ok broadcast"), Number(seq)]),
-            Self::Send { client } => join(out, &[Text("ok send"), Text(client)]),
-            Self::Name { name } => join(out, &[Text("ok name"), Text(name)]),
+            Self::Broadcast { seq } => write_line(out, &[Text("ok broadcast"), Number(seq)]),
+            Self::Send { client } => write_line(out, &[Text("ok send"), Text(client)]),
+            Self::Name { name } => write_line(out, &[Text("ok name"), Text(name)]),
             Self::Clients { shown, total } => {
-                join(out, &[Text("ok clients"), Number(shown), Number(total)]);
+                write_line(out, &[Text("ok clients"), Number(shown), Number(total)]);
             }
-            Self::History { lines } => join(out, &[Text("ok history"), Number(lines)]),
-            Self::Resume { seq } => join(out, &[Text("ok resume"), Number(seq)]),
-            Self::Quiet => join(out, &[Text("ok quiet")]),
-            Self::Listen { seq } => join(out, &[Text("ok listen"), Number(seq)]),
-            Self::Stats => join(out, &[Text("ok stats")]),
-            Self::Help => join(out, &[Text("ok help")]),
-            Self::Auth { role } => join(out, &[Text("ok auth"), Text(role)]),
+            Self::History { lines } => write_line(out, &[Text("ok history"), Number(lines)]),
+            Self::Resume { seq } => write_line(out, &[Text("ok resume"), Number(seq)]),
+            Self::Quiet => write_line(out, &[Text("ok quiet")]),
+            Self::Listen { seq } => write_line(out, &[Text("ok listen"), Number(seq)]),
+            Self::Stats => write_line(out, &[Text("ok stats")]),
+            Self::Help => write_line(out, &[Text("ok help")]),
+            Self::Auth { role } => write_line(out, &[Text("ok auth"), Text(role)]),
         }
     }
 
@@ -283,50 +224,6 @@ impl<'a> OkReply<'a> {
             "auth" => Self::Auth { role: fields.word()? },
             _ => return None,
         })
-    }
-}
-
-/// A part of a line, parted from the others by one space.
-enum Field<'a> {
-    /// Words.
-    Text(&'a str),
-    Number(u64),
-    Feed(FeedId),
-}
-
-/// Appends a line. Not by way of `write!`: for a short line, that takes longer than all that the
-/// server does besides.
-fn join<const N: usize>(out: &mut Vec<u8>, fields: &[Field<'_>; N]) {
-    for (nth, field) in fields.iter().enumerate() {
-        if nth > 0 {
-            out.push(b' ');
-        }
-        match *field {
-            Field::Text(text) => out.extend_from_slice(text.as_bytes()),
-            Field::Number(number) => out.extend_from_slice(DecimalBuf::default().bytes(number)),
-            Field::Feed(feed) => out.extend_from_slice(feed.to_string().as_bytes()),
-        }
-    }
-    out.push(b'\n');
-}
-
-/// What is left of a line, taken word by word.
-struct Fields<'a>(Option<&'a str>);
-
-impl<'a> Fields<'a> {
-    /// The next word; an empty one counts as missing.
-    fn word(&mut self) -> Option<&'a str> {
-        let (word, rest) = split_word(self.0?);
-        self.0 = rest;
-        Some(word).filter(|word| !word.is_empty())
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        number(self.word()?)
-    }
-
-    fn rest(&mut self) -> Option<&'a str> {
-        self.0.take()
     }
 }
 

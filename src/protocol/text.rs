@@ -1,4 +1,4 @@
-//! What counts as text, and what text is made of: words and numbers.
+//! What counts as text, and numbers as text.
 
 /// The line as text, or `None` if it is not valid UTF-8 or holds a character that text may not:
 /// C0 controls other than TAB, DEL, C1 controls, and the line ends U+2028 and U+2029.
@@ -44,20 +44,6 @@ impl DecimalBuf {
     pub fn text(&mut self, number: u64) -> &str {
         std::str::from_utf8(self.bytes(number)).expect("digits are ASCII")
     }
-}
-
-/// The word before the first space, and what follows that space if it is not empty.
-pub(super) fn split_word(text: &str) -> (&str, Option<&str>) {
-    // A word is too short for a search that looks at several bytes at once.
-    match text.bytes().position(|byte| byte == b' ') {
-        Some(space) => (&text[..space], Some(&text[space + 1..]).filter(|rest| !rest.is_empty())),
-        None => (text, None),
-    }
-}
-
-/// Plain decimal digits of a u64: no sign, which the standard parser would take.
-pub(super) fn number(digits: &str) -> Option<u64> {
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
 #[cfg(test)]
