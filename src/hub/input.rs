@@ -182,7 +182,7 @@ impl Hub {
         if !self.clients[key].is_heard() {
             return;
         }
-        self.use_allowance(key, input.count_dropped_lines());
+        self.use_allowance(key, input.take_discarded_lines());
         let is_allowed = self.has_allowance(key);
         let client = &mut self.clients[key];
         let ended = input.is_ended();

@@ -1,4 +1,4 @@
-//! What a server says.
+//! Replies: the lines that the server sends.
 
 use std::fmt;
 
@@ -6,77 +6,77 @@ use super::command::Verb;
 use super::feed_id::FeedId;
 use super::fields::{Field, Fields, split_word, write_line};
 
-/// A line of the server's. What is borrowed is borrowed from the line.
+/// A line from the server. Its strings borrow from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply<'a> {
-    /// The first line on every connection that is accepted.
+    /// The first line on every accepted connection.
     Welcome {
         /// The client's id.
         id: u64,
-        /// Which feed the sequence numbers belong to.
+        /// The feed that the sequence numbers belong to.
         feed: FeedId,
-        /// The newest broadcast's number, 0 if there was none.
+        /// The newest broadcast's sequence number, or 0 if there is none.
         seq: u64,
         /// `oyezd/<version>`.
         server: &'a str,
-        /// For people.
+        /// A hint for people.
         hint: &'a str,
     },
     /// The answer to `ping`, with its text.
     Pong(Option<&'a str>),
-    /// A command was carried out.
+    /// The command succeeded.
     Ok(OkReply<'a>),
-    /// A request was not carried out.
+    /// The server refused a request, or the connection.
     Error {
-        /// One of [`ErrorCode`](super::ErrorCode)'s words, or one that came later.
+        /// An [`ErrorCode`](super::ErrorCode), or a code from a newer server.
         code: &'a str,
-        /// For people.
+        /// An explanation for people.
         explanation: &'a str,
     },
-    /// One line of `clients`.
+    /// A line of the answer to `clients`.
     Client {
-        /// Its id.
+        /// The client's id.
         id: u64,
-        /// Its name, if it has one.
+        /// The client's name, if it has one.
         name: Option<&'a str>,
     },
-    /// One line of `stats`.
+    /// A line of the answer to `stats`.
     Stat {
-        /// What is counted.
+        /// The counter's name.
         key: &'a str,
-        /// How much of it.
+        /// The counter's value.
         value: u64,
     },
-    /// One line of `help`.
+    /// A line of the answer to `help`.
     Help {
         /// `<usage> - <what it does>`
         text: &'a str,
     },
-    /// A line for every client that listens.
+    /// A line for every listening client.
     Broadcast {
-        /// Its place in the one order of all of them.
+        /// The line's sequence number.
         seq: u64,
-        /// The sender's name, or its id.
+        /// The sender's name, or its id if it has none.
         from: &'a str,
-        /// What was said.
+        /// The sender's text.
         text: &'a str,
     },
-    /// A line for this client alone.
+    /// A line for this client only.
     Direct {
-        /// The sender's name, or its id.
+        /// The sender's name, or its id if it has none.
         from: &'a str,
-        /// What was said.
+        /// The sender's text.
         text: &'a str,
     },
-    /// So many broadcast lines were missed here.
+    /// How many broadcast lines this client missed just now, as a slow consumer.
     Lagged(u64),
-    /// The server ends the connection, and why.
+    /// Why the server is about to close the connection.
     Goodbye(&'a str),
 }
 
-/// What an `ok` is about: the command's word, and what it has to tell.
+/// The content of an `ok` reply: the command that succeeded, and its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // The commands' table has the meaning of each.
+#[allow(missing_docs)] // The protocol reference describes each result.
 pub enum OkReply<'a> {
     Broadcast { seq: u64 },
     Send { client: &'a str },
@@ -91,20 +91,11 @@ pub enum OkReply<'a> {
     Auth { role: &'a str },
 }
 
-impl fmt::Display for Reply<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = Vec::new();
-        self.encode(&mut line);
-        line.pop();
-        f.write_str(&String::from_utf8_lossy(&line))
-    }
-}
-
-/// Stands where a client without a name has its name listed. No name can be this.
+/// Stands for the name of a client that has none. It is not a valid name.
 const NO_NAME: &str = "-";
 
 impl<'a> Reply<'a> {
-    /// Appends the line, LF included. [`parse`](Self::parse) is the inverse.
+    /// Appends the reply as a line, LF included. [`parse`](Self::parse) is the inverse.
     pub fn encode(&self, out: &mut Vec<u8>) {
         use Field::{Feed, Number, Text};
         match *self {
@@ -114,7 +105,7 @@ impl<'a> Reply<'a> {
             }
             Self::Pong(None) => write_line(out, &[Text("pong")]),
             Self::Pong(Some(text)) => write_line(out, &[Text("pong"), Text(text)]),
-            Self::Ok(topic) => topic.encode(out),
+            Self::Ok(ok) => ok.encode(out),
             Self::Error { code, explanation } => {
                 write_line(out, &[Text("error"), Text(code), Text(explanation)]);
             }
@@ -134,9 +125,10 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Parses a line without its LF. `None` stands for a first word or a topic that is not known,
-    /// and for a line that lacks something: a client passes over those. Trailing fields that are
-    /// not known are dropped.
+    /// Parses a line without its LF. Ignores unknown trailing fields.
+    ///
+    /// Returns `None` if the first word or the word after `ok` is unknown, or if a field is missing
+    /// or malformed. Clients skip such lines.
     pub fn parse(line: &'a str) -> Option<Self> {
         let (word, rest) = split_word(line);
         let mut fields = Fields(rest);
@@ -155,7 +147,7 @@ impl<'a> Reply<'a> {
             }
             "client" => Self::Client {
                 id: fields.number()?,
-                name: fields.word().map(|name| (name != NO_NAME).then_some(name))?,
+                name: Some(fields.word()?).filter(|name| *name != NO_NAME),
             },
             "stat" => Self::Stat { key: fields.word()?, value: fields.number()? },
             "help" => Self::Help { text: fields.rest()? },
@@ -172,8 +164,18 @@ impl<'a> Reply<'a> {
     }
 }
 
+impl fmt::Display for Reply<'_> {
+    /// Writes the line without its LF.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = Vec::new();
+        self.encode(&mut line);
+        line.pop();
+        f.write_str(&String::from_utf8_lossy(&line))
+    }
+}
+
 impl<'a> OkReply<'a> {
-    /// Which command it is the answer to.
+    /// The command that the reply answers.
     pub fn verb(self) -> Verb {
         match self {
             Self::Broadcast { .. } => Verb::Broadcast,
@@ -232,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_is_what_is_read() {
+    fn encoded_reply_parses_to_the_same_reply() {
         let feed = FeedId(0x00c0_ffee);
         let (server, hint) = ("oyezd/1.2.3", "help lists the commands");
         for (reply, line) in [
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn trailing_fields_are_passed_over_and_what_lacks_something_is_not_understood() {
+    fn trailing_fields_are_ignored_and_incomplete_lines_are_rejected() {
         assert_eq!(Reply::parse("lagged 3 since noon"), Some(Reply::Lagged(3)));
         assert_eq!(Reply::parse("ok quiet please"), Some(Reply::Ok(OkReply::Quiet)));
         assert_eq!(Reply::parse("goodbye quit 12"), Some(Reply::Goodbye("quit")));
