@@ -41,9 +41,9 @@ impl Hub {
         }
         match Command::parse(text) {
             Ok(command) => return self.command(key, command),
-            Err(error) => match error.usage() {
-                Some(usage) => self.error(key, error.code(), &format!("usage: {usage}")),
-                None => self.error(key, error.code(), "help lists the commands"),
+            Err(error) => match error.usage {
+                Some(usage) => self.error(key, error.code, &format!("usage: {usage}")),
+                None => self.error(key, error.code, "help lists the commands"),
             },
         }
         Ok(())

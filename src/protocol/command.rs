@@ -80,7 +80,7 @@ pub enum Verb {
 }
 
 /// A row of the command table.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct CommandSpec {
     verb: Verb,
     /// The command's first word, in lower case.
@@ -100,20 +100,15 @@ pub struct CommandSpec {
 /// Every command, in the order of [`Verb`]. The parser, `help` and the protocol reference all
 /// follow this table.
 pub static COMMANDS: [CommandSpec; 14] = [
-    CommandSpec {
-        before_auth: true,
-        ..spec(Verb::Ping, "ping", 0..=1, "ping [text]", "check that the server answers")
-    },
-    CommandSpec {
-        alias: Some("say"),
-        ..spec(
-            Verb::Broadcast,
-            "broadcast",
-            1..=1,
-            "broadcast <text>",
-            "send a line to every listening client; short form: say <text>",
-        )
-    },
+    spec(Verb::Ping, "ping", 0..=1, "ping [text]", "check that the server answers").before_auth(),
+    spec(
+        Verb::Broadcast,
+        "broadcast",
+        1..=1,
+        "broadcast <text>",
+        "send a line to every listening client; short form: say <text>",
+    )
+    .alias("say"),
     spec(
         Verb::Send,
         "send",
@@ -152,18 +147,10 @@ pub static COMMANDS: [CommandSpec; 14] = [
     spec(Verb::Quiet, "quiet", 0..=0, "quiet", "stop receiving broadcast lines"),
     spec(Verb::Listen, "listen", 0..=0, "listen", "receive broadcast lines again"),
     spec(Verb::Stats, "stats", 0..=0, "stats", "show the server's counters"),
-    CommandSpec {
-        before_auth: true,
-        ..spec(Verb::Help, "help", 0..=0, "help", "list the commands")
-    },
-    CommandSpec {
-        before_auth: true,
-        ..spec(Verb::Auth, "auth", 1..=1, "auth <secret>", "authenticate as a user or an admin")
-    },
-    CommandSpec {
-        before_auth: true,
-        ..spec(Verb::Quit, "quit", 0..=0, "quit", "close this connection")
-    },
+    spec(Verb::Help, "help", 0..=0, "help", "list the commands").before_auth(),
+    spec(Verb::Auth, "auth", 1..=1, "auth <secret>", "authenticate as a user or an admin")
+        .before_auth(),
+    spec(Verb::Quit, "quit", 0..=0, "quit", "close this connection").before_auth(),
     spec(Verb::Shutdown, "shutdown", 0..=0, "shutdown", "shut the server down, if permitted"),
 ];
 
@@ -179,6 +166,14 @@ const fn spec(
 }
 
 impl CommandSpec {
+    const fn alias(self, alias: &'static str) -> Self {
+        Self { alias: Some(alias), ..self }
+    }
+
+    const fn before_auth(self) -> Self {
+        Self { before_auth: true, ..self }
+    }
+
     /// Finds a command by its name or alias, ignoring case.
     pub fn find(word: &str) -> Option<&'static Self> {
         COMMANDS.iter().find(|spec| {
@@ -196,50 +191,32 @@ impl CommandSpec {
 
 /// Why a line is not a valid command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommandError {
-    /// The first word is not a command.
-    Unknown,
-    /// An argument is missing.
-    MissingArgument(&'static CommandSpec),
-    /// An argument is malformed, or there is one too many.
-    BadArgument(&'static CommandSpec),
+pub struct CommandError {
+    /// The code for the error reply.
+    pub code: ErrorCode,
+    /// The command's syntax, if the first word is a command.
+    pub usage: Option<&'static str>,
 }
 
 impl CommandError {
-    /// The code for the error reply.
-    pub fn code(self) -> ErrorCode {
-        match self {
-            Self::Unknown => ErrorCode::UnknownCommand,
-            Self::MissingArgument(_) => ErrorCode::MissingArgument,
-            Self::BadArgument(_) => ErrorCode::BadArgument,
-        }
-    }
-
-    /// The command's syntax, if the first word is a command.
-    pub fn usage(self) -> Option<&'static str> {
-        match self {
-            Self::Unknown => None,
-            Self::MissingArgument(spec) | Self::BadArgument(spec) => Some(spec.usage),
-        }
-    }
+    /// The first word is not a command.
+    pub const UNKNOWN: Self = Self { code: ErrorCode::UnknownCommand, usage: None };
 }
 
 impl<'a> Command<'a> {
     /// Parses a line of text; see [`Line::Text`](super::Line::Text).
     pub fn parse(line: &'a str) -> Result<Self, CommandError> {
         let (word, rest) = split_word(line);
-        let spec = CommandSpec::find(word).ok_or(CommandError::Unknown)?;
+        let spec = CommandSpec::find(word).ok_or(CommandError::UNKNOWN)?;
         let mut fields = Fields(rest);
         let first = if *spec.args.end() == 2 { fields.word() } else { fields.rest() };
         let second = first.and_then(|_| fields.rest());
         let count = usize::from(first.is_some()) + usize::from(second.is_some());
-        if count < *spec.args.start() {
-            return Err(CommandError::MissingArgument(spec));
-        }
-        if count > *spec.args.end() {
-            return Err(CommandError::BadArgument(spec));
-        }
-        Self::build(spec.verb, first, second).ok_or(CommandError::BadArgument(spec))
+        let is_missing = count < *spec.args.start();
+        let code = if is_missing { ErrorCode::MissingArgument } else { ErrorCode::BadArgument };
+        let fits = !is_missing && count <= *spec.args.end();
+        let command = if fits { Self::build(spec.verb, first, second) } else { None };
+        command.ok_or(CommandError { code, usage: Some(spec.usage) })
     }
 
     /// Builds a command from as many arguments as it takes. Returns `None` if one is malformed.
@@ -332,7 +309,7 @@ mod tests {
     #[track_caller]
     fn check(line: &str, expected: Result<Command<'_>, &str>) {
         let parsed = Command::parse(line);
-        assert_eq!(parsed.map_err(|error| error.code().as_str()), expected, "{line:?}");
+        assert_eq!(parsed.map_err(|error| error.code.as_str()), expected, "{line:?}");
     }
 
     #[test]

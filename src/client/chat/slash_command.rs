@@ -67,10 +67,10 @@ fn parse_command(line: &str) -> Result<Command<'_>, String> {
             | Command::Listen
             | Command::Stats
             | Command::Shutdown,
-        ) => Err(CommandError::Unknown),
+        ) => Err(CommandError::UNKNOWN),
         parsed => parsed,
     };
-    parsed.map_err(|error| match error.usage() {
+    parsed.map_err(|error| match error.usage {
         Some(usage) => format!("usage: /{usage}"),
         None => {
             let word = line.split(' ').next().unwrap_or_default();
