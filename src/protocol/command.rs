@@ -79,6 +79,13 @@ pub enum Verb {
     Shutdown,
 }
 
+impl Verb {
+    /// The command's first word, in lower case.
+    pub(super) fn name(self) -> &'static str {
+        COMMANDS[self as usize].name
+    }
+}
+
 /// A row of the command table.
 #[derive(Debug)]
 pub struct CommandSpec {
@@ -243,63 +250,39 @@ impl<'a> Command<'a> {
 
     /// The command without its arguments.
     pub fn verb(&self) -> Verb {
-        match self {
-            Self::Ping { .. } => Verb::Ping,
-            Self::Broadcast { .. } => Verb::Broadcast,
-            Self::Send { .. } => Verb::Send,
-            Self::Name { .. } => Verb::Name,
-            Self::Clients { .. } => Verb::Clients,
-            Self::History { .. } => Verb::History,
-            Self::Resume { .. } => Verb::Resume,
-            Self::Quiet => Verb::Quiet,
-            Self::Listen => Verb::Listen,
-            Self::Stats => Verb::Stats,
-            Self::Help => Verb::Help,
-            Self::Auth { .. } => Verb::Auth,
-            Self::Quit => Verb::Quit,
-            Self::Shutdown => Verb::Shutdown,
-        }
+        self.verb_and_arguments().0
     }
 
     /// Appends the command as a line, LF included. [`parse`](Self::parse) is the inverse.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        use Field::{Feed, Number, Text};
-        let word = Text(COMMANDS[self.verb() as usize].name);
+        let (verb, arguments) = self.verb_and_arguments();
+        write_line(out, verb.name(), &arguments);
+    }
+
+    fn verb_and_arguments(&self) -> (Verb, [Field<'a>; 2]) {
+        use Field::{Absent, Feed, Number, Text};
         match *self {
-            Self::Ping { text: Some(text) }
-            | Self::Broadcast { text }
-            | Self::Auth { secret: text } => write_line(out, &[word, Text(text)]),
-            Self::Send { client, text } => {
-                write_line(out, &[word, Text(client.as_str()), Text(text)]);
-            }
-            Self::Name { name } => write_line(out, &[word, Text(name.as_str())]),
-            Self::Clients { after: Some(number) }
-            | Self::History { count: number }
-            | Self::Resume { seq: number, feed: None } => write_line(out, &[word, Number(number)]),
-            Self::Resume { seq, feed: Some(feed) } => {
-                write_line(out, &[word, Number(seq), Feed(feed)]);
-            }
-            Self::Ping { text: None }
-            | Self::Clients { after: None }
-            | Self::Quiet
-            | Self::Listen
-            | Self::Stats
-            | Self::Help
-            | Self::Quit
-            | Self::Shutdown => write_line(out, &[word]),
+            Self::Ping { text } => (Verb::Ping, [text.map_or(Absent, Text), Absent]),
+            Self::Broadcast { text } => (Verb::Broadcast, [Text(text), Absent]),
+            Self::Send { client, text } => (Verb::Send, [Text(client.as_str()), Text(text)]),
+            Self::Name { name } => (Verb::Name, [Text(name.as_str()), Absent]),
+            Self::Clients { after } => (Verb::Clients, [after.map_or(Absent, Number), Absent]),
+            Self::History { count } => (Verb::History, [Number(count), Absent]),
+            Self::Resume { seq, feed } => (Verb::Resume, [Number(seq), feed.map_or(Absent, Feed)]),
+            Self::Quiet => (Verb::Quiet, [Absent; 2]),
+            Self::Listen => (Verb::Listen, [Absent; 2]),
+            Self::Stats => (Verb::Stats, [Absent; 2]),
+            Self::Help => (Verb::Help, [Absent; 2]),
+            Self::Auth { secret } => (Verb::Auth, [Text(secret), Absent]),
+            Self::Quit => (Verb::Quit, [Absent; 2]),
+            Self::Shutdown => (Verb::Shutdown, [Absent; 2]),
         }
     }
 }
 
 /// Parses an optional argument. Returns `None` if it is malformed.
-fn optional<'a, T>(
-    argument: Option<&'a str>,
-    parse: impl FnOnce(&'a str) -> Option<T>,
-) -> Option<Option<T>> {
-    match argument {
-        None => Some(None),
-        Some(argument) => parse(argument).map(Some),
-    }
+fn optional<T>(argument: Option<&str>, parse: fn(&str) -> Option<T>) -> Option<Option<T>> {
+    argument.map_or(Some(None), |argument| parse(argument).map(Some))
 }
 
 #[cfg(test)]
