@@ -6,7 +6,7 @@ use crate::protocol::ErrorCode;
 
 /// What an `error` of the server's says, and what to do about it where that is known.
 pub(super) fn explain(code: &str, explanation: &str) -> String {
-    if code == ErrorCode::AuthRequired.as_str() {
+    if code == ErrorCode::AUTH_REQUIRED.as_str() {
         format!("{code} {explanation} (--secret-file FILE gives the secret)")
     } else {
         format!("{code} {explanation}")

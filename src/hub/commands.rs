@@ -17,16 +17,16 @@ impl Hub {
             Line::Blank(_) => {}
             Line::NotText(_) => {
                 let explanation = "a line must be UTF-8 text without control characters";
-                self.error(key, ErrorCode::NotText, explanation);
+                self.error(key, ErrorCode::NOT_TEXT, explanation);
             }
             Line::TooLong => {
                 let explanation =
                     format!("a line may have at most {} bytes", self.config.limits.max_line);
-                self.error(key, ErrorCode::LineTooLong, &explanation);
+                self.error(key, ErrorCode::LINE_TOO_LONG, &explanation);
             }
             Line::Incomplete(_) => {
                 let explanation = "the connection ended inside this line; it was not executed";
-                self.error(key, ErrorCode::IncompleteLine, explanation);
+                self.error(key, ErrorCode::INCOMPLETE_LINE, explanation);
             }
             Line::Foreign(foreign) => self.begin_close(key, Reason::Foreign(foreign)),
         }
@@ -36,7 +36,7 @@ impl Hub {
     fn request(&mut self, key: usize, text: &str) -> Result<(), Blocked> {
         let is_allowed = || CommandSpec::of_line(text).is_some_and(|spec| spec.before_auth);
         if !self.clients[key].is_active() && !is_allowed() {
-            self.error(key, ErrorCode::AuthRequired, "auth <secret> first");
+            self.error(key, ErrorCode::AUTH_REQUIRED, "auth <secret> first");
             return Ok(());
         }
         match Command::parse(text) {
@@ -81,7 +81,7 @@ impl Hub {
         let Some(to) = self.directory.find(recipient) else {
             return self.error(
                 key,
-                ErrorCode::NoSuchClient,
+                ErrorCode::NO_SUCH_CLIENT,
                 "nobody here has this id or name; clients lists them",
             );
         };
@@ -92,7 +92,7 @@ impl Hub {
         if client.outbox.is_closed() || !self.has_reply_room(client) {
             return self.error(
                 key,
-                ErrorCode::Busy,
+                ErrorCode::BUSY,
                 "the recipient is not reading; try again later",
             );
         }
@@ -106,7 +106,7 @@ impl Hub {
         if !self.directory.rename(client.id, client.name.as_deref(), name) {
             return self.error(
                 key,
-                ErrorCode::NameTaken,
+                ErrorCode::NAME_TAKEN,
                 "somebody already has this name; choose another",
             );
         }
@@ -154,11 +154,11 @@ impl Hub {
                 "older lines are no longer kept"
             };
             let explanation = format!("{oldest} {id} {why}");
-            return self.error(key, ErrorCode::Gone, &explanation);
+            return self.error(key, ErrorCode::GONE, &explanation);
         }
         if seq > self.channel.feed.newest_seq() {
             let explanation = format!("the newest line is {}", self.channel.feed.newest_seq());
-            return self.error(key, ErrorCode::BadArgument, &explanation);
+            return self.error(key, ErrorCode::BAD_ARGUMENT, &explanation);
         }
         self.ok(key, OkReply::Resume { seq });
         self.replay_after(key, seq);

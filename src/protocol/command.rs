@@ -207,7 +207,7 @@ pub struct CommandError {
 
 impl CommandError {
     /// The first word is not a command.
-    pub const UNKNOWN: Self = Self { code: ErrorCode::UnknownCommand, usage: None };
+    pub const UNKNOWN: Self = Self { code: ErrorCode::UNKNOWN_COMMAND, usage: None };
 }
 
 impl<'a> Command<'a> {
@@ -220,7 +220,7 @@ impl<'a> Command<'a> {
         let second = first.and_then(|_| fields.rest());
         let count = usize::from(first.is_some()) + usize::from(second.is_some());
         let is_missing = count < *spec.args.start();
-        let code = if is_missing { ErrorCode::MissingArgument } else { ErrorCode::BadArgument };
+        let code = if is_missing { ErrorCode::MISSING_ARGUMENT } else { ErrorCode::BAD_ARGUMENT };
         let fits = !is_missing && count <= *spec.args.end();
         let command = if fits { Self::build(spec.verb, first, second) } else { None };
         command.ok_or(CommandError { code, usage: Some(spec.usage) })

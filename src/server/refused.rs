@@ -22,7 +22,7 @@ impl Refused {
     /// Tells a connection that there is no room for it, and why, and lets it go.
     pub(super) fn refuse(&mut self, mut stream: Stream, explanation: &str, now_ms: u64) {
         let mut line = Vec::new();
-        Reply::Error { code: ErrorCode::ServerFull.as_str(), explanation }.encode(&mut line);
+        Reply::Error { code: ErrorCode::SERVER_FULL.as_str(), explanation }.encode(&mut line);
         // A new socket takes a line; if its peer is gone, there is nobody to tell.
         let _ = stream.write(&line);
         let _ = stream.shutdown_write();

@@ -229,10 +229,10 @@ impl Conversation {
 fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> String {
     let is = |error: ErrorCode| code == error.as_str();
     match request {
-        Some(Request::Name { name }) if is(ErrorCode::NameTaken) => {
+        Some(Request::Name { name }) if is(ErrorCode::NAME_TAKEN) => {
             format!("somebody is already called {name}; choose another name")
         }
-        Some(Request::Send { to, .. }) if is(ErrorCode::NoSuchClient) => {
+        Some(Request::Send { to, .. }) if is(ErrorCode::NO_SUCH_CLIENT) => {
             format!("no such client: {to}; see /clients")
         }
         _ => explain(code, explanation),

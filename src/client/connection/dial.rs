@@ -159,7 +159,7 @@ impl Attempt {
                 Some(Reply::Welcome { id, feed, seq, .. }) => {
                     Outcome::Welcomed(Welcome { id, feed, seq })
                 }
-                Some(Reply::Error { code, .. }) if code == ErrorCode::ServerFull.as_str() => {
+                Some(Reply::Error { code, .. }) if code == ErrorCode::SERVER_FULL.as_str() => {
                     failed("the server is full", false)
                 }
                 _ => Outcome::Nonsense(escape_untrusted(self.link.line(), 80)),

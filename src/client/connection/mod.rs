@@ -354,7 +354,7 @@ impl Connection {
                 Err(format!("{server} does not take the secret: {code} {explanation}"))
             }
             (Verb::Name, Asker::Upkeep, Some(Reply::Error { code, explanation })) => {
-                if code == ErrorCode::NameTaken.as_str() && self.had_name {
+                if code == ErrorCode::NAME_TAKEN.as_str() && self.had_name {
                     up.ask_name_at = Some(now + NAME_PAUSE);
                     if std::mem::replace(&mut up.is_name_held, true) {
                         return event;
