@@ -53,7 +53,7 @@ fn commands_begin_with_a_slash() {
     let _bob = bob(&server);
     let mut chat = chat(&server, &[], "2>");
     chat.press("/name bob\r");
-    chat.expect(&["! name-taken somebody here has this name; choose", "      another", "2>"]);
+    chat.expect(&["! name-taken: somebody here has this name; choose", "      another", "2>"]);
     chat.press("/name al\r");
     chat.expect(&["- you are al now", "al>"]);
     chat.press("/clients\r");
@@ -65,7 +65,7 @@ fn commands_begin_with_a_slash() {
             && rows.ends_with(&["al>".to_owned()])
     });
     chat.press("/send carol x\r");
-    chat.expect(&["! no-such-client clients lists who is here", "al>"]);
+    chat.expect(&["! no-such-client: clients lists who is here", "al>"]);
     chat.press("/send bob\r");
     chat.expect(&["! usage: /send <client> <text>", "al>"]);
     chat.press("/help\r");
@@ -228,8 +228,8 @@ fn it_comes_back_and_the_typed_line_stays() {
     again.args(["--listen", &address]);
     let server = Server::spawn(again);
     chat.expect(&[
-        "- it was restarted: what was said there last may be",
-        "      missing here",
+        "- the server was restarted; lines sent just before",
+        "      that may be missing",
         "al> kept",
     ]);
     let mut bob = bob(&server);
@@ -265,12 +265,12 @@ fn nothing_a_server_says_is_obeyed_by_the_terminal() {
     chat.expect(&[
         "\\u{202e}x: a\\u{202e}b",
         "[\\u{2066}y] \\u{200f}",
-        "! \\u{202a} \\u{202b}",
+        "! \\u{202a}: \\u{202b}",
         "1>",
     ]);
     server.send_bytes(b"broadcast 2 bob \x1b[2J\x1b]0;owned\x07\n");
     assert_eq!(chat.program.wait().code(), Some(1));
-    chat.program.stderr.expect("is no oyez server: it sent a line that is not text");
+    chat.program.stderr.expect("is not an oyez server: it sent a line that is not text");
     chat.wait_until(|chat| chat.sent().ends_with("\x1b[m"));
     assert!(!chat.sent().contains("\x1b[2J") && !chat.sent().contains("\x1b]"));
 }

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| oyez::client::trials::converse(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oyez::client::testing::converse(data));

@@ -30,10 +30,11 @@ use time::OffsetDateTime;
 
 use crate::client::connection::Event;
 use crate::client::connection::dial::Welcome;
-use crate::client::connection::requests::{Asker, Heard};
-use crate::client::messages::{explain, lost};
-use crate::client::tasks::resume_cursor::{Place, ResumeCursor};
-use crate::client::{Failure, Session};
+use crate::client::connection::requests::{Incoming, Owner};
+use crate::client::failure::Failure;
+use crate::client::messages::{connection_lost, explain};
+use crate::client::session::Session;
+use crate::client::tasks::resume_cursor::{LineState, ResumeCursor};
 use crate::net::signals::Signals;
 use crate::protocol::{Command, OkReply, Reply, Verb};
 use editor::Editor;
@@ -95,7 +96,7 @@ pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
     // As long as no server was found, the terminal stays as it is, and Ctrl-C ends the program.
     let welcome = loop {
         match session.connection.next_event(Instant::now())? {
-            Some(Event::Up(welcome)) => break welcome,
+            Some(Event::Connected(welcome)) => break welcome,
             Some(_) => {}
             None => session.wait(None, false)?,
         }
@@ -179,15 +180,15 @@ impl Chat {
             let Session { connection, output, .. } = &mut *session;
             let out = output.buffer();
             match connection.next_event(Instant::now())? {
-                Some(Event::Heard(heard)) => {
+                Some(Event::Received(heard)) => {
                     if let Some(command) = self.hear(&heard, out) {
-                        connection.say(&command, Asker::Upkeep);
+                        connection.send(&command, Owner::Connection);
                     }
                 }
-                Some(Event::Up(welcome)) => self.arrive(welcome, session),
-                Some(Event::NameHeld(text)) => self.notice(&text, out),
+                Some(Event::Connected(welcome)) => self.arrive(welcome, session),
+                Some(Event::Notice(text)) => self.notice(&text, out),
                 Some(Event::NameRefused(why)) => self.error(&why, out),
-                Some(Event::Down { why, has_unconfirmed, .. }) => {
+                Some(Event::Disconnected { why, has_unconfirmed, .. }) => {
                     self.lose(&why, has_unconfirmed, out);
                 }
                 None => break,
@@ -204,15 +205,15 @@ impl Chat {
     fn arrive(&mut self, welcome: Welcome, session: &mut Session) {
         let Session { connection, output, .. } = session;
         let out = output.buffer();
-        let arrival = self.position.arrive(welcome);
+        let arrival = self.position.on_welcome(welcome);
         if arrival.is_first {
             self.notice(&format!("connected to {}; {}; /help", self.server, HELP[0]), out);
         }
         for text in arrival.notices(&self.server) {
             self.notice(&text, out);
         }
-        if let Some(command) = arrival.ask {
-            connection.say(&command, Asker::Upkeep);
+        if let Some(command) = arrival.request {
+            connection.send(&command, Owner::Connection);
         }
     }
 
@@ -222,7 +223,7 @@ impl Chat {
             self.stage = Stage::Over;
             return;
         }
-        self.notice(&lost(&self.server, why), out);
+        self.notice(&connection_lost(&self.server, why), out);
         if has_unconfirmed {
             self.error("whether what you said last has arrived is not known", out);
         }
@@ -230,8 +231,8 @@ impl Chat {
 
     /// What had to be known of the question that this is the answer to. What was asked before it has
     /// no answer of its own any more.
-    fn asked(&mut self, heard: &Heard<'_>) -> Option<Asked> {
-        let number = heard.answers?.number;
+    fn asked(&mut self, heard: &Incoming<'_>) -> Option<Asked> {
+        let number = heard.completed?.number;
         while let Some((first, asked)) = self.asked.pop_front() {
             if first == number {
                 return Some(asked);
@@ -245,23 +246,24 @@ impl Chat {
     }
 
     /// Shows a line of the server's: what is to be asked because of it.
-    fn hear(&mut self, heard: &Heard<'_>, out: &mut Vec<u8>) -> Option<Command<'static>> {
+    fn hear(&mut self, heard: &Incoming<'_>, out: &mut Vec<u8>) -> Option<Command<'static>> {
         let reply = heard.reply?;
         let asked = self.asked(heard);
-        if heard.answers(Verb::Resume) {
-            let resumed = self.position.answer(&reply);
+        if heard.completes(Verb::Resume) {
+            let resumed = self.position.on_resume_reply(&reply);
             if let Some(notice) = resumed.notice() {
                 self.notice(&notice, out);
             }
-            return resumed.ask();
+            return resumed.request();
         }
-        if heard.answers_to(Asker::Upkeep) {
+        if heard.completes_for(Owner::Connection) {
             return None;
         }
         match reply {
             // Lines that were seen before are shown again: they were asked for.
-            Reply::Broadcast { seq, .. } if self.position.take(seq) == Place::Early => {}
-            Reply::Broadcast { text, .. } if heard.answers(Verb::Broadcast) => {
+            Reply::Broadcast { seq, .. } if self.position.on_broadcast(seq) == LineState::Early => {
+            }
+            Reply::Broadcast { text, .. } if heard.completes(Verb::Broadcast) => {
                 self.print(&Message::Own { text }, out);
             }
             Reply::Broadcast { from, text, .. } => self.print(&Message::Said { from, text }, out),
@@ -289,7 +291,7 @@ impl Chat {
             Reply::Ok(OkReply::History { lines }) => {
                 self.notice(&format!("the last {lines} lines:"), out);
             }
-            Reply::Goodbye(_) if heard.answers(Verb::Quit) => self.stage = Stage::Over,
+            Reply::Goodbye(_) if heard.completes(Verb::Quit) => self.stage = Stage::Over,
             // What is not known here, and not asked for.
             _ => {}
         }
@@ -365,7 +367,7 @@ impl Chat {
                         }
                         _ => None,
                     };
-                    let number = connection.say(&command, Asker::Task);
+                    let number = connection.send(&command, Owner::Task);
                     self.asked.extend(number.zip(asked));
                 }
             }
@@ -375,10 +377,10 @@ impl Chat {
 
     /// Leaves, once the server has heard of it; at once, if that was said before.
     fn leave(&mut self, session: &mut Session) {
-        let is_established = session.connection.dialogue().is_some();
+        let is_established = session.connection.requests().is_some();
         self.stage = match self.stage {
             Stage::Talking if is_established => {
-                session.connection.say(&Command::Quit, Asker::Task);
+                session.connection.send(&Command::Quit, Owner::Task);
                 Stage::Leaving { until: Instant::now() + GOODBYE_TIMEOUT }
             }
             _ => Stage::Over,
@@ -400,7 +402,7 @@ impl Chat {
 }
 
 fn prompt(session: &Session) -> String {
-    match session.connection.dialogue() {
+    match session.connection.requests() {
         None => "(not connected) > ".to_owned(),
         Some(dialogue) => match dialogue.name() {
             Some(name) => format!("{name}> "),
