@@ -417,7 +417,7 @@ fn where_it_cannot_be_known_what_has_arrived_it_ends_and_says_so() {
         assert!(stderr.ends_with(&format!("{THREE_AND_FOUR}\n")), "{stderr}");
         stderr
     };
-    let gone = asked(FEED, &format!("error gone 50 {FEED} older lines are not kept"));
+    let gone = asked(FEED, &format!("error gone 50 {FEED} older lines are no longer kept"));
     assert!(gone.contains("cannot find out which lines were broadcast: gone: 50 "), "{gone}");
     let left_out = asked(FEED, "ok resume 22\nlagged 10\nbroadcast 33 7 three\nok quiet");
     assert!(

@@ -22,6 +22,15 @@ pub(super) fn reconnected(server: &str) -> String {
     format!("reconnected to {server}")
 }
 
+pub(super) fn lagged(count: u64) -> String {
+    let lines = if count == 1 { "line" } else { "lines" };
+    format!("missed {count} {lines} here: this client read too slowly")
+}
+
+pub(super) fn name_taken(name: &str) -> String {
+    format!("somebody is already called {name}; choose another name")
+}
+
 /// The peer sent something that no server would send.
 pub(super) fn not_a_server(server: &impl Display, sent: &str) -> String {
     format!("{server} is not an oyez server: it sent {sent}")

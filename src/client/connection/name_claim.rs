@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::messages::explain;
+use crate::client::messages::{explain, name_taken};
 use crate::protocol::{Command, ErrorCode, Name};
 
 /// How often to ask again for a name that is still taken.
@@ -56,7 +56,7 @@ impl NameClaim {
         }
         let name = self.name.take().unwrap_or_default();
         Err(if is_taken {
-            format!("somebody is already called {name}; choose another name")
+            name_taken(&name)
         } else {
             format!("the server refused the name {name}: {}", explain(code, explanation))
         })

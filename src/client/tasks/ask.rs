@@ -1,18 +1,15 @@
-//! The commands that send one request, or a few in turn, and print the reply.
+//! The commands that send one request, or a few in turn, and print the replies.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::client::connection::Event;
 use crate::client::connection::requests::{Owner, RequestTracker};
 use crate::client::failure::Failure;
 use crate::client::messages::explain;
 use crate::client::session::Session;
-use crate::client::stdio::{Output, notice};
+use crate::client::stdio::Output;
 use crate::escape::escape_untrusted;
 use crate::protocol::{Command, Recipient, Reply};
-
-/// The pause between two pings.
-const PING_PAUSE: Duration = Duration::from_secs(1);
 
 /// The maximum number of lines in a reply. A server sends fewer: one page of clients at most.
 pub(crate) const MAX_REPLY_LINES: usize = 10_000;
@@ -73,31 +70,17 @@ pub(crate) fn shutdown(session: &mut Session) -> Result<(), Failure> {
 }
 
 /// `oyez ping [TEXT]`
-pub(crate) fn ping(session: &mut Session, text: Option<&str>, count: u64) -> Result<(), Failure> {
+pub(crate) fn ping(session: &mut Session, text: Option<&str>) -> Result<(), Failure> {
     wait_until_ready(session)?;
-    let mut times = vec![];
-    for i in 0..count {
-        if i > 0 {
-            pause(session, Instant::now() + PING_PAUSE)?;
-        }
-        let sent_at = Instant::now();
-        let mut is_same = false;
-        ask(session, &Command::Ping { text }, |reply, _| is_same = *reply == Reply::Pong(text))?;
-        if !is_same {
-            return Err(Failure::Error("the server's pong has a different text".to_owned()));
-        }
-        let ms = sent_at.elapsed().as_secs_f64() * 1000.0;
-        let space = if text.is_some() { " " } else { "" };
-        session.output.line(&format!("pong{space}{}: {ms:.3} ms", text.unwrap_or_default()));
-        session.output.flush()?;
-        times.push(ms);
+    let sent_at = Instant::now();
+    let mut is_same = false;
+    ask(session, &Command::Ping { text }, |reply, _| is_same = *reply == Reply::Pong(text))?;
+    if !is_same {
+        return Err(Failure::Error("the server's pong has a different text".to_owned()));
     }
-    if let [_, _, ..] = times[..] {
-        times.sort_by(f64::total_cmp);
-        let (min, max) = (times[0], times[times.len() - 1]);
-        let median = times[times.len() / 2];
-        notice(&format!("{count} answers, {min:.3} to {max:.3} ms, median {median:.3} ms"));
-    }
+    let ms = sent_at.elapsed().as_secs_f64() * 1000.0;
+    let space = if text.is_some() { " " } else { "" };
+    session.output.line(&format!("pong{space}{}: {ms:.3} ms", text.unwrap_or_default()));
     Ok(())
 }
 
@@ -151,13 +134,4 @@ fn ask(
             return Ok(());
         }
     }
-}
-
-/// Waits until the deadline, and ignores what the server sends meanwhile.
-fn pause(session: &mut Session, until: Instant) -> Result<(), Failure> {
-    while Instant::now() < until {
-        while session.connection.next_event(Instant::now())?.is_some() {}
-        session.wait(Some(until), false)?;
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use crate::client::config::{Format, Listen};
 use crate::client::connection::Event;
 use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::failure::Failure;
-use crate::client::messages::{connection_lost, explain};
+use crate::client::messages::{connection_lost, explain, lagged};
 use crate::client::session::Session;
 use crate::client::stdio::{Output, notice};
 use crate::client::tasks::format;
@@ -81,7 +81,7 @@ impl Listener {
                 notice(&format!("direct message from {from}: {text}"));
             }
             Reply::Lagged(count) if is_text => {
-                notice(&format!("missed {count} lines: this client reads too slowly"));
+                notice(&lagged(count));
             }
             Reply::Direct { .. } | Reply::Lagged(_) => {}
             _ => return Ok(None),

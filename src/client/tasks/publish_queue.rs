@@ -208,7 +208,10 @@ impl PublishQueue {
         match unconfirmed {
             Some(unconfirmed) => format!("{confirmed}; {unconfirmed} may have been"),
             None => {
-                format!("{confirmed}; nothing after {}", if confirmed == 1 { "it" } else { "them" })
+                format!(
+                    "{confirmed}; nothing after {}",
+                    if self.confirmed == 1 { "it" } else { "them" }
+                )
             }
         }
     }
