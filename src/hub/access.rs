@@ -1,6 +1,6 @@
 //! Access: authentication, and who may shut the server down.
 
-use crate::protocol::{Command, CommandError, ErrorCode, OkReply, Verb};
+use crate::protocol::{ErrorCode, OkReply};
 
 use super::event::{Event, Reason};
 use super::registry::client::Stage;
@@ -11,15 +11,6 @@ use super::{Hub, Shutdown};
 const MAX_WRONG_SECRETS: u8 = 3;
 
 const AUTH: &str = "auth ";
-
-/// Whether an unauthenticated client may run this command.
-pub(super) fn is_allowed_before_auth(request: &Result<Command<'_>, CommandError>) -> bool {
-    let verb = match request {
-        Ok(command) => Some(command.verb()),
-        Err(error) => error.verb(),
-    };
-    matches!(verb, Some(Verb::Ping | Verb::Help | Verb::Auth | Verb::Quit))
-}
 
 /// Whether the line may hold a secret.
 pub(super) fn may_hold_secret(line: &str) -> bool {

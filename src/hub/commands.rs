@@ -2,12 +2,13 @@
 
 use crate::limits::CLIENTS_PER_PAGE;
 use crate::protocol::{
-    COMMANDS, Command, DecimalBuf, ErrorCode, FeedId, Line, Name, OkReply, Recipient, Reply,
+    COMMANDS, Command, CommandSpec, DecimalBuf, ErrorCode, FeedId, Line, Name, OkReply, Recipient,
+    Reply,
 };
 
+use super::Hub;
 use super::event::Reason;
 use super::execute::Blocked;
-use super::{Hub, access};
 
 impl Hub {
     pub(super) fn dispatch(&mut self, key: usize, line: Line<'_>) -> Result<(), Blocked> {
@@ -33,12 +34,12 @@ impl Hub {
     }
 
     fn request(&mut self, key: usize, text: &str) -> Result<(), Blocked> {
-        let request = Command::parse(text);
-        if !self.clients[key].is_active() && !access::is_allowed_before_auth(&request) {
+        let is_allowed = || CommandSpec::of_line(text).is_some_and(|spec| spec.before_auth);
+        if !self.clients[key].is_active() && !is_allowed() {
             self.error(key, ErrorCode::AuthRequired, "auth <secret> first");
             return Ok(());
         }
-        match request {
+        match Command::parse(text) {
             Ok(command) => return self.command(key, command),
             Err(error) => match error.usage() {
                 Some(usage) => self.error(key, error.code(), &format!("usage: {usage}")),

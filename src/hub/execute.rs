@@ -178,7 +178,7 @@ impl Hub {
             return;
         }
         // Over-long lines count as many.
-        self.charge_rate(key, input.count_dropped_lines());
+        self.charge_rate(key, input.take_discarded_lines());
         let is_limited = !self.is_within_rate(key);
         let handle = self.clients.handle(key);
         let client = &mut self.clients[key];

@@ -53,14 +53,10 @@ fn without_echo(line: String) -> String {
     if line.starts_with("pong ") { "pong".to_owned() } else { line }
 }
 
-fn first_word(line: &str) -> &str {
-    line.split(' ').next().unwrap_or_default()
-}
-
 /// Only the command, since anything that an unauthenticated client sends may be a mistyped secret.
 fn describe_unauthenticated(line: Line<'_>) -> String {
     match line {
-        Line::Text(text) => match CommandSpec::find(first_word(text)) {
+        Line::Text(text) => match CommandSpec::of_line(text) {
             Some(spec) => format!("{} ({} bytes)", spec.name, text.len()),
             None => format!("unknown command ({} bytes)", text.len()),
         },
