@@ -1,21 +1,22 @@
 //! `oyez`, the client for people and for scripts.
 //!
 //! ```text
-//!  tasks: broadcast -, listen, ask, raw; chat     one module per kind of command
+//!  tasks: broadcast -, listen, ask, raw; chat        one module per kind of command
 //!            │
-//!         Session                                 the poll, standard input and output
+//!         Session                                    the poll, standard input and output
 //!            │
-//!        Connection ── Dialer, Backoff            handshake, keep-alive, reconnect
+//!        Connection ── Dialer, Backoff, NameClaim    sign in, keep alive, reconnect
 //!         │      │
-//!       Link   RequestTracker ── protocol         bytes and lines; which reply completes which request
+//!       Link   RequestTracker ── protocol            bytes and lines; requests and replies
 //! ```
 //!
-//! A task is a loop: it handles the events that `Connection::next_event` returns, sends commands, and
-//! calls `Session::wait`. Nothing else blocks, except resolving a host name and writing to standard
-//! output.
+//! A task is a loop: it handles the events that `Connection::next_event` returns, sends commands,
+//! and calls `Session::wait`. Nothing else blocks, except resolving a host name and writing to
+//! standard output.
 //!
-//! The server is not trusted. Whatever it sends, memory stays bounded, and a line that no server would
-//! send, such as one with escape sequences, ends the connection before anything of it is printed.
+//! The server is not trusted. Whatever it sends, memory stays bounded, and a line that no server
+//! would send, such as one with escape sequences, ends the connection before anything of it is
+//! printed.
 
 #[cfg(feature = "chat")]
 mod chat;

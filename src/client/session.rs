@@ -57,8 +57,8 @@ impl Session {
         })
     }
 
-    /// Sends everything queued, waits for an event, for the deadline or, if `wants_input`, for input,
-    /// and transfers data with the server.
+    /// Sends everything queued, waits for an event, for the deadline or, if `wants_input`, for
+    /// input, and transfers data with the server.
     pub(super) fn wait(
         &mut self,
         deadline: Option<Instant>,

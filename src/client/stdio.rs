@@ -51,8 +51,8 @@ impl Input {
         self.has_ended
     }
 
-    /// Reads without blocking. Returns the number of bytes: 0 if there are none yet, or none any more
-    /// ([`has_ended`](Self::has_ended)).
+    /// Reads without blocking. Returns the number of bytes: 0 if there are none yet, or none any
+    /// more ([`has_ended`](Self::has_ended)).
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         if self.has_ended || (!self.is_always_ready && !self.check_ready()) {
             return Ok(0);
@@ -73,8 +73,8 @@ impl Input {
         }
     }
 
-    /// Asks the system whether there is input. Mio's events are edge-triggered, so none follows until
-    /// all input is read.
+    /// Asks the system whether there is input. Mio's events are edge-triggered, so none follows
+    /// until all input is read.
     fn check_ready(&mut self) -> bool {
         let stdin = io::stdin();
         let mut fds = [PollFd::new(&stdin, PollFlags::IN)];

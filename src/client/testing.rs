@@ -7,8 +7,8 @@ use crate::client::tasks::resume_cursor::ResumeCursor;
 use crate::protocol::{Command, FeedId, Reply, Verb, validate_text};
 
 /// Plays a conversation: lines that begin with `>` are sent, all others received. Checks that each
-/// reply completes a request of its kind, in order, and that the cursor and the publish queue take any
-/// line without breaking an invariant.
+/// reply completes a request of its kind, in order, and that the cursor and the publish queue take
+/// any line without breaking an invariant.
 pub fn converse(data: &[u8]) {
     let welcome = Welcome { id: 7, feed: FeedId(1), seq: 5 };
     let mut requests = RequestTracker::new(welcome.id, welcome.seq);

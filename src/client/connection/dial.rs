@@ -47,8 +47,9 @@ pub(crate) struct DialError {
 }
 
 impl Dialer {
-    /// Reads the files of the secret and the certificates. The socket's events go to this registry's
-    /// poll, under this token. The error is one line that says what is wrong with which file.
+    /// Reads the files of the secret and the certificates. The socket's events go to this
+    /// registry's poll, under this token. The error is one line that says what is wrong with which
+    /// file.
     pub(crate) fn new(
         options: ConnectOptions,
         registry: Registry,

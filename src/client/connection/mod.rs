@@ -1,4 +1,4 @@
-//! The connection to the server: made, kept alive, and made again after it is lost.
+//! The connection to the server: handshake, keep-alive, and reconnecting with backoff.
 
 pub(crate) mod address;
 mod backoff;
@@ -49,11 +49,12 @@ pub(crate) enum Event<'a> {
 
 /// A connection that outlives its sockets.
 ///
-/// Each turn, call [`flush`](Self::flush), poll until [`next_deadline`](Self::next_deadline), and call
-/// [`transfer`](Self::transfer), then [`next_event`](Self::next_event) until it returns `None`.
+/// Each turn, call [`flush`](Self::flush), poll until [`next_deadline`](Self::next_deadline)
+/// (without waiting if [`has_work`](Self::has_work)), and call [`transfer`](Self::transfer), then
+/// [`next_event`](Self::next_event) until it returns `None`.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    dialer: Dialer,
+    pub(crate) dialer: Dialer,
     state: State,
     backoff: Backoff,
     name: NameClaim,
@@ -93,43 +94,30 @@ impl Connection {
         }
     }
 
-    pub(crate) fn dialer(&self) -> &Dialer {
-        &self.dialer
-    }
-
     pub(crate) fn server(&self) -> &ServerAddress {
         &self.dialer.options.server
     }
 
-    /// How long to wait for a reply.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.dialer.options.timeout
+    fn up(&self) -> Option<&Up> {
+        if let State::Up(up) = &self.state { Some(up) } else { None }
     }
 
     /// The requests on this connection, or `None` while it is not connected.
     pub(crate) fn requests(&self) -> Option<&RequestTracker> {
-        match &self.state {
-            State::Up(up) => Some(&up.requests),
-            _ => None,
-        }
+        self.up().map(|up| &up.requests)
     }
 
     /// Whether the task may send: the client is signed in, and the queues have room.
     pub(crate) fn has_room(&self) -> bool {
-        match &self.state {
-            State::Up(up) => {
-                up.requests.is_signed_in() && up.link.has_room() && up.requests.has_room()
-            }
-            _ => false,
-        }
+        self.up().is_some_and(|up| {
+            up.requests.is_signed_in() && up.link.has_room() && up.requests.has_room()
+        })
     }
 
     /// Sends a command if connected. Returns its number among the connection's requests.
     pub(crate) fn send(&mut self, command: &Command<'_>, owner: Owner) -> Option<u64> {
-        match &mut self.state {
-            State::Up(up) => Some(up.send(command, owner, Instant::now())),
-            _ => None,
-        }
+        let State::Up(up) = &mut self.state else { return None };
+        Some(up.send(command, owner, Instant::now()))
     }
 
     fn link(&mut self) -> Option<&mut Link> {
@@ -265,7 +253,7 @@ impl Connection {
             return event;
         };
         match (request.verb, request.owner, incoming.reply) {
-            (Verb::Name, _, Some(Reply::Ok(OkReply::Name { name }))) => self.name.on_granted(name),
+            (Verb::Name, _, Some(Reply::Ok(_))) => self.name.on_granted(up.requests.name()),
             (Verb::Auth, Owner::Connection, Some(Reply::Error { code, explanation })) => {
                 let why = explain(code, explanation);
                 return Err(format!("{server} rejected the secret: {why}"));

@@ -10,8 +10,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The name that this client wants, and when to ask for it again.
 ///
-/// After a reconnect the server may still hold the lost connection, and with it the name. A name that
-/// this client had before is therefore requested until it is granted.
+/// After a reconnect the server may still hold the lost connection, and with it the name. A name
+/// that this client had before is therefore requested until it is granted.
 #[derive(Debug)]
 pub(super) struct NameClaim {
     name: Option<String>,
@@ -33,13 +33,13 @@ impl NameClaim {
     }
 
     /// The server has given this client a name, which the task may have asked for.
-    pub(super) fn on_granted(&mut self, name: &str) {
-        self.name = Some(name.to_owned());
+    pub(super) fn on_granted(&mut self, name: Option<&str>) {
+        self.name = name.map(str::to_owned);
         self.was_granted = true;
     }
 
-    /// The server has refused the name. `Ok` means that it will be requested again, with a notice the
-    /// first time on each connection. `Err` says why the name is given up.
+    /// The server has refused the name. `Ok` means that it will be requested again, with a notice
+    /// the first time on each connection. `Err` says why the name is given up.
     pub(super) fn on_refused(
         &mut self,
         code: &str,
@@ -103,7 +103,7 @@ mod tests {
     fn name_that_was_granted_is_requested_until_it_is_free() {
         let mut claim = NameClaim::new(None);
         assert_eq!(claim.on_connect(), None);
-        claim.on_granted("bob");
+        claim.on_granted(Some("bob"));
         for _ in 0..2 {
             let now = Instant::now();
             assert!(claim.on_connect().is_some());

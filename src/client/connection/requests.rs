@@ -1,7 +1,7 @@
 //! Matches the server's replies to the requests of one connection.
 //!
-//! This module performs **no I/O** and reads no clock: it takes commands and lines, and returns what
-//! the lines mean. The server is not trusted: a reply that no server would send is an error.
+//! This module performs **no I/O** and reads no clock: it takes commands and lines, and returns
+//! what the lines mean. The server is not trusted: a reply that no server would send is an error.
 
 use std::collections::VecDeque;
 
@@ -140,7 +140,11 @@ impl RequestTracker {
             Reply::Error { .. } => self.complete_up_to(0),
             Reply::Broadcast { seq, from, .. } if seq > self.newest => {
                 self.newest = seq;
-                if self.is_own(from) { self.complete_broadcast() } else { None }
+                // A client's own line is the reply to its broadcast, unless the client is quiet.
+                let is_reply = !self.is_quiet
+                    && self.is_own(from)
+                    && self.pending.front().is_some_and(|first| first.verb == Verb::Broadcast);
+                if is_reply { self.complete_up_to(0) } else { None }
             }
             Reply::Goodbye(reason) => {
                 self.goodbye = Some(reason.to_owned());
@@ -166,8 +170,8 @@ impl RequestTracker {
         }
     }
 
-    /// Completes the oldest pending request of this kind. Requests before it are broadcasts whose own
-    /// line was skipped by `lagged`.
+    /// Completes the oldest pending request of this kind. Requests before it are broadcasts whose
+    /// own line was skipped by `lagged`.
     fn complete(&mut self, verb: Verb) -> Result<Completed, &'static str> {
         let index = self.pending.iter().position(|request| request.verb == verb);
         index.and_then(|index| self.complete_up_to(index)).ok_or("an unsolicited reply")
@@ -179,12 +183,6 @@ impl RequestTracker {
         self.pending.drain(..=index);
         self.completed += index as u64 + 1;
         Some(Completed { request, number: self.completed - 1 })
-    }
-
-    /// Handles a new line of this client's own, which is the reply to its broadcast unless quiet.
-    fn complete_broadcast(&mut self) -> Option<Completed> {
-        let is_next = self.pending.front().is_some_and(|first| first.verb == Verb::Broadcast);
-        if is_next && !self.is_quiet { self.complete_up_to(0) } else { None }
     }
 
     fn note(&mut self, ok: OkReply<'_>) {

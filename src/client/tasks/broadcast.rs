@@ -1,7 +1,7 @@
 //! `oyez broadcast -`: broadcasts every line of standard input, in order, each once.
 //!
-//! After a reconnect, lines that the lost connection may have delivered are deduplicated: wait until
-//! the server has closed that connection, then search the feed for its lines.
+//! After a reconnect, lines that the lost connection may have delivered are deduplicated: wait
+//! until the server has closed that connection, then search the feed for its lines.
 
 use std::time::{Duration, Instant};
 
@@ -18,16 +18,16 @@ use crate::client::tasks::source::Source;
 use crate::limits::Limits;
 use crate::protocol::{Command, FeedId, OkReply, Reply, Verb};
 
-/// The pauses between checks whether the server has closed the lost connection: the first one and the
-/// longest one. They double in between.
+/// The pauses between checks whether the server has closed the lost connection: the first one and
+/// the longest one. They double in between.
 const CHECK_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// How long to wait for that, in timeouts. With the default timeout, that is longer than the five
 /// minutes after which oyezd disconnects a peer that vanished.
 const MAX_CHECK_TIMEOUTS: u32 = 6;
 
-/// How often to ask for the newest sequence number while no line is unconfirmed. A later search then
-/// starts after it, where the feed still has the lines.
+/// How often to ask for the newest sequence number while no line is unconfirmed. A later search
+/// then starts after it, where the feed still has the lines.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
 const CANNOT_TELL: &str = "cannot find out which lines were broadcast";
@@ -56,7 +56,8 @@ enum Phase {
     Disconnected,
     /// `quiet` and `stats` were sent.
     Starting,
-    /// The server was asked whether it still has the lost connection, whose lines it may yet execute.
+    /// The server was asked whether the lost connection is still open: it may yet execute its
+    /// lines.
     Checking {
         is_open: bool,
     },
@@ -77,12 +78,12 @@ struct Wait {
     next_pause: Duration,
 }
 
-/// Sends every line of standard input and waits until each is confirmed. Success means that all were
-/// broadcast in order, each once.
+/// Sends every line of standard input and waits until each is confirmed. Success means that all
+/// were broadcast in order, each once.
 pub(crate) fn broadcast(session: &mut Session, skip_bad: bool) -> Result<(), Failure> {
     let mut publisher = Publisher {
         server: session.connection.server().to_string(),
-        timeout: session.connection.timeout(),
+        timeout: session.connection.dialer.options.timeout,
         skip_bad,
         source: Source::new(),
         queue: PublishQueue::default(),
@@ -239,7 +240,7 @@ impl Publisher {
             (Phase::Checking { is_open: true }, Verb::Clients) => self.wait_for_close()?,
             (Phase::Checking { is_open: false }, Verb::Clients) => {
                 self.phase = Phase::Searching;
-                // `quiet` ends the replay at the current head, after which none of the lines can be.
+                // `quiet` ends the replay at the feed's head: none of the lines can come later.
                 let search = self.queue.search_request();
                 return Ok(search.into_iter().chain([Command::Quiet]).collect());
             }
@@ -332,7 +333,7 @@ impl Publisher {
         }
     }
 
-    /// Handles a line that cannot be broadcast: skips it with `--skip-bad`, or else takes no more lines.
+    /// Handles a line that cannot be broadcast: skips it, or takes no more lines.
     fn skip_or_stop(&mut self, why: &str) {
         if self.skip_bad {
             self.notice(&format!("skipped: {why}"));

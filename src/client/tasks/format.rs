@@ -6,8 +6,8 @@ use time::macros::format_description;
 use crate::client::config::Format;
 use crate::protocol::{FeedId, Reply};
 
-/// Appends a line in this format, or nothing if the format leaves it out. `line` is as received, and
-/// `reply` is the parsed line.
+/// Appends a line in this format, or nothing if the format leaves it out. `line` is as received,
+/// and `reply` is the parsed line.
 pub(crate) fn print(
     format: Format,
     feed: Option<FeedId>,

@@ -3,10 +3,10 @@
 //! This module performs **no I/O** and reads no clock.
 //!
 //! A line is confirmed by the server's reply. When a connection is lost, some unconfirmed lines may
-//! be in the feed all the same. To deduplicate after a reconnect, the feed is searched for them before
-//! anything is sent again: they are the first unconfirmed lines, in order, attributed to the lost
-//! connection's id, and after its last confirmed line. (Its id and not its name, which another client
-//! may have taken since.)
+//! be in the feed all the same. To deduplicate after a reconnect, the feed is searched for them
+//! before anything is sent again: they are the first unconfirmed lines, in order, attributed to the
+//! lost connection's id, and after its last confirmed line. (Its id and not its name, which another
+//! client may have taken since.)
 
 use std::collections::VecDeque;
 
@@ -20,9 +20,9 @@ const MAX_UNCONFIRMED_BYTES: usize = 4 * 1024 * 1024;
 /// Lines that are to be broadcast, or were sent and are not confirmed.
 ///
 /// **Invariants**
-/// - `lines` are those not known to be in the feed, in input order. The first `sent` of them were sent
-///   over the current connection; the first `unconfirmed` were sent over a lost one, and may be in the
-///   feed. One of the two counts is 0.
+/// - `lines` are those not known to be in the feed, in input order. The first `sent` of them were
+///   sent over the current connection; the first `unconfirmed` were sent over a lost one, and may
+///   be in the feed. One of the two counts is 0.
 /// - `lost` says where the unconfirmed lines would be, and is `None` if there are none.
 #[derive(Debug, Default)]
 pub(crate) struct PublishQueue {
@@ -53,20 +53,21 @@ struct Origin {
 }
 
 impl PublishQueue {
-    /// Handles a new connection. Returns whether its feed is the one to search for unconfirmed lines,
-    /// or there are none.
+    /// Handles a new connection. Returns whether its feed is the one to search for unconfirmed
+    /// lines, or there are none.
     pub(crate) fn on_welcome(&mut self, Welcome { id, feed, seq }: Welcome) -> bool {
         self.current = Some(Origin { id, feed, seq });
         self.lost.is_none_or(|lost| lost.feed == feed && lost.seq <= seq)
     }
 
-    /// The id under which unconfirmed lines were sent. While the server still has a client with this
-    /// id, it may execute more of them.
+    /// The id under which unconfirmed lines were sent. While the server still has a client with
+    /// this id, it may execute more of them.
     pub(crate) fn lost_id(&self) -> Option<u64> {
         self.lost.map(|lost| lost.id)
     }
 
-    /// Handles the loss of the connection. After a goodbye, lines without a reply were not executed.
+    /// Handles the loss of the connection. After a goodbye, lines without a reply were not
+    /// executed.
     pub(crate) fn on_disconnect(&mut self, had_goodbye: bool) {
         if self.sent > 0 && !had_goodbye {
             self.lost = self.current;
@@ -119,7 +120,8 @@ impl PublishQueue {
         self.lost.map(|Origin { feed, seq, .. }| Command::Resume { seq, feed: Some(feed) })
     }
 
-    /// Checks the next replayed line of the search. The error says why the search cannot be trusted.
+    /// Checks the next replayed line of the search. The error says why the search cannot be
+    /// trusted.
     pub(crate) fn on_replayed(&mut self, seq: u64, from: &str, text: &str) -> Result<(), String> {
         // All were found: the rest of the replay does not matter.
         let Some(lost) = &mut self.lost else { return Ok(()) };
@@ -194,25 +196,18 @@ impl PublishQueue {
             true => format!("line {first}"),
             false => format!("lines {first} to {last}"),
         };
-        let (confirmed, last) = (self.confirmed, self.last_confirmed);
         let unconfirmed = self.unconfirmed().map(|(first, last)| lines(first, last));
-        let confirmed = match confirmed {
-            0 => match unconfirmed {
-                Some(unconfirmed) => return format!("{unconfirmed} may have been broadcast"),
-                None => return "nothing was broadcast".to_owned(),
-            },
-            1 => format!("line {last} was broadcast"),
-            _ if confirmed == last => format!("lines 1 to {last} were broadcast"),
-            _ => format!("{confirmed} of lines 1 to {last} were broadcast"),
+        let last = self.last_confirmed;
+        let (confirmed, pronoun) = match (self.confirmed, &unconfirmed) {
+            (0, None) => return "nothing was broadcast".to_owned(),
+            (0, Some(lines)) => return format!("{lines} may have been broadcast"),
+            (1, _) => (format!("line {last} was broadcast"), "it"),
+            (n, _) if n == last => (format!("lines 1 to {last} were broadcast"), "them"),
+            (n, _) => (format!("{n} of lines 1 to {last} were broadcast"), "them"),
         };
         match unconfirmed {
-            Some(unconfirmed) => format!("{confirmed}; {unconfirmed} may have been"),
-            None => {
-                format!(
-                    "{confirmed}; nothing after {}",
-                    if self.confirmed == 1 { "it" } else { "them" }
-                )
-            }
+            Some(lines) => format!("{confirmed}; {lines} may have been"),
+            None => format!("{confirmed}; nothing after {pronoun}"),
         }
     }
 }

@@ -39,9 +39,9 @@ pub(crate) fn raw(session: &mut Session) -> Result<(), Failure> {
 
 /// Dials once, and signs in. No `Connection` is involved: it would interpret the replies.
 fn connect(session: &mut Session) -> Result<Link, Failure> {
-    let mut dial = session.connection.dialer().dial().map_err(|error| error.message)?;
+    let mut dial = session.connection.dialer.dial().map_err(|error| error.message)?;
     loop {
-        let dialer = session.connection.dialer();
+        let dialer = &session.connection.dialer;
         let advanced = dialer.advance(&mut dial, Instant::now()).map_err(|error| error.message)?;
         if let Some((_, mut link)) = advanced {
             let name = dialer.options.name.as_deref().and_then(Name::parse);

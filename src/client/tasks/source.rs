@@ -13,8 +13,8 @@ const REQUEST_OVERHEAD: usize = "broadcast ".len();
 /// Input is read only while no complete line is buffered, so memory is bounded.
 pub(crate) struct Source {
     lines: LineBuffer,
-    /// The longest text that the server accepts, in bytes. `None` until the server has told; nothing
-    /// is read before.
+    /// The longest text that the server accepts, in bytes. `None` until the server has told;
+    /// nothing is read before.
     max_text: Option<usize>,
     /// How many lines were taken.
     taken: u64,
