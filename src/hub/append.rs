@@ -49,8 +49,8 @@ impl Hub {
         Ok(self.channel.feed.append())
     }
 
-    /// Makes these slow consumers give way, so that the feed can drop everything before `drops_before`. What the turn's
-    /// budget does not allow is left for the next try.
+    /// Makes these slow consumers give way, so that the feed can drop everything before
+    /// `drops_before`. What the turn's budget does not allow is left for the next try.
     fn evict_or_skip(&mut self, slow: &[Handle], drops_before: Offset) -> Result<(), Blocked> {
         for handle in slow {
             if self.budget.turn.work == 0 {
@@ -66,8 +66,9 @@ impl Hub {
         Ok(())
     }
 
-    /// Drops what is pending of the feed for this client, except for the rest of a partial line, and closes it. If it
-    /// is closing already, eviction becomes the reason, except for foreign protocols, which get no goodbye.
+    /// Drops what is pending of the feed for this client, except for the rest of a partial line,
+    /// and closes it. If it is closing already, eviction becomes the reason, except for foreign
+    /// protocols, which get no goodbye.
     fn evict(&mut self, key: usize, eviction: Reason) {
         let client = &mut self.clients[key];
         self.budget.charge_scan(client.outbox.size());

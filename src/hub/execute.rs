@@ -47,8 +47,8 @@ impl Hub {
         }
     }
 
-    /// The next client to read from, once: established connections first, then a few handshakes, which cost more than
-    /// anything else a client can ask for.
+    /// The next client to read from, once: established connections first, then a few handshakes,
+    /// which cost more than anything else a client can ask for.
     pub fn poll_read(&mut self) -> Option<usize> {
         while self.budget.turn.read > 0
             && let Some(handle) = self.to_read.pop(|handle| find(&self.clients, handle).is_some())
@@ -69,8 +69,8 @@ impl Hub {
         None
     }
 
-    /// Takes the outcome of one read of the client's connection. `overhead` is how many bytes were read from the socket
-    /// beyond those in the outcome.
+    /// Takes the outcome of one read of the client's connection. `overhead` is how many bytes were
+    /// read from the socket beyond those in the outcome.
     pub fn handle_read(&mut self, key: usize, outcome: &ReadOutcome<'_>, overhead: usize) {
         self.budget.charge_read(overhead);
         match outcome {
@@ -157,7 +157,8 @@ impl Hub {
                 self.debug_check(handle.key);
             }
         }
-        // After the input: the process may have been stopped for a while, and what was received meanwhile counts.
+        // After the input: the process may have been stopped for a while, and what was received
+        // meanwhile counts.
         self.expire_deadlines();
     }
 

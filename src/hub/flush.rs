@@ -46,12 +46,14 @@ impl Hub {
         None
     }
 
-    /// The client's pending output, in order. A span of the feed is a range for [`Feed::slices`](super::Feed::slices).
+    /// The client's pending output, in order. A span of the feed is a range for
+    /// [`Feed::slices`](super::Feed::slices).
     pub fn spans(&self, key: usize) -> impl Iterator<Item = Span<'_>> {
         self.clients[key].outbox.spans(self.head())
     }
 
-    /// The first `sent` bytes of the client's spans were written. `is_blocked`: its socket accepts no more.
+    /// The first `sent` bytes of the client's spans were written. `is_blocked`: its socket accepts
+    /// no more.
     pub fn consume(&mut self, key: usize, sent: usize, is_blocked: bool) {
         let head = self.head();
         let budget = self.budget.flush(self.flush.current());

@@ -41,8 +41,8 @@ impl Hub {
         }
     }
 
-    /// The peer is gone. Bounds how long its buffered lines may still wait to be executed, so that it cannot keep a
-    /// slot or a name.
+    /// The peer is gone. Bounds how long its buffered lines may still wait to be executed, so that
+    /// it cannot keep a slot or a name.
     pub(super) fn bound_linger(&mut self, key: usize) {
         let latest_ms = self.now_ms + self.config.limits.drain_timeout_ms;
         let deadline_ms =

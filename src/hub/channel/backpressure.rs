@@ -1,21 +1,25 @@
-//! Backpressure: whether the next broadcast may be appended, and which slow consumers give way to it.
+//! Backpressure: whether the next broadcast may be appended, and which slow consumers give way to
+//! it.
 //!
 //! Publishers can outrun readers. The rules, from the mildest on:
 //! 1. **A turn appends little** (the hub's budget), so that every socket is written to in between.
-//! 2. **Most readers are behind**: publishers are too fast. Broadcasts pause until that is over, for at most two
-//!    seconds.
+//! 2. **Most readers are behind**: publishers are too fast. Broadcasts pause until that is over,
+//!    for at most two seconds.
 //! 3. **Some readers are behind**: they may just be unlucky. Broadcasts pause for a moment.
 //!
-//!    After a pause the feed may advance by a sixteenth of its size before the next one. Readers that make no progress
-//!    are ignored. So slightly slow readers survive, and stalled ones, however many, are overtaken within a minute.
-//! 4. **The feed would overtake a reader all the same**: it is a slow consumer, and [`SlowConsumerPolicy`] decides.
-//!    Under [`Block`](SlowConsumerPolicy::Block) publishers wait for it, and rules 2 and 3 do not apply.
+//!    After a pause the feed may advance by a sixteenth of its size before the next one. Readers
+//!    that make no progress are ignored. So slightly slow readers survive, and stalled ones,
+//!    however many, are overtaken within a minute.
+//! 4. **The feed would overtake a reader all the same**: it is a slow consumer, and
+//!    [`SlowConsumerPolicy`] decides. Under [`Block`](SlowConsumerPolicy::Block) publishers wait
+//!    for it, and rules 2 and 3 do not apply.
 //!
-//! No rule waits for a reader that is replaying (it moved its own cursor back and has not caught up): `history` must
-//! not hold up others. Only a reader whose socket refuses bytes is ever overtaken, never one that the server was too
-//! busy to write to.
+//! No rule waits for a reader that is replaying (it moved its own cursor back and has not caught
+//! up): `history` must not hold up others. Only a reader whose socket refuses bytes is ever
+//! overtaken, never one that the server was too busy to write to.
 //!
-//! Pure: values in, verdicts out. It sees readers as [`Reader`] and knows neither the hub nor a clock.
+//! Pure: values in, verdicts out. It sees readers as [`Reader`] and knows neither the hub nor a
+//! clock.
 
 use std::collections::BTreeMap;
 
@@ -29,10 +33,12 @@ const BEHIND: u64 = 16;
 /// … and far behind when it lags by more than this one.
 const FAR_BEHIND: u64 = 2;
 
-/// Some readers are behind when more than one is, and more than one in eight; or when one is far behind.
+/// Some readers are behind when more than one is, and more than one in eight; or when one is far
+/// behind.
 const SOME: usize = 8;
 
-/// A pause for some readers lasts as long as the feed took for its last sixteenth, within these bounds.
+/// A pause for some readers lasts as long as the feed took for its last sixteenth, within these
+/// bounds.
 const MIN_PAUSE_FOR_SOME_MS: u64 = 100;
 const MAX_PAUSE_FOR_SOME_MS: u64 = 500;
 
@@ -42,8 +48,8 @@ const MAX_PAUSE_FOR_MOST_MS: u64 = 2000;
 /// The sampling interval while no reader makes progress.
 const IDLE_SAMPLE_MS: u64 = 20;
 
-/// How often, within the stall timeout, blocking readers are probed. The poll reports a socket writable only when a
-/// third of its buffer is free, which can be more than they must read.
+/// How often, within the stall timeout, blocking readers are probed. The poll reports a socket
+/// writable only when a third of its buffer is free, which can be more than they must read.
 const PROBES: u64 = 8;
 
 /// The log reports blocked publishers at most this often.
@@ -97,7 +103,8 @@ enum Gate {
 struct BlockingReaders {
     /// The append drops everything before this.
     drops_before: Offset,
-    /// The readers that need some of that, each with its `bytes_out` at the start of the stall timeout.
+    /// The readers that need some of that, each with its `bytes_out` at the start of the stall
+    /// timeout.
     readers: BTreeMap<Handle, u64>,
     /// When the stall timeout ends.
     until_ms: u64,
@@ -168,8 +175,9 @@ impl Backpressure {
         }
     }
 
-    /// Decides whether a broadcast may be appended at `head`. `drops_before` is the offset before which the feed drops
-    /// its lines for it, if it has to. `readers` are the channel's members; they are looked at only when necessary.
+    /// Decides whether a broadcast may be appended at `head`. `drops_before` is the offset before
+    /// which the feed drops its lines for it, if it has to. `readers` are the channel's members;
+    /// they are looked at only when necessary.
     pub(crate) fn admit(
         &mut self,
         now_ms: u64,
@@ -191,7 +199,8 @@ impl Backpressure {
         }
     }
 
-    /// Looks at the readers again while publishers wait. Reopens the gate when nobody is waited for any more.
+    /// Looks at the readers again while publishers wait. Reopens the gate when nobody is waited for
+    /// any more.
     pub(crate) fn tick(
         &mut self,
         now_ms: u64,
@@ -221,8 +230,8 @@ impl Backpressure {
         self.has_progress = true;
     }
 
-    /// The earliest time of the next [`tick`](Self::tick), among `clients` clients: the more there are, the longer a
-    /// sample takes.
+    /// The earliest time of the next [`tick`](Self::tick), among `clients` clients: the more there
+    /// are, the longer a sample takes.
     pub(crate) fn next_sample_ms(&self, clients: usize) -> u64 {
         self.sampled_at_ms + 1 + clients as u64 / 1000
     }
@@ -351,8 +360,8 @@ impl Backpressure {
         now_ms + (self.stall_timeout_ms / PROBES).max(1)
     }
 
-    /// Rule 4 under [`SlowConsumerPolicy::Block`]: readers that made room are not waited for any more, and neither are
-    /// those that read too little within the stall timeout.
+    /// Rule 4 under [`SlowConsumerPolicy::Block`]: readers that made room are not waited for any
+    /// more, and neither are those that read too little within the stall timeout.
     fn check_blocking_readers(
         &mut self,
         now_ms: u64,
@@ -445,7 +454,8 @@ mod tests {
         Backpressure::new(policy, &limits)
     }
 
-    /// Takes samples: when, how many of 100 readers are behind, and until when broadcasts pause then.
+    /// Takes samples: when, how many of 100 readers are behind, and until when broadcasts pause
+    /// then.
     #[track_caller]
     fn samples(samples: &[(u64, usize, Option<u64>)]) {
         let mut backpressure = backpressure(SlowConsumerPolicy::Disconnect);

@@ -15,7 +15,8 @@ use crate::hub::handle::Handle;
 /// What the peer's address or credentials tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Whether the peer has a loopback address, or is a Unix socket's peer with the server's own uid, or root.
+    /// Whether the peer has a loopback address, or is a Unix socket's peer with the server's own
+    /// uid, or root.
     pub is_local: bool,
 }
 
@@ -95,11 +96,14 @@ pub(crate) enum InputState {
     Runnable,
     /// Not executed until the outbox has room for a reply.
     AwaitingOutbox,
-    /// In the queue of blocked publishers: the next line is a broadcast that backpressure holds back.
+    /// In the queue of blocked publishers: the next line is a broadcast that backpressure holds
+    /// back.
     AwaitingReaders,
-    /// Not executed, and not read, until the rate limit allows another line. In the rate-limit timers.
+    /// Not executed, and not read, until the rate limit allows another line. In the rate-limit
+    /// timers.
     RateLimited { until_ms: u64 },
-    /// The client is closing: its input is read and discarded, since a close with unread input resets the connection.
+    /// The client is closing: its input is read and discarded, since a close with unread input
+    /// resets the connection.
     Discarding,
 }
 
