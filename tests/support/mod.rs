@@ -7,6 +7,7 @@ pub mod driver;
 pub mod model;
 mod program;
 pub mod properties;
+pub mod rng;
 mod server;
 pub mod simulation;
 pub mod terminal;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use client::Client;
 pub use program::{Program, oyez};
+pub use rng::Rng;
 pub use server::{Address, Server, address_in, oyezd};
 
 /// How long anything is waited for. Nothing that works comes near it.
