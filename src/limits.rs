@@ -21,7 +21,7 @@ pub const MAX_REPLY: usize = (CLIENTS_PER_PAGE + 1) * REPLY_OVERHEAD;
 
 /// How many moves of a client's cursor may be still to come. Each has to be looked at to see what the
 /// client needs of the feed.
-pub const MAX_JUMPS: usize = 16;
+pub const MAX_PENDING_SEEKS: usize = 16;
 
 /// How many bytes a client has to take within `stall_timeout_ms` while broadcasts wait for it. That is as
 /// its kernel takes them: in lumps, up to a whole receive buffer at a time, so that a steady reader has
@@ -158,7 +158,7 @@ impl Limits {
     /// largest reply, and for what may come at any time after it: the end of a half-sent line, how
     /// many lines were missed before and after each move of the cursor, and a goodbye.
     pub fn reply_room(&self) -> usize {
-        let short_lines = MAX_JUMPS + 4;
+        let short_lines = MAX_PENDING_SEEKS + 4;
         self.max_reply_line().max(MAX_REPLY) + self.max_reply_line() + short_lines * REPLY_OVERHEAD
     }
 

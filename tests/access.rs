@@ -236,7 +236,7 @@ fn auth_is_refused_when_no_secret_is_configured() {
         r"
         a+
         a> auth hunter2
-        a< error not-allowed this server asks for no secret
+        a< error not-allowed this server requires no secret
         a> ping
         a< pong
         ",
@@ -300,10 +300,10 @@ fn secrets_never_appear_in_the_log() {
         client.shutdown_write();
         client.rest();
     }
-    server.wait_for_log("client 18: \"auth, 12 bytes in all\" -> \"ok auth admin\"");
+    server.wait_for_log("client 18: \"auth (12 bytes)\" -> \"ok auth admin\"");
     server.signal("TERM");
     let (_, log) = server.wait();
-    assert!(log.contains("\"ping, 12 bytes in all\" -> \"pong\""), "{log}");
+    assert!(log.contains("\"ping (12 bytes)\" -> \"pong\""), "{log}");
     assert!(log.contains("a wrong secret, try 1") && log.contains("let in as admin"), "{log}");
     // Once authenticated, a client may send the same word as ordinary text.
     let is_ordinary_text = |line: &&str| {

@@ -83,11 +83,11 @@ pub(super) fn event(event: Event) {
         Event::Line(report) => line(report),
         Event::Authenticated { id, role } => info!("client {id}: let in as {}", role.as_str()),
         Event::WrongSecret { id, tries } => warn!("client {id}: a wrong secret, try {tries}"),
-        Event::Leaves { id, reason } => debug!("client {id} leaves: {}", describe(reason, None)),
+        Event::Closing { id, reason } => debug!("client {id} leaves: {}", describe(reason, None)),
         Event::Lagged { id, lines } => info!(
             "client {id}: too slow: it misses {lines} lines, and goes on with newer ones (said once for each client)"
         ),
-        Event::Held { id, clients } => {
+        Event::PublishersBlocked { id, readers: clients } => {
             let who = match clients {
                 1 => format!("client {id}, which is"),
                 _ => format!("{clients} clients, {id} among them, which are"),
@@ -96,7 +96,7 @@ pub(super) fn event(event: Event) {
                 "broadcasts wait for {who} too slow (said once a minute at most; 'stats' counts all that are held)"
             );
         }
-        Event::Throttled { id } => {
+        Event::RateLimited { id } => {
             info!("client {id}: says more than --rate-limit, and is read on more slowly");
         }
     }

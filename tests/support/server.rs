@@ -16,7 +16,7 @@ use super::{Client, Program, TIMEOUT};
 /// Returns a command for the built server, without arguments.
 pub fn oyezd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oyezd"));
-    command.stdin(Stdio::null()).env_remove("RUST_LOG");
+    command.stdin(Stdio::null());
     command
 }
 
@@ -59,7 +59,7 @@ impl Server {
         let arguments = arguments.join(" ");
         let script = format!("{script}\nexec {program} --listen 127.0.0.1:0 {arguments}");
         let mut command = Command::new("bash");
-        command.args(["-c", &script]).env_remove("RUST_LOG");
+        command.args(["-c", &script]);
         Self::spawn(command)
     }
 
