@@ -15,17 +15,18 @@ pub const MAX_REFUSED: usize = 8;
 /// How many lines one `clients` shows.
 pub const CLIENTS_PER_PAGE: usize = 500;
 
-/// The largest reply to one command, in bytes, but for `ping`'s: a full page of `clients`, each with
-/// the longest id and name, and the line that ends it.
+/// The largest reply to one command, in bytes, but for `ping`'s: a full page of `clients`, each
+/// with the longest id and name, and the line that ends it.
 pub const MAX_REPLY: usize = (CLIENTS_PER_PAGE + 1) * REPLY_OVERHEAD;
 
-/// How many moves of a client's cursor may be still to come. Each has to be looked at to see what the
-/// client needs of the feed.
+/// How many moves of a client's cursor may be still to come. Each has to be looked at to see what
+/// the client needs of the feed.
 pub const MAX_PENDING_SEEKS: usize = 16;
 
-/// How many bytes a client has to take within `stall_timeout_ms` while broadcasts wait for it. That is as
-/// its kernel takes them: in lumps, up to a whole receive buffer at a time, so that a steady reader has
-/// to take a few times as many, and is not told apart from one that takes none if it takes fewer.
+/// How many bytes a client has to take within `stall_timeout_ms` while broadcasts wait for it. That
+/// is as its kernel takes them: in lumps, up to a whole receive buffer at a time, so that a steady
+/// reader has to take a few times as many, and is not told apart from one that takes none if it
+/// takes fewer.
 pub const STALL_BYTES: u64 = 32 * KIB as u64;
 
 const KIB: usize = 1024;
@@ -50,7 +51,8 @@ pub struct Limits {
     pub auth_timeout_ms: u64,
     /// How long a client may say nothing and take nothing, in milliseconds, if there is a limit.
     pub idle_timeout_ms: Option<u64>,
-    /// How long broadcasts may wait for a client that takes less than [`STALL_BYTES`], in milliseconds.
+    /// How long broadcasts may wait for a client that takes less than [`STALL_BYTES`], in
+    /// milliseconds.
     pub stall_timeout_ms: u64,
     /// How many lines a client may say in a second, if there is a limit.
     pub rate_limit: Option<u32>,
@@ -95,6 +97,13 @@ pub struct FlushLimits {
     pub clients: usize,
 }
 
+impl FlushLimits {
+    /// Whether another client may be written to.
+    pub(crate) fn is_left(self) -> bool {
+        self.bytes > 0 && self.clients > 0
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -133,8 +142,8 @@ impl Limits {
     /// an explanation, is longer than this and what it may add.
     pub const MIN_MAX_LINE: usize = 128;
 
-    /// The bytes of one chunk of the feed, which comes and goes as a whole: a sixteenth of the feed,
-    /// within 64 KiB and 1 MiB, and at least four in all.
+    /// The bytes of one chunk of the feed, which comes and goes as a whole: a sixteenth of the
+    /// feed, within 64 KiB and 1 MiB, and at least four in all.
     pub fn feed_chunk(&self) -> usize {
         (self.feed_size / 16).clamp(64 * KIB, MIB).min(self.feed_size / 4)
     }
@@ -204,7 +213,8 @@ impl Limits {
         demand(self.send_buffer <= i32::MAX as usize, "--send-buffer must be less than 2G".into())
     }
 
-    /// The most memory that the limits allow, in bytes: in the process, and in the kernel's send buffers.
+    /// The most memory that the limits allow, in bytes: in the process, and in the kernel's send
+    /// buffers.
     pub fn max_memory(&self, is_encrypted: bool) -> [usize; 2] {
         // What a client is, apart from its buffers. An over-long estimate: it is measured in bytes.
         const CLIENT: usize = KIB;

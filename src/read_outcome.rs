@@ -12,11 +12,13 @@ pub enum ReadOutcome<'a> {
     NoData,
     /// There is nothing to read until the poll reports the socket readable again.
     WouldBlock,
-    /// The peer ended its data with a TLS close_notify. Further input is discarded until [`Eof`](Self::Eof).
+    /// The peer ended its data with a TLS close_notify. Further input is discarded until
+    /// [`Eof`](Self::Eof).
     CloseNotify,
     /// The peer closed its side of the connection (TCP FIN).
     Eof,
-    /// The peer closed its side without the close_notify that TLS requires: the data may be truncated.
+    /// The peer closed its side without the close_notify that TLS requires: the data may be
+    /// truncated.
     Truncated,
     /// TLS failed. Further input is discarded until [`Eof`](Self::Eof).
     TlsFailed(TlsFailure),

@@ -88,7 +88,8 @@ impl Hub {
         let sender = &self.clients[key];
         let from = sender.attribution(&mut DecimalBuf::default()).to_owned();
         let client = &self.clients[to];
-        // The room reserved for a reply is not for others: without it the recipient could not run its own commands.
+        // The room reserved for a reply is not for others: without it the recipient could not run
+        // its own commands.
         if client.outbox.is_closed() || !self.has_reply_room(client) {
             return self.error(
                 key,

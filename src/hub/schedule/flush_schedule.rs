@@ -17,8 +17,9 @@ pub(crate) enum FlushClass {
 /// Two queues. Neither class can starve the other, since each has a budget of its own.
 ///
 /// - *Priority* clients are visited at most once per turn.
-/// - *Bulk* clients are visited in passes over all of them. A client that becomes ready during a pass waits for the
-///   next one: with re-queueing, a pass would never end, and clients that became ready later would starve.
+/// - *Bulk* clients are visited in passes over all of them. A client that becomes ready during a
+///   pass waits for the next one: with re-queueing, a pass would never end, and clients that became
+///   ready later would starve.
 #[derive(Debug, Default)]
 pub(crate) struct FlushSchedule {
     priority: ReadyQueue,
@@ -43,8 +44,8 @@ impl FlushSchedule {
         self.has_begun = false;
     }
 
-    /// Takes the next priority client. Those queued after the turn's first call, such as clients that were visited and
-    /// have more pending, wait for the next turn.
+    /// Takes the next priority client. Those queued after the turn's first call, such as clients
+    /// that were visited and have more pending, wait for the next turn.
     pub(crate) fn pop_priority(&mut self, exists: impl Fn(Handle) -> bool) -> Option<Handle> {
         if !std::mem::replace(&mut self.has_begun, true) {
             self.priority.begin_pass();
@@ -58,8 +59,8 @@ impl FlushSchedule {
         self.bulk.pass_is_over()
     }
 
-    /// Begins a bulk pass at this head of the feed. If the feed has moved on since the last pass began, all of `ready`
-    /// join it.
+    /// Begins a bulk pass at this head of the feed. If the feed has moved on since the last pass
+    /// began, all of `ready` join it.
     pub(crate) fn begin_bulk_pass(&mut self, head: Offset, ready: impl Iterator<Item = Handle>) {
         if self.pass_head != head {
             self.pass_head = head;
