@@ -437,7 +437,7 @@ fn sender_fails_when_delivery_cannot_be_determined() {
         assert!(stderr.ends_with(&format!("{THREE_AND_FOUR}\n")), "{stderr}");
         stderr
     };
-    let gone = failure(FEED, &format!("error gone 50 {FEED} older lines are no longer kept"));
+    let gone = failure(FEED, &format!("error gone 50 {FEED} older lines were dropped"));
     assert!(gone.contains("what was said since cannot be looked at: gone 50 "), "{gone}");
     let left_out = failure(FEED, "ok resume 22\nlagged 10\nbroadcast 33 7 three\nok quiet");
     assert!(left_out.contains("left out some of what was said since"), "{left_out}");
