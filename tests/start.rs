@@ -51,11 +51,11 @@ fn wrong_arguments_are_one_line_and_status_2() {
 #[test]
 fn without_tls_it_says_how_to_have_it() {
     let encrypted = ["--listen-tls", "127.0.0.1:0", "--tls-self-signed", "/nowhere"];
-    fails(oyezd().args(encrypted), 1, "this program was built without tls; build it with: ");
+    fails(oyezd().args(encrypted), 1, "this build does not support TLS; rebuild with: ");
     let mut oyez = support::oyez();
     let (status, _, stderr) = Program::run(oyez.args(["--tls", "ping"]));
     assert_eq!(status, 1);
-    assert!(stderr.contains("this program was built without tls; build it with: "), "{stderr}");
+    assert!(stderr.contains("this build does not support TLS; rebuild with: "), "{stderr}");
 }
 
 #[test]

@@ -119,15 +119,15 @@ fn a_certificate_is_trusted_by_its_authority_or_its_fingerprint() {
 fn a_wrong_certificate_is_refused_with_what_was_expected_and_what_came() {
     let files = Files::new();
     let mut server = files.server("server", &[]);
-    let came = format!("what came is the certificate {}", fingerprint(&mut server));
+    let came = format!("received certificate {}", fingerprint(&mut server));
     let other = format!("sha256:{}", "00".repeat(32));
     let mut pinned = files.oyez(&server, &["--tls-fingerprint", &other, "ping"]);
-    fails(&mut pinned, &format!("expected the certificate {other}; {came}"));
-    server.wait_for_log("it does not take the certificate that it was shown");
+    fails(&mut pinned, &format!("expected certificate {other}; {came}"));
+    server.wait_for_log("the peer rejected our certificate");
     fails(&mut files.oyez(&server, &["--tls", "ping"]), &came);
     fails(
         &mut files.oyez(&server, &["--tls", "listen"]),
-        "nobody who is trusted has signed its certificate",
+        "the certificate is not signed by a trusted authority",
     );
     // The name is not in it.
     let mut by_address = oyez();
@@ -154,16 +154,17 @@ fn who_has_no_certificate_is_refused_where_one_is_asked_for() {
     let mut server = files.server("server", &["--tls-client-ca", &files.text("ca")]);
     let trust = ["--tls-ca", &files.text("ca")];
     let mut ping = files.oyez(&server, &[&trust[..], &["ping"]].concat());
-    fails(&mut ping, "it asks for a certificate (--tls-cert and --tls-key show one)");
-    server.wait_for_log("the handshake failed: it has shown no certificate");
+    fails(&mut ping, "the server requires a client certificate; use --tls-cert and --tls-key");
+    server.wait_for_log("the handshake failed: the peer sent no certificate");
     let show = |files: &Files| {
         let (certificate, key) = (files.text("client.cert"), files.text("client.key"));
         vec!["--tls-cert".to_owned(), certificate, "--tls-key".to_owned(), key]
     };
     succeeds(files.oyez(&server, &trust).args(show(&files)).arg("ping"));
     let mut stranger = files.oyez(&server, &trust);
-    fails(stranger.args(show(&strangers)).arg("ping"), "it does not take the certificate");
-    server.wait_for_log("the handshake failed: nobody who is trusted has signed its certificate");
+    fails(stranger.args(show(&strangers)).arg("ping"), "the peer rejected our certificate");
+    server
+        .wait_for_log("the handshake failed: the certificate is not signed by a trusted authority");
 }
 
 #[test]
@@ -207,9 +208,9 @@ fn files_that_will_not_do_are_named_with_their_fault() {
         stderr
     };
     assert!(server("missing", "server.key").contains("missing: No such file"));
-    assert!(server("empty", "server.key").contains("empty: there is none in it, in PEM form"));
-    assert!(server("server.cert", "empty").contains("empty: there is none in it, in PEM form"));
-    assert!(server("server.cert", "other.key").contains("is not the one that belongs to"));
+    assert!(server("empty", "server.key").contains("empty: no PEM certificate found"));
+    assert!(server("server.cert", "empty").contains("empty: no PEM private key found"));
+    assert!(server("server.cert", "other.key").contains("does not belong to certificate"));
     fs::set_permissions(files.path("server.key"), fs::Permissions::from_mode(0o644)).unwrap();
     let mut server = files.server("server", &[]);
     server.wait_for_log("others can read it; mend that with: chmod 600");
@@ -397,7 +398,7 @@ fn what_is_no_tls_is_closed_and_disturbs_nobody() {
     let plain = Server::start(&[]);
     let mut to_plain = oyez();
     to_plain.args(["-s", &plain.address.to_string(), "--tls", "ping"]);
-    fails(&mut to_plain, "it does not speak TLS there; try again later");
+    fails(&mut to_plain, "the peer does not speak TLS; try again later");
     let mut to_tls = files.oyez(&server, &["--timeout", "1", "ping"]);
     fails(&mut to_tls, "it says nothing; if it is encrypted, --tls is missing");
     let ticks = server.cpu_ticks();

@@ -241,9 +241,8 @@ impl Server {
     fn read(&mut self) {
         while let Some(key) = self.hub.poll_read() {
             let connection = connected(&mut self.connections, key);
-            let outcome = connection.transport.read(&mut self.input);
-            let overhead = connection.transport.take_overhead();
-            if connection.transport.is_established() {
+            let (outcome, overhead) = connection.transport.read(&mut self.input);
+            if connection.transport.is_handshake_complete() {
                 self.hub.handle_handshake_done(key);
             }
             match &outcome {
@@ -270,7 +269,7 @@ impl Server {
         while let Some((key, close)) = self.hub.poll_close() {
             match close {
                 CloseStep::ShutdownWrite => {
-                    let finished = connected(&mut self.connections, key).transport.finish();
+                    let finished = connected(&mut self.connections, key).transport.shutdown_write();
                     match finished {
                         Ok(is_done) => self.hub.handle_write_shutdown(key, is_done),
                         // All that it was owed was sent before.
@@ -332,12 +331,12 @@ impl Server {
             }
         };
         let key = self.hub.connect(Origin { is_local: peer.is_local() });
-        let registered = transport.stream_mut().register(self.poll.registry(), Token(key));
+        let registered = transport.socket_mut().register(self.poll.registry(), Token(key));
         if self.connections.len() <= key {
             self.connections.resize_with(key + 1, || None);
         }
         info!("client {} connected from {peer}", self.hub.id(key));
-        if transport.is_established() {
+        if transport.is_handshake_complete() {
             self.hub.handle_handshake_done(key);
         }
         self.connections[key] = Some(Connection { transport, peer, failure: None });

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 
 use crate::limits::MAX_REFUSED;
-use crate::net::stream::Stream;
+use crate::net::stream::{Socket as _, Stream};
 use crate::protocol::{ErrorCode, Reply};
 
 /// A few connections that were told `server-full`, and are kept for a little while: one that is
