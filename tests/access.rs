@@ -326,11 +326,14 @@ fn secret_files_that_will_not_do_are_named_with_their_fault() {
     let long = files.write("long", &"x".repeat(500));
     let user = files.path("user");
     for (arguments, error) in [
-        (vec!["--secret-file".to_owned(), files.write("empty", "\n")], "it is empty"),
-        (vec!["--secret-file".to_owned(), files.write("two", "a\nb\n")], "not one line of text"),
+        (vec!["--secret-file".to_owned(), files.write("empty", "\n")], ": empty"),
+        (
+            vec!["--secret-file".to_owned(), files.write("two", "a\nb\n")],
+            "not a single line of text",
+        ),
         (vec!["--secret-file".to_owned(), files.path("missing")], "No such file"),
-        (vec!["--secret-file".to_owned(), "/dev/zero".to_owned()], "it is no regular file"),
-        (vec!["--secret-file".to_owned(), files.fifo("fifo")], "it is no regular file"),
+        (vec!["--secret-file".to_owned(), "/dev/zero".to_owned()], "not a regular file"),
+        (vec!["--secret-file".to_owned(), files.fifo("fifo")], "not a regular file"),
         (
             vec!["--secret-file".into(), long, "--max-line".into(), "200".into()],
             "with --max-line 200, a secret can have 195 bytes at most",

@@ -321,11 +321,11 @@ fn a_secret_goes_over_no_network_in_the_clear() {
     let refused = run(b"open sesame\n", "192.0.2.1:5050");
     assert!(refused.contains("--insecure sends it all the same"), "{refused}");
     for (text, error) in [
-        (&b""[..], "it is empty"),
-        (b"\n", "it is empty"),
-        (b"two\nlines\n", "it is not one line of text"),
-        (b"\xff", "it is not one line of text"),
-        (&[b'x'; 2000], "it is longer than 1024 bytes"),
+        (&b""[..], "empty"),
+        (b"\n", "empty"),
+        (b"two\nlines\n", "not a single line of text"),
+        (b"\xff", "not a single line of text"),
+        (&[b'x'; 2000], "longer than 1024 bytes"),
     ] {
         let said = run(text, "127.0.0.1:1");
         assert!(said.contains(&format!("secret: {error}")), "{said}");
