@@ -106,7 +106,7 @@ fn shutdown_is_for_those_who_may() {
     );
     let (status, log) = server.wait();
     assert!(status.success(), "{log}");
-    assert!(log.contains("shut down: 2 clients drained, 0 cut"), "{log}");
+    assert!(log.contains("shut down: 2 clients drained, 0 cut off"), "{log}");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn sigterm_drains_those_who_read_and_cuts_those_who_do_not() {
     });
     sender.ask("say last", "ok broadcast 201");
     server.signal("TERM");
-    server.wait_for_log("shutting down on a signal: 2 s for 101 clients");
+    server.wait_for_log("shutting down (signal): draining 101 clients, at most 2 s");
     for reader in &mut readers {
         assert_eq!(reader.line(), format!("broadcast 201 {} last", sender.id));
         reader.expect("goodbye shutdown");
@@ -202,7 +202,7 @@ fn sigterm_drains_those_who_read_and_cuts_those_who_do_not() {
     drop((readers, sender));
     let (status, log) = server.wait();
     assert!(status.success(), "{log}");
-    assert!(log.contains("shut down: 91 clients drained, 10 cut"), "{log}");
+    assert!(log.contains("shut down: 91 clients drained, 10 cut off"), "{log}");
 }
 
 #[test]
@@ -211,11 +211,11 @@ fn a_second_signal_ends_it_at_once() {
     let mut stalled = server.client();
     stalled.send_until_full(b"stats\n", 64 << 20);
     server.signal("INT");
-    server.wait_for_log("shutting down on a signal: 3600 s for 1 client ");
+    server.wait_for_log("shutting down (signal): draining 1 client, at most 3600 s");
     server.signal("TERM");
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(1), "{log}");
-    assert!(log.contains("a second signal: ending at once, with 1 client cut"), "{log}");
+    assert!(log.contains("second signal: exiting now, 1 client cut off"), "{log}");
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_signal_after_a_commanded_shutdown_is_the_first() {
     let mut stalled = server.client();
     stalled.send_until_full(b"stats\n", 64 << 20);
     server.client().ask("shutdown", "goodbye shutdown");
-    server.wait_for_log("shutting down on a client's command");
+    server.wait_for_log("shutting down (shutdown command)");
     server.signal("TERM");
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");

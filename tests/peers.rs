@@ -180,6 +180,6 @@ fn a_web_page_can_do_nothing_here() {
     );
     browser.expect_end();
     drop(browser);
-    server.wait_for_log("disconnected: it speaks HTTP");
+    server.wait_for_log("disconnected: foreign protocol: HTTP");
     assert_eq!(server.stat("broadcasts"), 0);
 }
