@@ -54,7 +54,7 @@
 //! 8. The crate forbids unsafe code; rustix serves the system calls that mio and the standard library
 //!    lack.
 
-mod cli;
+pub mod cli;
 pub mod client;
 pub mod credentials;
 pub mod escape;

@@ -33,7 +33,7 @@ pub const MAX_REPLY: usize = (CLIENTS_PER_PAGE + 1) * REPLY_OVERHEAD;
 
 /// How many pending seeks of its cursor a client may have. Each is visited to find what the client
 /// still needs of the feed.
-pub const MAX_JUMPS: usize = 16;
+pub const MAX_PENDING_SEEKS: usize = 16;
 
 /// How many bytes a client must take within `stall_timeout_ms` while broadcasts wait for it. The
 /// kernel takes them in lumps of up to a whole receive buffer, so a steady reader that takes less
@@ -175,7 +175,7 @@ impl Limits {
     /// reply, and for what may be added at any time after it: the rest of a partial line, a
     /// `lagged` line around each pending seek, and a goodbye.
     pub fn reply_room(&self) -> usize {
-        let short_lines = MAX_JUMPS + 4;
+        let short_lines = MAX_PENDING_SEEKS + 4;
         self.max_reply_line().max(MAX_REPLY) + self.max_reply_line() + short_lines * REPLY_OVERHEAD
     }
 

@@ -237,7 +237,7 @@ fn without_secrets_there_is_nothing_to_show() {
         r"
         a+
         a> auth hunter2
-        a< error not-allowed this server asks for no secret
+        a< error not-allowed this server requires no secret
         a> ping
         a< pong
         ",
@@ -303,10 +303,10 @@ fn no_secret_is_in_the_log_at_any_level() {
         outsider.end();
         outsider.rest();
     }
-    server.wait_for_log("client 18: \"auth, 12 bytes in all\" -> \"ok auth admin\"");
+    server.wait_for_log("client 18: \"auth (12 bytes)\" -> \"ok auth admin\"");
     server.signal("TERM");
     let (_, log) = server.wait();
-    assert!(log.contains("\"ping, 12 bytes in all\" -> \"pong\""), "{log}");
+    assert!(log.contains("\"ping (12 bytes)\" -> \"pong\""), "{log}");
     assert!(
         log.contains("wrong secret (attempt 1)") && log.contains("authenticated as admin"),
         "{log}"

@@ -66,8 +66,8 @@ fn help_and_version_go_to_stdout() {
 #[test]
 fn wrong_arguments_are_one_line_and_status_2() {
     fails(oyez().arg("--frobnicate"), 2, "unexpected argument \"--frobnicate\"");
-    fails(oyez().arg("bradcast"), 2, "\"bradcast\" is no command");
-    fails(oyez().args(["broadcast", "-5 degrees"]), 2, "goes behind --");
+    fails(oyez().arg("bradcast"), 2, "unknown command \"bradcast\"; see oyez --help");
+    fails(oyez().args(["broadcast", "-5 degrees"]), 2, "put -- before a text that starts with -");
     fails(oyez().args(["-s", "host:x", "ping"]), 2, "expected a port");
     fails(oyez().env("OYEZ_SERVER", "host:x").arg("ping"), 2, "OYEZ_SERVER \"host:x\": expected");
     fails(&mut oyez(), 2, if cfg!(feature = "chat") { "needs a terminal" } else { "without chat" });
@@ -119,9 +119,6 @@ fn ping_measures_how_long_the_answer_takes() {
     assert!(
         succeeds(&mut client(&server, &["ping", "two", "words"])).starts_with("pong two words: ")
     );
-    let (status, stdout, stderr) = Program::run(&mut client(&server, &["ping", "--count", "2"]));
-    assert_eq!((status, stdout.lines().count()), (0, 2), "{stdout}");
-    assert!(stderr.starts_with("oyez: 2 answers, ") && stderr.contains("median"), "{stderr}");
 }
 
 #[test]

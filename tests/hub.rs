@@ -7,7 +7,7 @@ use oyez::credentials::secret::Secret;
 use oyez::hub::{
     AllowShutdown, Event, HubConfig, Origin, Reason, Secrets, SlowConsumerPolicy, Span,
 };
-use oyez::limits::{Limits, MAX_JUMPS};
+use oyez::limits::{Limits, MAX_PENDING_SEEKS};
 use oyez::protocol::FeedId;
 use oyez::read_outcome::ReadOutcome;
 use support::driver::{Driver, UNLIMITED, say, seqs, small_limits};
@@ -79,13 +79,13 @@ fn the_log_is_told_of_each_line_and_its_own_answer() {
         ("help", "help", "ok help"),
         ("quiet", "quiet", "ok quiet"),
         ("say hi", "say hi", "ok broadcast 2"),
+        ("auth sesame", "auth (11 bytes)", "error not-allowed this server requires no secret"),
+        ("sesame", "unknown command (6 bytes)", "error unknown-command help lists the commands"),
         (
-            "auth sesame",
-            "auth, 11 bytes in all",
-            "error not-allowed this server asks for no secret",
+            "\u{7}",
+            "not text (1 bytes)",
+            "error not-text a line must be UTF-8 text without control characters",
         ),
-        ("sesame", "no command, 6 bytes", "error unknown-command help lists the commands"),
-        ("\u{7}", "not text, 1 bytes", "error not-text a line is UTF-8 without control characters"),
         ("quit", "quit", "goodbye quit"),
     ] {
         assert_eq!(told(line), [(received.to_owned(), answered.to_owned())]);
@@ -512,7 +512,7 @@ fn moves_that_nobody_takes_cannot_pile_up() {
     driver.hub.check_invariants();
     let executed = driver.hub.counters().lines_in;
     // The `say`, and `history` as long as there is room; what let it in is a move as well.
-    assert_eq!(executed, 1 + MAX_JUMPS as u64 - 1);
+    assert_eq!(executed, 1 + MAX_PENDING_SEEKS as u64 - 1);
     driver.make_room(stalled, UNLIMITED);
     let lines = driver.received(stalled);
     assert_eq!(lines.iter().filter(|line| *line == "ok history 1").count(), 10_000);
@@ -533,7 +533,7 @@ fn as_many_lines_as_in_a_second_may_come_at_once_and_the_others_wait() {
     let pongs = |driver: &Driver| driver.received(key).len() - 1;
     assert_eq!(pongs(&driver), 10);
     let reports: Vec<_> = std::iter::from_fn(|| driver.hub.poll_event()).collect();
-    assert_eq!(reports, [Event::Throttled { id: 1 }]);
+    assert_eq!(reports, [Event::RateLimited { id: 1 }]);
     for expected in 11..=50 {
         assert_eq!(driver.hub.next_deadline(), Some((expected as u64 - 10) * 100));
         driver.now_ms += 100;

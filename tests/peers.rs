@@ -55,7 +55,7 @@ fn nobody_can_speak_in_anothers_name() {
         forger.send(&format!("say hi{end}broadcast 9 user0 approved"));
         assert!(forger.line().starts_with("error not-text "), "{end:?}");
     }
-    forger.ask("name USER0", "error name-taken somebody here has this name; choose another");
+    forger.ask("name USER0", "error name-taken somebody already has this name; choose another");
     victim.ask("ping", "pong");
 }
 

@@ -418,7 +418,7 @@ fn where_it_cannot_be_known_what_has_arrived_it_ends_and_says_so() {
         assert!(stderr.ends_with(&format!("{THREE_AND_FOUR}\n")), "{stderr}");
         stderr
     };
-    let gone = asked(FEED, &format!("error gone 50 {FEED} older lines are not kept"));
+    let gone = asked(FEED, &format!("error gone 50 {FEED} older lines are no longer kept"));
     assert!(gone.contains("what was said since cannot be looked at: gone 50 "), "{gone}");
     let left_out = asked(FEED, "ok resume 22\nlagged 10\nbroadcast 33 7 three\nok quiet");
     assert!(left_out.contains("left out some of what was said since"), "{left_out}");

@@ -236,7 +236,8 @@ fn a_line_that_would_lap_somebody_waits_and_all_else_is_served() {
     assert_eq!(driver.hub.counters().broadcasts, executed);
     let held = [sender, other].map(|key| driver.hub.id(key));
     assert_eq!((held, driver.hub.counters().held), ([1, 4], 2));
-    let is_report = |report: &Event| matches!(report, Event::Held { id: 2, clients: 1 });
+    let is_report =
+        |report: &Event| matches!(report, Event::PublishersBlocked { id: 2, readers: 1 });
     assert_eq!(std::iter::from_fn(|| driver.hub.poll_event()).filter(is_report).count(), 1);
 
     // It takes what there is, bit by bit, and everybody gets everything.
@@ -336,7 +337,7 @@ fn that_broadcasts_wait_is_reported_once_in_a_minute() {
         driver.now_ms = now_ms;
         driver.run();
         let reports = std::iter::from_fn(|| driver.hub.poll_event());
-        reports.filter(|report| matches!(report, Event::Held { .. })).count()
+        reports.filter(|report| matches!(report, Event::PublishersBlocked { .. })).count()
     };
     driver.now_ms = 1000;
     driver.send(sender, &say(2).repeat(100));

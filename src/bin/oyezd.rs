@@ -4,20 +4,19 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use oyez::escape::escape_untrusted;
-use oyez::server::config::{self, Action, Config, HELP};
+use oyez::server::config::{self, Action, Config};
 use oyez::server::{End, Server, logging};
 
 const FAILED: u8 = 1;
 const WRONG_ARGUMENTS: u8 = 2;
 
 fn main() -> ExitCode {
-    let rust_log = std::env::var("RUST_LOG").ok();
-    match config::parse(std::env::args_os().skip(1).collect(), rust_log.as_deref()) {
-        Ok(Action::Serve(config)) => {
+    match config::parse(std::env::args_os().skip(1).collect()) {
+        Ok(Action::Run(config)) => {
             logging::start(config.log_level);
             serve(*config)
         }
-        Ok(Action::Help) => print(HELP),
+        Ok(Action::Help) => print(&config::help()),
         Ok(Action::Version) => print(concat!("oyezd ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(error) => fail(WRONG_ARGUMENTS, &format!("{error}; see oyezd --help")),
     }

@@ -91,21 +91,21 @@ pub(super) fn hub_event(event: Event) {
             info!("client {id}: authenticated as {}", role.as_str());
         }
         Event::WrongSecret { id, tries } => warn!("client {id}: wrong secret (attempt {tries})"),
-        Event::Leaves { id, reason } => debug!("client {id}: closing: {}", describe(reason, None)),
+        Event::Closing { id, reason } => debug!("client {id}: closing: {}", describe(reason, None)),
         Event::Lagged { id, lines } => {
             info!("client {id}: slow consumer, skipped {lines} lines (logged once per client)");
         }
-        Event::Held { id, clients } => {
-            let others = match clients {
+        Event::PublishersBlocked { id, readers } => {
+            let others = match readers {
                 1 => String::new(),
-                _ => format!(" and {} more", clients - 1),
+                _ => format!(" and {} more", readers - 1),
             };
             info!(
                 "slow consumers: broadcasts wait for client {id}{others} (logged at most once a \
                  minute; 'held' in stats counts every broadcast)"
             );
         }
-        Event::Throttled { id } => {
+        Event::RateLimited { id } => {
             info!("client {id}: over --rate-limit, reading more slowly (logged once per client)");
         }
     }

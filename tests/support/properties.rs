@@ -75,7 +75,7 @@ fn take(buffer: &mut LineBuffer, lines: &mut Vec<String>) {
         buffer.advance();
         lines.push(line);
     }
-    assert!(buffer.held_bytes() <= MAX_LINE + 1, "{} bytes are held", buffer.held_bytes());
+    assert!(buffer.buffered_bytes() <= MAX_LINE + 1, "{} bytes are held", buffer.buffered_bytes());
 }
 
 /// The same by a simple reading of the rules: split at every LF, and look at each line.

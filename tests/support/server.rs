@@ -12,7 +12,7 @@ use super::{Client, Program};
 /// The built binary, to be given arguments.
 pub fn oyezd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oyezd"));
-    command.stdin(Stdio::null()).env_remove("RUST_LOG");
+    command.stdin(Stdio::null());
     command
 }
 
@@ -56,7 +56,7 @@ impl Server {
         let arguments = arguments.join(" ");
         let script = format!("{script}\nexec {program} --listen 127.0.0.1:0 {arguments}");
         let mut command = Command::new("bash");
-        command.args(["-c", &script]).env_remove("RUST_LOG");
+        command.args(["-c", &script]);
         Self::spawn(command)
     }
 

@@ -423,7 +423,7 @@ impl World {
             are_some = true;
             match report {
                 Event::Line(line) => self.model.execute(line.id, &line.answered),
-                Event::Leaves { id, reason } => {
+                Event::Closing { id, reason } => {
                     if reason == Reason::TooSlow {
                         self.check_lapped(id);
                     }

@@ -92,7 +92,7 @@ impl Link {
         };
         Ok(Self {
             transport,
-            received: LineBuffer::for_ours(MAX_LINE),
+            received: LineBuffer::without_foreign_detection(MAX_LINE),
             line: String::new(),
             unsent: Vec::new(),
             is_readable: false,

@@ -1,4 +1,4 @@
-//! The broadcast lines: written once, read by everybody.
+//! The feed: the last broadcast lines, written once and read by every client.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -8,10 +8,10 @@ use crate::protocol::{FeedId, Reply};
 /// A place in the feed, in bytes since its beginning. A client's cursor is one.
 pub type Offset = u64;
 
-/// The last broadcast lines, as they go to the clients, in chunks that come and go as a whole.
+/// The last broadcast lines, encoded as clients get them, in chunks that are added and dropped whole.
 ///
-/// Appending one line costs the same whatever the number of clients: each has only a cursor, and
-/// reads what stands between that and the [`head`](Self::head).
+/// Appending a line costs the same whatever the number of clients: each has only a cursor, and
+/// reads what lies between that and the [`head`](Self::head).
 ///
 /// **Invariants**
 /// - A line never spans two chunks, and every chunk holds whole lines.
@@ -24,7 +24,7 @@ pub struct Feed {
     chunk_size: usize,
     max_chunks: usize,
     newest_seq: u64,
-    /// The next line, encoded to see how long it is.
+    /// The next line, encoded to learn its length.
     line: Vec<u8>,
 }
 
@@ -42,8 +42,8 @@ impl Chunk {
 }
 
 impl Feed {
-    /// An empty feed that keeps at most `feed_size` bytes, in chunks of `chunk_size`.
-    pub(super) fn new(id: FeedId, feed_size: usize, chunk_size: usize) -> Self {
+    /// Creates an empty feed that keeps at most `feed_size` bytes, in chunks of `chunk_size`.
+    pub(crate) fn new(id: FeedId, feed_size: usize, chunk_size: usize) -> Self {
         Self {
             id,
             chunks: VecDeque::new(),
@@ -54,27 +54,27 @@ impl Feed {
         }
     }
 
-    /// Which feed this is.
+    /// The feed's id, which differs from run to run.
     pub fn id(&self) -> FeedId {
         self.id
     }
 
-    /// The place behind the newest line.
+    /// The offset after the newest line.
     pub fn head(&self) -> Offset {
         self.chunks.back().map_or(0, Chunk::end)
     }
 
-    /// The place of the oldest line that is kept.
+    /// The offset of the oldest line kept.
     pub fn oldest(&self) -> Offset {
         self.chunks.front().map_or(0, |chunk| chunk.start)
     }
 
-    /// The newest line's number, 0 before the first.
+    /// The newest line's sequence number, 0 before the first line.
     pub fn newest_seq(&self) -> u64 {
         self.newest_seq
     }
 
-    /// The oldest kept line's number, 0 if there is none.
+    /// The oldest kept line's sequence number, 0 if none is kept.
     pub fn oldest_seq(&self) -> u64 {
         self.chunks.front().map_or(0, |chunk| chunk.first_seq)
     }
@@ -84,23 +84,23 @@ impl Feed {
         self.head() - self.oldest()
     }
 
-    /// Encodes the next line, without appending it: its length in bytes.
-    pub(super) fn prepare(&mut self, from: &str, text: &str) -> usize {
+    /// Encodes the next line without appending it. Returns its length in bytes.
+    pub(crate) fn prepare(&mut self, from: &str, text: &str) -> usize {
         self.line.clear();
         Reply::Broadcast { seq: self.newest_seq + 1, from, text }.encode(&mut self.line);
-        debug_assert!(self.line.len() <= self.chunk_size, "limits say that a line fits");
+        debug_assert!(self.line.len() <= self.chunk_size, "the limits guarantee that a line fits");
         self.line.len()
     }
 
-    /// Where the oldest line will be once the prepared line is appended, if that is not where it is
-    /// now: whoever still needs something from before is lapped.
-    pub(super) fn would_drop_before(&self) -> Option<Offset> {
-        let full = self.chunks.len() == self.max_chunks && !self.fits();
-        full.then(|| self.chunks.get(1).map_or(self.head(), |chunk| chunk.start))
+    /// The offset before which lines are dropped when the prepared line is appended, or `None` if
+    /// none are. Readers that still need older bytes are overtaken.
+    pub(crate) fn drops_before(&self) -> Option<Offset> {
+        let is_full = self.chunks.len() == self.max_chunks && !self.fits();
+        is_full.then(|| self.chunks.get(1).map_or(self.head(), |chunk| chunk.start))
     }
 
-    /// Appends the prepared line and returns its number.
-    pub(super) fn append(&mut self) -> u64 {
+    /// Appends the prepared line and returns its sequence number.
+    pub(crate) fn append(&mut self) -> u64 {
         self.newest_seq += 1;
         if !self.fits() {
             self.begin_chunk();
@@ -112,20 +112,22 @@ impl Feed {
     }
 
     /// How many lines are kept.
-    pub(super) fn kept_lines(&self) -> u64 {
+    pub(crate) fn kept_lines(&self) -> u64 {
         self.chunks.front().map_or(0, |oldest| self.newest_seq + 1 - oldest.first_seq)
     }
 
-    /// The oldest line that can be asked for: the oldest that is kept, or else the next one.
-    pub(super) fn oldest_available(&self) -> u64 {
+    /// The oldest sequence number that can be replayed: the oldest kept line's, or the next line's if
+    /// none is kept.
+    pub(crate) fn oldest_available(&self) -> u64 {
         self.newest_seq + 1 - self.kept_lines()
     }
 
-    /// The place behind the line with this number, and how many bytes were looked at to find it;
-    /// `None` if the line after it is not kept any more, or there is no such line yet.
+    /// The offset after line `seq`, and how many bytes were scanned to find it. `None` if the line
+    /// after it is no longer kept, or there is no such line yet.
     ///
-    /// The chunks are the index: each knows its first line's number, and inside one it is counted.
-    pub(super) fn place_after(&self, seq: u64) -> Option<(Offset, usize)> {
+    /// The chunks are a sparse index: each knows its first line's number. Within a chunk, line feeds
+    /// are counted.
+    pub(crate) fn offset_after(&self, seq: u64) -> Option<(Offset, usize)> {
         if seq == self.newest_seq {
             return Some((self.head(), 0));
         }
@@ -140,31 +142,31 @@ impl Feed {
         Some((chunk.start + at as u64, at))
     }
 
-    /// A place well inside what is kept, at which a line begins.
-    pub(super) fn middle(&self) -> Offset {
+    /// The start of a line in the middle of what is kept.
+    pub(crate) fn middle(&self) -> Offset {
         self.chunks.get(self.chunks.len() / 2).map_or(self.head(), |chunk| chunk.start)
     }
 
-    /// How many lines begin in the range, both ends of which are kept and stand where lines begin; and
-    /// how many bytes were looked at to count them.
-    pub(super) fn lines_in(&self, range: Range<Offset>) -> (u64, usize) {
+    /// How many lines begin in the range, and how many bytes were scanned to count them. Both ends must
+    /// be kept, and be starts of lines.
+    pub(crate) fn count_lines(&self, range: Range<Offset>) -> (u64, usize) {
         if range.is_empty() {
             return (0, 0);
         }
-        let (first, before) = self.seq_at(range.start);
-        let (next, up_to) = self.seq_at(range.end);
-        (next - first, before + up_to)
+        let (first, scanned_first) = self.seq_at(range.start);
+        let (next, scanned_next) = self.seq_at(range.end);
+        (next - first, scanned_first + scanned_next)
     }
 
-    /// The number of the line that begins at `position`, and how many bytes were looked at to find it.
-    fn seq_at(&self, position: Offset) -> (u64, usize) {
-        let nth = self.chunks.partition_point(|chunk| chunk.end() <= position);
+    /// The number of the line that begins at `offset`, and how many bytes were scanned to find it.
+    fn seq_at(&self, offset: Offset) -> (u64, usize) {
+        let nth = self.chunks.partition_point(|chunk| chunk.end() <= offset);
         let Some(chunk) = self.chunks.get(nth) else { return (self.newest_seq + 1, 0) };
-        let before = &chunk.bytes[..position.saturating_sub(chunk.start) as usize];
+        let before = &chunk.bytes[..offset.saturating_sub(chunk.start) as usize];
         (chunk.first_seq + memchr::memchr_iter(b'\n', before).count() as u64, before.len())
     }
 
-    /// The bytes in the range, chunk by chunk. Of what is not kept, nothing comes.
+    /// The bytes in the range, chunk by chunk. Bytes that are no longer kept are left out.
     pub fn slices(&self, range: Range<Offset>) -> impl Iterator<Item = &[u8]> {
         let first = self.chunks.partition_point(|chunk| chunk.end() <= range.start);
         self.chunks.range(first..).take_while(move |chunk| chunk.start < range.end).map(
@@ -176,11 +178,11 @@ impl Feed {
         )
     }
 
-    /// What is left of the line at `position`, if that is inside a line and not at its beginning.
-    pub(super) fn rest_of_line(&self, position: Offset) -> Option<&[u8]> {
-        let nth = self.chunks.partition_point(|chunk| chunk.end() <= position);
-        let chunk = self.chunks.get(nth).filter(|chunk| chunk.start <= position)?;
-        let (before, rest) = chunk.bytes.split_at((position - chunk.start) as usize);
+    /// The rest of the line at `offset`, if that is inside a line and not at its start.
+    pub(crate) fn rest_of_line(&self, offset: Offset) -> Option<&[u8]> {
+        let nth = self.chunks.partition_point(|chunk| chunk.end() <= offset);
+        let chunk = self.chunks.get(nth).filter(|chunk| chunk.start <= offset)?;
+        let (before, rest) = chunk.bytes.split_at((offset - chunk.start) as usize);
         if before.last().is_none_or(|&byte| byte == b'\n') {
             return None;
         }
@@ -195,7 +197,7 @@ impl Feed {
 
     fn begin_chunk(&mut self) {
         let start = self.head();
-        // The memory of the chunk that goes serves the one that comes.
+        // Reuse the memory of the chunk that is dropped.
         let mut bytes = match self.chunks.len() < self.max_chunks {
             true => Vec::new(),
             false => self.chunks.pop_front().map(|chunk| chunk.bytes).unwrap_or_default(),
@@ -206,7 +208,7 @@ impl Feed {
     }
 
     /// Panics if an invariant does not hold.
-    pub(super) fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         assert!(self.chunks.len() <= self.max_chunks);
         for chunk in &self.chunks {
             assert!(chunk.bytes.len() <= self.chunk_size && chunk.bytes.ends_with(b"\n"));
@@ -230,7 +232,7 @@ mod tests {
 
     fn append(feed: &mut Feed) -> Option<Offset> {
         feed.prepare("a", "xy");
-        let dropped = feed.would_drop_before();
+        let dropped = feed.drops_before();
         feed.append();
         feed.check_invariants();
         dropped
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_kept_until_the_feed_is_full_and_go_by_the_chunk() {
+    fn full_feed_drops_its_oldest_chunk() {
         let mut feed = feed();
         assert_eq!((feed.oldest_seq(), feed.newest_seq(), feed.head()), (0, 0, 0));
         for seq in 1..=8 {
@@ -251,35 +253,36 @@ mod tests {
         let line = LINE.len() as u64;
         assert_eq!((feed.oldest(), feed.head(), feed.kept_bytes()), (0, 8 * line, 8 * line));
 
-        assert_eq!(append(&mut feed), Some(2 * line), "the first chunk, of two lines, goes");
+        assert_eq!(append(&mut feed), Some(2 * line), "the first chunk, of two lines, is dropped");
         assert_eq!((feed.oldest(), feed.oldest_seq(), feed.newest_seq()), (2 * line, 3, 9));
         assert_eq!(feed.kept_bytes(), 7 * line);
-        assert_eq!(text(&feed, 0..line), "", "what is gone is gone");
+        assert_eq!(text(&feed, 0..line), "", "dropped lines are not readable");
         assert_eq!(
             append(&mut feed),
             Some(4 * line),
-            "line 10 is longer: no chunk has room for it"
+            "line 10 is longer, and does not fit the last chunk"
         );
     }
 
     #[test]
-    fn the_place_behind_each_kept_line_is_found() {
+    fn offset_after_finds_every_kept_line() {
         let mut feed = feed();
-        assert_eq!(feed.place_after(0), Some((0, 0)));
-        assert_eq!((feed.place_after(1), feed.oldest_available()), (None, 1));
+        assert_eq!(feed.offset_after(0), Some((0, 0)));
+        assert_eq!((feed.offset_after(1), feed.oldest_available()), (None, 1));
         for newest in 1..=40 {
             append(&mut feed);
             let oldest = feed.oldest_seq();
             assert_eq!(feed.kept_lines(), newest + 1 - oldest);
             assert_eq!(feed.oldest_available(), oldest);
             for seq in 0..=newest + 1 {
-                let place = feed.place_after(seq).map(|(place, _)| text(&feed, place..feed.head()));
+                let found =
+                    feed.offset_after(seq).map(|(start, _)| text(&feed, start..feed.head()));
                 let expected: String =
                     (seq + 1..=newest).map(|seq| format!("broadcast {seq} a xy\n")).collect();
                 let is_kept = seq + 1 >= oldest && seq <= newest;
-                assert_eq!(place, is_kept.then_some(expected), "after {seq} of {newest}");
+                assert_eq!(found, is_kept.then_some(expected), "after {seq} of {newest}");
             }
-            assert_eq!(feed.place_after(u64::MAX), None);
+            assert_eq!(feed.offset_after(u64::MAX), None);
         }
     }
 
@@ -288,20 +291,20 @@ mod tests {
         let mut feed = feed();
         for newest in 1..=40 {
             append(&mut feed);
-            let places: Vec<Offset> = (feed.oldest_seq() - 1..=newest)
-                .map(|seq| feed.place_after(seq).expect("it is kept").0)
+            let offsets: Vec<Offset> = (feed.oldest_seq() - 1..=newest)
+                .map(|seq| feed.offset_after(seq).expect("this line is kept").0)
                 .collect();
-            for (nth, &from) in places.iter().enumerate() {
-                for (lines, &to) in places[nth..].iter().enumerate() {
-                    assert_eq!(feed.lines_in(from..to).0, lines as u64, "{from}..{to}");
+            for (nth, &from) in offsets.iter().enumerate() {
+                for (lines, &to) in offsets[nth..].iter().enumerate() {
+                    assert_eq!(feed.count_lines(from..to).0, lines as u64, "{from}..{to}");
                 }
             }
-            assert!(places.contains(&feed.middle()), "a line begins there");
+            assert!(offsets.contains(&feed.middle()), "the middle is the start of a line");
         }
     }
 
     #[test]
-    fn a_range_is_read_across_chunks() {
+    fn slices_read_any_range_across_chunks() {
         let mut feed = feed();
         (0..8).for_each(|_| assert_eq!(append(&mut feed), None));
         let all: String = (1..=8).map(|seq| format!("broadcast {seq} a xy\n")).collect();
@@ -313,12 +316,12 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_a_half_sent_line_is_found() {
+    fn rest_of_line_completes_a_partial_line() {
         let mut feed = feed();
         (0..3).for_each(|_| assert_eq!(append(&mut feed), None));
         let line = LINE.len() as u64;
         for start in [0, line, 2 * line, 3 * line] {
-            assert_eq!(feed.rest_of_line(start), None, "a line begins there, or will");
+            assert_eq!(feed.rest_of_line(start), None, "the start of a line, or of the next one");
         }
         assert_eq!(feed.rest_of_line(1), Some(&b"roadcast 1 a xy\n"[..]));
         assert_eq!(feed.rest_of_line(2 * line - 1), Some(&b"\n"[..]));
