@@ -23,7 +23,7 @@ pub enum Identity {
 
 /// The server's TLS settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerTrust {
+pub struct ServerTlsConfig {
     /// The certificate to present.
     pub identity: Identity,
     /// If set, clients must present a certificate signed by one in this file.
@@ -43,9 +43,9 @@ pub enum ServerVerification {
 
 /// The client's TLS settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientTrust {
+pub struct ClientTlsConfig {
     /// How to verify the server.
-    pub trust: ServerVerification,
+    pub verification: ServerVerification,
     /// The files of the certificate to present and its key, if any.
     pub identity: Option<(PathBuf, PathBuf)>,
 }

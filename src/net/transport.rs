@@ -208,14 +208,16 @@ mod tests {
     #[test]
     fn tls_transport_delivers_everything_over_faulty_sockets() {
         use crate::net::tls::{ClientTls, ServerTls};
-        use crate::net::tls_config::{ClientTrust, Identity, ServerTrust, ServerVerification};
+        use crate::net::tls_config::{
+            ClientTlsConfig, Identity, ServerTlsConfig, ServerVerification,
+        };
 
         let folder = tempfile::tempdir().expect("a temporary folder");
         let identity = Identity::SelfSigned { folder: folder.path().into() };
-        let server = ServerTls::read(&ServerTrust { identity, client_ca: None });
+        let server = ServerTls::read(&ServerTlsConfig { identity, client_ca: None });
         let server = server.expect("a certificate can be created");
-        let trust = ServerVerification::Pinned(server.fingerprint());
-        let client = ClientTls::new("localhost", &ClientTrust { trust, identity: None });
+        let verification = ServerVerification::Pinned(server.fingerprint());
+        let client = ClientTls::new("localhost", &ClientTlsConfig { verification, identity: None });
         let client = client.expect("valid settings");
         check_exchange(
             |random| {

@@ -106,7 +106,7 @@ impl Server {
         // With nothing to reload, SIGHUP keeps its default action.
         let has_files = config.secret_file.is_some()
             || config.admin_secret_file.is_some()
-            || config.trust.is_some();
+            || config.tls.is_some();
         let reload = has_files.then(|| Signals::register(poll.registry(), RELOAD, &[SIGHUP]));
         let reload = reload.transpose().map_err(fail)?;
         let (secrets, tls) = read_files(&config)?;
@@ -385,7 +385,7 @@ impl Server {
 /// Reads the secrets, and the certificate and its key.
 fn read_files(config: &Config) -> Result<(Secrets, Option<ServerTls>), String> {
     let secrets = secrets::read(config)?;
-    let tls = config.trust.as_ref().map(ServerTls::read).transpose()?;
+    let tls = config.tls.as_ref().map(ServerTls::read).transpose()?;
     Ok((secrets, tls))
 }
 

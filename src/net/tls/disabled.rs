@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 
 use crate::net::stream::Stream;
-use crate::net::tls_config::{ClientTrust, Fingerprint, ServerTrust};
+use crate::net::tls_config::{ClientTlsConfig, Fingerprint, ServerTlsConfig};
 use crate::net::transport::Sent;
 use crate::read_outcome::ReadOutcome;
 
@@ -16,7 +16,7 @@ const NO_TLS: &str = "this build does not support TLS; rebuild with: cargo build
 pub(crate) struct ServerTls(Infallible);
 
 impl ServerTls {
-    pub(crate) fn read(_: &ServerTrust) -> Result<Self, String> {
+    pub(crate) fn read(_: &ServerTlsConfig) -> Result<Self, String> {
         Err(NO_TLS.to_owned())
     }
 
@@ -37,7 +37,7 @@ impl ServerTls {
 pub(crate) struct ClientTls(Infallible);
 
 impl ClientTls {
-    pub(crate) fn new(_: &str, _: &ClientTrust) -> Result<Self, String> {
+    pub(crate) fn new(_: &str, _: &ClientTlsConfig) -> Result<Self, String> {
         Err(NO_TLS.to_owned())
     }
 

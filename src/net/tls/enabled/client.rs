@@ -16,7 +16,7 @@ use super::certificates::{fingerprint, provider, read_chain, read_key, read_root
 use super::error::classify;
 use super::stream::TlsStream;
 use crate::net::stream::Socket;
-use crate::net::tls_config::{ClientTrust, Fingerprint, ServerVerification};
+use crate::net::tls_config::{ClientTlsConfig, Fingerprint, ServerVerification};
 
 /// What connections to one server are encrypted with.
 #[derive(Clone, Debug)]
@@ -28,15 +28,15 @@ pub(crate) struct ClientTls {
 impl ClientTls {
     /// Reads the files. `host` is the server's name or IP address, which its certificate must
     /// cover. The error is one line for the user.
-    pub(crate) fn new(host: &str, trust: &ClientTrust) -> Result<Self, String> {
+    pub(crate) fn new(host: &str, settings: &ClientTlsConfig) -> Result<Self, String> {
         let server_name = ServerName::try_from(host.to_owned())
             .map_err(|_| format!("{host} is not a valid server name for TLS"))?;
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier::new(&trust.trust)?));
-        let config = match &trust.identity {
+            .with_custom_certificate_verifier(Arc::new(Verifier::new(&settings.verification)?));
+        let config = match &settings.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => builder
                 .with_client_auth_cert(read_chain(certificate)?, read_key(key)?)

@@ -11,7 +11,7 @@ use super::certificates::{fingerprint, provider, read_chain, read_key, read_root
 use super::self_signed;
 use super::stream::TlsStream;
 use crate::net::stream::Socket;
-use crate::net::tls_config::{Fingerprint, Identity, ServerTrust};
+use crate::net::tls_config::{Fingerprint, Identity, ServerTlsConfig};
 
 /// What new connections are encrypted with.
 #[derive(Clone, Debug)]
@@ -23,8 +23,8 @@ pub(crate) struct ServerTls {
 
 impl ServerTls {
     /// Reads the files, at start and on every reload. The error is one line that names the file.
-    pub(crate) fn read(trust: &ServerTrust) -> Result<Self, String> {
-        let (certificate, key_file) = match &trust.identity {
+    pub(crate) fn read(settings: &ServerTlsConfig) -> Result<Self, String> {
+        let (certificate, key_file) = match &settings.identity {
             Identity::Files { certificate, key } => (certificate.clone(), key.clone()),
             Identity::SelfSigned { folder } => self_signed::create_or_reuse(folder)?,
         };
@@ -34,7 +34,7 @@ impl ServerTls {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
-        let builder = match &trust.client_ca {
+        let builder = match &settings.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
                 let roots = Arc::new(read_roots(path)?);
