@@ -112,6 +112,13 @@ pub struct FlushLimits {
     pub clients: usize,
 }
 
+impl FlushLimits {
+    /// Whether another client may be written to.
+    pub(crate) fn is_left(self) -> bool {
+        self.bytes > 0 && self.clients > 0
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

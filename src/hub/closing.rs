@@ -6,7 +6,7 @@ use crate::protocol::{LineBuffer, Reply};
 
 use super::event::{Disconnect, Event, Reason};
 use super::handle::Handle;
-use super::registry::client::{ClosingStep, InputState, Stage};
+use super::registry::client::{ClosingStep, InputState, Stage, find};
 use super::{Hub, Shutdown};
 
 /// What the server must do to a connection.
@@ -35,7 +35,7 @@ impl Hub {
     pub fn poll_close(&mut self) -> Option<(usize, CloseStep)> {
         loop {
             let (handle, close) = self.to_close.pop_front()?;
-            if self.clients.find(handle).is_some() {
+            if find(&self.clients, handle).is_some() {
                 return Some((handle.key, close));
             }
         }
@@ -111,7 +111,7 @@ impl Hub {
     /// Moves a closing client through as many steps as it can take now.
     pub(super) fn advance_close(&mut self, key: usize) {
         let head = self.head();
-        let handle = self.clients.handle(key);
+        let handle = self.clients[key].handle();
         let client = &mut self.clients[key];
         let Stage::Closing { reason, step } = &mut client.stage else { return };
         if client.outbox.is_closed() {
@@ -185,12 +185,12 @@ impl Hub {
     /// Asks for the connection to be closed. Asking again is harmless: [`poll_close`](Self::poll_close) skips clients
     /// that are gone.
     fn drop_connection(&mut self, key: usize) {
-        self.to_close.push_back((self.clients.handle(key), CloseStep::Close));
+        self.to_close.push_back((self.clients[key].handle(), CloseStep::Close));
     }
 
     /// Sets, moves or clears the deadline of the client's current stage.
     pub(super) fn set_deadline(&mut self, key: usize, deadline_ms: Option<u64>) {
-        let handle = self.clients.handle(key);
+        let handle = self.clients[key].handle();
         let before_ms = mem::replace(&mut self.clients[key].deadline_ms, deadline_ms);
         self.deadlines.set(handle, before_ms, deadline_ms);
     }

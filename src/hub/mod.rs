@@ -44,6 +44,8 @@ mod trace;
 
 use std::collections::VecDeque;
 
+use slab::Slab;
+
 pub use channel::backpressure::SlowConsumerPolicy;
 pub use channel::feed::{Feed, Offset};
 pub use closing::CloseStep;
@@ -58,8 +60,7 @@ use crate::protocol::{FeedId, Reply};
 use channel::Channel;
 use channel::backpressure::Backpressure;
 use handle::Handle;
-use registry::client::Stage;
-use registry::clients::Clients;
+use registry::client::{Client, Stage};
 use registry::directory::Directory;
 use schedule::budget::TurnBudget;
 use schedule::flush_schedule::FlushSchedule;
@@ -96,7 +97,8 @@ pub struct Hub {
     config: HubConfig,
     now_ms: u64,
     budget: TurnBudget,
-    clients: Clients,
+    clients: Slab<Client>,
+    last_id: u64,
     directory: Directory,
     channel: Channel,
     counters: Counters,
@@ -118,7 +120,6 @@ pub struct Hub {
     events: VecDeque<Event>,
     /// The reply being encoded.
     line: Vec<u8>,
-    #[cfg(debug_assertions)]
     turns: u64,
 }
 
@@ -142,7 +143,8 @@ impl Hub {
             config,
             now_ms: 0,
             budget: TurnBudget::new(&limits),
-            clients: Clients::default(),
+            clients: Slab::new(),
+            last_id: 0,
             directory: Directory::default(),
             channel: Channel::new(feed, backpressure),
             counters: Counters::default(),
@@ -157,7 +159,6 @@ impl Hub {
             rate_limited: Timers::default(),
             events: VecDeque::new(),
             line: Vec::new(),
-            #[cfg(debug_assertions)]
             turns: 0,
         }
     }
@@ -204,9 +205,12 @@ impl Hub {
         self.counters.clients_total += 1;
         let limits = &self.config.limits;
         let timeout_ms = limits.auth_timeout_ms;
-        let Handle { key, .. } = self.clients.insert(origin, self.now_ms, limits.max_line);
-        self.set_deadline(key, Some(self.now_ms + timeout_ms));
-        key
+        self.last_id += 1;
+        let entry = self.clients.vacant_entry();
+        let handle = Handle { id: self.last_id, key: entry.key() };
+        entry.insert(Client::new(handle, origin, self.now_ms, limits.max_line));
+        self.set_deadline(handle.key, Some(self.now_ms + timeout_ms));
+        handle.key
     }
 
     /// The client's TLS handshake is complete, or it needs none. Calling this again does nothing.

@@ -64,7 +64,10 @@ pub enum SlowConsumerPolicy {
 /// Decides whether a channel's next broadcast may be appended.
 #[derive(Debug)]
 pub(crate) struct Backpressure {
-    config: Config,
+    policy: SlowConsumerPolicy,
+    feed_size: u64,
+    reader_grace_ms: u64,
+    stall_timeout_ms: u64,
     gate: Gate,
     /// When the last pause ended.
     open_since_ms: u64,
@@ -75,15 +78,6 @@ pub(crate) struct Backpressure {
     /// A reader has made progress since.
     has_progress: bool,
     reported_at_ms: Option<u64>,
-}
-
-/// The limits that backpressure depends on.
-#[derive(Clone, Copy, Debug)]
-struct Config {
-    policy: SlowConsumerPolicy,
-    feed_size: u64,
-    reader_grace_ms: u64,
-    stall_timeout_ms: u64,
 }
 
 #[derive(Debug)]
@@ -161,12 +155,10 @@ pub(crate) struct Tick {
 impl Backpressure {
     pub(crate) fn new(policy: SlowConsumerPolicy, limits: &Limits) -> Self {
         Self {
-            config: Config {
-                policy,
-                feed_size: limits.feed_size as u64,
-                reader_grace_ms: limits.reader_grace_ms,
-                stall_timeout_ms: limits.stall_timeout_ms,
-            },
+            policy,
+            feed_size: limits.feed_size as u64,
+            reader_grace_ms: limits.reader_grace_ms,
+            stall_timeout_ms: limits.stall_timeout_ms,
             gate: Gate::Open,
             open_since_ms: 0,
             sampled_at_ms: 0,
@@ -187,8 +179,8 @@ impl Backpressure {
     ) -> Admission {
         // Sampling looks at every reader, so it is done now and then.
         if self.is_open()
-            && self.config.policy != SlowConsumerPolicy::Block
-            && head - self.sampled_head >= self.config.feed_size / BEHIND
+            && self.policy != SlowConsumerPolicy::Block
+            && head - self.sampled_head >= self.feed_size / BEHIND
         {
             self.sample(now_ms, head, readers.clone());
         }
@@ -207,7 +199,7 @@ impl Backpressure {
         readers: impl Iterator<Item = Reader>,
     ) -> Tick {
         let mut tick = Tick::default();
-        match self.config.policy {
+        match self.policy {
             SlowConsumerPolicy::Block => self.check_blocking_readers(now_ms, readers, &mut tick),
             SlowConsumerPolicy::Disconnect | SlowConsumerPolicy::Skip => {
                 self.sample(now_ms, head, readers);
@@ -247,12 +239,12 @@ impl Backpressure {
 
     /// Whether a reader with this lag, in bytes, counts as behind.
     pub(crate) fn is_behind(&self, lag: u64) -> bool {
-        lag > self.config.feed_size / BEHIND
+        lag > self.feed_size / BEHIND
     }
 
     /// Whether a reader with this lag, in bytes, is far behind.
     pub(crate) fn is_far_behind(&self, lag: u64) -> bool {
-        lag > self.config.feed_size / FAR_BEHIND
+        lag > self.feed_size / FAR_BEHIND
     }
 
     fn is_open(&self) -> bool {
@@ -269,8 +261,8 @@ impl Backpressure {
         let mut sample = Sample::default();
         for reader in readers {
             let lag = reader.oldest_needed.map_or(0, |needed| head - needed);
-            let makes_progress = !reader.is_write_blocked
-                || now_ms < reader.last_write_ms + self.config.reader_grace_ms;
+            let makes_progress =
+                !reader.is_write_blocked || now_ms < reader.last_write_ms + self.reader_grace_ms;
             if (reader.follows || lag > 0) && makes_progress && !reader.is_replaying {
                 sample.readers += 1;
                 sample.behind += usize::from(self.is_behind(lag));
@@ -318,7 +310,7 @@ impl Backpressure {
                 evict.push(reader.handle);
             } else if !reader.is_write_blocked {
                 return Admission::Yield;
-            } else if self.config.policy == SlowConsumerPolicy::Block {
+            } else if self.policy == SlowConsumerPolicy::Block {
                 blocking.insert(reader.handle, reader.bytes_out);
             } else {
                 evict.push(reader.handle);
@@ -349,14 +341,14 @@ impl Backpressure {
         self.gate = Gate::Blocked(BlockingReaders {
             drops_before,
             readers,
-            until_ms: now_ms + self.config.stall_timeout_ms,
+            until_ms: now_ms + self.stall_timeout_ms,
             probe_at_ms: self.next_probe_ms(now_ms),
         });
         event
     }
 
     fn next_probe_ms(&self, now_ms: u64) -> u64 {
-        now_ms + (self.config.stall_timeout_ms / PROBES).max(1)
+        now_ms + (self.stall_timeout_ms / PROBES).max(1)
     }
 
     /// Rule 4 under [`SlowConsumerPolicy::Block`]: readers that made room are not waited for any more, and neither are
@@ -386,7 +378,7 @@ impl Backpressure {
         }
         blocking.readers = remaining;
         if is_over {
-            blocking.until_ms = now_ms + self.config.stall_timeout_ms;
+            blocking.until_ms = now_ms + self.stall_timeout_ms;
         }
         if now_ms >= blocking.probe_at_ms {
             blocking.probe_at_ms = next_probe_ms;
