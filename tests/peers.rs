@@ -187,6 +187,6 @@ fn commands_in_an_http_request_are_not_executed() {
     );
     browser.expect_end();
     drop(browser);
-    server.wait_for_log("disconnected: it speaks HTTP");
+    server.wait_for_log("disconnected: foreign protocol: HTTP");
     assert_eq!(server.stat("broadcasts"), 0);
 }
