@@ -259,7 +259,7 @@ fn unauthenticated_client_is_disconnected_after_the_timeout() {
         other.expect_end();
         user.ask("ping", "pong");
     }
-    server.wait_for_log("disconnected: it did not come in within --auth-timeout");
+    server.wait_for_log("disconnected: authentication timed out");
     drop(others);
     user.ask("ping", "pong");
     wait_until(|| user.stat("clients") == 1);
@@ -304,7 +304,10 @@ fn secrets_never_appear_in_the_log() {
     server.signal("TERM");
     let (_, log) = server.wait();
     assert!(log.contains("\"ping (12 bytes)\" -> \"pong\""), "{log}");
-    assert!(log.contains("a wrong secret, try 1") && log.contains("let in as admin"), "{log}");
+    assert!(
+        log.contains("wrong secret (attempt 1)") && log.contains("authenticated as admin"),
+        "{log}"
+    );
     // Once authenticated, a client may send the same word as ordinary text.
     let is_ordinary_text = |line: &&str| {
         [r#""ping hunter2" -> "#, r#""say hunter2" -> "#, r#""name hunter2" -> "#]
@@ -323,18 +326,21 @@ fn unusable_secret_file_is_named_with_the_reason() {
     let long = files.write("long", &"x".repeat(500));
     let user = files.path("user");
     for (arguments, error) in [
-        (vec!["--secret-file".to_owned(), files.write("empty", "\n")], "it is empty"),
-        (vec!["--secret-file".to_owned(), files.write("two", "a\nb\n")], "not one line of text"),
+        (vec!["--secret-file".to_owned(), files.write("empty", "\n")], ": empty"),
+        (
+            vec!["--secret-file".to_owned(), files.write("two", "a\nb\n")],
+            "not a single line of text",
+        ),
         (vec!["--secret-file".to_owned(), files.path("missing")], "No such file"),
-        (vec!["--secret-file".to_owned(), "/dev/zero".to_owned()], "it is no regular file"),
-        (vec!["--secret-file".to_owned(), files.fifo("fifo")], "it is no regular file"),
+        (vec!["--secret-file".to_owned(), "/dev/zero".to_owned()], "not a regular file"),
+        (vec!["--secret-file".to_owned(), files.fifo("fifo")], "not a regular file"),
         (
             vec!["--secret-file".into(), long, "--max-line".into(), "200".into()],
-            "with --max-line 200, a secret can have 195 bytes at most",
+            "longer than 195 bytes, the most that --max-line 200 allows",
         ),
         (
             vec!["--secret-file".into(), user.clone(), "--admin-secret-file".into(), user],
-            "are the same",
+            "hold the same secret",
         ),
     ] {
         let mut command = oyezd();
@@ -349,7 +355,7 @@ fn unusable_secret_file_is_named_with_the_reason() {
     let mut command = oyezd();
     command.args(["--listen", "127.0.0.1:0", "--secret-file", &open]);
     let mut program = Program::start_with_piped_stderr(&mut command);
-    program.stderr.wait_for(&format!("{open}: others can read it; mend that with: chmod 600"));
+    program.stderr.wait_for(&format!("{open} is readable by others; fix: chmod 600"));
 }
 
 #[test]
@@ -358,7 +364,7 @@ fn secret_on_an_unencrypted_network_listener_is_warned_about() {
     let mut command = oyezd();
     command.args(["--listen", "0.0.0.0:0", "--secret-file", &files.path("user")]);
     let mut program = Program::start_with_piped_stderr(&mut command);
-    program.stderr.wait_for("over the network for everybody to read");
+    program.stderr.wait_for("send their secrets unencrypted over the network");
 }
 
 #[test]
@@ -367,9 +373,9 @@ fn connections_beyond_the_limit_per_address_are_refused() {
     let first = server.client();
     let mut second = server.client();
     let mut third = Client::connect(&server.address);
-    assert!(third.line().starts_with("error server-full there are too many connections from your"));
+    assert!(third.line().starts_with("error server-full too many connections from this"));
     third.expect_end();
-    server.wait_for_log("it has as many connections as --max-per-address says");
+    server.wait_for_log("too many connections from this address (--max-per-address)");
     assert_eq!(second.stat("refused"), 1);
     drop(first);
     wait_until(|| second.stat("clients") == 1);
@@ -392,7 +398,7 @@ fn rate_limited_client_is_slowed_down_and_loses_nothing() {
     let mut fast = server.client();
     let lines: String = (1..=100).map(|i| format!("say {i}\n")).collect();
     fast.send_bytes(lines.as_bytes());
-    server.wait_for_log("client 2: says more than --rate-limit");
+    server.wait_for_log("client 2: over --rate-limit");
     other.send("ping");
     while other.line() != "pong" {}
     for i in 1..=100 {

@@ -106,7 +106,7 @@ fn shutdown_requires_permission() {
     );
     let (status, log) = server.wait();
     assert!(status.success(), "{log}");
-    assert!(log.contains("shut down: 2 clients drained, 0 cut"), "{log}");
+    assert!(log.contains("shut down: 2 clients drained, 0 cut off"), "{log}");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn sigterm_drains_readers_and_cuts_off_stalled_clients() {
     });
     sender.ask("say last", "ok broadcast 201");
     server.signal("TERM");
-    server.wait_for_log("shutting down on a signal: 2 s for 101 clients");
+    server.wait_for_log("shutting down (signal): draining 101 clients, at most 2 s");
     for reader in &mut readers {
         assert_eq!(reader.line(), format!("broadcast 201 {} last", sender.id));
         reader.expect("goodbye shutdown");
@@ -199,7 +199,7 @@ fn sigterm_drains_readers_and_cuts_off_stalled_clients() {
     drop((readers, sender));
     let (status, log) = server.wait();
     assert!(status.success(), "{log}");
-    assert!(log.contains("shut down: 91 clients drained, 10 cut"), "{log}");
+    assert!(log.contains("shut down: 91 clients drained, 10 cut off"), "{log}");
 }
 
 #[test]
@@ -208,11 +208,11 @@ fn second_signal_ends_the_server_at_once() {
     let mut stalled = server.client();
     stalled.send_until_full(b"stats\n", 64 << 20);
     server.signal("INT");
-    server.wait_for_log("shutting down on a signal: 3600 s for 1 client ");
+    server.wait_for_log("shutting down (signal): draining 1 client, at most 3600 s");
     server.signal("TERM");
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(1), "{log}");
-    assert!(log.contains("a second signal: ending at once, with 1 client cut"), "{log}");
+    assert!(log.contains("second signal: exiting now, 1 client cut off"), "{log}");
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn signal_after_the_shutdown_command_does_not_cut_draining_short() {
     let mut stalled = server.client();
     stalled.send_until_full(b"stats\n", 64 << 20);
     server.client().ask("shutdown", "goodbye shutdown");
-    server.wait_for_log("shutting down on a client's command");
+    server.wait_for_log("shutting down (shutdown command)");
     server.signal("TERM");
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");

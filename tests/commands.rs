@@ -249,7 +249,7 @@ fn what_was_said_before_can_be_had_again() {
         b> resume 5
         b< error bad-argument the newest line is 4
         b> resume 4 00000000
-        b< error gone 1 * this is a different feed
+        b< error gone 1 * not this feed
         b> history 0
         b< ok history 0
         b> history 18446744073709551615
@@ -343,7 +343,7 @@ fn a_line_may_be_as_long_as_the_limit_and_no_longer() {
             a> say {fits}\r
             a< broadcast 2 1 {fits}
             a> say {fits}y
-            a< error line-too-long a line may have at most 200 bytes
+            a< error line-too-long at most 200 bytes
             a~ say {fits}y
             a< error line-too-long *
             a> {fits}{fits}{fits}

@@ -81,11 +81,7 @@ fn the_log_is_told_of_each_line_and_its_own_answer() {
         ("say hi", "say hi", "ok broadcast 2"),
         ("auth sesame", "auth (11 bytes)", "error not-allowed this server requires no secret"),
         ("sesame", "unknown command (6 bytes)", "error unknown-command help lists the commands"),
-        (
-            "\u{7}",
-            "not text (1 bytes)",
-            "error not-text a line must be UTF-8 text without control characters",
-        ),
+        ("\u{7}", "not text (1 bytes)", "error not-text not UTF-8, or has control characters"),
         ("quit", "quit", "goodbye quit"),
     ] {
         assert_eq!(told(line), [(received.to_owned(), answered.to_owned())]);

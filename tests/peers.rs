@@ -55,7 +55,7 @@ fn line_cannot_be_forged_in_another_name() {
         forger.send(&format!("say hi{end}broadcast 9 user0 approved"));
         assert!(forger.line().starts_with("error not-text "), "{end:?}");
     }
-    forger.ask("name USER0", "error name-taken somebody already has this name; choose another");
+    forger.ask("name USER0", "error name-taken choose another name");
     victim.ask("ping", "pong");
 }
 
@@ -187,6 +187,6 @@ fn commands_in_an_http_request_are_not_executed() {
     );
     browser.expect_end();
     drop(browser);
-    server.wait_for_log("disconnected: it speaks HTTP");
+    server.wait_for_log("disconnected: foreign protocol: HTTP");
     assert_eq!(server.stat("broadcasts"), 0);
 }

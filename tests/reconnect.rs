@@ -343,11 +343,11 @@ fn secret_is_not_sent_unencrypted_over_a_network() {
     let refused = run(b"open sesame\n", "192.0.2.1:5050");
     assert!(refused.contains("--insecure to send it anyway"), "{refused}");
     for (text, error) in [
-        (&b""[..], "it is empty"),
-        (b"\n", "it is empty"),
-        (b"two\nlines\n", "it is not one line of text"),
-        (b"\xff", "it is not one line of text"),
-        (&[b'x'; 2000], "it is longer than 1024 bytes"),
+        (&b""[..], "empty"),
+        (b"\n", "empty"),
+        (b"two\nlines\n", "not a single line of text"),
+        (b"\xff", "not a single line of text"),
+        (&[b'x'; 2000], "longer than 1024 bytes"),
     ] {
         let stderr = run(text, "127.0.0.1:1");
         assert!(stderr.contains(&format!("secret: {error}")), "{stderr}");
@@ -436,7 +436,7 @@ fn sender_fails_when_delivery_cannot_be_determined() {
         assert!(stderr.ends_with(&format!("{THREE_AND_FOUR}\n")), "{stderr}");
         stderr
     };
-    let gone = failure(FEED, &format!("error gone 50 {FEED} older lines are no longer kept"));
+    let gone = failure(FEED, &format!("error gone 50 {FEED} older lines were dropped"));
     assert!(gone.contains("cannot find out which lines were broadcast: gone: 50 "), "{gone}");
     let left_out = failure(FEED, "ok resume 22\nlagged 10\nbroadcast 33 7 three\nok quiet");
     assert!(

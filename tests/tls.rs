@@ -83,8 +83,8 @@ fn fails(command: &mut Command, error: &str) {
 
 /// Returns the fingerprint of the certificate that the server has just loaded, from its log.
 fn fingerprint(server: &mut Server) -> String {
-    let line = server.wait_for_log("the certificate is sha256:");
-    let (_, rest) = line.split_once("the certificate is ").unwrap();
+    let line = server.wait_for_log("certificate sha256:");
+    let (_, rest) = line.split_once("certificate ").unwrap();
     rest.split(';').next().unwrap().to_owned()
 }
 
@@ -112,15 +112,15 @@ fn certificate_is_verified_by_authority_or_fingerprint() {
 fn wrong_certificate_error_shows_both_fingerprints() {
     let files = Files::new();
     let mut server = files.server("server", &[]);
-    let came = format!("what came is the certificate {}", fingerprint(&mut server));
+    let came = format!("received certificate {}", fingerprint(&mut server));
     let other = format!("sha256:{}", "00".repeat(32));
     let mut pinned = files.oyez(&server, &["--tls-fingerprint", &other, "ping"]);
-    fails(&mut pinned, &format!("expected the certificate {other}; {came}"));
-    server.wait_for_log("it does not take the certificate that it was shown");
+    fails(&mut pinned, &format!("expected certificate {other}; {came}"));
+    server.wait_for_log("the peer rejected our certificate");
     fails(&mut files.oyez(&server, &["--tls", "ping"]), &came);
     fails(
         &mut files.oyez(&server, &["--tls", "listen"]),
-        "nobody who is trusted has signed its certificate",
+        "the certificate is not signed by a trusted authority",
     );
     // The certificate is for the host name only.
     let mut by_address = oyez();
@@ -147,16 +147,17 @@ fn client_without_a_trusted_certificate_is_refused() {
     let mut server = files.server("server", &["--tls-client-ca", &files.text("ca")]);
     let trust = ["--tls-ca", &files.text("ca")];
     let mut ping = files.oyez(&server, &[&trust[..], &["ping"]].concat());
-    fails(&mut ping, "it asks for a certificate (--tls-cert and --tls-key show one)");
-    server.wait_for_log("the handshake failed: it has shown no certificate");
+    fails(&mut ping, "the server requires a client certificate; use --tls-cert and --tls-key");
+    server.wait_for_log("TLS handshake failed: the peer sent no certificate");
     let certificate = |files: &Files| {
         let (certificate, key) = (files.text("client.cert"), files.text("client.key"));
         vec!["--tls-cert".to_owned(), certificate, "--tls-key".to_owned(), key]
     };
     succeeds(files.oyez(&server, &trust).args(certificate(&files)).arg("ping"));
     let mut untrusted = files.oyez(&server, &trust);
-    fails(untrusted.args(certificate(&others)).arg("ping"), "it does not take the certificate");
-    server.wait_for_log("the handshake failed: nobody who is trusted has signed its certificate");
+    fails(untrusted.args(certificate(&others)).arg("ping"), "the peer rejected our certificate");
+    server
+        .wait_for_log("TLS handshake failed: the certificate is not signed by a trusted authority");
 }
 
 #[test]
@@ -200,12 +201,12 @@ fn unusable_certificate_file_is_named_with_the_reason() {
         stderr
     };
     assert!(server("missing", "server.key").contains("missing: No such file"));
-    assert!(server("empty", "server.key").contains("empty: there is none in it, in PEM form"));
-    assert!(server("server.cert", "empty").contains("empty: there is none in it, in PEM form"));
-    assert!(server("server.cert", "other.key").contains("is not the one that belongs to"));
+    assert!(server("empty", "server.key").contains("empty: no PEM certificate found"));
+    assert!(server("server.cert", "empty").contains("empty: no PEM private key found"));
+    assert!(server("server.cert", "other.key").contains("does not belong to certificate"));
     fs::set_permissions(files.path("server.key"), fs::Permissions::from_mode(0o644)).unwrap();
     let mut server = files.server("server", &[]);
-    server.wait_for_log("others can read it; mend that with: chmod 600");
+    server.wait_for_log("is readable by others; fix: chmod 600");
 }
 
 /// Starts a proxy that records everything passing in both directions. Returns its address and the
@@ -325,10 +326,12 @@ fn sighup_reloads_certificate_and_secret_for_new_connections() {
     fs::write(files.path("server.cert"), "broken").unwrap();
     fs::write(files.path("secret"), "").unwrap();
     server.signal("HUP");
-    server.wait_for_log("nothing was read anew, and all stays as it is: secret file ");
+    server
+        .wait_for_log("reload failed, keeping the current certificates and secrets: secret file ");
     fs::write(files.path("secret"), "newer\n").unwrap();
     server.signal("HUP");
-    server.wait_for_log("nothing was read anew, and all stays as it is: certificate ");
+    server
+        .wait_for_log("reload failed, keeping the current certificates and secrets: certificate ");
     succeeds(&mut files.ping(&server, &new, "new"));
     connected.ask("ping", "pong");
 }
@@ -359,7 +362,7 @@ fn unfinished_handshakes_time_out_without_delaying_others() {
         // The server closes without sending anything, possibly with a reset.
         assert!(matches!(stream.read(&mut [0; 100]), Ok(0) | Err(_)));
     }
-    server.wait_for_log("disconnected: it did not come in within --auth-timeout");
+    server.wait_for_log("disconnected: authentication timed out");
     wait_until(|| other.stat("clients") == 1);
     server.assert_idle();
 }
@@ -394,15 +397,15 @@ fn connection_without_tls_is_closed_without_affecting_others() {
         let _ = stream.read_to_end(&mut received);
         // At most one alert record.
         assert!(received.len() <= 7, "{received:?}");
-        let line = server.wait_for_log("disconnected: the handshake failed: ");
-        assert!(!line.contains("connection was lost"), "{line}");
+        let line = server.wait_for_log("disconnected: TLS handshake failed: ");
+        assert!(!line.contains("connection lost"), "{line}");
         other.ask("ping", "pong");
     }
     // A TLS client with a plain server, and a plain client with a TLS server.
     let plain = Server::start(&[]);
     let mut to_plain = oyez();
     to_plain.args(["-s", &plain.address.to_string(), "--tls", "ping"]);
-    fails(&mut to_plain, "it does not speak TLS there; try again later");
+    fails(&mut to_plain, "the peer does not speak TLS; try again later");
     let mut to_tls = files.oyez(&server, &["--timeout", "1", "ping"]);
     fails(&mut to_tls, "no welcome from the server; if it uses TLS, add --tls");
     server.assert_idle();

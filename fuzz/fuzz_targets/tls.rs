@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| oyez::testing::faulty_socket::accept(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oyez::testing::handshake::never_completes(data));

@@ -2,7 +2,7 @@
 
 use super::Hub;
 use super::delivery::outbox::Span;
-use super::registry::client::find;
+use super::registry::client::{Client, find};
 use super::schedule::flush_schedule::FlushClass;
 
 impl Hub {
@@ -22,25 +22,19 @@ impl Hub {
     pub fn poll_flush(&mut self) -> Option<usize> {
         let head = self.head();
         let exists = |handle| find(&self.clients, handle).is_some();
-        while self.budget.flush(FlushClass::Priority).is_left()
-            && let Some(handle) = self.flush.pop_priority(exists)
-        {
-            if self.clients[handle.key].wants_flush(head) {
-                self.budget.flush(FlushClass::Priority).clients -= 1;
-                return Some(handle.key);
+        for class in [FlushClass::Priority, FlushClass::Bulk] {
+            if class == FlushClass::Bulk && self.flush.bulk_pass_is_over() {
+                let members = self.channel.members.iter().map(|key| &self.clients[key]);
+                let ready = members.filter(|client| client.wants_flush(head));
+                self.flush.begin_bulk_pass(head, ready.map(Client::handle));
             }
-        }
-        if self.flush.bulk_pass_is_over() {
-            let members = self.channel.members.iter();
-            let ready = members.filter(|&key| self.clients[key].wants_flush(head));
-            self.flush.begin_bulk_pass(head, ready.map(|key| self.clients[key].handle()));
-        }
-        while self.budget.flush(FlushClass::Bulk).is_left()
-            && let Some(handle) = self.flush.pop_bulk(exists)
-        {
-            if self.clients[handle.key].wants_flush(head) {
-                self.budget.flush(FlushClass::Bulk).clients -= 1;
-                return Some(handle.key);
+            while self.budget.flush(class).is_left()
+                && let Some(handle) = self.flush.pop(class, exists)
+            {
+                if self.clients[handle.key].wants_flush(head) {
+                    self.budget.flush(class).clients -= 1;
+                    return Some(handle.key);
+                }
             }
         }
         None

@@ -185,7 +185,7 @@ impl Link {
         self.unsent.drain(..sent);
         if self.is_finishing && self.is_writable && self.unsent.is_empty() {
             self.is_write_closed = true;
-            self.transport.finish()?;
+            self.transport.shutdown_write()?;
         }
         Ok(())
     }
@@ -195,7 +195,7 @@ impl Link {
         if !self.may_read() || self.received.peek().is_some() {
             return;
         }
-        match self.transport.read(buffer) {
+        match self.transport.read(buffer).0 {
             ReadOutcome::Data(bytes) => {
                 self.received.push(bytes);
                 // Only a complete line is a sign of life: single bytes could trickle in for ever.

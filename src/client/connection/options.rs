@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client::connection::address::ServerAddress;
-use crate::net::tls_config::ClientTrust;
+use crate::net::tls_config::ClientTlsConfig;
 
 /// The options of every command that connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct ConnectOptions {
     /// The file with the secret to authenticate with.
     pub secret_file: Option<PathBuf>,
     /// How to set up TLS; `None` connects without it.
-    pub tls: Option<ClientTrust>,
+    pub tls: Option<ClientTlsConfig>,
     /// Whether the secret may be sent over a network without TLS.
     pub insecure: bool,
     /// How long to wait for a reply before the connection counts as lost.
