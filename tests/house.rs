@@ -4,11 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use oyez::cli::markdown;
-use oyez::client;
-use oyez::protocol::COMMANDS;
-use oyez::server;
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -110,72 +105,5 @@ fn rooms_are_small_and_finished() {
         let lines = code.lines().count();
         assert!(lines <= 450, "{} has {lines} lines: two subjects?", path.display());
         assert!(!text.contains("TODO") && !text.contains("FIXME"), "{}", path.display());
-    }
-}
-
-/// The first cells of the README's table behind a mark.
-fn readme_table(mark: &str) -> Vec<Vec<String>> {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let (_, table) = readme.split_once(mark).unwrap();
-    let rows = table.trim_start().lines().take_while(|line| line.starts_with('|')).skip(2);
-    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
-        .collect()
-}
-
-#[test]
-fn the_readme_has_every_command() {
-    let rows = readme_table("<!-- commands -->");
-    let written: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
-    let expected: Vec<String> = COMMANDS
-        .iter()
-        .map(|command| match command.alias {
-            Some(alias) => {
-                let short = command.usage.replacen(command.name, alias, 1);
-                format!("`{}`, `{short}`", command.usage)
-            }
-            None => format!("`{}`", command.usage),
-        })
-        .collect();
-    assert_eq!(written, expected);
-    let later = |row: &&Vec<String>| row[2].contains("not in this version");
-    let listed_as_later =
-        COMMANDS.iter().filter(|command| command.help.contains("not in this version"));
-    assert_eq!(rows.iter().filter(later).count(), listed_as_later.count());
-}
-
-#[test]
-fn readme_option_tables_match_the_option_tables_of_the_programs() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    for (mark, options) in [
-        ("<!-- options -->\n", server::config::OPTIONS),
-        ("<!-- client options -->\n", client::config::OPTIONS),
-    ] {
-        let expected = format!("{mark}{}\n", markdown(options));
-        assert!(readme.contains(&expected), "README.md should have:\n{expected}");
-    }
-}
-
-#[test]
-fn the_tests_are_there_that_the_readme_names() {
-    let rows = readme_table("<!-- faults -->");
-    assert!(rows.len() > 10);
-    for row in rows {
-        for group in row[2].split("; ") {
-            let (file, tests) = group.split_once(": ").unwrap();
-            let path = root().join("tests").join(file.trim_matches('`')).with_extension("rs");
-            let source = fs::read_to_string(&path).unwrap();
-            for test in tests.split(", ").map(|test| test.trim_matches('`')) {
-                let is_there = source.contains(&format!("#[test]\nfn {test}("));
-                assert!(is_there, "{} has no {test}", path.display());
-            }
-        }
-    }
-}
-
-#[test]
-fn the_readme_names_its_two_commands() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    for command in ["cargo run --release ", "cargo test "] {
-        assert!(readme.lines().any(|line| line.starts_with(command)), "{command}");
     }
 }
