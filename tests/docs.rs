@@ -1,21 +1,26 @@
-//! The documentation, compared with the programs: every table is checked against what it describes.
+//! The documentation, compared with the programs: every block of code is executed, and every table
+//! is checked against what it describes.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 #[path = "docs/markdown.rs"]
 mod markdown;
+#[path = "docs/reader.rs"]
+mod reader;
 mod support;
+#[path = "docs/terminal.rs"]
+mod terminal;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use libtest_mimic::{Arguments, Trial};
-use markdown::Document;
+use markdown::{Document, Kind, Section};
 use oyez::cli::markdown;
 use oyez::client;
 use oyez::protocol::COMMANDS;
 use oyez::server;
-use support::Server;
+use support::{Server, installed};
 
 const DOCUMENTS: [&str; 10] = [
     "CHANGELOG.md",
@@ -30,8 +35,11 @@ const DOCUMENTS: [&str; 10] = [
     "docs/server.md",
 ];
 
+/// Programs that the examples use, and that may not be installed.
+const PROGRAMS: [&str; 5] = ["nc", "ncat", "socat", "telnet", "openssl"];
+
 fn main() {
-    let trials = vec![
+    let mut trials = vec![
         check("every_document_is_listed", every_document_is_listed),
         check("readme_fits_in_150_lines", readme_fits_in_150_lines),
         check("readme_names_the_first_commands", readme_names_the_first_commands),
@@ -41,7 +49,13 @@ fn main() {
         check("statistics_match_the_server", statistics_match_the_server),
         check("error_codes_match_the_source", error_codes_match_the_source),
         check("faults_name_existing_tests", faults_name_existing_tests),
+        check("blocks_that_are_not_run_are_listed", blocks_that_are_not_run_are_listed),
     ];
+    #[cfg(feature = "chat")]
+    trials.push(check("chat_matches_the_screen", chat_matches_the_screen));
+    for path in DOCUMENTS {
+        trials.extend(Document::read(path).sections().into_iter().filter_map(|s| example(path, s)));
+    }
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -50,6 +64,21 @@ fn check(name: &str, check: fn()) -> Trial {
         check();
         Ok(())
     })
+}
+
+/// The test that plays a section's blocks, if it has any that can be played.
+fn example(path: &'static str, section: Section) -> Option<Trial> {
+    let is_played = |kind: &Kind| matches!(kind, Kind::Shell | Kind::TwoTerminals);
+    let blocks = || section.blocks.iter().filter(|block| is_played(&block.kind));
+    let line = blocks().next()?.line;
+    let words: BTreeSet<&str> =
+        blocks().flat_map(|block| &block.lines).flat_map(|line| line.split(' ')).collect();
+    if cfg!(not(feature = "tls")) && words.iter().any(|word| word.contains("tls")) {
+        return None;
+    }
+    let needs: Vec<&str> = PROGRAMS.into_iter().filter(|name| words.contains(name)).collect();
+    let name = format!("{path}:{line} {}", section.heading);
+    Some(installed::trial(name, &needs, move || Ok(reader::play(path, &section)?)))
 }
 
 fn root() -> &'static Path {
@@ -151,6 +180,50 @@ fn faults_name_existing_tests() {
             for test in tests.split(", ").map(|test| test.trim_matches('`')) {
                 let exists = source.contains(&format!("#[test]\nfn {test}("));
                 assert!(exists, "{} has no {test}", path.display());
+            }
+        }
+    }
+}
+
+/// The chat in docs/client.md, played on a terminal.
+#[cfg(feature = "chat")]
+fn chat_matches_the_screen() {
+    let sections = Document::read("docs/client.md").sections();
+    let mut blocks = sections.iter().flat_map(|section| &section.blocks);
+    let block = blocks.find(|block| block.kind == Kind::Text).unwrap();
+    let server = Server::start(&[]);
+    let mut bob = server.client();
+    bob.ask("name bob", "ok name bob");
+    let address = server.address.to_string();
+    let mut command = support::oyez();
+    command.args(["-s", &address, "--name", "alice"]).env("NO_COLOR", "1");
+    let mut alice = support::terminal::Terminal::start(&mut command, 24, 100);
+    let mut rows: Vec<String> = vec![];
+    for shown in &block.lines[1..] {
+        let row = shown.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':').trim_start();
+        rows.push(row.replace("127.0.0.1:5050", &address));
+        if let Some(text) = row.strip_prefix("bob: ") {
+            bob.send(&format!("say {text}"));
+        } else if let Some(text) = row.strip_prefix("[bob] ") {
+            bob.send(&format!("send alice {text}"));
+        } else if let Some(text) = row.strip_prefix("> ") {
+            alice.press(&format!("{text}\r"));
+        } else if let Some(text) = row.strip_prefix("alice> ") {
+            alice.press(text);
+            alice.expect(&rows.iter().map(String::as_str).collect::<Vec<_>>());
+            return;
+        }
+        let prompt = ["alice>"].into_iter();
+        alice.expect(&rows.iter().map(String::as_str).chain(prompt).collect::<Vec<_>>());
+    }
+    panic!("the last line has no prompt");
+}
+
+fn blocks_that_are_not_run_are_listed() {
+    for path in DOCUMENTS {
+        for block in Document::read(path).sections().iter().flat_map(|section| &section.blocks) {
+            if let Kind::NotRun(reason) = &block.kind {
+                println!("{path}:{} is not run: {reason}", block.line);
             }
         }
     }

@@ -11,7 +11,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
+use support::installed::trial;
 use support::{Server, TIMEOUT};
 
 /// A way to connect: its name, the program it needs, and the command, for a shell.
@@ -300,34 +301,6 @@ fn unix_socket() -> Result<(), Failed> {
         assert!(stdout.ends_with("\npong\n"), "{client}: {stdout:?}");
     }
     Ok(())
-}
-
-/// Whether the program is there, and is the one that is meant.
-fn is_installed(program: &str) -> bool {
-    let script = match program {
-        // There are several netcats; the others have no -N.
-        "nc" => "nc -h 2>&1 | grep -q OpenBSD".to_owned(),
-        other => format!("command -v {other}"),
-    };
-    let status = Command::new("bash").args(["-c", &script]).stdout(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
-}
-
-fn trial(
-    name: String,
-    needs: &[&'static str],
-    test: impl FnOnce() -> Result<(), Failed> + Send + 'static,
-) -> Trial {
-    let missing: Vec<_> = needs.iter().copied().filter(|program| !is_installed(program)).collect();
-    if missing.is_empty() {
-        return Trial::test(name, test);
-    }
-    let missing = missing.join(", ");
-    let must_run = std::env::var_os("CI").is_some();
-    Trial::test(format!("{name} (not installed: {missing})"), move || {
-        Err(format!("install {missing} to run this test").into())
-    })
-    .with_ignored_flag(!must_run)
 }
 
 fn main() {
