@@ -35,7 +35,7 @@ use crate::client::connection::requests::Asker;
 use crate::client::{Failure, Session};
 use crate::net::signals::Signals;
 use conversation::Conversation;
-use editor::{Editor, MAX_TEXT};
+use editor::Editor;
 use keys::{Key, Keys};
 use screen::{Message, Screen};
 use terminal::Terminal;
@@ -43,7 +43,7 @@ use terminal::Terminal;
 const QUIT_SIGNALS: Token = Token(10);
 const TERMINAL_SIGNALS: Token = Token(11);
 
-/// What to show when [`MAX_TEXT`] is exceeded.
+/// What to show when [`keys::MAX_TEXT`] is exceeded.
 const TOO_LONG: &str = "the text exceeds 64 KiB; to send a file, run: oyez broadcast - < FILE";
 
 struct Chat {
@@ -117,7 +117,7 @@ impl Chat {
             terminal,
             quit_signals,
             terminal_signals,
-            keys: Keys::new(MAX_TEXT),
+            keys: Keys::default(),
             editor: Editor::default(),
             screen,
             conversation,
