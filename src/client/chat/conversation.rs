@@ -5,8 +5,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::screen::{LEGEND, Message};
-use super::slash_command::{HELP, SlashCommand};
+use super::screen::Message;
+use super::slash_command::{self, HELP};
 use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::{Asker, Heard};
 use crate::client::connection::{Connection, Event};
@@ -116,24 +116,20 @@ impl Conversation {
         connection: &mut Connection,
         show: Show<'_>,
     ) -> bool {
-        match SlashCommand::parse(text) {
-            SlashCommand::Empty => {}
-            SlashCommand::Help => {
-                HELP.iter().chain(&LEGEND).for_each(|line| show(Message::Notice(line)));
-            }
-            SlashCommand::Quit => self.quit(connection),
-            SlashCommand::Invalid(error) => show(Message::Error(&error)),
-            SlashCommand::Send(_)
-                if !connection.has_room() || self.requests.len() >= MAX_REQUESTS =>
-            {
+        match slash_command::parse(text).as_deref() {
+            Err(error) => show(Message::Error(error)),
+            Ok([]) => {}
+            Ok([Command::Help]) => HELP.iter().for_each(|line| show(Message::Notice(line))),
+            Ok([Command::Quit]) => self.quit(connection),
+            Ok(_) if !connection.has_room() || self.requests.len() >= MAX_REQUESTS => {
                 let error = "not sent: the server does not answer; press Enter to try again";
                 show(Message::Error(error));
                 return false;
             }
-            SlashCommand::Send(commands) => {
+            Ok(commands) => {
                 for command in commands {
-                    let request = Request::new(&command, Instant::now());
-                    let number = connection.say(&command, Asker::Task);
+                    let request = Request::new(command, Instant::now());
+                    let number = connection.say(command, Asker::Task);
                     self.requests.extend(number.zip(request));
                 }
             }

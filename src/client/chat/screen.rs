@@ -56,17 +56,6 @@ pub(super) enum Message<'a> {
     Notice(&'a str),
 }
 
-/// What `/help` shows of the kinds of messages.
-pub(super) const LEGEND: [&str; 7] = [
-    "messages look like this:",
-    "  bob: hello     from bob to everybody",
-    "  > hello        from you to everybody",
-    "  [bob] hello    from bob to you alone",
-    "  [> bob] hello  from you to bob alone",
-    "  ! text         an error",
-    "  - text         a notice",
-];
-
 /// The state of the terminal's last row, which shows the line being typed.
 #[derive(Debug)]
 pub(super) struct Screen {
