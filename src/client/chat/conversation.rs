@@ -27,35 +27,26 @@ pub(super) struct Conversation {
     /// The server's address, for messages.
     server: String,
     cursor: ResumeCursor,
-    phase: Phase,
+    /// When the conversation ends at the latest. `None` until the user quits.
+    ends_at: Option<Instant>,
     /// Unanswered requests, oldest first, with their numbers on the current connection. Commands
     /// whose replies say it all are left out.
     requests: VecDeque<(u64, Request)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Talking,
-    /// `quit` was sent, and the goodbye has not arrived yet.
-    Quitting {
-        deadline: Instant,
-    },
-    Over,
-}
-
 /// What is needed to show the answer to a request.
 enum Request {
     Ping { sent_at: Instant },
-    Name { name: String },
+    Name(String),
     Send { to: String, text: String },
 }
 
 impl Request {
     /// Returns `None` for commands whose replies say it all.
-    fn new(command: &Command<'_>, now: Instant) -> Option<Self> {
+    fn new(command: &Command<'_>) -> Option<Self> {
         match *command {
-            Command::Ping { .. } => Some(Self::Ping { sent_at: now }),
-            Command::Name { name } => Some(Self::Name { name: name.as_str().to_owned() }),
+            Command::Ping { .. } => Some(Self::Ping { sent_at: Instant::now() }),
+            Command::Name { name } => Some(Self::Name(name.as_str().to_owned())),
             Command::Send { client, text } => {
                 Some(Self::Send { to: client.as_str().to_owned(), text: text.to_owned() })
             }
@@ -71,42 +62,30 @@ impl Conversation {
         show(Message::Notice(&text));
         let mut cursor = ResumeCursor::default();
         cursor.arrive(welcome);
-        Self { server, cursor, phase: Phase::Talking, requests: VecDeque::new() }
+        Self { server, cursor, ends_at: None, requests: VecDeque::new() }
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.phase == Phase::Over
+        self.ends_at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// Returns when [`expire`](Self::expire) must run next.
+    /// Returns when [`is_over`](Self::is_over) must be checked next.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Quitting { deadline } => Some(deadline),
-            Phase::Talking | Phase::Over => None,
-        }
-    }
-
-    /// Ends the conversation if the goodbye is late.
-    pub(super) fn expire(&mut self, now: Instant) {
-        if self.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.end();
-        }
+        self.ends_at
     }
 
     /// Ends the conversation without a goodbye.
     pub(super) fn end(&mut self) {
-        self.phase = Phase::Over;
+        self.ends_at = Some(Instant::now());
     }
 
     /// Sends `quit` and waits for the server's goodbye. Ends at once if there is no connection, or
     /// if this was called before.
     pub(super) fn quit(&mut self, connection: &mut Connection) {
-        self.phase = match self.phase {
-            Phase::Talking if connection.say(&Command::Quit, Asker::Task).is_some() => {
-                Phase::Quitting { deadline: Instant::now() + GOODBYE_TIMEOUT }
-            }
-            _ => Phase::Over,
-        };
+        let is_sent =
+            self.ends_at.is_none() && connection.say(&Command::Quit, Asker::Task).is_some();
+        let timeout = if is_sent { GOODBYE_TIMEOUT } else { Duration::ZERO };
+        self.ends_at = Some(Instant::now() + timeout);
     }
 
     /// Executes a typed line. Returns false if it could not be sent and should stay in the editor.
@@ -128,9 +107,8 @@ impl Conversation {
             }
             Ok(commands) => {
                 for command in commands {
-                    let request = Request::new(command, Instant::now());
                     let number = connection.say(command, Asker::Task);
-                    self.requests.extend(number.zip(request));
+                    self.requests.extend(number.zip(Request::new(command)));
                 }
             }
         }
@@ -154,7 +132,7 @@ impl Conversation {
             Event::Heard(line) => return self.on_line(&line, show),
             Event::NameHeld(text) => show(Message::Notice(&text)),
             Event::NameRefused(text) => show(Message::Error(&text)),
-            Event::Down { .. } if self.phase != Phase::Talking => self.end(),
+            Event::Down { .. } if self.ends_at.is_some() => self.end(),
             Event::Down { why, has_unconfirmed, .. } => {
                 self.requests.clear();
                 show(Message::Notice(&lost(&self.server, &why)));
@@ -210,25 +188,18 @@ impl Conversation {
     /// Removes and returns the request with this number. Answers arrive in order, so requests
     /// before it will get none and are dropped.
     fn take_request(&mut self, number: u64) -> Option<Request> {
-        while let Some((first, _)) = self.requests.front()
-            && *first <= number
-        {
-            let (first, request) = self.requests.pop_front()?;
-            if first == number {
-                return Some(request);
-            }
-        }
-        None
+        let end = self.requests.partition_point(|(sent, _)| *sent <= number);
+        let (sent, request) = self.requests.drain(..end).next_back()?;
+        (sent == number).then_some(request)
     }
 }
 
 fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> String {
-    let is = |error: ErrorCode| code == error.as_str();
     match request {
-        Some(Request::Name { name }) if is(ErrorCode::NameTaken) => {
+        Some(Request::Name(name)) if code == ErrorCode::NameTaken.as_str() => {
             format!("somebody is already called {name}; choose another name")
         }
-        Some(Request::Send { to, .. }) if is(ErrorCode::NoSuchClient) => {
+        Some(Request::Send { to, .. }) if code == ErrorCode::NoSuchClient.as_str() => {
             format!("no such client: {to}; see /clients")
         }
         _ => explain(code, explanation),

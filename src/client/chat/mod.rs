@@ -149,7 +149,6 @@ impl Chat {
                 connection.say(&command, Asker::Upkeep);
             }
         }
-        self.conversation.expire(Instant::now());
         Ok(())
     }
 
