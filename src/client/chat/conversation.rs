@@ -1,11 +1,11 @@
 //! The conversation with the server: typed lines become commands, and replies become messages.
 //!
-//! This module does not touch the terminal. It hands each message to a [`Show`].
+//! This module does not touch the terminal. It shows messages on a [`Screen`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::screen::Message;
+use super::screen::Screen;
 use super::slash_command::{self, HELP};
 use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::{Asker, Heard};
@@ -19,9 +19,6 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The maximum length of [`Conversation::requests`].
 const MAX_REQUESTS: usize = 100;
-
-/// Displays a message.
-pub(super) type Show<'a> = &'a mut dyn FnMut(Message<'_>);
 
 pub(super) struct Conversation {
     /// The server's address, for messages.
@@ -57,9 +54,9 @@ impl Request {
 
 impl Conversation {
     /// Starts on the first connection, which has nothing to resume.
-    pub(super) fn new(server: String, welcome: Welcome, show: Show<'_>) -> Self {
+    pub(super) fn new(server: String, welcome: Welcome, screen: &mut Screen) -> Self {
         let text = format!("connected to {server}; what you type goes to everybody; see /help");
-        show(Message::Notice(&text));
+        screen.notice(&text);
         let mut cursor = ResumeCursor::default();
         cursor.arrive(welcome);
         Self { server, cursor, ends_at: None, requests: VecDeque::new() }
@@ -93,16 +90,15 @@ impl Conversation {
         &mut self,
         text: &str,
         connection: &mut Connection,
-        show: Show<'_>,
+        screen: &mut Screen,
     ) -> bool {
         match slash_command::parse(text).as_deref() {
-            Err(error) => show(Message::Error(error)),
+            Err(error) => screen.error(error),
             Ok([]) => {}
-            Ok([Command::Help]) => HELP.iter().for_each(|line| show(Message::Notice(line))),
+            Ok([Command::Help]) => HELP.iter().for_each(|line| screen.notice(line)),
             Ok([Command::Quit]) => self.quit(connection),
             Ok(_) if !connection.has_room() || self.requests.len() >= MAX_REQUESTS => {
-                let error = "not sent: the server does not answer; press Enter to try again";
-                show(Message::Error(error));
+                screen.error("not sent: the server does not answer; press Enter to try again");
                 return false;
             }
             Ok(commands) => {
@@ -119,25 +115,25 @@ impl Conversation {
     pub(super) fn on_event(
         &mut self,
         event: Event<'_>,
-        show: Show<'_>,
+        screen: &mut Screen,
     ) -> Option<Command<'static>> {
         match event {
             Event::Up(welcome) => {
                 let arrival = self.cursor.arrive(welcome);
                 for text in arrival.notices(&self.server) {
-                    show(Message::Notice(&text));
+                    screen.notice(&text);
                 }
                 return arrival.ask;
             }
-            Event::Heard(line) => return self.on_line(&line, show),
-            Event::NameHeld(text) => show(Message::Notice(&text)),
-            Event::NameRefused(text) => show(Message::Error(&text)),
+            Event::Heard(line) => return self.on_line(&line, screen),
+            Event::NameHeld(text) => screen.notice(&text),
+            Event::NameRefused(text) => screen.error(&text),
             Event::Down { .. } if self.ends_at.is_some() => self.end(),
             Event::Down { why, has_unconfirmed, .. } => {
                 self.requests.clear();
-                show(Message::Notice(&lost(&self.server, &why)));
+                screen.notice(&lost(&self.server, &why));
                 if has_unconfirmed {
-                    show(Message::Error("your last lines may not have been delivered"));
+                    screen.error("your last lines may not have been delivered");
                 }
             }
         }
@@ -145,42 +141,39 @@ impl Conversation {
     }
 
     /// Shows a line from the server. Returns a command to send in response.
-    fn on_line(&mut self, line: &Heard<'_>, show: Show<'_>) -> Option<Command<'static>> {
+    fn on_line(&mut self, line: &Heard<'_>, screen: &mut Screen) -> Option<Command<'static>> {
         let reply = line.reply?;
         let request = line.answers.and_then(|answered| self.take_request(answered.number));
         if line.answers(Verb::Resume) {
             let resumed = self.cursor.answer(&reply);
             if let Some(text) = resumed.notice() {
-                show(Message::Notice(&text));
+                screen.notice(&text);
             }
             return resumed.ask();
         }
         if line.answers_to(Asker::Upkeep) {
             return None;
         }
-        match reply {
+        match (reply, request.as_ref()) {
             // `history` repeats lines on request, so those that were seen before are shown again.
-            Reply::Broadcast { seq, .. } if self.cursor.take(seq) == Place::Early => {}
-            Reply::Broadcast { text, .. } if line.answers(Verb::Broadcast) => {
-                show(Message::OwnBroadcast { text });
+            (Reply::Broadcast { seq, .. }, _) if self.cursor.take(seq) == Place::Early => {}
+            (Reply::Broadcast { text, .. }, _) if line.answers(Verb::Broadcast) => {
+                screen.own_broadcast(text);
             }
-            Reply::Broadcast { from, text, .. } => show(Message::Broadcast { from, text }),
-            Reply::Direct { from, text } => show(Message::Direct { from, text }),
-            Reply::Ok(OkReply::Send { .. }) => {
-                if let Some(Request::Send { to, text }) = &request {
-                    show(Message::OwnDirect { to, text });
-                }
+            (Reply::Broadcast { from, text, .. }, _) => screen.broadcast(from, text),
+            (Reply::Direct { from, text }, _) => screen.direct(from, text),
+            (Reply::Ok(OkReply::Send { .. }), Some(Request::Send { to, text })) => {
+                screen.own_direct(to, text);
             }
-            Reply::Lagged(count) => {
+            (Reply::Lagged(count), _) => {
                 let lines = if count == 1 { "line" } else { "lines" };
-                let text = format!("missed {count} {lines} here: this client read too slowly");
-                show(Message::Error(&text));
+                screen.error(&format!("missed {count} {lines} here: this client read too slowly"));
             }
-            Reply::Error { code, explanation } => {
-                show(Message::Error(&error_text(code, explanation, request.as_ref())));
+            (Reply::Error { code, explanation }, request) => {
+                screen.error(&error_text(code, explanation, request));
             }
-            Reply::Goodbye(_) if line.answers(Verb::Quit) => self.end(),
-            _ => show(Message::Notice(&notice_text(&reply, request.as_ref())?)),
+            (Reply::Goodbye(_), _) if line.answers(Verb::Quit) => self.end(),
+            (reply, request) => screen.notice(&notice_text(reply, request)?),
         }
         None
     }
@@ -207,8 +200,8 @@ fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> Strin
 }
 
 /// Returns what to tell the user of a reply, or `None` if the chat has no use for it.
-fn notice_text(reply: &Reply<'_>, request: Option<&Request>) -> Option<String> {
-    Some(match (*reply, request) {
+fn notice_text(reply: Reply<'_>, request: Option<&Request>) -> Option<String> {
+    Some(match (reply, request) {
         (Reply::Pong(_), Some(Request::Ping { sent_at })) => {
             let ms = sent_at.elapsed().as_secs_f64() * 1000.0;
             format!("the server answered in {ms:.1} ms")
