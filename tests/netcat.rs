@@ -11,7 +11,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
+use support::installed::trial;
 use support::{Server, TIMEOUT};
 
 /// A way to connect.
@@ -328,37 +329,8 @@ fn unix_socket() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Returns whether the program is installed, in the variant that the tests need.
-fn is_installed(program: &str) -> bool {
-    let script = match program {
-        // Other netcats called nc have no -N.
-        "nc" => "nc -h 2>&1 | grep -q OpenBSD".to_owned(),
-        other => format!("command -v {other}"),
-    };
-    let status = Command::new("bash").args(["-c", &script]).stdout(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
-}
-
 /// A test that is run with each program.
 type Test = fn(&Program) -> Result<(), Failed>;
-
-/// Makes a test. Without the programs that it needs, it is ignored, or fails under CI.
-fn trial(
-    name: String,
-    needs: &[&'static str],
-    test: impl FnOnce() -> Result<(), Failed> + Send + 'static,
-) -> Trial {
-    let missing: Vec<_> = needs.iter().copied().filter(|program| !is_installed(program)).collect();
-    if missing.is_empty() {
-        return Trial::test(name, test);
-    }
-    let missing = missing.join(", ");
-    let must_run = std::env::var_os("CI").is_some();
-    Trial::test(format!("{name} (not installed: {missing})"), move || {
-        Err(format!("install {missing} to run this test").into())
-    })
-    .with_ignored_flag(!must_run)
-}
 
 fn main() {
     let mut trials = vec![

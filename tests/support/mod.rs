@@ -7,6 +7,7 @@
 mod client;
 pub mod crowd;
 pub mod driver;
+pub mod installed;
 pub mod model;
 mod program;
 pub mod properties;
