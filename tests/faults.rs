@@ -9,7 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::simulation::Choices;
+use support::rng::Rng;
 use support::{Address, Client, Server, TIMEOUT, size};
 
 /// What befalls a connection.
@@ -25,7 +25,7 @@ struct Fate {
     is_reset: bool,
 }
 
-fn fate(choices: &mut Choices<'_>) -> Fate {
+fn fate(choices: &mut Rng) -> Fate {
     let lumps = [1, 7, 100, 64 * 1024];
     let lump = lumps[choices.below(lumps.len())];
     Fate {
@@ -64,7 +64,7 @@ fn bad_network(server: SocketAddr, seed: u64) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
-        let mut choices = Choices::Seed(seed);
+        let mut choices = Rng::new(seed);
         for near in listener.incoming().map(Result::unwrap) {
             let far = TcpStream::connect(server).unwrap();
             let ends = (near.try_clone().unwrap(), far.try_clone().unwrap());
@@ -77,7 +77,7 @@ fn bad_network(server: SocketAddr, seed: u64) -> SocketAddr {
 }
 
 /// What a client says, and how many of that are pings.
-fn script(choices: &mut Choices<'_>) -> (Vec<u8>, u64) {
+fn script(choices: &mut Rng) -> (Vec<u8>, u64) {
     let (mut script, mut pings) = (vec![], 0);
     for _ in 0..choices.below(60) {
         match choices.below(10) {
@@ -135,7 +135,7 @@ fn survive(server: Server) {
     let before = server.descriptors();
     for round in 0..rounds {
         eprintln!("seed {round}");
-        let mut choices = Choices::Seed(round);
+        let mut choices = Rng::new(round);
         let way = match &server.address {
             Address::Tls(_, roots) => Address::Tls(bad_network(server.tcp(), round), roots.clone()),
             _ => Address::Tcp(bad_network(server.tcp(), round)),

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::crowd::Crowd;
-use support::simulation::Choices;
+use support::rng::Rng;
 use support::{Address, Client, Server, TIMEOUT, oyezd, size};
 
 /// What the threads have in common.
@@ -44,7 +44,7 @@ impl Soak {
     }
 
     /// One thing that clients do.
-    fn befall(&self, choices: &mut Choices<'_>) {
+    fn befall(&self, choices: &mut Rng) {
         let address = match &self.tls {
             Some(tls) if choices.below(4) == 0 => tls,
             _ => &self.plain,
@@ -126,7 +126,7 @@ fn nothing_is_left_behind() {
             for nth in 0..8 {
                 let soak = &soak;
                 scope.spawn(move || {
-                    let mut choices = Choices::Seed(stretch * 100 + nth);
+                    let mut choices = Rng::new(stretch * 100 + nth);
                     while !soak.is_over.load(Ordering::Relaxed) {
                         soak.befall(&mut choices);
                     }
