@@ -1,4 +1,4 @@
-//! `oyez chat`, on a terminal that the test looks at.
+//! `oyez chat`, on a pseudoterminal.
 #![cfg(feature = "chat")]
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,7 @@ use support::{Client, Server, oyez, oyezd};
 
 const COLUMNS: u16 = 60;
 
-/// A terminal on which one chats, and where the prompt has come.
+/// Starts a chat without colours and waits for its prompt.
 fn chat(server: &Server, arguments: &[&str], prompt: &str) -> Terminal {
     let mut command = oyez();
     command.args(["-s", &server.address.to_string()]).args(arguments).env("NO_COLOR", "1");
@@ -27,7 +27,7 @@ fn bob(server: &Server) -> Client {
 }
 
 #[test]
-fn what_is_typed_goes_to_everybody_and_what_they_say_is_shown() {
+fn typed_lines_are_sent_and_received_lines_are_shown() {
     let server = Server::start(&[]);
     let mut bob = bob(&server);
     let mut alice = chat(&server, &["--name", "alice"], "alice>");
@@ -48,34 +48,38 @@ fn what_is_typed_goes_to_everybody_and_what_they_say_is_shown() {
 }
 
 #[test]
-fn commands_begin_with_a_slash() {
+fn slash_commands_show_their_answers_and_errors() {
     let server = Server::start(&[]);
     let _bob = bob(&server);
     let mut chat = chat(&server, &[], "2>");
     chat.press("/name bob\r");
-    chat.expect(&["! name-taken somebody here has this name; choose", "      another", "2>"]);
+    chat.expect(&["! somebody is already called bob; choose another name", "2>"]);
     chat.press("/name al\r");
-    chat.expect(&["- you are al now", "al>"]);
+    chat.expect(&["- you are now called al", "al>"]);
     chat.press("/clients\r");
     chat.expect(&["- 1 bob", "- 2 al", "- 2 of 2 clients", "al>"]);
     chat.press("/ping\r");
     chat.wait_until(|chat| {
         let rows = chat.rows();
-        rows.iter().any(|row| row.contains("- the server has answered within "))
+        rows.iter().any(|row| row.contains("- the server answered in "))
             && rows.ends_with(&["al>".to_owned()])
     });
     chat.press("/send carol x\r");
-    chat.expect(&["! no-such-client clients lists who is here", "al>"]);
+    chat.expect(&["! no such client: carol; see /clients", "al>"]);
     chat.press("/send bob\r");
     chat.expect(&["! usage: /send <client> <text>", "al>"]);
+    chat.press("/history 5\r");
+    chat.expect(&["- there are no earlier lines", "al>"]);
+    chat.press("hello\r/history 5\r");
+    chat.expect(&["> hello", "- the last line:", "al: hello", "al>"]);
     chat.press("/help\r");
-    chat.wait_until(|chat| chat.rows().iter().any(|row| row.contains("- /history N ")));
+    chat.wait_until(|chat| chat.rows().iter().any(|row| row.contains("-   /history <count> ")));
     chat.press("/quit\r");
     assert_eq!(chat.program.wait().code(), Some(0));
 }
 
 #[test]
-fn lines_that_come_while_one_types_leave_the_typed_line_whole() {
+fn incoming_lines_do_not_disturb_the_line_being_typed() {
     let server = Server::start(&[]);
     let mut bob = bob(&server);
     let mut chat = chat(&server, &["--name", "al"], "al>");
@@ -89,7 +93,7 @@ fn lines_that_come_while_one_types_leave_the_typed_line_whole() {
     }
     let prompts =
         |chat: &Terminal| chat.rows().iter().filter(|row| row.starts_with("al> ")).count();
-    assert_eq!(prompts(&chat), 1, "it moves on, and leaves nothing behind");
+    assert_eq!(prompts(&chat), 1, "the prompt is on the screen once");
     let long = "word ".repeat(40);
     bob.send(&format!("say {long}"));
     chat.expect(&[&format!("al> {typed}")]);
@@ -99,17 +103,17 @@ fn lines_that_come_while_one_types_leave_the_typed_line_whole() {
 }
 
 #[test]
-fn wide_and_combined_characters_are_edited_as_one_sees_them() {
+fn grapheme_clusters_are_edited_as_single_characters() {
     let server = Server::start(&[]);
     let mut bob = bob(&server);
     let mut chat = chat(&server, &["--name", "al"], "al>");
-    // Two to the left is before 好; Backspace takes 你; Ctrl-E goes to the end.
+    // Left twice moves before 好, Backspace deletes 你, and Ctrl-E moves to the end.
     chat.press("你好e\u{301}\x1b[D\x1b[D\x7f我");
     chat.expect(&["al> 我好e\u{301}"]);
     chat.wait_until(|chat| chat.cursor().1 == 6);
     chat.press("\x05x\x01>\x05\x7f\x7f👩‍🚀!\r");
     bob.expect("broadcast 1 al >我好👩‍🚀!");
-    // The arrow keys bring lines back.
+    // Up recalls the last line.
     chat.press("draft\x1b[A\x1b[D\x1b[D\x1b[3~?\r");
     bob.expect("broadcast 2 al >我好?!");
     chat.press("one two three\x17\x17\x15\x19\x19\r");
@@ -117,7 +121,7 @@ fn wide_and_combined_characters_are_edited_as_one_sees_them() {
 }
 
 #[test]
-fn a_long_line_scrolls_in_its_row() {
+fn long_input_scrolls_within_one_row() {
     let server = Server::start(&[]);
     let mut bob = bob(&server);
     let mut chat = chat(&server, &["--name", "al"], "al>");
@@ -138,7 +142,7 @@ fn a_long_line_scrolls_in_its_row() {
 }
 
 #[test]
-fn another_size_does_no_harm() {
+fn resizing_keeps_the_line_being_typed() {
     let server = Server::start(&[]);
     let mut bob = bob(&server);
     let mut chat = chat(&server, &["--name", "al"], "al>");
@@ -150,8 +154,8 @@ fn another_size_does_no_harm() {
         bob.send(&format!("say {text}"));
         chat.wait_until(|chat| {
             let rows = chat.rows();
-            let [.., said, typed] = &rows[..] else { return false };
-            said.contains(&text) && typed.starts_with("al> ")
+            let [.., message, typed] = &rows[..] else { return false };
+            message.contains(&text) && typed.starts_with("al> ")
         });
     }
     bob.send("say end");
@@ -164,7 +168,7 @@ fn another_size_does_no_harm() {
 }
 
 #[test]
-fn what_is_pasted_is_sent_line_by_line_when_one_says_so() {
+fn pasted_lines_are_sent_on_enter_and_never_run_as_commands() {
     let server = Server::start(&[]);
     let mut bob = bob(&server);
     let mut chat = chat(&server, &["--name", "al"], "al>");
@@ -177,19 +181,17 @@ fn what_is_pasted_is_sent_line_by_line_when_one_says_so() {
 }
 
 #[test]
-fn the_terminal_is_given_back_as_it_was() {
-    for ending in
-        ["/quit\r", "\x04", "\x03", "half a line\x03", "TERM", "INT", "HUP", "the server's"]
-    {
+fn terminal_is_restored_however_the_chat_ends() {
+    for ending in ["/quit\r", "\x04", "\x03", "half a line\x03", "TERM", "INT", "HUP", "shutdown"] {
         let server = Server::start(&[]);
         let mut command = oyez();
         command.args(["-s", &server.address.to_string(), "--no-reconnect"]);
         let mut chat = Terminal::start(&mut command, 24, COLUMNS);
         let before = format!("{:?}", chat.modes());
         chat.expect(&["1>"]);
-        assert_ne!(format!("{:?}", chat.modes()), before, "it is taken over");
+        assert_ne!(format!("{:?}", chat.modes()), before, "raw mode");
         let status = match ending {
-            "the server's" => {
+            "shutdown" => {
                 server.client().ask("shutdown", "goodbye shutdown");
                 1
             }
@@ -204,14 +206,14 @@ fn the_terminal_is_given_back_as_it_was() {
         };
         assert_eq!(chat.program.wait().code(), Some(status), "{ending:?}");
         assert_eq!(format!("{:?}", chat.modes()), before, "{ending:?}");
-        chat.wait_until(|chat| chat.sent().ends_with("\x1b[?2004l\x1b[?7h\x1b[m"));
+        chat.wait_until(|chat| chat.output().ends_with("\x1b[?2004l\x1b[?7h\x1b[m"));
         let shown = chat.rows().join("\n");
-        assert!(!shown.contains("half") && !shown.contains("1>"), "the prompt is gone: {shown}");
+        assert!(!shown.contains("half") && !shown.contains("1>"), "the prompt is erased: {shown}");
     }
 }
 
 #[test]
-fn it_comes_back_and_the_typed_line_stays() {
+fn unsent_line_survives_a_reconnect() {
     let server = Server::start(&[]);
     let address = server.address.to_string();
     let mut chat = chat(&server, &["--name", "al"], "al>");
@@ -220,8 +222,8 @@ fn it_comes_back_and_the_typed_line_stays() {
     chat.expect(&["(not connected) >"]);
     chat.press("kept\r");
     chat.expect(&[
-        "! not sent, since the server does not answer: Enter",
-        "      tries again",
+        "! not sent: the server does not answer; press Enter to",
+        "      try again",
         "(not connected) > kept",
     ]);
     let mut again = oyezd();
@@ -238,7 +240,18 @@ fn it_comes_back_and_the_typed_line_stays() {
 }
 
 #[test]
-fn without_a_server_the_terminal_stays_as_it_was() {
+fn quit_works_without_a_connection() {
+    let server = Server::start(&[]);
+    let mut chat = chat(&server, &[], "1>");
+    server.signal("KILL");
+    server.wait();
+    chat.expect(&["(not connected) >"]);
+    chat.press("/quit\r");
+    assert_eq!(chat.program.wait().code(), Some(0));
+}
+
+#[test]
+fn terminal_is_unchanged_if_the_server_is_unreachable() {
     let mut command = oyez();
     command.args(["-s", "unix:/nowhere/socket"]);
     let mut chat = Terminal::start(&mut command, 24, COLUMNS);
@@ -246,11 +259,11 @@ fn without_a_server_the_terminal_stays_as_it_was() {
     assert_eq!(chat.program.wait().code(), Some(1));
     chat.program.stderr.expect("cannot reach unix:/nowhere/socket");
     assert_eq!(format!("{:?}", chat.modes()), before);
-    assert_eq!(chat.sent(), "");
+    assert_eq!(chat.output(), "");
 }
 
 #[test]
-fn nothing_a_server_says_is_obeyed_by_the_terminal() {
+fn control_sequences_from_the_server_never_reach_the_terminal() {
     let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = oyez();
     command.args(["-s", &host.local_addr().unwrap().to_string()]).env("NO_COLOR", "1");
@@ -258,7 +271,7 @@ fn nothing_a_server_says_is_obeyed_by_the_terminal() {
     let mut server = Client::accept(&host);
     server.send("welcome 1 00c0ffee 0 oyezd/9 hi");
     chat.expect(&["1>"]);
-    // What is no control but turns a line around is shown as what it is.
+    // Characters that change the text's direction are escaped.
     server.send(
         "broadcast 1 \u{202e}x a\u{202e}b\ndirect \u{2066}y \u{200f}\nerror \u{202a} \u{202b}",
     );
@@ -271,12 +284,12 @@ fn nothing_a_server_says_is_obeyed_by_the_terminal() {
     server.send_bytes(b"broadcast 2 bob \x1b[2J\x1b]0;owned\x07\n");
     assert_eq!(chat.program.wait().code(), Some(1));
     chat.program.stderr.expect("is no oyez server: it sent a line that is not text");
-    chat.wait_until(|chat| chat.sent().ends_with("\x1b[m"));
-    assert!(!chat.sent().contains("\x1b[2J") && !chat.sent().contains("\x1b]"));
+    chat.wait_until(|chat| chat.output().ends_with("\x1b[m"));
+    assert!(!chat.output().contains("\x1b[2J") && !chat.output().contains("\x1b]"));
 }
 
 #[test]
-fn colour_is_for_terminals_and_never_with_no_color() {
+fn no_color_disables_colours() {
     let server = Server::start(&[]);
     for (variable, has_colour) in [("OYEZ_NOTHING", true), ("NO_COLOR", false)] {
         let mut command = oyez();
@@ -284,35 +297,34 @@ fn colour_is_for_terminals_and_never_with_no_color() {
         let mut chat = Terminal::start(&mut command, 24, COLUMNS);
         chat.press("hello\r");
         chat.wait_until(|chat| chat.rows().iter().any(|row| row.ends_with("> hello")));
-        let sent = chat.sent();
-        let coloured = sent.contains("\x1b[1m>\x1b[m");
-        assert_eq!(coloured, has_colour, "{sent:?}");
+        let output = chat.output();
+        let coloured = output.contains("\x1b[1m>\x1b[m");
+        assert_eq!(coloured, has_colour, "{output:?}");
     }
 }
 
 #[test]
-fn a_terminal_that_can_do_nothing_is_none() {
-    for (term, told) in [("dumb", "that can move its cursor"), ("", "that can move its cursor")] {
+fn dumb_terminal_is_refused() {
+    for term in ["dumb", ""] {
         let mut chat = Terminal::start_as(term, &mut oyez(), 24, COLUMNS);
         assert_eq!(chat.program.wait().code(), Some(2));
-        chat.program.stderr.expect(told);
-        assert_eq!(chat.sent(), "");
+        let error = format!("that can move its cursor, but TERM is {term:?}");
+        chat.program.stderr.expect(&error);
+        assert_eq!(chat.output(), "");
     }
 }
 
-/// Nothing wakes it when nothing happens.
 #[test]
-fn an_idle_chat_does_nothing() {
+fn idle_chat_writes_nothing() {
     let server = Server::start(&[]);
     let mut chat = chat(&server, &[], "1>");
     chat.press("x");
     chat.expect(&["1> x"]);
-    let sent = chat.rest_of_what_is_sent_in(Duration::from_millis(500));
-    assert_eq!(sent, "");
+    assert_eq!(chat.read_until_quiet_for(Duration::from_millis(500)), "");
 }
 
 #[test]
-fn a_narrow_terminal_shows_what_there_is_room_for() {
+fn narrow_terminal_truncates_a_long_prompt() {
     let server = Server::start(&[]);
     let mut bob = bob(&server);
     let name = "a2345678901234567890123456789012";
@@ -330,30 +342,30 @@ fn a_narrow_terminal_shows_what_there_is_room_for() {
 }
 
 #[test]
-fn too_much_at_once_is_refused_and_the_line_stays() {
+fn oversized_paste_is_refused_and_the_line_is_kept() {
     let server = Server::start(&[]);
     let mut chat = chat(&server, &[], "1>");
     chat.press("kept");
     chat.press(&format!("\x1b[200~{}\x1b[201~", "x".repeat(70_000)));
     chat.expect(&[
-        "! too much for a line, and left out; what is long can",
-        "      be piped: oyez broadcast -",
+        "! the text exceeds 64 KiB; to send a file, run: oyez",
+        "      broadcast - < FILE",
         "1> kept",
     ]);
 }
 
 #[test]
-fn a_chat_whose_terminal_is_stuck_can_be_ended() {
+fn second_signal_ends_a_chat_with_a_stuck_terminal() {
     let server = Server::start(&[]);
     let mut bob = bob(&server);
     let mut chat = chat(&server, &[], "2>");
-    // Nobody looks at the terminal any more, and it fills up.
-    chat.look_away();
+    // Unread output fills the terminal's buffer.
+    chat.stop_reading();
     let flood = format!("say {}\n", "x".repeat(1000)).repeat(500);
     bob.send_bytes(flood.as_bytes());
     while bob.line() != format!("broadcast 500 bob {}", "x".repeat(1000)) {}
     chat.program.signal("TERM");
-    // One is a request, which may have to wait; two are not.
+    // The first signal may have to wait for the terminal; the second one does not.
     while chat.program.try_wait().is_none() {
         chat.program.signal("TERM");
     }

@@ -249,7 +249,7 @@ fn history_and_resume_replay_kept_lines() {
         b> resume 5
         b< error bad-argument the newest line is 4
         b> resume 4 00000000
-        b< error gone 1 * this is another feed
+        b< error gone 1 * not this feed
         b> history 0
         b< ok history 0
         b> history 18446744073709551615
@@ -343,7 +343,7 @@ fn lines_longer_than_max_line_are_refused() {
             a> say {longest}\r
             a< broadcast 2 1 {longest}
             a> say {longest}y
-            a< error line-too-long a line has at most 200 bytes
+            a< error line-too-long at most 200 bytes
             a~ say {longest}y
             a< error line-too-long *
             a> {longest}{longest}{longest}

@@ -7,7 +7,7 @@ use oyez::credentials::secret::Secret;
 use oyez::hub::{
     AllowShutdown, Event, HubConfig, Origin, Reason, Secrets, SlowConsumerPolicy, Span,
 };
-use oyez::limits::{Limits, MAX_JUMPS};
+use oyez::limits::{Limits, MAX_PENDING_SEEKS};
 use oyez::protocol::FeedId;
 use oyez::read_outcome::ReadOutcome;
 use support::driver::{Driver, FEED_LINES, UNLIMITED, seqs, small_limits};
@@ -81,13 +81,9 @@ fn line_events_carry_each_line_and_its_last_reply() {
         ("help", "help", "ok help"),
         ("quiet", "quiet", "ok quiet"),
         ("say hi", "say hi", "ok broadcast 2"),
-        (
-            "auth sesame",
-            "auth, 11 bytes in all",
-            "error not-allowed this server asks for no secret",
-        ),
-        ("sesame", "no command, 6 bytes", "error unknown-command help lists the commands"),
-        ("\u{7}", "not text, 1 bytes", "error not-text a line is UTF-8 without control characters"),
+        ("auth sesame", "auth (11 bytes)", "error not-allowed this server requires no secret"),
+        ("sesame", "unknown command (6 bytes)", "error unknown-command help lists the commands"),
+        ("\u{7}", "not text (1 bytes)", "error not-text not UTF-8, or has control characters"),
         ("quit", "quit", "goodbye quit"),
     ] {
         assert_eq!(traces(line), [(received.to_owned(), answered.to_owned())]);
@@ -527,7 +523,7 @@ fn pending_seeks_are_limited() {
     driver.send(stalled, &"history 1\n".repeat(10_000));
     driver.hub.check_invariants();
     // One `say`, and `history` up to the limit. The seek to the head at the handshake counts, too.
-    assert_eq!(driver.hub.counters().lines_in, 1 + MAX_JUMPS as u64 - 1);
+    assert_eq!(driver.hub.counters().lines_in, 1 + MAX_PENDING_SEEKS as u64 - 1);
     driver.add_room(stalled, UNLIMITED);
     let lines = driver.received(stalled);
     assert_eq!(lines.iter().filter(|line| *line == "ok history 1").count(), 10_000);
@@ -549,7 +545,7 @@ fn rate_limit_allows_a_burst_of_one_second_then_delays() {
     driver.send(key, &"ping\n".repeat(120));
     let pongs = |driver: &Driver| driver.received(key).len() - 1;
     assert_eq!(pongs(&driver), 10);
-    assert_eq!(driver.events(), [Event::Throttled { id: 1 }]);
+    assert_eq!(driver.events(), [Event::RateLimited { id: 1 }]);
     for expected in 11..=50 {
         assert_eq!(driver.hub.next_deadline(), Some((expected as u64 - 10) * 100));
         driver.run_at(driver.now_ms + 100);

@@ -281,7 +281,7 @@ fn wait_mode_holds_broadcasts_that_would_overrun_a_reader_and_serves_the_rest() 
     );
     let held_ids = ["sender", "other"].map(|name| driver.hub.id(driver.key(name)));
     assert_eq!(held_ids, [1, 4]);
-    let is_held = |event: &Event| matches!(event, Event::Held { id: 2, clients: 1 });
+    let is_held = |event: &Event| matches!(event, Event::PublishersBlocked { id: 2, readers: 1 });
     assert_eq!(driver.events().into_iter().filter(is_held).count(), 1);
 
     // The reader takes a line at a time, and everybody receives everything.
@@ -386,7 +386,7 @@ fn held_broadcasts_are_reported_at_most_once_a_minute() {
     let mut driver = with_reader_and(limits, SlowConsumerPolicy::Block);
     let reports = |driver: &mut Driver| {
         let events = driver.events().into_iter();
-        events.filter(|event| matches!(event, Event::Held { .. })).count()
+        events.filter(|event| matches!(event, Event::PublishersBlocked { .. })).count()
     };
     driver.play("at 1000\nreader room 0\nsender*100 say x...");
     let mut counts = vec![reports(&mut driver)];

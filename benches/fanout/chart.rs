@@ -1,15 +1,16 @@
-//! One chart: what a delivery costs each server, for each workload.
+//! The chart: bars on a logarithmic scale, one group per workload.
 
 use std::error::Error;
-use std::ops::Range;
 use std::path::Path;
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::report::{Results, median};
+use crate::contender::OYEZD;
+use crate::quantiles::median;
+use crate::report::Results;
 
-/// All in pixels.
+/// In pixels.
 const WIDTH: i32 = 860;
 const TOP: i32 = 70;
 const LEFT: i32 = 260;
@@ -17,72 +18,64 @@ const RIGHT: i32 = 70;
 const BAR: i32 = 15;
 const GAP: i32 = 16;
 
-const GREY: RGBColor = RGBColor(0x9a, 0xa5, 0xb1);
-const OURS: RGBColor = RGBColor(0xd9, 0x48, 0x0f);
-const LINES: RGBColor = RGBColor(0xdd, 0xe1, 0xe6);
-const INK: RGBColor = RGBColor(0x21, 0x25, 0x29);
+const OYEZD_COLOR: RGBColor = RGBColor(0xd9, 0x48, 0x0f);
+const OTHER_COLOR: RGBColor = RGBColor(0x9a, 0xa5, 0xb1);
+const GRID_COLOR: RGBColor = RGBColor(0xdd, 0xe1, 0xe6);
+const TEXT_COLOR: RGBColor = RGBColor(0x21, 0x25, 0x29);
 
-pub(crate) fn draw(results: &Results, path: &Path) -> Result<(), String> {
-    let draw = || -> Result<(), Box<dyn Error>> {
-        let bars = bars(results);
-        let shown = bars.iter().flat_map(|(_, bars)| bars.iter().map(|(_, cost)| *cost));
-        let decades = decades(shown);
-        let rows: i32 = bars.iter().map(|(_, bars)| bars.len() as i32 * BAR + GAP).sum();
-        let height = TOP + rows + GAP;
-        let area = SVGBackend::new(path, (WIDTH as u32, height as u32)).into_drawing_area();
-        area.fill(&WHITE)?;
-        let text = |size: i32, h: HPos| {
-            ("sans-serif", size).into_font().color(&INK).pos(Pos::new(h, VPos::Center))
-        };
-        let title = "CPU time of the server for one delivery, in microseconds (less is better)";
-        area.draw(&Text::new(title, (GAP, 20), text(17, HPos::Left)))?;
-        let x = |cost: f64| {
-            let part =
-                (cost.log10() - f64::from(decades.start)) / f64::from(decades.end - decades.start);
-            LEFT + (part * f64::from(WIDTH - LEFT - RIGHT)) as i32
-        };
-        for decade in decades.start..=decades.end {
-            let cost = 10_f64.powi(decade);
-            area.draw(&PathElement::new([(x(cost), TOP - 8), (x(cost), height - GAP)], LINES))?;
-            area.draw(&Text::new(format!("{cost}"), (x(cost), TOP - 18), text(12, HPos::Center)))?;
-        }
-        let mut y = TOP;
-        for (workload, bars) in &bars {
-            area.draw(&Text::new(*workload, (GAP, y + BAR / 2), text(13, HPos::Left)))?;
-            for (server, cost) in bars {
-                let colour = if *server == "oyezd" { OURS } else { GREY };
-                let bar = [(LEFT, y + 2), (x(*cost), y + BAR - 1)];
-                area.draw(&Rectangle::new(bar, colour.filled()))?;
-                let middle = y + BAR / 2 + 1;
-                area.draw(&Text::new(*server, (LEFT - 6, middle), text(12, HPos::Right)))?;
-                let cost_text = format!("{cost:.3}");
-                area.draw(&Text::new(cost_text, (x(*cost) + 5, middle), text(12, HPos::Left)))?;
-                y += BAR;
-            }
-            y += GAP;
-        }
-        area.present()?;
-        Ok(())
+pub(crate) fn draw(results: &Results, path: &Path) -> Result<(), Box<dyn Error>> {
+    let groups = groups(results);
+    let costs = groups.iter().flat_map(|(_, bars)| bars.iter().map(|(_, cost)| cost.log10()));
+    // The powers of ten around all costs.
+    let (min, max) = costs
+        .fold((0, 1), |(min, max), log| (min.min(log.floor() as i32), max.max(log.ceil() as i32)));
+    let x = |cost: f64| {
+        let part = (cost.log10() - f64::from(min)) / f64::from(max - min);
+        LEFT + (part * f64::from(WIDTH - LEFT - RIGHT)) as i32
     };
-    draw().map_err(|error| format!("chart: {error}"))
+    let rows: i32 = groups.iter().map(|(_, bars)| bars.len() as i32 * BAR + GAP).sum();
+    let height = TOP + rows + GAP;
+    let area = SVGBackend::new(path, (WIDTH as u32, height as u32)).into_drawing_area();
+    let text = |text: &str, size: i32, align: HPos, at: (i32, i32)| {
+        let style = ("sans-serif", size).into_font().color(&TEXT_COLOR);
+        area.draw(&Text::new(text.to_owned(), at, style.pos(Pos::new(align, VPos::Center))))
+    };
+    area.fill(&WHITE)?;
+    let title = "Server CPU time per delivery, in microseconds (lower is better)";
+    text(title, 17, HPos::Left, (GAP, 20))?;
+    text("publishers to subscribers, line size", 12, HPos::Left, (GAP, TOP - 18))?;
+    for power in min..=max {
+        let cost = 10_f64.powi(power);
+        area.draw(&PathElement::new([(x(cost), TOP - 8), (x(cost), height - GAP)], GRID_COLOR))?;
+        text(&cost.to_string(), 12, HPos::Center, (x(cost), TOP - 18))?;
+    }
+    let mut y = TOP;
+    for (workload, bars) in &groups {
+        text(workload, 13, HPos::Left, (GAP, y + BAR / 2))?;
+        for &(server, cost) in bars {
+            let color = if server == OYEZD { OYEZD_COLOR } else { OTHER_COLOR };
+            let middle = y + BAR / 2 + 1;
+            let bar = [(LEFT, y + 2), (x(cost), y + BAR - 1)];
+            area.draw(&Rectangle::new(bar, color.filled()))?;
+            text(server, 12, HPos::Right, (LEFT - 6, middle))?;
+            text(&format!("{cost:.3}"), 12, HPos::Left, (x(cost) + 5, middle))?;
+            y += BAR;
+        }
+        y += GAP;
+    }
+    Ok(area.present()?)
 }
 
-/// For each workload, the servers and what a delivery costs them, the cheapest first.
-fn bars(results: &Results) -> Vec<(&'static str, Vec<(&'static str, f64)>)> {
-    let workloads = results.workloads().iter().map(|&workload| {
-        let cost = |(server, figures): (_, &[crate::report::Figures])| {
-            (server, median(figures.iter().map(|figures| figures.cpu_us)))
-        };
-        let mut bars: Vec<(&'static str, f64)> = results.of(workload).map(cost).collect();
+/// For each workload, the servers and their median costs, the cheapest first.
+fn groups(results: &Results) -> Vec<(&'static str, Vec<(&'static str, f64)>)> {
+    let mut groups = Vec::new();
+    for (workload, servers) in results.workloads() {
+        let bars = servers
+            .into_iter()
+            .map(|(server, samples)| (server, median(samples.iter().map(|sample| sample.cpu_us))));
+        let mut bars: Vec<_> = bars.collect();
         bars.sort_by(|(_, one), (_, other)| one.total_cmp(other));
-        (workload, bars)
-    });
-    workloads.filter(|(_, bars)| !bars.is_empty()).collect()
-}
-
-/// The powers of ten around all of them.
-fn decades(costs: impl Iterator<Item = f64>) -> Range<i32> {
-    let (least, most) =
-        costs.fold((1.0_f64, 1.0_f64), |(least, most), cost| (least.min(cost), most.max(cost)));
-    least.log10().floor() as i32..(most.log10().ceil() as i32).max(1)
+        groups.push((workload, bars));
+    }
+    groups
 }

@@ -1,6 +1,7 @@
-//! The servers that are compared: how each is started.
+//! The servers that are compared, and how to start each of them.
 
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,16 +11,18 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 
-use crate::load::Shape;
 use crate::machine::{self, Cores};
-use crate::wire::Wire;
+use crate::protocol::Protocol;
+use crate::workload::Shape;
 
-/// A server that can be started.
+/// Names of the contenders that the report compares.
+pub(crate) const OYEZD: &str = "oyezd";
+pub(crate) const BASELINE: &str = "baseline";
+pub(crate) const BASELINE_AGAIN: &str = "baseline again";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Contender {
+enum Kind {
     Oyezd,
-    /// The same, which writes everything. Only where it is asked for.
-    Unmirrored,
     Relay,
     Redis,
     Nats,
@@ -28,87 +31,90 @@ pub(crate) enum Contender {
     Ncat,
 }
 
-use Contender::{Mosquitto, Nats, Ncat, Ngircd, Oyezd, Redis, Relay, Unmirrored};
+use Kind::{Mosquitto, Nats, Ncat, Ngircd, Oyezd, Redis, Relay};
+
+/// A server to measure.
+#[derive(Debug)]
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    kind: Kind,
+    program: PathBuf,
+}
 
 impl Contender {
-    pub(crate) const ALL: [Self; 8] =
-        [Oyezd, Unmirrored, Relay, Redis, Nats, Mosquitto, Ngircd, Ncat];
+    /// All contenders except the baseline.
+    pub(crate) fn all() -> [Self; 7] {
+        // The relay is part of this program: see `--relay` in main.rs.
+        let relay = std::env::current_exe().unwrap_or_default();
+        [
+            (OYEZD, Oyezd, env!("CARGO_BIN_EXE_oyezd").into()),
+            ("bare relay", Relay, relay),
+            ("Redis", Redis, "redis-server".into()),
+            ("NATS", Nats, "nats-server".into()),
+            ("mosquitto", Mosquitto, "mosquitto".into()),
+            ("ngircd", Ngircd, "ngircd".into()),
+            ("ncat --broker", Ncat, "ncat".into()),
+        ]
+        .map(|(name, kind, program)| Self { name, kind, program })
+    }
 
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Oyezd => "oyezd",
-            Unmirrored => "no mirror",
-            Relay => "bare relay",
-            Redis => "Redis",
-            Nats => "NATS",
-            Mosquitto => "mosquitto",
-            Ngircd => "ngircd",
-            Ncat => "ncat --broker",
+    /// Another build of oyezd, twice: the second one shows how much two measurements of the same
+    /// binary differ.
+    pub(crate) fn baselines(program: &Path) -> [Self; 2] {
+        [BASELINE, BASELINE_AGAIN].map(|name| Self { name, kind: Oyezd, program: program.into() })
+    }
+
+    pub(crate) fn is_oyezd(&self) -> bool {
+        self.kind == Oyezd
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        match self.kind {
+            Oyezd => Protocol::Oyez,
+            Relay | Ncat => Protocol::Raw,
+            Redis => Protocol::Redis,
+            Nats => Protocol::Nats,
+            Mosquitto => Protocol::Mqtt,
+            Ngircd => Protocol::Irc,
         }
     }
 
-    pub(crate) fn wire(self) -> Wire {
-        match self {
-            Oyezd | Unmirrored => Wire::Oyez,
-            Relay | Ncat => Wire::Raw,
-            Redis => Wire::Redis,
-            Nats => Wire::Nats,
-            Mosquitto => Wire::Mqtt,
-            Ngircd => Wire::Irc,
-        }
-    }
-
-    /// Whether it does this at all, and right, in a time that can be waited for.
-    pub(crate) fn can(self, shape: Shape, tls: bool) -> bool {
-        let Shape { senders, size, window, .. } = shape;
-        let clients = shape.clients();
-        match self {
-            Oyezd | Unmirrored => true,
-            // It knows no lines: where much waits to be read, it puts one sender's into another's.
-            Relay => !tls && (senders == 1 || window <= 4),
+    /// Whether the server can carry this load correctly, and in reasonable time.
+    pub(crate) fn supports(&self, shape: Shape, tls: bool) -> bool {
+        let Shape { publishers, size, window, .. } = shape;
+        let clients = shape.max_clients();
+        match self.kind {
+            Oyezd => true,
+            // It does not look for lines. With much unread input, a line may be interrupted by
+            // another publisher's.
+            Relay => !tls && (publishers == 1 || window <= 4),
             Redis => !tls && clients <= 2000,
             Nats => clients <= 2000,
             Mosquitto => clients <= 500,
-            // A line of IRC has 512 bytes.
+            // An IRC line has at most 512 bytes.
             Ngircd => !tls && size <= 400 && clients <= 2000,
-            // It waits with select.
-            Ncat => !tls && clients <= 500 && (senders == 1 || window <= 4),
+            // It uses select(2), and does not look for lines either.
+            Ncat => !tls && clients <= 500 && (publishers == 1 || window <= 4),
         }
     }
 
-    /// The program that has to be installed.
-    fn program(self) -> PathBuf {
-        match self {
-            Oyezd | Unmirrored => env!("CARGO_BIN_EXE_oyezd").into(),
-            Relay => std::env::current_exe().unwrap_or_default(),
-            Redis => "redis-server".into(),
-            Nats => "nats-server".into(),
-            Mosquitto => "mosquitto".into(),
-            Ngircd => "ngircd".into(),
-            Ncat => "ncat".into(),
-        }
-    }
-
-    /// Whether it is there.
-    pub(crate) fn is_installed(self) -> bool {
-        let program = self.program();
+    pub(crate) fn is_installed(&self) -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/".into()]);
-        folders.map(|folder| folder.join(&program)).any(|file| file.is_file())
+        let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+        // Joining an absolute path yields that path.
+        folders.map(|folder| folder.join(&self.program)).any(|file| file.is_file())
     }
 
-    /// How it is told to listen at a port of the loopback address, for so many clients.
-    fn command(self, port: u16, clients: usize, tls: Option<&Tls>, folder: &Path) -> Command {
-        let mut command = Command::new(self.program());
-        let most = (clients + 100).to_string();
+    /// The command that starts the server on a loopback port.
+    fn command(&self, port: u16, clients: usize, tls: Option<&Tls>, folder: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        let max_clients = (clients + 100).to_string();
         let file = folder.join("configuration");
-        let configure = |text: String| fs::write(&file, text).expect("the folder is ours");
-        match self {
-            Oyezd | Unmirrored => {
-                command.args(["--log-level", "warn", "--max-clients", &most]);
-                if self == Unmirrored {
-                    command.args(["--feed-mirror", "off"]);
-                }
+        let configure =
+            |text: String| fs::write(&file, text).expect("a new temporary folder is writable");
+        match self.kind {
+            Oyezd => {
+                command.args(["--log-level", "warn", "--max-clients", &max_clients]);
                 let address = format!("127.0.0.1:{port}");
                 match tls {
                     None => command.args(["--listen", &address]),
@@ -124,7 +130,7 @@ impl Contender {
             }
             Redis => {
                 command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
-                command.args(["--save", "", "--appendonly", "no", "--maxclients", &most]);
+                command.args(["--save", "", "--appendonly", "no", "--maxclients", &max_clients]);
             }
             Nats => {
                 command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
@@ -139,14 +145,16 @@ impl Contender {
                     format!("certfile {certificate}\nkeyfile {key}\n")
                 });
                 configure(format!(
-                    "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nuser root\n\
-                     log_type error\nmax_queued_messages 100000\nmax_queued_bytes 0\n{tls}"
+                    "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n\
+                     user root\nlog_type error\nmax_queued_messages 100000\n\
+                     max_queued_bytes 0\n{tls}"
                 ));
                 command.arg("-c").arg(&file);
             }
             Ngircd => {
                 configure(format!(
-                    "[Global]\nName = irc.example.net\nInfo = x\nListen = 127.0.0.1\nPorts = {port}\n\
+                    "[Global]\nName = irc.example.net\nInfo = x\n\
+                     Listen = 127.0.0.1\nPorts = {port}\n\
                      [Limits]\nMaxConnections = 0\nMaxConnectionsIP = 0\nMaxPenaltyTime = 0\n\
                      [Options]\nDNS = no\nIdent = no\nPAM = no\n"
                 ));
@@ -154,14 +162,14 @@ impl Contender {
             }
             Ncat => {
                 command.args(["--listen", "127.0.0.1", &port.to_string(), "--broker"]);
-                command.args(["--max-conns", &most]);
+                command.args(["--max-conns", &max_clients]);
             }
         }
         command
     }
 }
 
-/// A certificate for the loopback address, and clients that trust it.
+/// A self-signed certificate for the loopback address, and a client configuration that trusts it.
 pub(crate) struct Tls {
     certificate: PathBuf,
     key: PathBuf,
@@ -170,13 +178,13 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    pub(crate) fn make() -> Result<Self, String> {
-        let make = || -> Result<Self, Box<dyn std::error::Error>> {
+    pub(crate) fn generate() -> Result<Self, String> {
+        let generate = || -> Result<Self, Box<dyn std::error::Error>> {
             let CertifiedKey { cert, signing_key } =
                 generate_simple_self_signed(["127.0.0.1".to_string()])?;
             let folder = tempfile::tempdir()?;
-            let (certificate, key) =
-                (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+            let certificate = folder.path().join("cert.pem");
+            let key = folder.path().join("key.pem");
             fs::write(&certificate, cert.pem())?;
             fs::write(&key, signing_key.serialize_pem())?;
             let mut roots = RootCertStore::empty();
@@ -185,47 +193,51 @@ impl Tls {
                 ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
             Ok(Self { certificate, key, client: Arc::new(client), _folder: folder })
         };
-        make().map_err(|error| format!("cannot make a certificate: {error}"))
+        generate().map_err(|error| format!("cannot generate a certificate: {error}"))
     }
 }
 
-/// A server that runs, on its own core. It is killed when it is let go of.
-pub(crate) struct Running {
+/// A server process on its own core. Dropping it kills the process.
+pub(crate) struct RunningServer {
     child: Child,
     pub(crate) port: u16,
     _folder: TempDir,
 }
 
-impl Running {
+impl RunningServer {
     pub(crate) fn start(
-        contender: Contender,
+        contender: &Contender,
         cores: Cores,
         clients: usize,
         tls: Option<&Tls>,
     ) -> Result<Self, String> {
         let start = || {
             let folder = tempfile::tempdir()?;
-            // What is free now will be so in a moment: nobody else takes ports here.
+            // The listener is closed at once; the server then binds the same port.
             let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
             let mut command = contender.command(port, clients, tls, folder.path());
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            // The child inherits the core.
             machine::pin(cores.server)?;
             let child = command.spawn();
             machine::pin(cores.generator)?;
             Ok(Self { child: child?, port, _folder: folder })
         };
-        start()
-            .map_err(|error: std::io::Error| format!("cannot start {}: {error}", contender.name()))
+        start().map_err(|error: io::Error| format!("cannot start {}: {error}", contender.name))
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+    pub(crate) fn cpu_seconds(&self) -> Result<f64, String> {
+        machine::cpu_seconds(self.child.id()).map_err(|error| format!("CPU time: {error}"))
+    }
+
+    pub(crate) fn resident_bytes(&self) -> Result<u64, String> {
+        machine::resident_bytes(self.child.id()).map_err(|error| format!("memory: {error}"))
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningServer {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to do.
+        // Both fail only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

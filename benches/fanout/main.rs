@@ -1,83 +1,67 @@
-//! What a delivery costs, beside a bare relay and beside what people would use instead.
+//! Fan-out benchmark: the server's CPU time per delivered line.
 //!
-//! `cargo bench --bench fanout` starts each server in turn on a core of its own, drives it from another
-//! one with the same clients, sees that every client gets every line, and compares the CPU time that
-//! the servers used. Servers that are not installed are left out, and named. `-- --help` tells more.
-#![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on says where it stands")]
+//! `cargo bench --bench fanout` starts one server after the other on one CPU core, drives each from
+//! another core with the same clients, checks that every subscriber receives every line, and
+//! compares the CPU time of the servers. Servers that are not installed are skipped. With
+//! `--baseline` it compares two builds of oyezd. `-- --help` lists the options.
 
 mod chart;
+mod connection;
 mod contender;
 mod load;
 mod machine;
-mod pipe;
+mod measure;
+mod protocol;
+mod quantiles;
 mod relay;
 mod report;
-mod storm;
-mod wire;
+mod window;
+mod workload;
 
+use std::error::Error;
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use contender::{Contender, Running, Tls};
-use load::{Load, Shape};
+use pico_args::Arguments;
+
+use contender::{Contender, Tls};
 use machine::Cores;
-use report::{Cell, Figures, Results};
+use report::Results;
+use workload::{BLOCK_KIB, DEFAULT_WINDOW, Shape, WORKLOADS};
 
 const HELP: &str = "\
-What a delivery costs: oyezd, a bare relay, and what else is installed.
+Measures the CPU time per delivered line of oyezd, of a bare relay, and of other
+servers that are installed: Redis, NATS, mosquitto, ngircd and ncat --broker.
 
-  cargo bench --bench fanout [-- OPTIONS]
+Usage: cargo bench --bench fanout [-- OPTION ...]
 
-  --quick            one short round: a look, no measurement
-  --rounds N         how many rounds, each of them all servers in turn (9)
-  --seconds S        how long each server is driven in each round (1)
-  --only TEXT        only the workloads with this in their names; may be given again
-  --servers A,B      only these servers (oyezd and the relay are among them if named)
-  --window N         how many KiB of lines who publishes may be ahead of the slowest one
-                     who hears it, a multiple of 64 (128); the storm has a window of its own
-  --json FILE        where all figures go (target/tmp/fanout.json)
-  --chart FILE       where the chart goes (target/tmp/fanout.svg)
-  -h, --help         this
+  --quick          one short round, to try it out
+  --rounds N       measure each server once per round, in changing order (9)
+  --seconds S      time of one measurement (1)
+  --only TEXT      only workloads whose name contains TEXT; may be repeated
+  --servers A,B    only servers whose name contains A or B
+  --baseline PATH  also measure another oyezd binary, twice per round, and print
+                   the ratios of CPU time within a round: oyezd to baseline, and
+                   baseline to itself, which shows the noise; use --rounds 25
+  --window KIB     how far publishers may be ahead of the slowest subscriber, a
+                   multiple of 64 (128); 'ping' always uses 256
+  --json FILE      write all figures to FILE (target/tmp/fanout.json)
+  --chart FILE     draw the chart to FILE (target/tmp/fanout.svg)
+  -h, --help       show this
+
+Workloads, with the number of publishers and subscribers and the size of a line:
 ";
 
-/// What all servers are made to do.
-struct Workload {
-    name: &'static str,
-    shape: Shape,
-    tls: bool,
-}
-
-const fn to(receivers: usize, size: usize) -> Shape {
-    Shape { senders: 1, receivers, all_talk: false, size, rate: None, window: load::WINDOW }
-}
-
-const WORKLOADS: [Workload; 10] = [
-    Workload { name: "1 to 10, 64 B", shape: to(10, 64), tls: false },
-    Workload { name: "1 to 100, 64 B", shape: to(100, 64), tls: false },
-    Workload { name: "1 to 1000, 64 B", shape: to(1000, 64), tls: false },
-    Workload { name: "1 to 10000, 64 B", shape: to(10_000, 64), tls: false },
-    Workload { name: "1 to 100, 1 KiB", shape: to(100, 1024), tls: false },
-    Workload { name: "1 to 1000, 1 KiB", shape: to(1000, 1024), tls: false },
-    Workload {
-        name: "100 to 100, 64 B",
-        shape: Shape { senders: 100, all_talk: true, ..to(100, 64) },
-        tls: false,
-    },
-    Workload {
-        name: "500 lines/s to 100, 64 B",
-        shape: Shape { rate: Some(500), ..to(100, 64) },
-        tls: false,
-    },
-    Workload { name: "TLS, 1 to 100, 64 B", shape: to(100, 64), tls: true },
-    Workload { name: "TLS, 1 to 100, 1 KiB", shape: to(100, 1024), tls: true },
-];
+/// Descriptors that the server and the load generator need besides one per client.
+const SPARE_DESCRIPTORS: usize = 200;
 
 struct Options {
     rounds: usize,
     time: Duration,
     only: Vec<String>,
-    servers: Vec<Contender>,
+    contenders: Vec<Contender>,
     /// In blocks.
     window: usize,
     json: PathBuf,
@@ -96,150 +80,166 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    let mut arguments = pico_args::Arguments::from_env();
-    let wrong = |error: pico_args::Error| format!("{error}; --help lists the options");
-    if let Some(port) = arguments.opt_value_from_str("--relay").map_err(wrong)? {
-        return relay::run(port).map_err(|error| format!("relay: {error}"));
-    }
+    let mut arguments = Arguments::from_env();
     if arguments.contains(["-h", "--help"]) {
         print!("{HELP}");
+        WORKLOADS.iter().for_each(|workload| println!("  {}", workload.name));
+        println!("  idle (memory per idle client)\n  ping (latency during broadcasts)");
         return Ok(());
     }
-    let options = options(arguments).map_err(wrong)?;
-    let cores = Cores::find()?;
-    let descriptors = machine::raise_descriptors();
-    machine::pin(cores.generator).map_err(|error| format!("cannot stay on a core: {error}"))?;
-    let tls = Tls::make()?;
-    let workloads: Vec<&Workload> = WORKLOADS.iter().filter(|w| options.wants(w.name)).collect();
-    let names = workloads.iter().map(|workload| workload.name);
-    let mut results = Results::new(names, options.window * load::BLOCK_KIB);
+    // How the benchmark starts the relay, in a process of its own.
+    if let Ok(Some(port)) = arguments.opt_value_from_str("--relay") {
+        return relay::run(port).map_err(|error| format!("relay: {error}"));
+    }
+    let options = Options::parse(arguments).map_err(|error| format!("{error}; see --help"))?;
+    let mut results = Results::default();
+    let outcome = measure_all(&options, &mut results);
+    eprint!("\r\x1b[K");
+    // After an error, what was measured before is still reported.
+    results.print();
+    let Options { json, chart, .. } = &options;
+    results
+        .write_json(json, options.window * BLOCK_KIB)
+        .map_err(|error| format!("{}: {error}", json.display()))?;
+    chart::draw(&results, chart).map_err(|error| format!("{}: {error}", chart.display()))?;
+    println!("\nall figures: {}; chart: {}", json.display(), chart.display());
+    outcome
+}
+
+fn measure_all(options: &Options, results: &mut Results) -> Result<(), String> {
+    let cores = Cores::choose()?;
+    machine::pin(cores.generator).map_err(|error| format!("cannot use one core: {error}"))?;
+    let max_clients = machine::raise_descriptor_limit().saturating_sub(SPARE_DESCRIPTORS);
+    let tls = Tls::generate()?;
+    let wanted = WORKLOADS.iter().filter(|workload| options.includes(workload.name));
+    let (workloads, too_large): (Vec<_>, Vec<_>) =
+        wanted.partition(|workload| workload.shape.max_clients() <= max_clients);
+    for workload in too_large {
+        println!("skipped: {} needs more file descriptors (ulimit -Hn)", workload.name);
+    }
     for round in 1..=options.rounds {
         for workload in &workloads {
-            for &contender in &options.servers {
-                let shape = Shape { window: options.window, ..workload.shape };
-                if !contender.can(shape, workload.tls) || shape.clients() + 100 > descriptors {
+            let name = workload.name;
+            let shape = Shape { window: options.window, ..workload.shape };
+            for contender in order(&options.contenders, round) {
+                if !contender.supports(shape, workload.tls) {
                     continue;
                 }
-                eprint!("\r\x1b[Kround {round}, {}: {}", workload.name, contender.name());
+                let server = contender.name;
+                progress(&format!("round {round}, {name}: {server}"));
                 let tls = workload.tls.then_some(&tls);
-                let figures = measure(contender, cores, shape, tls, options.time)
-                    .map_err(|error| format!("{}: {}: {error}", workload.name, contender.name()))?;
-                results.add(Cell { workload: workload.name, server: contender.name() }, figures);
+                let sample = measure::delivery(contender, cores, shape, tls, options.time)
+                    .map_err(|error| format!("{name}: {server}: {error}"))?;
+                results.add(name, server, sample);
             }
         }
     }
-    eprint!("\r\x1b[K");
-    results.print();
-    if options.wants("idle") {
-        let clients = options.idle_clients.min(descriptors.saturating_sub(200));
-        for &contender in &options.servers {
-            let bytes = idle(contender, cores, clients)?;
-            results.add_idle(contender.name(), clients, bytes);
+    for contender in &options.contenders {
+        let server = contender.name;
+        let clients = options.idle_clients.min(max_clients);
+        if options.includes("idle") && contender.supports(Shape::new(clients, 64), false) {
+            progress(&format!("idle: {server}"));
+            let bytes = measure::idle_memory(contender, cores, clients)
+                .map_err(|error| format!("idle: {server}: {error}"))?;
+            results.add_idle(server, clients, bytes);
         }
-        results.print_idle();
+        if options.includes("ping") && contender.is_oyezd() {
+            progress(&format!("ping: {server}"));
+            let subscribers = max_clients.min(10_000);
+            let latency = measure::ping_latency(contender, cores, subscribers, options.time * 5)
+                .map_err(|error| format!("ping: {server}: {error}"))?;
+            results.add_ping(server, latency);
+        }
     }
-    if options.wants("storm") && options.servers.contains(&Contender::Oyezd) {
-        let readers = 10_000.min(descriptors.saturating_sub(200));
-        results.set_storm(storm::measure(cores, readers, options.time * 5)?);
-        results.print_storm();
-    }
-    results
-        .write_json(&options.json)
-        .map_err(|error| format!("{}: {error}", options.json.display()))?;
-    chart::draw(&results, &options.chart)?;
-    println!("\nall figures: {}; chart: {}", options.json.display(), options.chart.display());
     Ok(())
 }
 
-fn options(mut arguments: pico_args::Arguments) -> Result<Options, pico_args::Error> {
-    // What cargo says to every benchmark.
-    let _ = arguments.contains("--bench");
-    let quick = arguments.contains("--quick");
-    let (rounds, seconds, idle_clients) = if quick { (1, 0.2, 1000) } else { (9, 1.0, 15_000) };
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let named: Option<String> = arguments.opt_value_from_str("--servers")?;
-    let is_wanted = |contender: &Contender| {
-        let mut names = named.iter().flat_map(|names| names.split(','));
-        (named.is_none() && *contender != Contender::Unmirrored)
-            || names.any(|name| contender.name().to_lowercase().contains(&name.to_lowercase()))
-    };
-    let (servers, missing): (Vec<Contender>, Vec<Contender>) = Contender::ALL
-        .into_iter()
-        .filter(is_wanted)
-        .partition(|contender| contender.is_installed());
-    for contender in missing {
-        println!("{} is not installed, and is left out", contender.name());
+/// The order of the contenders in a round. It is reversed in every other round, and rotated after
+/// every second one, so that none gains from a drift of the machine's speed: three contenders take
+/// all six orders.
+fn order(contenders: &[Contender], round: usize) -> Vec<&Contender> {
+    let mut order: Vec<&Contender> = contenders.iter().collect();
+    order.rotate_left((round - 1) / 2 % contenders.len());
+    if round.is_multiple_of(2) {
+        order.reverse();
     }
-    let seconds = arguments.opt_value_from_str("--seconds")?.unwrap_or(seconds);
-    let window = arguments.opt_value_from_fn("--window", blocks)?;
-    let options = Options {
-        rounds: arguments.opt_value_from_str("--rounds")?.unwrap_or(rounds),
-        time: Duration::try_from_secs_f64(seconds)
-            .map_err(|_| pico_args::Error::MissingArgument)?,
-        only: arguments.values_from_str("--only")?,
-        servers,
-        window: window.unwrap_or(load::WINDOW),
-        json: arguments.opt_value_from_str("--json")?.unwrap_or_else(|| target.join("fanout.json")),
-        chart: arguments
-            .opt_value_from_str("--chart")?
-            .unwrap_or_else(|| target.join("fanout.svg")),
-        idle_clients,
-    };
-    match arguments.finish().into_iter().next() {
-        Some(unknown) => Err(pico_args::Error::ArgumentParsingFailed {
-            cause: format!("unknown argument: {}", unknown.display()),
-        }),
-        None => Ok(options),
-    }
+    order
 }
 
-/// How many blocks so many KiB are.
-fn blocks(kib: &str) -> Result<usize, String> {
-    match kib.parse::<usize>() {
-        Ok(kib) if kib > 0 && kib.is_multiple_of(load::BLOCK_KIB) => Ok(kib / load::BLOCK_KIB),
-        _ => Err(format!("it is a multiple of {}", load::BLOCK_KIB)),
-    }
+/// Replaces the progress line on the terminal.
+fn progress(text: &str) {
+    eprint!("\r\x1b[K{text}");
 }
 
 impl Options {
-    fn wants(&self, workload: &str) -> bool {
+    fn parse(mut arguments: Arguments) -> Result<Self, Box<dyn Error>> {
+        // Cargo passes this to every benchmark.
+        let _ = arguments.contains("--bench");
+        let is_quick = arguments.contains("--quick");
+        let (rounds, seconds, idle_clients) =
+            if is_quick { (1, 0.2, 1000) } else { (9, 1.0, 15_000) };
+        let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let json = arguments.opt_value_from_str("--json")?;
+        let chart = arguments.opt_value_from_str("--chart")?;
+        let options = Self {
+            rounds: arguments.opt_value_from_str("--rounds")?.unwrap_or(rounds),
+            time: arguments
+                .opt_value_from_fn("--seconds", parse_seconds)?
+                .unwrap_or(Duration::from_secs_f64(seconds)),
+            only: arguments.values_from_str("--only")?,
+            contenders: contenders(&mut arguments)?,
+            window: arguments
+                .opt_value_from_fn("--window", parse_window)?
+                .unwrap_or(DEFAULT_WINDOW),
+            json: json.unwrap_or_else(|| target.join("fanout.json")),
+            chart: chart.unwrap_or_else(|| target.join("fanout.svg")),
+            idle_clients,
+        };
+        match arguments.finish().into_iter().next() {
+            Some(unknown) => Err(format!("unknown argument: {}", unknown.display()).into()),
+            None => Ok(options),
+        }
+    }
+
+    fn includes(&self, workload: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|text| workload.contains(text.as_str()))
     }
 }
 
-/// Starts a server, drives it, and sees what that cost it.
-fn measure(
-    contender: Contender,
-    cores: Cores,
-    shape: Shape,
-    tls: Option<&Tls>,
-    time: Duration,
-) -> Result<Figures, String> {
-    let server = Running::start(contender, cores, shape.clients(), tls)?;
-    let client = tls.map(|tls| &tls.client);
-    let mut load = Load::connect(contender.wire(), server.port, client, shape)?;
-    load.run(time / 10)?;
-    let used = || machine::cpu_seconds(server.id()).map_err(|error| format!("CPU time: {error}"));
-    let before = used()?;
-    let run = load.run(time)?;
-    let cpu_seconds = used()? - before;
-    let memory = machine::memory(server.id()).map_err(|error| format!("memory: {error}"))?;
-    Ok(Figures::new(cpu_seconds, &run, memory))
+/// The servers that `--servers` and `--baseline` ask for, except those that are not installed.
+fn contenders(arguments: &mut Arguments) -> Result<Vec<Contender>, Box<dyn Error>> {
+    let wanted: Option<String> = arguments.opt_value_from_str("--servers")?;
+    let is_wanted = |contender: &Contender| {
+        let name = contender.name.to_lowercase();
+        wanted.as_ref().is_none_or(|wanted| {
+            wanted.split(',').any(|wanted| name.contains(&wanted.to_lowercase()))
+        })
+    };
+    let (mut contenders, missing): (Vec<_>, Vec<_>) =
+        Contender::all().into_iter().filter(is_wanted).partition(Contender::is_installed);
+    for contender in missing {
+        println!("skipped: {} is not installed", contender.name);
+    }
+    if let Some(program) =
+        arguments.opt_value_from_fn("--baseline", |path| fs::canonicalize(path))?
+    {
+        contenders.extend(Contender::baselines(&program));
+    }
+    if contenders.is_empty() {
+        return Err("--servers matches no server that is installed".into());
+    }
+    Ok(contenders)
 }
 
-/// What a client costs that is there and does nothing, in bytes of the server's own memory. Each of them
-/// has got a line; after that all of them leave.
-fn idle(contender: Contender, cores: Cores, clients: usize) -> Result<Option<f64>, String> {
-    if !contender.can(to(clients, 64), false) {
-        return Ok(None);
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "expected a number of seconds".into())
+}
+
+/// Converts a window from KiB to blocks.
+fn parse_window(kib: &str) -> Result<usize, String> {
+    match kib.parse::<usize>() {
+        Ok(kib) if kib > 0 && kib.is_multiple_of(BLOCK_KIB) => Ok(kib / BLOCK_KIB),
+        _ => Err(format!("the window must be a multiple of {BLOCK_KIB} KiB")),
     }
-    let server = Running::start(contender, cores, clients, None)?;
-    let memory = || machine::memory(server.id()).map_err(|error| format!("memory: {error}"));
-    // The first ones bring what there is only once.
-    let few = Load::connect(contender.wire(), server.port, None, to(10, 64))?;
-    let before = memory()?;
-    let many = Load::connect(contender.wire(), server.port, None, to(clients, 64))?;
-    let after = memory()?;
-    drop((few, many));
-    Ok(Some(after.saturating_sub(before) as f64 / clients as f64))
 }

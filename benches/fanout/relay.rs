@@ -1,4 +1,5 @@
-//! The least that a relay can do: what it reads from one it writes to all others, unparsed.
+//! A minimal relay, for comparison: it writes what it reads from one peer to all others, without
+//! looking for lines. Its only backpressure is that it stops reading while any peer is behind.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -9,19 +10,17 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 const LISTENER: Token = Token(usize::MAX);
-const READ: usize = 64 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 
-/// One who is connected.
 struct Peer {
     stream: TcpStream,
-    /// It is among those to read from.
-    is_ready: bool,
-    /// What its socket would not take. Nothing is read while anybody has such.
+    /// Whether the peer is in the queue of readable peers.
+    is_readable: bool,
+    /// Bytes that the socket did not accept.
     unsent: Vec<u8>,
 }
 
-/// Relays for ever. One read of at most 64 KiB, then one write to each of the others; who takes less is
-/// waited for.
+/// Relays until the process is killed: one read, then one write to each of the other peers.
 pub(crate) fn run(port: u16) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(4096);
@@ -29,9 +28,10 @@ pub(crate) fn run(port: u16) -> io::Result<()> {
     let mut listener = TcpListener::bind(address)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut peers: Slab<Peer> = Slab::new();
-    let mut ready = VecDeque::new();
+    let mut readable = VecDeque::new();
+    // The number of peers with unsent bytes.
     let mut blocked = 0;
-    let mut buffer = vec![0; READ];
+    let mut buffer = vec![0; READ_BYTES];
     loop {
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -43,25 +43,26 @@ pub(crate) fn run(port: u16) -> io::Result<()> {
                 continue;
             }
             let Some(peer) = peers.get_mut(event.token().0) else { continue };
-            if event.is_readable() && !peer.is_ready {
-                peer.is_ready = true;
-                ready.push_back(event.token().0);
+            if event.is_readable() && !peer.is_readable {
+                peer.is_readable = true;
+                readable.push_back(event.token().0);
             }
             if event.is_writable() && !peer.unsent.is_empty() {
-                send_rest(peer)?;
+                let sent = write(&mut peer.stream, &peer.unsent)?;
+                peer.unsent.drain(..sent);
                 blocked -= usize::from(peer.unsent.is_empty());
             }
         }
         while blocked == 0
-            && let Some(key) = ready.pop_front()
+            && let Some(key) = readable.pop_front()
         {
             match peers[key].stream.read(&mut buffer) {
                 Ok(len) if len > 0 => {
                     blocked += relay(&mut peers, key, &buffer[..len])?;
-                    ready.push_back(key);
+                    readable.push_back(key);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    peers[key].is_ready = false;
+                    peers[key].is_readable = false;
                 }
                 Ok(_) | Err(_) => drop(peers.remove(key)),
             }
@@ -77,7 +78,7 @@ fn accept(listener: &TcpListener, poll: &Poll, peers: &mut Slab<Peer>) -> io::Re
                 let entry = peers.vacant_entry();
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 poll.registry().register(&mut stream, Token(entry.key()), interest)?;
-                entry.insert(Peer { stream, is_ready: false, unsent: Vec::new() });
+                entry.insert(Peer { stream, is_readable: false, unsent: Vec::new() });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
@@ -85,10 +86,10 @@ fn accept(listener: &TcpListener, poll: &Poll, peers: &mut Slab<Peer>) -> io::Re
     }
 }
 
-/// Writes to all but one: how many of them would not take everything.
-fn relay(peers: &mut Slab<Peer>, from: usize, bytes: &[u8]) -> io::Result<usize> {
+/// Writes to all peers except `sender`. Returns how many of them did not accept everything.
+fn relay(peers: &mut Slab<Peer>, sender: usize, bytes: &[u8]) -> io::Result<usize> {
     let mut blocked = 0;
-    for (_, peer) in peers.iter_mut().filter(|(key, _)| *key != from) {
+    for (_, peer) in peers.iter_mut().filter(|(key, _)| *key != sender) {
         let sent = write(&mut peer.stream, bytes)?;
         if sent < bytes.len() {
             peer.unsent.extend_from_slice(&bytes[sent..]);
@@ -96,12 +97,6 @@ fn relay(peers: &mut Slab<Peer>, from: usize, bytes: &[u8]) -> io::Result<usize>
         }
     }
     Ok(blocked)
-}
-
-fn send_rest(peer: &mut Peer) -> io::Result<()> {
-    let sent = write(&mut peer.stream, &peer.unsent)?;
-    peer.unsent.drain(..sent);
-    Ok(())
 }
 
 fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {

@@ -1,4 +1,4 @@
-//! What was measured: a table, and all figures for other programs.
+//! The results: printed tables, and a JSON file with every figure.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,218 +7,193 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::load::Run;
-use crate::storm::Storm;
+use crate::contender::{BASELINE, BASELINE_AGAIN, OYEZD};
+use crate::measure::{PingLatency, Sample};
+use crate::quantiles::{Quantiles, median};
+use crate::workload::WORKLOADS;
 
-/// One server doing one thing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Cell {
-    pub(crate) workload: &'static str,
-    pub(crate) server: &'static str,
-}
-
-/// What one round of it cost.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Figures {
-    /// CPU time of the server for each delivery, in microseconds; or seconds for a million of them.
-    pub(crate) cpu_us: f64,
-    /// Deliveries in a second.
-    pub(crate) rate: f64,
-    /// Of the server's process, in bytes.
-    pub(crate) memory: u64,
-    pub(crate) latency: Option<Quantiles>,
-}
-
-impl Figures {
-    pub(crate) fn new(cpu_seconds: f64, run: &Run, memory: u64) -> Self {
-        let deliveries = run.deliveries as f64;
-        let latency = (!run.latencies.is_empty()).then(|| Quantiles::of(run.latencies.clone()));
-        Self {
-            cpu_us: cpu_seconds * 1e6 / deliveries,
-            rate: deliveries / run.seconds,
-            memory,
-            latency,
-        }
-    }
-}
-
-/// Of some times, in seconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Quantiles {
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-    pub(crate) most: f64,
-}
-
-impl Quantiles {
-    pub(crate) fn of(mut times: Vec<f64>) -> Self {
-        times.sort_unstable_by(f64::total_cmp);
-        let at = |part: f64| times[((times.len() - 1) as f64 * part).round() as usize];
-        Self { p50: at(0.5), p99: at(0.99), most: at(1.0) }
-    }
-
-    fn json(self) -> Value {
-        json!({ "p50_us": self.p50 * 1e6, "p99_us": self.p99 * 1e6, "max_us": self.most * 1e6 })
-    }
-}
-
-/// Everything that was measured.
+#[derive(Default)]
 pub(crate) struct Results {
-    workloads: Vec<&'static str>,
-    window_kib: usize,
-    /// By round.
-    cells: BTreeMap<Cell, Vec<Figures>>,
+    /// One sample per round, by workload and server.
+    samples: BTreeMap<(&'static str, &'static str), Vec<Sample>>,
+    /// Server, number of clients, and bytes per client.
     idle: Vec<(&'static str, usize, f64)>,
-    storm: Option<Storm>,
+    /// Server and latency.
+    pings: Vec<(&'static str, PingLatency)>,
 }
-
-/// Whom the others are compared with.
-const US: &str = "oyezd";
 
 impl Results {
-    pub(crate) fn new(workloads: impl Iterator<Item = &'static str>, window_kib: usize) -> Self {
-        Self {
-            workloads: workloads.collect(),
-            window_kib,
-            cells: BTreeMap::new(),
-            idle: Vec::new(),
-            storm: None,
-        }
+    pub(crate) fn add(&mut self, workload: &'static str, server: &'static str, sample: Sample) {
+        self.samples.entry((workload, server)).or_default().push(sample);
     }
 
-    pub(crate) fn add(&mut self, cell: Cell, figures: Figures) {
-        self.cells.entry(cell).or_default().push(figures);
+    pub(crate) fn add_idle(&mut self, server: &'static str, clients: usize, bytes: f64) {
+        self.idle.push((server, clients, bytes));
     }
 
-    pub(crate) fn add_idle(&mut self, server: &'static str, clients: usize, bytes: Option<f64>) {
-        self.idle.extend(bytes.map(|bytes| (server, clients, bytes)));
+    pub(crate) fn add_ping(&mut self, server: &'static str, latency: PingLatency) {
+        self.pings.push((server, latency));
     }
 
-    pub(crate) fn set_storm(&mut self, storm: Storm) {
-        self.storm = Some(storm);
+    /// The measured workloads, each with the samples of its servers.
+    pub(crate) fn workloads(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, Vec<(&'static str, &[Sample])>)> {
+        WORKLOADS.iter().filter_map(|workload| {
+            let samples = self.samples.iter().filter(|((name, _), _)| *name == workload.name);
+            let servers: Vec<_> =
+                samples.map(|((_, server), samples)| (*server, samples.as_slice())).collect();
+            (!servers.is_empty()).then_some((workload.name, servers))
+        })
     }
 
-    pub(crate) fn workloads(&self) -> &[&'static str] {
-        &self.workloads
-    }
-
-    /// The servers that did this, and what each round of it cost them.
-    pub(crate) fn of(
+    /// CPU time per delivery of `server` divided by that of `other`, for each round.
+    fn ratios(
         &self,
         workload: &'static str,
-    ) -> impl Iterator<Item = (&'static str, &[Figures])> {
-        let cells = self.cells.iter().filter(move |(cell, _)| cell.workload == workload);
-        cells.map(|(cell, figures)| (cell.server, figures.as_slice()))
+        server: &'static str,
+        other: &'static str,
+    ) -> Option<Quantiles> {
+        let samples = |server| self.samples.get(&(workload, server));
+        let rounds = samples(server)?.iter().zip(samples(other)?);
+        Some(Quantiles::of(rounds.map(|(one, other)| one.cpu_us / other.cpu_us)))
     }
 
-    /// What this server used of that of ours: the median of the rounds' ratios.
-    fn ratio(&self, workload: &'static str, server: &'static str) -> Option<f64> {
-        let ours = self.cells.get(&Cell { workload, server: US })?;
-        let theirs = self.cells.get(&Cell { workload, server })?;
-        Some(median(ours.iter().zip(theirs).map(|(ours, theirs)| ours.cpu_us / theirs.cpu_us)))
+    /// The comparisons with the baseline: workload, server and ratios.
+    fn baseline_ratios(&self) -> Vec<(&'static str, &'static str, Quantiles)> {
+        let pairs = WORKLOADS
+            .iter()
+            .flat_map(|workload| [OYEZD, BASELINE_AGAIN].map(|server| (workload.name, server)));
+        let with_ratios = pairs.filter_map(|(workload, server)| {
+            Some((workload, server, self.ratios(workload, server, BASELINE)?))
+        });
+        with_ratios.collect()
     }
 
     pub(crate) fn print(&self) {
-        for &workload in &self.workloads {
+        for (workload, servers) in self.workloads() {
             println!("\n{workload}");
             println!(
-                "  {:14} {:>11} {:>14} {:>12} {:>9}   latency µs: p50, p99, max",
-                "", "CPU µs each", "oyezd uses", "million/s", "MiB"
+                "  {:14} {:>15} {:>12} {:>15} {:>11}   latency µs: p50, p99, max",
+                "", "CPU µs/delivery", "oyezd/server", "M deliveries/s", "memory MiB"
             );
-            for (server, figures) in self.of(workload) {
-                let of = |figure: fn(&Figures) -> f64| median(figures.iter().map(figure));
-                let ratio =
-                    self.ratio(workload, server).map_or("-".into(), |ratio| format!("{ratio:.3}"));
-                let latency = of_latency(figures).map_or(String::new(), |latency| {
-                    format!(
-                        "{:.0}, {:.0}, {:.0}",
-                        latency.p50 * 1e6,
-                        latency.p99 * 1e6,
-                        latency.most * 1e6
-                    )
-                });
+            for (server, samples) in servers {
+                let median_of = |figure: fn(&Sample) -> f64| median(samples.iter().map(figure));
+                let ratio = self.ratios(workload, OYEZD, server);
                 println!(
-                    "  {server:14} {:11.4} {ratio:>10} of it {:12.3} {:9.1}   {latency}",
-                    of(|figures| figures.cpu_us),
-                    of(|figures| figures.rate / 1e6),
-                    of(|figures| figures.memory as f64 / (1024.0 * 1024.0)),
+                    "  {server:14} {:15.4} {:>12} {:15.3} {:11.1}   {}",
+                    median_of(|sample| sample.cpu_us),
+                    ratio.map_or("-".into(), |ratios| format!("{:.3}", ratios.median())),
+                    median_of(|sample| sample.rate / 1e6),
+                    median_of(|sample| sample.memory as f64 / (1024.0 * 1024.0)),
+                    latency_text(samples),
                 );
+            }
+        }
+        self.print_baseline_ratios();
+        if !self.idle.is_empty() {
+            println!("\nmemory per idle client, in bytes");
+            for (server, clients, bytes) in &self.idle {
+                println!("  {server:14} {bytes:11.0}   {clients} clients");
+            }
+        }
+        for (server, latency) in &self.pings {
+            let subscribers = latency.subscribers;
+            println!("\n{server}: ping during broadcasts to {subscribers} clients");
+            for (load, times) in
+                [("broadcasts", &latency.broadcast), ("with a flood", &latency.flooded)]
+            {
+                let [p50, p99, max] = latency_us(times);
+                println!("  {load:14} p50 {p50:.0}, p99 {p99:.0}, max {max:.0} µs");
             }
         }
     }
 
-    pub(crate) fn print_idle(&self) {
-        println!("\nan idle client, in bytes of the server's memory");
-        for (server, clients, bytes) in &self.idle {
-            println!("  {server:14} {bytes:11.0}   with {clients} of them");
+    fn print_baseline_ratios(&self) {
+        let ratios = self.baseline_ratios();
+        if ratios.is_empty() {
+            return;
+        }
+        println!("\nCPU time per delivery, divided by the baseline's of the same round");
+        println!("  {:41} {:>6} {:>7}   {:16} range", "", "rounds", "median", "quartiles");
+        for (workload, server, ratios) in ratios {
+            let [min, q1, q2, q3, max] = ratios.quartiles();
+            let rounds = ratios.count();
+            println!(
+                "  {workload:26} {server:14} {rounds:6} {q2:7.3}   \
+                 {q1:.3} to {q3:.3}   {min:.3} to {max:.3}"
+            );
         }
     }
 
-    pub(crate) fn print_storm(&self) {
-        let Some(storm) = &self.storm else { return };
-        println!("\na ping while lines go out to {} clients, in µs: p50, p99, max", storm.readers);
-        for (what, times) in [("alone", storm.broadcasts), ("with a flood", storm.flooded)] {
-            let Quantiles { p50, p99, most } = times;
-            println!("  {what:14} {:.0}, {:.0}, {:.0}", p50 * 1e6, p99 * 1e6, most * 1e6);
-        }
-    }
-
-    pub(crate) fn write_json(&self, path: &Path) -> io::Result<()> {
-        let rounds = |figures: &[Figures]| -> Vec<Value> {
-            let round = |figures: &Figures| {
-                json!({
-                    "cpu_us_per_delivery": figures.cpu_us,
-                    "deliveries_per_second": figures.rate,
-                    "memory_bytes": figures.memory,
-                    "latency": figures.latency.map(Quantiles::json),
-                })
-            };
-            figures.iter().map(round).collect()
-        };
-        let cells = self.cells.iter().map(|(cell, figures)| {
+    pub(crate) fn write_json(&self, path: &Path, window_kib: usize) -> io::Result<()> {
+        let round = |sample: &Sample| {
             json!({
-                "workload": cell.workload,
-                "server": cell.server,
-                "oyezd_cpu_ratio": self.ratio(cell.workload, cell.server),
-                "rounds": rounds(figures),
+                "cpu_us_per_delivery": sample.cpu_us,
+                "deliveries_per_second": sample.rate,
+                "memory_bytes": sample.memory,
+                "latency": sample.latency.as_ref().map(latency_json),
+            })
+        };
+        let cells = self.samples.iter().map(|(&(workload, server), samples)| {
+            json!({
+                "workload": workload,
+                "server": server,
+                "oyezd_cpu_ratio": self.ratios(workload, OYEZD, server).map(|r| r.median()),
+                "rounds": samples.iter().map(round).collect::<Vec<_>>(),
+            })
+        });
+        let ratios = self.baseline_ratios().into_iter().map(|(workload, server, ratios)| {
+            let [min, q1, median, q3, max] = ratios.quartiles();
+            json!({
+                "workload": workload,
+                "server": server,
+                "rounds": ratios.count(),
+                "min": min,
+                "q1": q1,
+                "median": median,
+                "q3": q3,
+                "max": max,
             })
         });
         let idle = self.idle.iter().map(|(server, clients, bytes)| {
             json!({ "server": server, "clients": clients, "bytes_per_client": bytes })
         });
-        let storm = self.storm.as_ref().map(|storm| {
+        let pings = self.pings.iter().map(|(server, latency)| {
             json!({
-                "readers": storm.readers,
-                "ping": storm.broadcasts.json(),
-                "ping_with_flood": storm.flooded.json(),
+                "server": server,
+                "subscribers": latency.subscribers,
+                "broadcast": latency_json(&latency.broadcast),
+                "flooded": latency_json(&latency.flooded),
             })
         });
         let all = json!({
-            "window_kib": self.window_kib,
+            "window_kib": window_kib,
             "cells": cells.collect::<Vec<_>>(),
+            "baseline_ratios": ratios.collect::<Vec<_>>(),
             "idle": idle.collect::<Vec<_>>(),
-            "storm": storm,
+            "ping": pings.collect::<Vec<_>>(),
         });
         fs::write(path, format!("{all:#}\n"))
     }
 }
 
-/// The medians over rounds, if there was something to time.
-fn of_latency(figures: &[Figures]) -> Option<Quantiles> {
-    let all: Option<Vec<Quantiles>> = figures.iter().map(|figures| figures.latency).collect();
-    let all = all?;
-    let of = |part: fn(&Quantiles) -> f64| median(all.iter().map(part));
-    Some(Quantiles { p50: of(|q| q.p50), p99: of(|q| q.p99), most: of(|q| q.most) })
+/// Median, 99th percentile and maximum of times in seconds, in microseconds.
+fn latency_us(times: &Quantiles) -> [f64; 3] {
+    [0.5, 0.99, 1.0].map(|part| times.at(part) * 1e6)
 }
 
-/// The middle one, or the mean of the two in the middle.
-pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len().is_multiple_of(2) {
-        f64::midpoint(values[middle - 1], values[middle])
-    } else {
-        values[middle]
-    }
+fn latency_json(times: &Quantiles) -> Value {
+    let [p50, p99, max] = latency_us(times);
+    json!({ "p50_us": p50, "p99_us": p99, "max_us": max })
+}
+
+/// The medians over the rounds of p50, p99 and maximum. Empty if latency was not measured.
+fn latency_text(samples: &[Sample]) -> String {
+    let rounds: Option<Vec<_>> =
+        samples.iter().map(|sample| sample.latency.as_ref().map(latency_us)).collect();
+    rounds.map_or(String::new(), |rounds| {
+        let [p50, p99, max] = [0, 1, 2].map(|nth| median(rounds.iter().map(|round| round[nth])));
+        format!("{p50:.0}, {p99:.0}, {max:.0}")
+    })
 }

@@ -1,9 +1,9 @@
-//! The client's binary: arguments, run, exit status.
+//! The binary of the client: parses the arguments, runs, and sets the exit status.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use oyez::client::config::{self, Action, HELP};
+use oyez::client::config::{self, Action};
 use oyez::client::{self, Failure};
 use oyez::escape::escape_untrusted;
 
@@ -14,22 +14,22 @@ fn main() -> ExitCode {
     let server = std::env::var_os("OYEZ_SERVER");
     match config::parse(std::env::args_os().skip(1).collect(), server) {
         Ok(Action::Run(config)) => run(*config),
-        Ok(Action::Help) => print(HELP),
+        Ok(Action::Help) => print(&config::help()),
         Ok(Action::Version) => print(concat!("oyez ", env!("CARGO_PKG_VERSION"), "\n")),
-        Err(error) => fail(WRONG_ARGUMENTS, &format!("{error} (oyez --help lists what there is)")),
+        Err(error) => fail(WRONG_ARGUMENTS, &format!("{error}; see oyez --help")),
     }
 }
 
 fn run(config: config::Config) -> ExitCode {
     match client::run(config) {
-        // Who closes the output has had enough of it: `oyez listen | head -3`.
+        // A reader that has seen enough closes the output, as in `oyez listen | head -3`.
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
         Err(Failure::Error(error)) => fail(FAILED, &error),
         Err(Failure::Usage(error)) => fail(WRONG_ARGUMENTS, &error),
     }
 }
 
-// Both ignore what cannot be written: nobody is there to be told.
+// Neither reports a failed write, since there is nowhere left to report it.
 
 fn print(text: &str) -> ExitCode {
     let _ = std::io::stdout().write_all(text.as_bytes());

@@ -78,7 +78,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
         Task::Listen(listen) => listen::listen(&mut session, listen),
         Task::Send { client, text } => ask::send(&mut session, &client, &text),
         Task::Clients => ask::clients(&mut session),
-        Task::Ping { text, count } => ask::ping(&mut session, text.as_deref(), count),
+        Task::Ping { text } => ask::ping(&mut session, text.as_deref(), 1),
         Task::Stats => ask::stats(&mut session),
         Task::Shutdown => ask::shutdown(&mut session),
         Task::Raw => raw::raw(&mut session),

@@ -78,6 +78,6 @@ pub fn converse(data: &[u8]) {
 mod tests {
     #[test]
     fn the_committed_corpus_holds() {
-        crate::testing::faulty_socket::replay("client", super::converse);
+        crate::testing::replay_corpus("client", super::converse);
     }
 }

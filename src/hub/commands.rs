@@ -1,44 +1,42 @@
-//! What each command does.
+//! Command semantics: what each command does and replies.
 
 use crate::limits::CLIENTS_PER_PAGE;
 use crate::protocol::{
-    COMMANDS, Command, DecimalBuf, ErrorCode, FeedId, Line, Name, OkReply, Recipient, Reply,
+    COMMANDS, Command, CommandSpec, DecimalBuf, ErrorCode, FeedId, Line, Name, OkReply, Recipient,
+    Reply,
 };
 
-use super::client::Reason;
-use super::pacing::Wait;
-use super::{Hub, access};
+use super::Hub;
+use super::event::Reason;
+use super::execute::Blocked;
 
 impl Hub {
-    pub(super) fn dispatch(&mut self, key: usize, line: Line<'_>) -> Result<(), Wait> {
+    pub(super) fn dispatch(&mut self, key: usize, line: Line<'_>) -> Result<(), Blocked> {
         match line {
             Line::Text(text) => return self.request(key, text),
             Line::Blank(_) => {}
             Line::NotText(_) => {
-                let explanation = "a line is UTF-8 without control characters";
-                self.error(key, ErrorCode::NotText, explanation);
+                self.error(key, ErrorCode::NotText, "not UTF-8, or has control characters");
             }
             Line::TooLong => {
-                let explanation =
-                    format!("a line has at most {} bytes", self.rules.limits.max_line);
-                self.error(key, ErrorCode::LineTooLong, &explanation);
+                let max_line = self.config.limits.max_line;
+                self.error(key, ErrorCode::LineTooLong, &format!("at most {max_line} bytes"));
             }
             Line::Incomplete(_) => {
-                let explanation = "the last line had no line feed, and was not executed";
-                self.error(key, ErrorCode::IncompleteLine, explanation);
+                self.error(key, ErrorCode::IncompleteLine, "the last line has no line feed");
             }
-            Line::Foreign(foreign) => self.leave(key, Reason::Foreign(foreign)),
+            Line::Foreign(foreign) => self.begin_close(key, Reason::Foreign(foreign)),
         }
         Ok(())
     }
 
-    fn request(&mut self, key: usize, text: &str) -> Result<(), Wait> {
-        let request = Command::parse(text);
-        if !self.clients[key].is_inside() && !access::is_open_to_all(&request) {
+    fn request(&mut self, key: usize, text: &str) -> Result<(), Blocked> {
+        let is_allowed = || CommandSpec::of_line(text).is_some_and(|spec| spec.before_auth);
+        if !self.clients[key].is_active() && !is_allowed() {
             self.error(key, ErrorCode::AuthRequired, "auth <secret> first");
             return Ok(());
         }
-        match request {
+        match Command::parse(text) {
             Ok(command) => return self.command(key, command),
             Err(error) => match error.usage() {
                 Some(usage) => self.error(key, error.code(), &format!("usage: {usage}")),
@@ -48,18 +46,24 @@ impl Hub {
         Ok(())
     }
 
-    fn command(&mut self, key: usize, command: Command<'_>) -> Result<(), Wait> {
+    fn command(&mut self, key: usize, command: Command<'_>) -> Result<(), Blocked> {
         match command {
             Command::Ping { text } => self.reply(key, Reply::Pong(text)),
             Command::Broadcast { text } => return self.broadcast(key, text),
             Command::Send { client, text } => self.send(key, client, text),
             Command::Name { name } => self.rename(key, name),
             Command::Clients { after } => self.list_clients(key, after.unwrap_or(0)),
-            Command::Quiet => self.quiet(key),
-            Command::Listen => self.listen(key),
+            Command::Quiet => {
+                self.clients[key].outbox.unfollow(self.channel.feed.head());
+                self.ok(key, OkReply::Quiet);
+            }
+            Command::Listen => {
+                self.ok(key, OkReply::Listen { seq: self.channel.feed.newest_seq() });
+                self.clients[key].outbox.follow(self.channel.feed.head());
+            }
             Command::Stats => self.stats(key),
             Command::Help => self.help(key),
-            Command::Quit => self.leave(key, Reason::Quit),
+            Command::Quit => self.begin_close(key, Reason::Quit),
             Command::Shutdown => self.request_shutdown(key),
             Command::Auth { secret } => self.authenticate(key, secret),
             Command::History { count } => self.history(key, count),
@@ -68,7 +72,7 @@ impl Hub {
         Ok(())
     }
 
-    fn broadcast(&mut self, key: usize, text: &str) -> Result<(), Wait> {
+    fn broadcast(&mut self, key: usize, text: &str) -> Result<(), Blocked> {
         let seq = self.append(key, text)?;
         if !self.clients[key].outbox.follows() {
             self.ok(key, OkReply::Broadcast { seq });
@@ -78,18 +82,15 @@ impl Hub {
 
     fn send(&mut self, key: usize, recipient: Recipient<'_>, text: &str) {
         let Some(to) = self.directory.find(recipient) else {
-            return self.error(key, ErrorCode::NoSuchClient, "clients lists who is here");
+            return self.error(key, ErrorCode::NoSuchClient, "clients lists ids and names");
         };
         let sender = &self.clients[key];
         let from = sender.attribution(&mut DecimalBuf::default()).to_owned();
         let client = &self.clients[to];
-        // The room for a reply is not for others to take: it is what lets a client go on.
+        // The room reserved for a reply is not for others: without it the recipient could not run
+        // its own commands.
         if client.outbox.is_closed() || !self.has_reply_room(client) {
-            return self.error(
-                key,
-                ErrorCode::Busy,
-                "the recipient does not read; try again later",
-            );
+            return self.error(key, ErrorCode::Busy, "the recipient is not reading; try later");
         }
         self.counters.directs += 1;
         self.reply(to, Reply::Direct { from: &from, text });
@@ -99,11 +100,7 @@ impl Hub {
     fn rename(&mut self, key: usize, name: Name<'_>) {
         let client = &mut self.clients[key];
         if !self.directory.rename(client.id, client.name.as_deref(), name) {
-            return self.error(
-                key,
-                ErrorCode::NameTaken,
-                "somebody here has this name; choose another",
-            );
+            return self.error(key, ErrorCode::NameTaken, "choose another name");
         }
         client.name = Some(name.as_str().into());
         self.ok(key, OkReply::Name { name: name.as_str() });
@@ -120,49 +117,35 @@ impl Hub {
         self.ok(key, OkReply::Clients { shown: page.len() as u64, total });
     }
 
-    fn quiet(&mut self, key: usize) {
-        let head = self.feed.head();
-        self.clients[key].outbox.stop_following(head);
-        self.ok(key, OkReply::Quiet);
-    }
-
-    fn listen(&mut self, key: usize) {
-        self.ok(key, OkReply::Listen { seq: self.feed.newest_seq() });
-        let head = self.feed.head();
-        self.clients[key].outbox.follow(head);
-    }
-
     fn history(&mut self, key: usize, count: u64) {
-        let lines = count.min(self.feed.kept_lines());
+        let lines = count.min(self.channel.feed.kept_lines());
         self.ok(key, OkReply::History { lines });
-        self.rewind(key, self.feed.newest_seq() - lines);
+        self.replay_after(key, self.channel.feed.newest_seq() - lines);
     }
 
     fn resume(&mut self, key: usize, seq: u64, feed: Option<FeedId>) {
-        let id = self.feed.id();
-        let oldest = self.feed.oldest_available();
-        let is_another = feed.is_some_and(|feed| feed != id);
-        if is_another || seq.saturating_add(1) < oldest {
-            let why = if is_another { "this is another feed" } else { "older lines are not kept" };
-            let explanation = format!("{oldest} {id} {why}");
-            return self.error(key, ErrorCode::Gone, &explanation);
+        let id = self.channel.feed.id();
+        let oldest = self.channel.feed.oldest_available();
+        let is_other = feed.is_some_and(|feed| feed != id);
+        if is_other || seq.saturating_add(1) < oldest {
+            let why = if is_other { "not this feed" } else { "older lines were dropped" };
+            return self.error(key, ErrorCode::Gone, &format!("{oldest} {id} {why}"));
         }
-        if seq > self.feed.newest_seq() {
-            let explanation = format!("the newest line is {}", self.feed.newest_seq());
+        if seq > self.channel.feed.newest_seq() {
+            let explanation = format!("the newest line is {}", self.channel.feed.newest_seq());
             return self.error(key, ErrorCode::BadArgument, &explanation);
         }
         self.ok(key, OkReply::Resume { seq });
-        self.rewind(key, seq);
+        self.replay_after(key, seq);
     }
 
-    /// Has the client get the lines after `seq`, which are kept, and go on from there.
-    fn rewind(&mut self, key: usize, seq: u64) {
-        let head = self.feed.head();
-        let Some((place, looked_at)) = self.feed.place_after(seq) else { return };
-        self.clients[key].outbox.jump(head, place);
-        self.note_progress();
-        // Counting lines is work, and can be asked for with a few bytes.
-        self.charge_look(looked_at);
+    /// Moves the client's cursor back to the line after `seq`, which must be kept.
+    fn replay_after(&mut self, key: usize, seq: u64) {
+        let head = self.head();
+        let Some((offset, scanned)) = self.channel.feed.offset_after(seq) else { return };
+        self.clients[key].outbox.seek(head, offset);
+        self.channel.backpressure.note_progress();
+        self.budget.charge_scan(scanned);
     }
 
     fn stats(&mut self, key: usize) {
@@ -178,14 +161,14 @@ impl Hub {
             ("directs", counters.directs),
             ("bytes_in", counters.bytes_in),
             ("bytes_out", counters.bytes_out),
-            ("feed_bytes", self.feed.kept_bytes()),
-            ("feed_oldest", self.feed.oldest_seq()),
-            ("feed_newest", self.feed.newest_seq()),
+            ("feed_bytes", self.channel.feed.kept_bytes()),
+            ("feed_oldest", self.channel.feed.oldest_seq()),
+            ("feed_newest", self.channel.feed.newest_seq()),
             ("too_slow", counters.too_slow),
             ("lagged", counters.lagged),
             ("held", counters.held),
             ("log_dropped", counters.log_dropped),
-            ("max_line", self.rules.limits.max_line as u64),
+            ("max_line", self.config.limits.max_line as u64),
         ];
         for (name, value) in stats {
             self.reply(key, Reply::Stat { key: name, value });

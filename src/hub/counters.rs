@@ -1,30 +1,30 @@
-//! What has happened, in numbers.
+//! The server's counters, for `stats`.
 
-/// Counts since the server's start.
+/// Counts since the server started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Connections accepted.
     pub clients_total: u64,
-    /// Connections refused, the server being full.
+    /// Connections refused because the server, or the peer's address, had too many.
     pub refused: u64,
-    /// Lines received, blank ones not counted.
+    /// Lines executed, blank ones not counted.
     pub lines_in: u64,
     /// Lines answered with an error.
     pub errors: u64,
     /// Lines appended to the feed.
     pub broadcasts: u64,
-    /// Lines sent to one client.
+    /// Direct messages sent.
     pub directs: u64,
     /// Bytes read.
     pub bytes_in: u64,
     /// Bytes written.
     pub bytes_out: u64,
-    /// Clients cut because the feed lapped them.
+    /// Slow consumers that were disconnected.
     pub too_slow: u64,
-    /// Lines that clients were told they missed.
+    /// Lines that slow consumers skipped.
     pub lagged: u64,
     /// How often a broadcast had to wait for readers.
     pub held: u64,
-    /// Lines of the log that could not be written.
+    /// Lines that the log dropped.
     pub log_dropped: u64,
 }

@@ -1,12 +1,15 @@
-//! What a client may ask.
+//! Commands: what a client can ask for, and the table that describes them.
 
+use std::ops::RangeInclusive;
+
+use super::error_code::ErrorCode;
+use super::feed_id::FeedId;
+use super::fields::{Field, Fields, parse_number, split_word, write_line};
 use super::name::Name;
-use super::reply::{ErrorCode, FeedId};
-use super::text::{number, split_word};
 
-/// A request, parsed. What is borrowed is borrowed from the line.
+/// A parsed command. Its strings borrow from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // `COMMANDS` says what each is for, and names its arguments.
+#[allow(missing_docs)] // `COMMANDS` describes each command and its arguments.
 pub enum Command<'a> {
     Ping { text: Option<&'a str> },
     Broadcast { text: &'a str },
@@ -24,24 +27,24 @@ pub enum Command<'a> {
     Shutdown,
 }
 
-/// Whom a `send` is for, as it was typed: an id or a name.
+/// The recipient of a `send`, as it was typed: an id or a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipient<'a> {
-    /// Decimal digits; leading zeros are allowed.
+    /// A client's id.
     Id {
-        /// The digits.
+        /// Its decimal digits, which may have leading zeros.
         typed: &'a str,
-        /// Their value.
+        /// Its value.
         id: u64,
     },
-    /// A well-formed name.
+    /// A client's name.
     Name(Name<'a>),
 }
 
 impl<'a> Recipient<'a> {
-    /// The recipient, or `None` if the word can be neither an id nor a name.
+    /// Parses a recipient. Returns `None` if the word is neither an id nor a name.
     pub fn parse(word: &'a str) -> Option<Self> {
-        match number(word) {
+        match parse_number(word) {
             Some(id) => Some(Self::Id { typed: word, id }),
             None => Name::parse(word).map(Self::Name),
         }
@@ -56,25 +59,9 @@ impl<'a> Recipient<'a> {
     }
 }
 
-/// A row of the table of commands.
-#[derive(Debug, PartialEq, Eq)]
-pub struct CommandSpec {
-    /// The command's word, in lower case.
-    pub name: &'static str,
-    /// A shorter word for the same.
-    pub alias: Option<&'static str>,
-    /// How few and how many arguments it takes. The last one is the rest of the line.
-    arity: (usize, usize),
-    /// How it is written.
-    pub usage: &'static str,
-    /// What it does, in a few words.
-    pub help: &'static str,
-    verb: Verb,
-}
-
-/// Which command it is, whatever its arguments.
+/// Identifies a command without its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // They are [`Command`]'s.
+#[allow(missing_docs)] // These are the variants of `Command`.
 pub enum Verb {
     Ping,
     Broadcast,
@@ -92,91 +79,134 @@ pub enum Verb {
     Shutdown,
 }
 
-const fn spec(
+/// A row of the command table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CommandSpec {
     verb: Verb,
-    name: &'static str,
-    arity: (usize, usize),
-    usage: &'static str,
-    help: &'static str,
-) -> CommandSpec {
-    CommandSpec { name, alias: None, arity, usage, help, verb }
+    /// The command's first word, in lower case.
+    pub name: &'static str,
+    /// A short form of the first word.
+    pub alias: Option<&'static str>,
+    /// How many arguments the command takes. The last one extends to the end of the line.
+    args: RangeInclusive<usize>,
+    /// Whether a client may use the command before it has authenticated.
+    pub before_auth: bool,
+    /// The command's syntax.
+    pub usage: &'static str,
+    /// What the command does, in a few words.
+    pub help: &'static str,
 }
 
-/// Every command there is. The parser, `help` and the README's reference all go by it.
-pub const COMMANDS: [CommandSpec; 14] = [
-    spec(Verb::Ping, "ping", (0, 1), "ping [text]", "prove that the server answers"),
+/// Every command, in the order of [`Verb`]. The parser, `help` and the protocol reference all
+/// follow this table.
+pub static COMMANDS: [CommandSpec; 14] = [
+    CommandSpec {
+        before_auth: true,
+        ..spec(Verb::Ping, "ping", 0..=1, "ping [text]", "check that the server answers")
+    },
     CommandSpec {
         alias: Some("say"),
         ..spec(
             Verb::Broadcast,
             "broadcast",
-            (1, 1),
+            1..=1,
             "broadcast <text>",
-            "send a line to every client that listens, or: say <text>",
+            "send a line to every listening client; short form: say <text>",
         )
     },
     spec(
         Verb::Send,
         "send",
-        (2, 2),
+        2..=2,
         "send <client> <text>",
         "send a line to one client, by id or name",
     ),
     spec(
         Verb::Name,
         "name",
-        (1, 1),
+        1..=1,
         "name <name>",
-        "take a name: 1 to 32 of A-Z a-z 0-9 _ . -, a letter first",
+        "set your name: 1 to 32 of A-Z a-z 0-9 _ . -, starting with a letter",
     ),
-    spec(Verb::Clients, "clients", (0, 1), "clients [after-id]", "list who is here, 500 at a time"),
+    spec(
+        Verb::Clients,
+        "clients",
+        0..=1,
+        "clients [after-id]",
+        "list the connected clients by id, at most 500 at a time",
+    ),
     spec(
         Verb::History,
         "history",
-        (1, 1),
+        1..=1,
         "history <count>",
-        "see the last lines again, then what is new",
+        "replay the last <count> broadcast lines, then continue with new ones",
     ),
     spec(
         Verb::Resume,
         "resume",
-        (1, 2),
+        1..=2,
         "resume <seq> [feed]",
-        "see all lines after this one, then what is new",
+        "replay all broadcast lines after number <seq>, then continue with new ones",
     ),
-    spec(Verb::Quiet, "quiet", (0, 0), "quiet", "get no broadcast lines from now on"),
-    spec(Verb::Listen, "listen", (0, 0), "listen", "get broadcast lines again"),
-    spec(Verb::Stats, "stats", (0, 0), "stats", "show the server's counters"),
-    spec(Verb::Help, "help", (0, 0), "help", "show this list"),
-    spec(Verb::Auth, "auth", (1, 1), "auth <secret>", "come in, or become an admin"),
-    spec(Verb::Quit, "quit", (0, 0), "quit", "leave"),
-    spec(Verb::Shutdown, "shutdown", (0, 0), "shutdown", "end the server, if you may"),
+    spec(Verb::Quiet, "quiet", 0..=0, "quiet", "stop receiving broadcast lines"),
+    spec(Verb::Listen, "listen", 0..=0, "listen", "receive broadcast lines again"),
+    spec(Verb::Stats, "stats", 0..=0, "stats", "show the server's counters"),
+    CommandSpec {
+        before_auth: true,
+        ..spec(Verb::Help, "help", 0..=0, "help", "list the commands")
+    },
+    CommandSpec {
+        before_auth: true,
+        ..spec(Verb::Auth, "auth", 1..=1, "auth <secret>", "authenticate as a user or an admin")
+    },
+    CommandSpec {
+        before_auth: true,
+        ..spec(Verb::Quit, "quit", 0..=0, "quit", "close this connection")
+    },
+    spec(Verb::Shutdown, "shutdown", 0..=0, "shutdown", "shut the server down, if permitted"),
 ];
 
+/// A row without an alias, for authenticated clients only.
+const fn spec(
+    verb: Verb,
+    name: &'static str,
+    args: RangeInclusive<usize>,
+    usage: &'static str,
+    help: &'static str,
+) -> CommandSpec {
+    CommandSpec { verb, name, alias: None, args, before_auth: false, usage, help }
+}
+
 impl CommandSpec {
-    /// The command that a word names, whatever its case.
+    /// Finds a command by its name or alias, ignoring case.
     pub fn find(word: &str) -> Option<&'static Self> {
         COMMANDS.iter().find(|spec| {
-            // Equal bytes are seen sooner than equal letters, and most are.
-            let named = |name: &str| name == word || name.eq_ignore_ascii_case(word);
-            named(spec.name) || spec.alias.is_some_and(named)
+            // Nearly all input is lower case, and comparing bytes is faster.
+            let is_word = |name: &str| name == word || name.eq_ignore_ascii_case(word);
+            is_word(spec.name) || spec.alias.is_some_and(is_word)
         })
+    }
+
+    /// Finds the command that a line starts with, whatever its arguments.
+    pub fn of_line(line: &str) -> Option<&'static Self> {
+        Self::find(split_word(line).0)
     }
 }
 
-/// Why a line of text is no command.
+/// Why a line is not a valid command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandError {
-    /// The first word is none of ours.
+    /// The first word is not a command.
     Unknown,
     /// An argument is missing.
     MissingArgument(&'static CommandSpec),
-    /// There is an argument where none is taken, or it has the wrong form.
+    /// An argument is malformed, or there is one too many.
     BadArgument(&'static CommandSpec),
 }
 
 impl CommandError {
-    /// The code to answer with.
+    /// The code for the error reply.
     pub fn code(self) -> ErrorCode {
         match self {
             Self::Unknown => ErrorCode::UnknownCommand,
@@ -185,15 +215,7 @@ impl CommandError {
         }
     }
 
-    /// Which command it is, if it is one.
-    pub fn verb(self) -> Option<Verb> {
-        match self {
-            Self::Unknown => None,
-            Self::MissingArgument(spec) | Self::BadArgument(spec) => Some(spec.verb),
-        }
-    }
-
-    /// How the command is written, if it is one.
+    /// The command's syntax, if the first word is a command.
     pub fn usage(self) -> Option<&'static str> {
         match self {
             Self::Unknown => None,
@@ -203,33 +225,46 @@ impl CommandError {
 }
 
 impl<'a> Command<'a> {
-    /// Parses a line of text (see [`Line::Text`](super::Line::Text)).
+    /// Parses a line of text; see [`Line::Text`](super::Line::Text).
     pub fn parse(line: &'a str) -> Result<Self, CommandError> {
-        let (word, argument) = split_word(line);
+        let (word, rest) = split_word(line);
         let spec = CommandSpec::find(word).ok_or(CommandError::Unknown)?;
-        let (fewest, most) = spec.arity;
-        let (first, second) = match argument {
-            Some(argument) if most == 2 => {
-                let (first, second) = split_word(argument);
-                (Some(first).filter(|first| !first.is_empty()), second)
-            }
-            argument => (argument, None),
-        };
-        let given = match (first, second) {
-            (None, _) => 0,
-            (Some(_), None) => 1,
-            (Some(_), Some(_)) => 2,
-        };
-        if given < fewest {
+        let mut fields = Fields(rest);
+        let first = if *spec.args.end() == 2 { fields.word() } else { fields.rest() };
+        let second = first.and_then(|_| fields.rest());
+        let count = usize::from(first.is_some()) + usize::from(second.is_some());
+        if count < *spec.args.start() {
             return Err(CommandError::MissingArgument(spec));
         }
-        if given > most {
+        if count > *spec.args.end() {
             return Err(CommandError::BadArgument(spec));
         }
-        spec.verb.with(first, second).ok_or(CommandError::BadArgument(spec))
+        Self::build(spec.verb, first, second).ok_or(CommandError::BadArgument(spec))
     }
 
-    /// Which command it is.
+    /// Builds a command from as many arguments as it takes. Returns `None` if one is malformed.
+    fn build(verb: Verb, first: Option<&'a str>, second: Option<&'a str>) -> Option<Self> {
+        Some(match verb {
+            Verb::Ping => Self::Ping { text: first },
+            Verb::Broadcast => Self::Broadcast { text: first? },
+            Verb::Send => Self::Send { client: Recipient::parse(first?)?, text: second? },
+            Verb::Name => Self::Name { name: Name::parse(first?)? },
+            Verb::Clients => Self::Clients { after: optional(first, parse_number)? },
+            Verb::History => Self::History { count: parse_number(first?)? },
+            Verb::Resume => {
+                Self::Resume { seq: parse_number(first?)?, feed: optional(second, FeedId::parse)? }
+            }
+            Verb::Quiet => Self::Quiet,
+            Verb::Listen => Self::Listen,
+            Verb::Stats => Self::Stats,
+            Verb::Help => Self::Help,
+            Verb::Auth => Self::Auth { secret: first? },
+            Verb::Quit => Self::Quit,
+            Verb::Shutdown => Self::Shutdown,
+        })
+    }
+
+    /// The command without its arguments.
     pub fn verb(&self) -> Verb {
         match self {
             Self::Ping { .. } => Verb::Ping,
@@ -251,65 +286,35 @@ impl<'a> Command<'a> {
 
     /// Appends the command as a line, LF included. [`parse`](Self::parse) is the inverse.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut words = |words: &[&str]| {
-            for (i, word) in words.iter().enumerate() {
-                if i > 0 {
-                    out.push(b' ');
-                }
-                out.extend_from_slice(word.as_bytes());
-            }
-            out.push(b'\n');
-        };
+        use Field::{Feed, Number, Text};
+        let word = Text(COMMANDS[self.verb() as usize].name);
         match *self {
-            Self::Ping { text: None } => words(&["ping"]),
-            Self::Ping { text: Some(text) } => words(&["ping", text]),
-            Self::Broadcast { text } => words(&["broadcast", text]),
-            Self::Send { client, text } => words(&["send", client.as_str(), text]),
-            Self::Name { name } => words(&["name", name.as_str()]),
-            Self::Clients { after: None } => words(&["clients"]),
-            Self::Clients { after: Some(id) } => words(&["clients", &id.to_string()]),
-            Self::History { count } => words(&["history", &count.to_string()]),
-            Self::Resume { seq, feed: None } => words(&["resume", &seq.to_string()]),
-            Self::Resume { seq, feed: Some(feed) } => {
-                words(&["resume", &seq.to_string(), &feed.to_string()]);
+            Self::Ping { text: Some(text) }
+            | Self::Broadcast { text }
+            | Self::Auth { secret: text } => write_line(out, &[word, Text(text)]),
+            Self::Send { client, text } => {
+                write_line(out, &[word, Text(client.as_str()), Text(text)]);
             }
-            Self::Quiet => words(&["quiet"]),
-            Self::Listen => words(&["listen"]),
-            Self::Stats => words(&["stats"]),
-            Self::Help => words(&["help"]),
-            Self::Auth { secret } => words(&["auth", secret]),
-            Self::Quit => words(&["quit"]),
-            Self::Shutdown => words(&["shutdown"]),
+            Self::Name { name } => write_line(out, &[word, Text(name.as_str())]),
+            Self::Clients { after: Some(number) }
+            | Self::History { count: number }
+            | Self::Resume { seq: number, feed: None } => write_line(out, &[word, Number(number)]),
+            Self::Resume { seq, feed: Some(feed) } => {
+                write_line(out, &[word, Number(seq), Feed(feed)]);
+            }
+            Self::Ping { text: None }
+            | Self::Clients { after: None }
+            | Self::Quiet
+            | Self::Listen
+            | Self::Stats
+            | Self::Help
+            | Self::Quit
+            | Self::Shutdown => write_line(out, &[word]),
         }
     }
 }
 
-impl Verb {
-    /// The command with its arguments, or `None` if one of them has the wrong form. That there are
-    /// as many as `arity` says was checked.
-    fn with<'a>(self, first: Option<&'a str>, second: Option<&'a str>) -> Option<Command<'a>> {
-        Some(match self {
-            Self::Ping => Command::Ping { text: first },
-            Self::Broadcast => Command::Broadcast { text: first? },
-            Self::Send => Command::Send { client: Recipient::parse(first?)?, text: second? },
-            Self::Name => Command::Name { name: Name::parse(first?)? },
-            Self::Clients => Command::Clients { after: optional(first, number)? },
-            Self::History => Command::History { count: number(first?)? },
-            Self::Resume => {
-                Command::Resume { seq: number(first?)?, feed: optional(second, FeedId::parse)? }
-            }
-            Self::Quiet => Command::Quiet,
-            Self::Listen => Command::Listen,
-            Self::Stats => Command::Stats,
-            Self::Help => Command::Help,
-            Self::Auth => Command::Auth { secret: first? },
-            Self::Quit => Command::Quit,
-            Self::Shutdown => Command::Shutdown,
-        })
-    }
-}
-
-/// Parses an argument that may be missing, but not malformed.
+/// Parses an optional argument. Returns `None` if it is malformed.
 fn optional<'a, T>(
     argument: Option<&'a str>,
     parse: impl FnOnce(&'a str) -> Option<T>,
@@ -331,7 +336,34 @@ mod tests {
     }
 
     #[test]
-    fn the_first_word_is_matched_whole_and_in_any_case() {
+    fn table_is_in_the_order_of_the_verbs() {
+        for (i, spec) in COMMANDS.iter().enumerate() {
+            assert_eq!(spec.verb as usize, i, "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn only_ping_help_auth_and_quit_are_allowed_before_auth() {
+        let allowed = COMMANDS.iter().filter(|spec| spec.before_auth).map(|spec| spec.name);
+        assert_eq!(allowed.collect::<Vec<_>>(), ["ping", "help", "auth", "quit"]);
+    }
+
+    #[test]
+    fn line_of_a_command_is_found_whatever_its_arguments() {
+        for (line, name) in [
+            ("auth", Some("auth")),
+            ("QUIT now", Some("quit")),
+            ("say x", Some("broadcast")),
+            ("authx", None),
+            (" quit", None),
+            ("", None),
+        ] {
+            assert_eq!(CommandSpec::of_line(line).map(|spec| spec.name), name, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn first_word_is_matched_whole_and_ignoring_case() {
         check("PiNg", Ok(Command::Ping { text: None }));
         check("say x", Ok(Command::Broadcast { text: "x" }));
         check("SAY x", Ok(Command::Broadcast { text: "x" }));
@@ -341,18 +373,18 @@ mod tests {
     }
 
     #[test]
-    fn one_space_ends_a_word_and_text_is_kept_byte_for_byte() {
+    fn one_space_ends_a_word_and_text_is_kept_unchanged() {
         check("ping  x ", Ok(Command::Ping { text: Some(" x ") }));
         check("ping \t", Ok(Command::Ping { text: Some("\t") }));
         check("say   ", Ok(Command::Broadcast { text: "  " }));
-        let bob = Recipient::Name(Name::parse("Bob").expect("a name"));
+        let bob = Recipient::Name(Name::parse("Bob").expect("the name is valid"));
         check("send Bob  hi ", Ok(Command::Send { client: bob, text: " hi " }));
         let seven = Recipient::Id { typed: "007", id: 7 };
         check("send 007 hi", Ok(Command::Send { client: seven, text: "hi" }));
     }
 
     #[test]
-    fn an_empty_argument_counts_as_none() {
+    fn empty_argument_counts_as_missing() {
         check("ping ", Ok(Command::Ping { text: None }));
         check("quit ", Ok(Command::Quit));
         check("clients ", Ok(Command::Clients { after: None }));
@@ -376,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_of_the_wrong_form_are_refused() {
+    fn malformed_arguments_are_rejected() {
         check("clients 18446744073709551615", Ok(Command::Clients { after: Some(u64::MAX) }));
         for line in [
             "clients 18446744073709551616",

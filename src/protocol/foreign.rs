@@ -1,21 +1,21 @@
-//! Lines of other protocols, that reach every port sooner or later.
+//! Detects connections that speak another protocol, such as HTTP or TLS.
 //!
-//! A web page can make a browser send bytes of its choice to localhost. They come wrapped in an
-//! HTTP request, so a connection that begins like one must not have the rest executed.
+//! A web page can make a browser send bytes of its choice to localhost. They arrive inside an HTTP
+//! request, so nothing on a connection that looks like HTTP may be executed.
 
 use super::command::CommandSpec;
 
-/// A protocol that is not ours.
+/// A protocol that the server does not speak on this listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForeignProtocol {
     /// An HTTP request.
     Http,
-    /// A TLS handshake on a port without TLS.
+    /// A TLS handshake, on a listener without TLS.
     Tls,
 }
 
 impl ForeignProtocol {
-    /// Its usual name, for the log.
+    /// The protocol's name, for log lines and error messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "HTTP",
@@ -24,7 +24,7 @@ impl ForeignProtocol {
     }
 }
 
-/// The methods that a first line may not begin with. `PRI` opens HTTP/2.
+/// The HTTP methods that mark a first line as a request. `PRI` opens HTTP/2.
 const METHODS: [&[u8]; 10] = [
     b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE", b"PRI",
 ];
@@ -32,18 +32,18 @@ const METHODS: [&[u8]; 10] = [
 /// The first byte of a TLS record that carries a handshake message.
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 
-/// How long the end of a line is that [`ends_like_http`] looks at.
+/// How many bytes at the end of a line [`ends_with_http_version`] looks at.
 pub(super) const HTTP_VERSION_LEN: usize = b" HTTP/1.1".len();
 
-/// Whether the line begins like an HTTP request: a method and a space.
-pub(super) fn begins_like_http(line: &[u8]) -> bool {
+/// Whether the line starts with an HTTP method and a space.
+pub(super) fn starts_with_http_method(line: &[u8]) -> bool {
     METHODS
         .iter()
         .any(|method| line.strip_prefix(*method).is_some_and(|rest| rest.starts_with(b" ")))
 }
 
-/// Whether the line ends in ` HTTP/<digit>.<digit>`.
-pub(super) fn ends_like_http(line: &[u8]) -> bool {
+/// Whether the line ends with ` HTTP/<digit>.<digit>`.
+pub(super) fn ends_with_http_version(line: &[u8]) -> bool {
     let Some((_, end)) = line.split_last_chunk::<HTTP_VERSION_LEN>() else {
         return false;
     };
@@ -51,13 +51,13 @@ pub(super) fn ends_like_http(line: &[u8]) -> bool {
         if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
-/// Whether the line is the one header that every HTTP/1.1 request has.
+/// Whether the line is a `Host` header, which every HTTP/1.1 request has.
 pub(super) fn is_host_header(line: &[u8]) -> bool {
     first_word(line).eq_ignore_ascii_case(b"Host:")
 }
 
-/// Whether the line's first word is a command of ours.
-pub(super) fn begins_with_command(line: &[u8]) -> bool {
+/// Whether the line's first word is a command.
+pub(super) fn starts_with_command(line: &[u8]) -> bool {
     std::str::from_utf8(first_word(line)).is_ok_and(|word| CommandSpec::find(word).is_some())
 }
 
@@ -70,18 +70,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn http_is_told_from_commands() {
+    fn http_is_distinguished_from_commands() {
         for line in ["GET /", "POST ", "PRI * HTTP/2.0", "DELETE x"] {
-            assert!(begins_like_http(line.as_bytes()), "{line:?}");
+            assert!(starts_with_http_method(line.as_bytes()), "{line:?}");
         }
         for line in ["", "GET", "GETAWAY now", "get x", " GET x", "PING x"] {
-            assert!(!begins_like_http(line.as_bytes()), "{line:?}");
+            assert!(!starts_with_http_method(line.as_bytes()), "{line:?}");
         }
         for line in ["BREW /pot HTTP/1.1", "x HTTP/0.9", " HTTP/2.0"] {
-            assert!(ends_like_http(line.as_bytes()), "{line:?}");
+            assert!(ends_with_http_version(line.as_bytes()), "{line:?}");
         }
         for line in ["", "HTTP/1.1", "x HTTP/1.x", "x HTTP/1.1 ", "x http/1.1", "x\tHTTP/1.1"] {
-            assert!(!ends_like_http(line.as_bytes()), "{line:?}");
+            assert!(!ends_with_http_version(line.as_bytes()), "{line:?}");
         }
         for line in ["Host: x", "host:", "HOST: "] {
             assert!(is_host_header(line.as_bytes()), "{line:?}");
@@ -92,7 +92,7 @@ mod tests {
         for (line, is_command) in
             [("SAY x", true), ("ping", true), ("says x", false), (" say", false)]
         {
-            assert_eq!(begins_with_command(line.as_bytes()), is_command, "{line:?}");
+            assert_eq!(starts_with_command(line.as_bytes()), is_command, "{line:?}");
         }
     }
 }

@@ -1,71 +1,76 @@
-//! Bytes in, lines out, bounded.
+//! Splits a connection's input into lines, in bounded memory.
 
 use memchr::memchr;
 
 use super::foreign::{self, ForeignProtocol};
 use super::text::validate_text;
 
-/// What the next stretch of input turned out to be.
+/// The next line of the input, or what is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<'a> {
     /// A line of text, without its line end. Never blank.
     Text(&'a str),
-    /// A line that is empty or all spaces and tabs.
+    /// An empty line, or one of spaces and tabs only.
     Blank(&'a str),
-    /// A line that is not text.
+    /// A line that is not text; see [`validate_text`].
     NotText(&'a [u8]),
-    /// A line that has just crossed the limit. What is left of it will be dropped.
+    /// A line that has just exceeded the limit. The rest of it will be discarded.
     TooLong,
-    /// What stood without an LF at the end of input.
+    /// A partial line at the end of input, with its CR if it ends with one. Never blank.
     Incomplete(&'a [u8]),
-    /// The connection is not ours. Nothing comes after it.
+    /// The connection speaks another protocol. No line follows.
     Foreign(ForeignProtocol),
 }
 
-/// Cuts a connection's input into lines, whatever the packets it came in.
+/// How many bytes of an over-long line are kept while it is discarded: enough to see whether it
+/// ends with an HTTP version and a CR.
+const DISCARD_TAIL: usize = foreign::HTTP_VERSION_LEN + 1;
+
+/// Splits input into lines. How the input was split into packets makes no difference.
 ///
-/// Call [`push`](Self::push) with what was read and [`end`](Self::end) at the end of input; then
-/// [`peek`](Self::peek) at the next line and [`advance`](Self::advance) once it is dealt with,
-/// until there is none. A line that cannot be dealt with yet just stays.
+/// Call [`push`](Self::push) with the bytes that were read, and [`end`](Self::end) at the end of
+/// input. Then [`peek`](Self::peek) at the next line and [`advance`](Self::advance) once it is
+/// handled, until `peek` returns `None`. A line that cannot be handled yet stays in the buffer.
 ///
 /// **Invariants**
-/// - `start <= scanned <= bytes.len()`, and there is no LF in `bytes[start..scanned]`.
-/// - Once `peek` has returned `None`, at most `max_line + 1` bytes are kept (and never fewer than it
-///   takes to see how a line ends, while one is dropped), in no more than about twice as much memory,
-///   and in none at all between two lines.
+/// - `start <= scanned <= bytes.len()`, and `bytes[start..scanned]` contains no LF.
+/// - Once `peek` has returned `None`, the buffer contains at most `max_line + 1` bytes, or
+///   `DISCARD_TAIL` if that is more, in about twice as much memory at most. Between two lines it
+///   uses no memory.
 #[derive(Debug)]
 pub struct LineBuffer {
     bytes: Vec<u8>,
-    /// Where the next line begins.
+    /// Where the next line starts.
     start: usize,
-    /// Up to where there is no LF.
+    /// Where the search for the next LF continues.
     scanned: usize,
-    /// The line that `peek` has shown.
-    peeked: Option<Found>,
+    /// The line that `peek` returned, until `advance`.
+    peeked: Option<NextLine>,
     max_line: usize,
     state: State,
-    /// Bytes of over-long lines that were dropped, and not counted yet.
-    dropped: usize,
-    /// Lines of other protocols may come.
-    is_open_to_all: bool,
-    /// No line but blank ones has come yet.
-    first: bool,
+    /// Discarded bytes of over-long lines that `take_discarded_lines` has not counted yet.
+    discarded: usize,
+    /// Whether to check for other protocols.
+    detect_foreign: bool,
+    /// All lines so far were blank, so the next one may still be an HTTP request line. Never set
+    /// without `detect_foreign`.
+    expects_first_line: bool,
     ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// At the beginning of a line, or inside one that fits.
+    /// At the start of a line, or inside one that does not exceed the limit so far.
     Reading,
-    /// Inside a line that was too long. Its end may still show that the connection speaks HTTP.
+    /// Inside an over-long line. If `may_be_http`, its end decides whether the connection is HTTP.
     Discarding { may_be_http: bool },
-    /// Not ours: all that comes is dropped.
-    Closed,
+    /// The connection speaks another protocol. All further input is discarded.
+    Foreign,
 }
 
-/// A line in the buffer: what it is, where its content ends, and from where to go on.
+/// A line in the buffer: what it is, where its content ends, and where the next line starts.
 #[derive(Clone, Copy, Debug)]
-struct Found {
+struct NextLine {
     kind: Kind,
     end: usize,
     next_start: usize,
@@ -81,8 +86,8 @@ enum Kind {
 }
 
 impl LineBuffer {
-    /// A buffer for a new connection; `max_line` is the longest line in bytes, its line end not
-    /// counted.
+    /// Creates the buffer of a new connection. `max_line` is the maximum length of a line in bytes,
+    /// not counting its line end.
     pub fn new(max_line: usize) -> Self {
         Self {
             bytes: Vec::new(),
@@ -91,143 +96,140 @@ impl LineBuffer {
             peeked: None,
             max_line,
             state: State::Reading,
-            dropped: 0,
-            is_open_to_all: true,
-            first: true,
+            discarded: 0,
+            detect_foreign: true,
+            expects_first_line: true,
             ended: false,
         }
     }
 
-    /// The same for input that cannot be of another protocol, so that no line of it is
-    /// [`Foreign`](Line::Foreign).
-    pub fn for_ours(max_line: usize) -> Self {
-        Self { is_open_to_all: false, first: false, ..Self::new(max_line) }
+    /// Creates a buffer that never returns [`Line::Foreign`]: for a server's replies, and for local
+    /// input.
+    pub fn without_foreign_detection(max_line: usize) -> Self {
+        Self { detect_foreign: false, expects_first_line: false, ..Self::new(max_line) }
     }
 
-    /// Takes what was read. The caller bounds how much that is, and pushes only when there was no
-    /// line left to deal with.
+    /// Appends input. The caller limits its size, and calls this only after `peek` has returned
+    /// `None`.
     pub fn push(&mut self, input: &[u8]) {
-        debug_assert!(!self.ended, "nothing comes after the end of input");
+        debug_assert!(!self.ended, "input after the end of input");
         self.bytes.extend_from_slice(input);
     }
 
-    /// Notes the end of input.
+    /// Marks the end of input.
     pub fn end(&mut self) {
         self.ended = true;
     }
 
-    /// Whether the end of input was noted.
+    /// Whether [`end`](Self::end) was called.
     pub fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// How many bytes wait here for the rest of their line, or to be dealt with.
-    pub fn held_bytes(&self) -> usize {
+    /// The number of bytes in the buffer: lines not handled yet, and a partial line.
+    pub fn buffered_bytes(&self) -> usize {
         self.bytes.len() - self.start
     }
 
-    /// As how many lines of the greatest length the dropped bytes of over-long lines count that were
-    /// not counted before.
-    pub fn count_dropped_lines(&mut self) -> usize {
-        let lines = self.dropped / self.max_line.max(1);
-        self.dropped %= self.max_line.max(1);
+    /// How much of over-long lines was discarded since the last call, in lines of the maximum
+    /// length. The remainder carries over to the next call.
+    pub fn take_discarded_lines(&mut self) -> usize {
+        let max_line = self.max_line.max(1);
+        let lines = self.discarded / max_line;
+        self.discarded %= max_line;
         lines
     }
 
-    /// The next line, which stays the next one until [`advance`](Self::advance).
+    /// Returns the next line. It remains the next line until [`advance`](Self::advance).
     pub fn peek(&mut self) -> Option<Line<'_>> {
-        let found = self.find();
-        self.peeked = found;
-        let Some(found) = found else {
-            self.release();
+        self.peeked = self.find_next();
+        let Some(next) = self.peeked else {
+            self.release_memory();
             return None;
         };
-        let line = &self.bytes[self.start..found.end];
-        Some(match found.kind {
+        let line = &self.bytes[self.start..next.end];
+        Some(match next.kind {
             Kind::Complete => validate_text(line).map_or(Line::NotText(line), Line::Text),
             Kind::Blank => Line::Blank(validate_text(line).unwrap_or_default()),
             Kind::TooLong { .. } => Line::TooLong,
             Kind::Incomplete => Line::Incomplete(line),
-            Kind::Foreign(foreign) => Line::Foreign(foreign),
+            Kind::Foreign(protocol) => Line::Foreign(protocol),
         })
     }
 
-    /// Overwrites the line that [`peek`](Self::peek) has shown, which has a secret in it and is to be
-    /// passed over next.
+    /// Overwrites the line that [`peek`](Self::peek) returned, because it contains a secret. Call
+    /// [`advance`](Self::advance) next.
     pub fn wipe(&mut self) {
-        if let Some(found) = self.peeked {
-            self.bytes[self.start..found.end].fill(0);
+        if let Some(next) = self.peeked {
+            self.bytes[self.start..next.end].fill(0);
         }
     }
 
-    /// Passes over the line that [`peek`](Self::peek) has shown.
+    /// Moves past the line that [`peek`](Self::peek) returned.
     pub fn advance(&mut self) {
-        if let Some(found) = self.peeked.take() {
-            self.start = found.next_start;
-            self.scanned = self.scanned.max(self.start);
-            self.state = match found.kind {
+        if let Some(next) = self.peeked.take() {
+            self.skip_to(next.next_start);
+            self.state = match next.kind {
                 Kind::Complete | Kind::Blank | Kind::Incomplete => State::Reading,
                 Kind::TooLong { may_be_http } => State::Discarding { may_be_http },
-                Kind::Foreign(_) => State::Closed,
+                Kind::Foreign(_) => State::Foreign,
             };
-            self.first &= found.kind == Kind::Blank;
+            self.expects_first_line &= next.kind == Kind::Blank;
         }
     }
 
-    fn find(&mut self) -> Option<Found> {
-        if self.state == State::Closed {
-            self.skip_to(self.bytes.len());
-            return None;
-        }
-        if let State::Discarding { may_be_http } = self.state {
-            let lf = self.find_lf();
-            let end = lf.unwrap_or(self.bytes.len());
-            if may_be_http && lf.is_some() && foreign::ends_like_http(self.content(end)) {
-                return Some(self.foreign(ForeignProtocol::Http));
-            }
-            let Some(lf) = lf else {
-                // As much as it takes to tell how the line ends: the version, and a CR.
-                let tail = foreign::HTTP_VERSION_LEN + 1;
-                self.drop_to(self.bytes.len().saturating_sub(tail));
-                if self.ended {
-                    self.skip_to(self.bytes.len());
+    fn find_next(&mut self) -> Option<NextLine> {
+        match self.state {
+            State::Reading => {}
+            State::Discarding { may_be_http } => {
+                let Some(lf) = self.find_lf() else {
+                    self.discard_to(self.bytes.len().saturating_sub(DISCARD_TAIL));
+                    if self.ended {
+                        self.skip_to(self.bytes.len());
+                    }
+                    return None;
+                };
+                if may_be_http && foreign::ends_with_http_version(self.content(lf)) {
+                    return Some(self.foreign(ForeignProtocol::Http));
                 }
+                self.discard_to(lf + 1);
+                self.state = State::Reading;
+            }
+            State::Foreign => {
+                self.skip_to(self.bytes.len());
                 return None;
-            };
-            self.drop_to(lf + 1);
-            self.skip_to(lf + 1);
-            self.state = State::Reading;
+            }
         }
-        if self.first && self.bytes.get(self.start) == Some(&foreign::TLS_HANDSHAKE) {
+        if self.expects_first_line && self.bytes.get(self.start) == Some(&foreign::TLS_HANDSHAKE) {
             return Some(self.foreign(ForeignProtocol::Tls));
         }
         match self.find_lf() {
-            Some(lf) => Some(self.complete(lf)),
-            None => self.unfinished(),
+            Some(lf) => Some(self.complete_line(lf)),
+            None => self.partial_line(),
         }
     }
 
-    /// The line whose LF is at `lf`.
-    fn complete(&self, lf: usize) -> Found {
+    /// Classifies the line that ends with the LF at `lf`.
+    fn complete_line(&self, lf: usize) -> NextLine {
         let line = self.content(lf);
         if line.len() > self.max_line {
-            return self.crossed();
+            return self.too_long_line();
         }
         if self.is_http(line) {
             return self.foreign(ForeignProtocol::Http);
         }
         let kind = if is_blank(line) { Kind::Blank } else { Kind::Complete };
-        Found { kind, end: self.start + line.len(), next_start: lf + 1 }
+        NextLine { kind, end: self.start + line.len(), next_start: lf + 1 }
     }
 
-    /// What can be said of a line whose LF has not come.
-    fn unfinished(&self) -> Option<Found> {
+    /// Classifies a line without an LF. Returns `None` if more input is needed.
+    fn partial_line(&self) -> Option<NextLine> {
         let end = self.bytes.len();
         let line = &self.bytes[self.start..];
-        // A CR just beyond the limit may be part of the line end: the byte after it decides.
-        let undecided = line.len() == self.max_line + 1 && line.last() == Some(&b'\r');
-        if line.len() > self.max_line && !undecided {
-            return Some(self.crossed());
+        // A CR just beyond the limit may belong to the line end: the next byte decides.
+        let is_undecided = line.len() == self.max_line + 1 && line.last() == Some(&b'\r');
+        if line.len() > self.max_line && !is_undecided {
+            return Some(self.too_long_line());
         }
         if !self.ended || line.is_empty() {
             return None;
@@ -236,33 +238,35 @@ impl LineBuffer {
             return Some(self.foreign(ForeignProtocol::Http));
         }
         let kind = if is_blank(line) { Kind::Blank } else { Kind::Incomplete };
-        Some(Found { kind, end, next_start: end })
+        Some(NextLine { kind, end, next_start: end })
     }
 
-    /// The line has crossed the limit. Only its beginning is judged here, and no more of it than
-    /// made it cross, so that it does not matter how much came at once.
-    fn crossed(&self) -> Found {
+    /// Classifies a line that exceeds the limit, by its first `max_line + 1` bytes only: how much
+    /// of it has arrived makes no difference.
+    fn too_long_line(&self) -> NextLine {
         let beginning = &self.bytes[self.start..=self.start + self.max_line];
-        let begins_like_http = (self.first && foreign::begins_like_http(beginning))
-            || (self.is_open_to_all && foreign::is_host_header(beginning));
-        if begins_like_http {
+        let is_http = (self.expects_first_line && foreign::starts_with_http_method(beginning))
+            || (self.detect_foreign && foreign::is_host_header(beginning));
+        if is_http {
             return self.foreign(ForeignProtocol::Http);
         }
-        let may_be_http = self.first && !foreign::begins_with_command(beginning);
-        Found { kind: Kind::TooLong { may_be_http }, end: self.start, next_start: self.start }
+        let may_be_http = self.expects_first_line && !foreign::starts_with_command(beginning);
+        let kind = Kind::TooLong { may_be_http };
+        NextLine { kind, end: self.start, next_start: self.start }
     }
 
-    fn foreign(&self, foreign: ForeignProtocol) -> Found {
+    fn foreign(&self, protocol: ForeignProtocol) -> NextLine {
         let next_start = self.bytes.len();
-        Found { kind: Kind::Foreign(foreign), end: self.start, next_start }
+        NextLine { kind: Kind::Foreign(protocol), end: self.start, next_start }
     }
 
     fn is_http(&self, line: &[u8]) -> bool {
         let is_request_line = || {
-            foreign::begins_like_http(line)
-                || (foreign::ends_like_http(line) && !foreign::begins_with_command(line))
+            foreign::starts_with_http_method(line)
+                || (foreign::ends_with_http_version(line) && !foreign::starts_with_command(line))
         };
-        (self.is_open_to_all && foreign::is_host_header(line)) || (self.first && is_request_line())
+        (self.detect_foreign && foreign::is_host_header(line))
+            || (self.expects_first_line && is_request_line())
     }
 
     fn find_lf(&mut self) -> Option<usize> {
@@ -271,16 +275,18 @@ impl LineBuffer {
         lf
     }
 
-    /// The line up to `end`, without the one CR that belongs to the line end.
+    /// The line up to `end`, without the CR that may belong to its line end.
     fn content(&self, end: usize) -> &[u8] {
         let line = &self.bytes[self.start..end];
         line.strip_suffix(b"\r").unwrap_or(line)
     }
 
-    /// Drops the bytes of an over-long line up to here.
-    fn drop_to(&mut self, position: usize) {
-        self.dropped += position.saturating_sub(self.start);
-        self.start = self.start.max(position);
+    /// Discards the bytes of an over-long line before `position`, and counts them.
+    fn discard_to(&mut self, position: usize) {
+        if position > self.start {
+            self.discarded += position - self.start;
+            self.skip_to(position);
+        }
     }
 
     fn skip_to(&mut self, position: usize) {
@@ -288,8 +294,8 @@ impl LineBuffer {
         self.scanned = self.scanned.max(position);
     }
 
-    /// Gives back the memory that the unfinished line does not need.
-    fn release(&mut self) {
+    /// Frees the memory that the partial line does not need.
+    fn release_memory(&mut self) {
         self.bytes.drain(..self.start);
         self.scanned -= self.start;
         self.start = 0;
@@ -308,18 +314,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_held_for_the_unfinished_line_alone() {
+    fn buffer_keeps_memory_only_for_the_partial_line() {
         let mut buffer = LineBuffer::new(10_000);
-        assert_eq!(buffer.held_bytes(), 0);
+        assert_eq!(buffer.buffered_bytes(), 0);
         buffer.push(&[&b"ping\n".repeat(1000)[..], b"half"].concat());
-        assert_eq!(buffer.held_bytes(), 5004);
+        assert_eq!(buffer.buffered_bytes(), 5004);
         assert_eq!(buffer.peek(), Some(Line::Text("ping")));
         buffer.advance();
-        assert_eq!(buffer.held_bytes(), 4999);
+        assert_eq!(buffer.buffered_bytes(), 4999);
         while buffer.peek().is_some() {
             buffer.advance();
         }
-        assert_eq!(buffer.held_bytes(), 4);
+        assert_eq!(buffer.buffered_bytes(), 4);
         assert_eq!(buffer.bytes.capacity(), 4);
         buffer.push(b"\n");
         assert_eq!(buffer.peek(), Some(Line::Text("half")));
@@ -329,46 +335,45 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_the_next_bytes_need_at_once_is_kept() {
-        for (held, kept) in [(600, 1200), (599, 599)] {
+    fn buffer_shrinks_when_less_than_half_is_used() {
+        for (len, capacity) in [(600, 1200), (599, 599)] {
             let mut buffer = LineBuffer::new(10_000);
             buffer.bytes.reserve_exact(1200);
-            buffer.push(&vec![b'x'; held]);
+            buffer.push(&vec![b'x'; len]);
             assert_eq!(buffer.peek(), None);
-            assert_eq!(buffer.bytes.capacity(), kept, "half of it is used, or less");
+            assert_eq!(buffer.bytes.capacity(), capacity, "with {len} bytes");
         }
     }
 
     #[test]
-    fn dropped_bytes_are_counted_by_lines_once() {
+    fn discarded_bytes_are_counted_once_in_lines_of_max_length() {
         let mut buffer = LineBuffer::new(10);
         buffer.push(&[b'x'; 26]);
         assert_eq!(buffer.peek(), Some(Line::TooLong));
         buffer.advance();
         assert_eq!(buffer.peek(), None);
-        let tail = foreign::HTTP_VERSION_LEN + 1;
-        let dropped = 26 - tail;
+        let discarded = 26 - DISCARD_TAIL;
         assert_eq!(
-            (dropped / 10, buffer.count_dropped_lines(), buffer.count_dropped_lines()),
+            (discarded / 10, buffer.take_discarded_lines(), buffer.take_discarded_lines()),
             (1, 1, 0)
         );
         buffer.push(&[b'x'; 10]);
         assert_eq!(buffer.peek(), None);
-        assert_eq!(buffer.count_dropped_lines(), 1, "and the rest is not lost");
+        assert_eq!(buffer.take_discarded_lines(), 1, "the remainder carries over");
         buffer.push(&[b'x'; 4]);
         assert_eq!(buffer.peek(), None);
-        assert_eq!(buffer.count_dropped_lines(), (dropped % 10 + 4) / 10);
+        assert_eq!(buffer.take_discarded_lines(), (discarded % 10 + 4) / 10);
 
         let mut buffer = LineBuffer::new(10);
         buffer.push(b"a line of nineteen.\n");
         assert_eq!(buffer.peek(), Some(Line::TooLong));
         buffer.advance();
         assert_eq!(buffer.peek(), None);
-        assert_eq!(buffer.count_dropped_lines(), 2, "its end counts as well");
+        assert_eq!(buffer.take_discarded_lines(), 2, "the LF counts, too");
     }
 
     #[test]
-    fn a_line_that_was_wiped_is_nowhere_in_the_buffer() {
+    fn wiped_line_is_erased_from_the_buffer() {
         let mut buffer = LineBuffer::new(100);
         buffer.push(b"ping\nauth sesame\nping\n");
         for expected in ["ping", "auth sesame", "ping"] {

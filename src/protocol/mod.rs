@@ -1,13 +1,16 @@
-//! The wire, and nothing else: what bytes mean, in both directions.
+//! The wire protocol: how bytes become lines, commands and replies, and how those become bytes.
 //!
-//! - [`LineBuffer`]: bytes in, lines out, bounded.
-//! - [`Command`]: what a client may ask; [`COMMANDS`] is the one table of them.
-//! - [`Reply`]: what a server says.
+//! - [`LineBuffer`] splits input into lines, in bounded memory, and detects foreign protocols.
+//! - [`Command`] is what a client asks for; [`COMMANDS`] is the one table of commands.
+//! - [`Reply`] is a line from the server.
 //!
-//! This module performs **no I/O**, reads no clock and keeps no state beyond a connection's
-//! unfinished line. Server and client share it.
+//! Server and client share this module. It performs **no I/O**, reads no clock, and keeps no state
+//! except a connection's partial line.
 
 mod command;
+mod error_code;
+mod feed_id;
+mod fields;
 mod foreign;
 mod line;
 mod name;
@@ -15,13 +18,16 @@ mod reply;
 mod text;
 
 pub use command::{COMMANDS, Command, CommandError, CommandSpec, Recipient, Verb};
+pub use error_code::ErrorCode;
+pub use feed_id::FeedId;
 pub use foreign::ForeignProtocol;
 pub use line::{Line, LineBuffer};
 pub use name::Name;
-pub use reply::{ErrorCode, FeedId, OkReply, Reply};
+pub use reply::{OkReply, Reply};
 pub use text::{DecimalBuf, validate_text};
 
-/// How much longer than the longest request a line of the server's may be, in bytes: the words
-/// that it puts before a client's text (`broadcast`, a sequence number of up to 20 digits, a name
-/// of up to 32 characters, the spaces between them), and the LF.
+/// How much longer a line from the server may be than the longest request, in bytes.
+///
+/// This is room for what the server puts before a client's text (`broadcast`, a sequence number of
+/// up to 20 digits, a name of up to 32 characters, and the spaces between them) and for the LF.
 pub const REPLY_OVERHEAD: usize = 64;

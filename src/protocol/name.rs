@@ -1,18 +1,18 @@
-//! Names that clients give themselves.
+//! Client names.
 
 use std::fmt;
 
-/// A well-formed name: 1 to 32 of `A-Z a-z 0-9 _ . -`, the first a letter.
+/// A well-formed client name: 1 to 32 of `A-Z a-z 0-9 _ . -`, starting with a letter.
 ///
-/// Because it begins with a letter, a name never looks like an id.
+/// The first letter keeps a name from looking like an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<'a>(&'a str);
 
 impl<'a> Name<'a> {
-    /// The longest name, in bytes.
+    /// The maximum length of a name, in bytes.
     pub const MAX_LEN: usize = 32;
 
-    /// The name, or `None` if it is not well-formed.
+    /// Parses a name. Returns `None` if it is not well-formed.
     pub fn parse(text: &'a str) -> Option<Self> {
         let well_formed = text.len() <= Self::MAX_LEN
             && text.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -20,7 +20,7 @@ impl<'a> Name<'a> {
         well_formed.then_some(Self(text))
     }
 
-    /// The name as it was written.
+    /// The name, in its original case.
     pub fn as_str(self) -> &'a str {
         self.0
     }
@@ -37,7 +37,7 @@ mod tests {
     use super::Name;
 
     #[test]
-    fn names_begin_with_a_letter_and_have_at_most_32_characters() {
+    fn name_starts_with_a_letter_and_has_at_most_32_characters() {
         let longest = "a".repeat(32);
         for good in ["a", "Z", "alice", "Bob-2", "x_.-9", &longest] {
             assert_eq!(Name::parse(good).map(Name::as_str), Some(good));

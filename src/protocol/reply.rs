@@ -1,81 +1,82 @@
-//! What a server says.
+//! Replies: the lines that the server sends.
 
 use std::fmt;
 
 use super::command::Verb;
-use super::text::{DecimalBuf, number, split_word};
+use super::feed_id::FeedId;
+use super::fields::{Field, Fields, split_word, write_line};
 
-/// A line of the server's. What is borrowed is borrowed from the line.
+/// A line from the server. Its strings borrow from the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply<'a> {
-    /// The first line on every connection that is accepted.
+    /// The first line on every accepted connection.
     Welcome {
         /// The client's id.
         id: u64,
-        /// Which feed the sequence numbers belong to.
+        /// The feed that the sequence numbers belong to.
         feed: FeedId,
-        /// The newest broadcast's number, 0 if there was none.
+        /// The newest broadcast's sequence number, or 0 if there is none.
         seq: u64,
         /// `oyezd/<version>`.
         server: &'a str,
-        /// For people.
+        /// A hint for people.
         hint: &'a str,
     },
     /// The answer to `ping`, with its text.
     Pong(Option<&'a str>),
-    /// A command was carried out.
+    /// The command succeeded.
     Ok(OkReply<'a>),
-    /// A request was not carried out.
+    /// The server refused a request, or the connection.
     Error {
-        /// One of [`ErrorCode`]'s words, or one that came later.
+        /// An [`ErrorCode`](super::ErrorCode), or a code from a newer server.
         code: &'a str,
-        /// For people.
+        /// An explanation for people.
         explanation: &'a str,
     },
-    /// One line of `clients`.
+    /// A line of the answer to `clients`.
     Client {
-        /// Its id.
+        /// The client's id.
         id: u64,
-        /// Its name, if it has one.
+        /// The client's name, if it has one.
         name: Option<&'a str>,
     },
-    /// One line of `stats`.
+    /// A line of the answer to `stats`.
     Stat {
-        /// What is counted.
+        /// The counter's name.
         key: &'a str,
-        /// How much of it.
+        /// The counter's value.
         value: u64,
     },
-    /// One line of `help`.
+    /// A line of the answer to `help`.
     Help {
         /// `<usage> - <what it does>`
         text: &'a str,
     },
-    /// A line for every client that listens.
+    /// A line for every listening client.
     Broadcast {
-        /// Its place in the one order of all of them.
+        /// The line's sequence number.
         seq: u64,
-        /// The sender's name, or its id.
+        /// The sender's name, or its id if it has none.
         from: &'a str,
-        /// What was said.
+        /// The sender's text.
         text: &'a str,
     },
-    /// A line for this client alone.
+    /// A line for this client only.
     Direct {
-        /// The sender's name, or its id.
+        /// The sender's name, or its id if it has none.
         from: &'a str,
-        /// What was said.
+        /// The sender's text.
         text: &'a str,
     },
-    /// So many broadcast lines were missed here.
+    /// How many broadcast lines this client missed just now, as a slow consumer.
     Lagged(u64),
-    /// The server ends the connection, and why.
+    /// Why the server is about to close the connection.
     Goodbye(&'a str),
 }
 
-/// What an `ok` is about: the command's word, and what it has to tell.
+/// The content of an `ok` reply: the command that succeeded, and its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // The commands' table has the meaning of each.
+#[allow(missing_docs)] // The protocol reference describes each result.
 pub enum OkReply<'a> {
     Broadcast { seq: u64 },
     Send { client: &'a str },
@@ -90,112 +91,44 @@ pub enum OkReply<'a> {
     Auth { role: &'a str },
 }
 
-/// Why a request was not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // Their words say it.
-pub enum ErrorCode {
-    UnknownCommand,
-    MissingArgument,
-    BadArgument,
-    LineTooLong,
-    NotText,
-    IncompleteLine,
-    AuthRequired,
-    AuthFailed,
-    NotAllowed,
-    NoSuchClient,
-    NameTaken,
-    Busy,
-    Gone,
-    ServerFull,
-}
-
-impl ErrorCode {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UnknownCommand => "unknown-command",
-            Self::MissingArgument => "missing-argument",
-            Self::BadArgument => "bad-argument",
-            Self::LineTooLong => "line-too-long",
-            Self::NotText => "not-text",
-            Self::IncompleteLine => "incomplete-line",
-            Self::AuthRequired => "auth-required",
-            Self::AuthFailed => "auth-failed",
-            Self::NotAllowed => "not-allowed",
-            Self::NoSuchClient => "no-such-client",
-            Self::NameTaken => "name-taken",
-            Self::Busy => "busy",
-            Self::Gone => "gone",
-            Self::ServerFull => "server-full",
-        }
-    }
-}
-
-/// Names one server run's feed, so that sequence numbers of another run are not taken for its own.
-/// Written as 8 lower-case hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FeedId(pub u32);
-
-impl FeedId {
-    /// The id, or `None` if the word is not 8 lower-case hexadecimal digits.
-    pub fn parse(word: &str) -> Option<Self> {
-        let well_formed =
-            word.len() == 8 && word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if well_formed { u32::from_str_radix(word, 16).ok().map(Self) } else { None }
-    }
-}
-
-impl fmt::Display for FeedId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}", self.0)
-    }
-}
-
-impl fmt::Display for Reply<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = Vec::new();
-        self.encode(&mut line);
-        line.pop();
-        f.write_str(&String::from_utf8_lossy(&line))
-    }
-}
-
-/// Stands where a client without a name has its name listed. No name can be this.
+/// Stands for the name of a client that has none. It is not a valid name.
 const NO_NAME: &str = "-";
 
 impl<'a> Reply<'a> {
-    /// Appends the line, LF included. [`parse`](Self::parse) is the inverse.
+    /// Appends the reply as a line, LF included. [`parse`](Self::parse) is the inverse.
     pub fn encode(&self, out: &mut Vec<u8>) {
         use Field::{Feed, Number, Text};
         match *self {
             Self::Welcome { id, feed, seq, server, hint } => {
                 let (id, seq) = (Number(id), Number(seq));
-                join(out, &[Text("welcome"), id, Feed(feed), seq, Text(server), Text(hint)]);
+                write_line(out, &[Text("welcome"), id, Feed(feed), seq, Text(server), Text(hint)]);
             }
-            Self::Pong(None) => join(out, &[Text("pong")]),
-            Self::Pong(Some(text)) => join(out, &[Text("pong"), Text(text)]),
-            Self::Ok(topic) => topic.encode(out),
+            Self::Pong(None) => write_line(out, &[Text("pong")]),
+            Self::Pong(Some(text)) => write_line(out, &[Text("pong"), Text(text)]),
+            Self::Ok(ok) => ok.encode(out),
             Self::Error { code, explanation } => {
-                join(out, &[Text("error"), Text(code), Text(explanation)]);
+                write_line(out, &[Text("error"), Text(code), Text(explanation)]);
             }
             Self::Client { id, name } => {
-                join(out, &[Text("client"), Number(id), Text(name.unwrap_or(NO_NAME))]);
+                write_line(out, &[Text("client"), Number(id), Text(name.unwrap_or(NO_NAME))]);
             }
-            Self::Stat { key, value } => join(out, &[Text("stat"), Text(key), Number(value)]),
-            Self::Help { text } => join(out, &[Text("help"), Text(text)]),
+            Self::Stat { key, value } => write_line(out, &[Text("stat"), Text(key), Number(value)]),
+            Self::Help { text } => write_line(out, &[Text("help"), Text(text)]),
             Self::Broadcast { seq, from, text } => {
-                join(out, &[Text("broadcast"), Number(seq), Text(from), Text(text)]);
+                write_line(out, &[Text("broadcast"), Number(seq), Text(from), Text(text)]);
             }
-            Self::Direct { from, text } => join(out, &[Text("direct"), Text(from), Text(text)]),
-            Self::Lagged(count) => join(out, &[Text("lagged"), Number(count)]),
-            Self::Goodbye(reason) => join(out, &[Text("goodbye"), Text(reason)]),
+            Self::Direct { from, text } => {
+                write_line(out, &[Text("direct"), Text(from), Text(text)]);
+            }
+            Self::Lagged(count) => write_line(out, &[Text("lagged"), Number(count)]),
+            Self::Goodbye(reason) => write_line(out, &[Text("goodbye"), Text(reason)]),
         }
     }
 
-    /// Parses a line without its LF. `None` stands for a first word or a topic that is not known,
-    /// and for a line that lacks something: a client passes over those. Trailing fields that are
-    /// not known are dropped.
+    /// Parses a line without its LF. Ignores unknown trailing fields.
+    ///
+    /// Returns `None` if the first word or the word after `ok` is unknown, or if a field is missing
+    /// or malformed. Clients skip such lines.
     pub fn parse(line: &'a str) -> Option<Self> {
         let (word, rest) = split_word(line);
         let mut fields = Fields(rest);
@@ -214,7 +147,7 @@ impl<'a> Reply<'a> {
             }
             "client" => Self::Client {
                 id: fields.number()?,
-                name: fields.word().map(|name| (name != NO_NAME).then_some(name))?,
+                name: Some(fields.word()?).filter(|name| *name != NO_NAME),
             },
             "stat" => Self::Stat { key: fields.word()?, value: fields.number()? },
             "help" => Self::Help { text: fields.rest()? },
@@ -231,8 +164,18 @@ impl<'a> Reply<'a> {
     }
 }
 
+impl fmt::Display for Reply<'_> {
+    /// Writes the line without its LF.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = Vec::new();
+        self.encode(&mut line);
+        line.pop();
+        f.write_str(&String::from_utf8_lossy(&line))
+    }
+}
+
 impl<'a> OkReply<'a> {
-    /// Which command it is the answer to.
+    /// The command that the reply answers.
     pub fn verb(self) -> Verb {
         match self {
             Self::Broadcast { .. } => Verb::Broadcast,
@@ -252,19 +195,19 @@ impl<'a> OkReply<'a> {
     fn encode(self, out: &mut Vec<u8>) {
         use Field::{Number, Text};
         match self {
-            Self::Broadcast { seq } => join(out, &[Text("ok broadcast"), Number(seq)]),
-            Self::Send { client } => join(out, &[Text("ok send"), Text(client)]),
-            Self::Name { name } => join(out, &[Text("ok name"), Text(name)]),
+            Self::Broadcast { seq } => write_line(out, &[Text("ok broadcast"), Number(seq)]),
+            Self::Send { client } => write_line(out, &[Text("ok send"), Text(client)]),
+            Self::Name { name } => write_line(out, &[Text("ok name"), Text(name)]),
             Self::Clients { shown, total } => {
-                join(out, &[Text("ok clients"), Number(shown), Number(total)]);
+                write_line(out, &[Text("ok clients"), Number(shown), Number(total)]);
             }
-            Self::History { lines } => join(out, &[Text("ok history"), Number(lines)]),
-            Self::Resume { seq } => join(out, &[Text("ok resume"), Number(seq)]),
-            Self::Quiet => join(out, &[Text("ok quiet")]),
-            Self::Listen { seq } => join(out, &[Text("ok listen"), Number(seq)]),
-            Self::Stats => join(out, &[Text("ok stats")]),
-            Self::Help => join(out, &[Text("ok help")]),
-            Self::Auth { role } => join(out, &[Text("ok auth"), Text(role)]),
+            Self::History { lines } => write_line(out, &[Text("ok history"), Number(lines)]),
+            Self::Resume { seq } => write_line(out, &[Text("ok resume"), Number(seq)]),
+            Self::Quiet => write_line(out, &[Text("ok quiet")]),
+            Self::Listen { seq } => write_line(out, &[Text("ok listen"), Number(seq)]),
+            Self::Stats => write_line(out, &[Text("ok stats")]),
+            Self::Help => write_line(out, &[Text("ok help")]),
+            Self::Auth { role } => write_line(out, &[Text("ok auth"), Text(role)]),
         }
     }
 
@@ -286,56 +229,12 @@ impl<'a> OkReply<'a> {
     }
 }
 
-/// A part of a line, parted from the others by one space.
-enum Field<'a> {
-    /// Words.
-    Text(&'a str),
-    Number(u64),
-    Feed(FeedId),
-}
-
-/// Appends a line. Not by way of `write!`: for a short line, that takes longer than all that the
-/// server does besides.
-fn join<const N: usize>(out: &mut Vec<u8>, fields: &[Field<'_>; N]) {
-    for (nth, field) in fields.iter().enumerate() {
-        if nth > 0 {
-            out.push(b' ');
-        }
-        match *field {
-            Field::Text(text) => out.extend_from_slice(text.as_bytes()),
-            Field::Number(number) => out.extend_from_slice(DecimalBuf::default().bytes(number)),
-            Field::Feed(feed) => out.extend_from_slice(feed.to_string().as_bytes()),
-        }
-    }
-    out.push(b'\n');
-}
-
-/// What is left of a line, taken word by word.
-struct Fields<'a>(Option<&'a str>);
-
-impl<'a> Fields<'a> {
-    /// The next word; an empty one counts as missing.
-    fn word(&mut self) -> Option<&'a str> {
-        let (word, rest) = split_word(self.0?);
-        self.0 = rest;
-        Some(word).filter(|word| !word.is_empty())
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        number(self.word()?)
-    }
-
-    fn rest(&mut self) -> Option<&'a str> {
-        self.0.take()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_is_what_is_read() {
+    fn encoded_reply_parses_to_the_same_reply() {
         let feed = FeedId(0x00c0_ffee);
         let (server, hint) = ("oyezd/1.2.3", "help lists the commands");
         for (reply, line) in [
@@ -375,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn trailing_fields_are_passed_over_and_what_lacks_something_is_not_understood() {
+    fn trailing_fields_are_ignored_and_incomplete_lines_are_rejected() {
         assert_eq!(Reply::parse("lagged 3 since noon"), Some(Reply::Lagged(3)));
         assert_eq!(Reply::parse("ok quiet please"), Some(Reply::Ok(OkReply::Quiet)));
         assert_eq!(Reply::parse("goodbye quit 12"), Some(Reply::Goodbye("quit")));

@@ -1,14 +1,13 @@
-//! What counts as text, and what text is made of: words and numbers.
+//! Text validation, and decimal numbers as text.
 
-/// The line as text, or `None` if it is not valid UTF-8 or holds a character that text may not:
-/// C0 controls other than TAB, DEL, C1 controls, and the line ends U+2028 and U+2029.
+/// Returns the line as text, or `None` if it is not text: if it is not valid UTF-8, or contains a
+/// control character (C0, DEL or C1) other than TAB, or a line separator (U+2028 or U+2029).
 ///
-/// So nobody can send an escape sequence to somebody's terminal, or one line that a reader takes
-/// for two.
+/// So no client can send escape sequences to another client's terminal, or a line that a reader
+/// mistakes for two.
 pub fn validate_text(line: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(line).ok()?;
-    // Nearly all lines are of these characters alone. Without an early end, whole vectors are
-    // looked at at once.
+    // Most lines are printable ASCII. The fold has no early exit, so the compiler vectorizes it.
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
     let all_plain = line.iter().fold(true, |plain, &byte| plain & is_plain(byte));
     (all_plain || !text.chars().any(is_forbidden)).then_some(text)
@@ -18,13 +17,15 @@ fn is_forbidden(c: char) -> bool {
     (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// Room for a number's decimal digits. They are not handed on with it: a processor has to wait before it
-/// can move at once what was just stored byte by byte.
+/// A buffer for the decimal digits of a number.
+///
+/// It stays with the caller, and the digits are returned as a slice. Returning the array by value
+/// would copy it at once right after it was written byte by byte, which stalls the processor.
 #[derive(Default)]
 pub struct DecimalBuf([u8; Self::MAX]);
 
 impl DecimalBuf {
-    /// How many digits the largest number has.
+    /// The number of digits of `u64::MAX`.
     const MAX: usize = u64::MAX.ilog10() as usize + 1;
 
     /// The digits of `number` as ASCII, without leading zeros.
@@ -40,24 +41,10 @@ impl DecimalBuf {
         }
     }
 
-    /// The same as text.
+    /// The digits of `number` as text, without leading zeros.
     pub fn text(&mut self, number: u64) -> &str {
         std::str::from_utf8(self.bytes(number)).expect("digits are ASCII")
     }
-}
-
-/// The word before the first space, and what follows that space if it is not empty.
-pub(super) fn split_word(text: &str) -> (&str, Option<&str>) {
-    // A word is too short for a search that looks at several bytes at once.
-    match text.bytes().position(|byte| byte == b' ') {
-        Some(space) => (&text[..space], Some(&text[space + 1..]).filter(|rest| !rest.is_empty())),
-        None => (text, None),
-    }
-}
-
-/// Plain decimal digits of a u64: no sign, which the standard parser would take.
-pub(super) fn number(digits: &str) -> Option<u64> {
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
 #[cfg(test)]
@@ -65,7 +52,7 @@ mod tests {
     use super::{DecimalBuf, validate_text};
 
     #[test]
-    fn digits_are_those_that_the_standard_library_writes() {
+    fn decimal_digits_match_the_standard_library() {
         let tens = (0..20).map(|power| 10_u64.pow(power));
         for number in tens.flat_map(|ten| [ten - 1, ten, ten + 7]).chain([u64::MAX]) {
             assert_eq!(DecimalBuf::default().text(number), number.to_string());
@@ -73,19 +60,19 @@ mod tests {
     }
 
     #[test]
-    fn text_is_utf8_without_controls() {
+    fn text_is_utf8_without_control_characters() {
         for text in ["", "a\tb", "你好", "👩‍🚀", "שלום", "e\u{301}", "\u{a0}", "\u{202e}", "~"]
         {
             assert_eq!(validate_text(text.as_bytes()), Some(text));
         }
         for control in (0..0x20).chain(0x7f..0xa0).chain([0x2028, 0x2029]) {
-            let c = char::from_u32(control).expect("these are all characters");
+            let c = char::from_u32(control).expect("none of these is a surrogate");
             for line in [format!("a{c}b"), format!("é{c}")] {
                 assert_eq!(validate_text(line.as_bytes()).is_some(), c == '\t', "{line:?}");
             }
         }
-        for broken in [&b"\xff"[..], b"a\xc3", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"] {
-            assert_eq!(validate_text(broken), None, "{broken:?}");
+        for invalid in [&b"\xff"[..], b"a\xc3", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"] {
+            assert_eq!(validate_text(invalid), None, "{invalid:?}");
         }
     }
 }

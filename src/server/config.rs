@@ -1,198 +1,207 @@
-//! What `oyezd` is told on its command line.
+//! The command line of `oyezd`.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use log::LevelFilter;
-use pico_args::Arguments;
 
-use crate::cli::{count, describe, digits, given, milliseconds, option, unexpected};
+use crate::cli::{
+    self, CommandLine, HELP_AND_VERSION, OptionTable, digits, number, option, path, seconds,
+    unexpected,
+};
 use crate::hub::{AllowShutdown, SlowConsumerPolicy};
 use crate::limits::Limits;
 use crate::net::stream::{DEFAULT_ADDRESS, Endpoint};
-use crate::net::tls_config::{Identity, ServerTrust};
+use crate::net::tls_config::{Identity, ServerTlsConfig};
 
-/// `oyezd --help`
-pub const HELP: &str = "\
-oyezd - sends every line that one client says to all of them
+/// Every option.
+#[rustfmt::skip] // A row per option.
+pub const OPTIONS: &OptionTable = &[
+    ("Listeners", &[
+        option("--listen", "ADDR", "`IP:PORT`, `[IPv6]:PORT` or `unix:PATH`; may be repeated. \
+            `0.0.0.0:5050` accepts connections from other hosts").default("127.0.0.1:5050"),
+        option("--listen-tls", "ADDR", "the same, with TLS. If only this is given, there is no \
+            plaintext listener"),
+        option("--unix-mode", "OCTAL", "file mode of Unix sockets").default("600"),
+    ]),
+    ("TLS", &[
+        option("--tls-cert", "FILE", "certificate chain of the server, in PEM format"),
+        option("--tls-key", "FILE", "private key of `--tls-cert`, in PEM format"),
+        option("--tls-self-signed", "DIR", "use a self-signed certificate in DIR instead; it is \
+            created on the first start"),
+        option("--tls-client-ca", "FILE", "require a client certificate signed by a CA in FILE"),
+    ]),
+    ("Access", &[
+        option("--secret-file", "FILE", "require clients to authenticate with the secret in FILE"),
+        option("--admin-secret-file", "FILE", "the secret in FILE makes a client an admin"),
+        option("--allow-shutdown", "WHO", "who may use the `shutdown` command: `nobody`, `local` \
+            (clients on this host, and admins) or `admin`. With `--admin-secret-file`, the \
+            default is `admin`").default("local"),
+    ]),
+    ("Limits", &[
+        option("--max-clients", "N", "maximum number of clients").default("10000"),
+        option("--max-per-address", "N", "maximum number of connections from one IP address")
+            .default("off"),
+        option("--rate-limit", "LINES", "maximum number of lines per second from one client; \
+            further lines are delayed").default("off"),
+        option("--max-line", "SIZE", "maximum length of a line from a client").default("4K"),
+        option("--max-outbox", "SIZE", "maximum size of the replies and direct messages queued \
+            for one client; until it reads some, its commands wait").default("256K"),
+        option("--send-buffer", "SIZE", "kernel send buffer for one client").default("128K"),
+        option("--feed-size", "SIZE", "memory for the latest broadcast lines: the backlog for \
+            slow readers, `history` and `resume`").default("16M"),
+    ]),
+    ("Slow and idle clients", &[
+        option("--slow-clients", "POLICY", "what to do when a reader falls behind by the whole \
+            feed: `disconnect` it; `skip` lines, and tell it how many; or `wait`, which delays \
+            all broadcasts").default("disconnect"),
+        option("--stall-timeout", "SECS", "with `wait`: disconnect a client that reads less than \
+            32K in this time").default("30"),
+        option("--idle-timeout", "SECS", "disconnect a client that sends and reads nothing for \
+            this long").default("off"),
+        option("--auth-timeout", "SECS", "time limit for the TLS handshake and authentication")
+            .default("30"),
+        option("--drain-timeout", "SECS", "time limit for clients to read pending output when \
+            their connection closes or the server shuts down").default("5"),
+    ]),
+    ("Logging", &[
+        option("--log-level", "LEVEL", "`error`, `warn`, `info`, `debug` or `trace`; `debug` logs \
+            every line that clients send").default("info"),
+    ]),
+    ("Help", &HELP_AND_VERSION),
+];
 
-Usage: oyezd [OPTION ...]          Talk to it with: nc 127.0.0.1 5050
+/// The text of `oyezd --help`.
+pub fn help() -> String {
+    cli::help(INTRO, &[], OPTIONS, NOTES)
+}
 
-  --listen ADDR           IP:PORT, [IPv6]:PORT or unix:PATH; may be repeated
-                          (127.0.0.1:5050; 0.0.0.0:5050 lets other hosts in)
-  --listen-tls ADDR       the same, encrypted; alone, it opens no plain port
-  --tls-cert FILE         certificate to show, in PEM form, and those that lead
-                          from it to a root
-  --tls-key FILE          the key that belongs to it
-  --tls-self-signed DIR   make a certificate and a key in DIR, once, instead
-  --tls-client-ca FILE    let nobody in without a certificate signed by one that
-                          is in FILE
-  --unix-mode OCTAL       file mode of the sockets at unix:PATH (600)
-  --secret-file FILE      let nobody in who does not 'auth' with what is in FILE
-  --admin-secret-file FILE
-                          who does with this may also 'shutdown'
-  --allow-shutdown WHO    whose 'shutdown' is obeyed: nobody; local, that is
-                          clients on this host, and admins (local); or admin
-                          (admin, where there is an admin secret)
-  --max-clients N         clients at once (10000)
-  --max-per-address N     connections from one IP address, or off (off)
-  --max-line SIZE         longest line that a client may send (4K)
-  --max-outbox SIZE       replies that may wait for one client (256K)
-  --feed-size SIZE        broadcast lines kept (16M)
-  --send-buffer SIZE      what the kernel may buffer for one client (128K)
-  --slow-clients WHAT     what becomes of those who lag behind by all of this:
-                          disconnect; skip, they miss lines and are told how
-                          many; or wait, everybody waits for them (disconnect)
-  --stall-timeout SECS    how long a client may hold the others so that takes
-                          next to nothing (30)
-  --idle-timeout SECS     how long a client may say and take nothing, or off
-                          (off)
-  --auth-timeout SECS     how long a client may take to come in (30)
-  --drain-timeout SECS    how long a closing connection may take (5)
-  --rate-limit LINES      lines that a client may say in a second, the others
-                          wait; or off (off)
-  --log-level LEVEL       error, warn, info, debug or trace (info, or RUST_LOG);
-                          debug shows every line
-  -h, --help              show this
-  -V, --version           show the version
+const INTRO: &str = "\
+oyezd - a line-broadcast server for netcat, scripts, devices and people
 
-SIZE is in bytes, or with K, M or G. The log goes to stderr. SIGINT and SIGTERM
-end the server gracefully, a second one at once. SIGHUP reads certificates and
-secrets anew, where there are any, for those who come after it.
+Usage: oyezd [OPTIONS]
+
+Try it: start oyezd, run 'nc 127.0.0.1 5050' in two terminals, and type
+'say hello' in one of them.
 ";
 
-/// What to do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Serve.
-    Serve(Box<Config>),
-    /// Print [`HELP`].
-    Help,
-    /// Print the version.
-    Version,
-}
+const NOTES: &str = "\
+SIZE is in bytes; K, M and G are powers of 1024, as in 64K. SECS is in seconds.
+off means no limit. The log goes to standard error.
+
+SIGINT and SIGTERM shut the server down gracefully; a second one stops it at
+once. SIGHUP reloads certificates and secrets for new connections.
+Exit status: 0 after a graceful shutdown, 1 on failure, 2 for wrong arguments.
+";
+
+/// What the command line asks for.
+pub type Action = cli::Action<Config>;
 
 /// How to serve.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where to listen.
+    /// Plaintext listeners.
     pub listen: Vec<Endpoint>,
-    /// Where to listen for encrypted connections. There is one at least, here or in `listen`.
+    /// TLS listeners. At least one of the two lists has an entry.
     pub listen_tls: Vec<Endpoint>,
-    /// What to show there, if there is any.
-    pub trust: Option<ServerTrust>,
-    /// The mode of the Unix sockets' files.
+    /// The certificate for the TLS listeners, and which clients they accept.
+    pub tls: Option<ServerTlsConfig>,
+    /// The file mode of Unix sockets.
     pub unix_mode: u32,
-    /// The file with the secret that clients have to show.
+    /// The file with the secret that clients authenticate with.
     pub secret_file: Option<PathBuf>,
-    /// The file with the secret that admins have to show.
+    /// The file with the secret that makes a client an admin.
     pub admin_secret_file: Option<PathBuf>,
-    /// Who may end the server by command.
+    /// Who may shut the server down by command.
     pub allow_shutdown: AllowShutdown,
-    /// What becomes of clients that the feed would lap.
+    /// What to do with slow consumers.
     pub slow_clients: SlowConsumerPolicy,
-    /// Held against each other already.
+    /// The limits, validated by [`Limits::check`].
     pub limits: Limits,
-    /// How much is logged.
+    /// The least severe level that is logged.
     pub log_level: LevelFilter,
 }
 
-/// Reads the arguments, without the program's name. `rust_log` is the variable RUST_LOG. An error is
-/// one line that says what is wrong.
-pub fn parse(arguments: Vec<OsString>, rust_log: Option<&str>) -> Result<Action, String> {
-    let mut arguments = Arguments::from_vec(arguments);
-    if arguments.contains(["-h", "--help"]) {
-        return Ok(Action::Help);
+/// Parses the arguments, without the program's name. The error is one line.
+pub fn parse(arguments: Vec<OsString>) -> Result<Action, String> {
+    cli::parse(arguments, OPTIONS, |line| Ok(Action::Run(Box::new(config(line)?))))
+}
+
+fn config(line: &mut CommandLine) -> Result<Config, String> {
+    if let Some(word) = line.words.first() {
+        return Err(unexpected(word));
     }
-    if arguments.contains(["-V", "--version"]) {
-        return Ok(Action::Version);
-    }
-    let mut listen = arguments
-        .values_from_fn("--listen", |text| text.parse::<Endpoint>())
-        .map_err(|error| describe("--listen", &error))?;
-    let listen_tls = arguments
-        .values_from_fn("--listen-tls", |text| text.parse::<Endpoint>())
-        .map_err(|error| describe("--listen-tls", &error))?;
-    let trust = trust(&mut arguments, !listen_tls.is_empty())?;
+    let mut listen = line.values("--listen", str::parse)?;
+    let listen_tls = line.values("--listen-tls", str::parse)?;
+    let tls = tls(line, !listen_tls.is_empty())?;
     if listen.is_empty() && listen_tls.is_empty() {
         listen.push(Endpoint::Tcp(DEFAULT_ADDRESS));
     }
-    let mut limits = Limits::default();
-    option(&mut arguments, "--max-clients", &mut limits.max_clients, count)?;
-    option(&mut arguments, "--max-per-address", &mut limits.max_per_address, or_off)?;
-    option(&mut arguments, "--max-line", &mut limits.max_line, size)?;
-    option(&mut arguments, "--max-outbox", &mut limits.max_outbox, size)?;
-    option(&mut arguments, "--feed-size", &mut limits.feed_size, size)?;
-    option(&mut arguments, "--send-buffer", &mut limits.send_buffer, size)?;
-    option(&mut arguments, "--idle-timeout", &mut limits.idle_timeout_ms, milliseconds_or_off)?;
-    option(&mut arguments, "--stall-timeout", &mut limits.stall_timeout_ms, milliseconds)?;
-    option(&mut arguments, "--auth-timeout", &mut limits.auth_timeout_ms, milliseconds)?;
-    option(&mut arguments, "--drain-timeout", &mut limits.drain_timeout_ms, milliseconds)?;
-    option(&mut arguments, "--rate-limit", &mut limits.rate_limit, or_off)?;
-    let mut slow_clients = SlowConsumerPolicy::default();
-    option(&mut arguments, "--slow-clients", &mut slow_clients, slow)?;
-    let mut unix_mode = 0o600;
-    option(&mut arguments, "--unix-mode", &mut unix_mode, mode)?;
-    let file = |path: &str| Ok(PathBuf::from(path));
-    let secret_file = given(&mut arguments, "--secret-file", "--secret-file", file)?;
-    let admin_secret_file =
-        given(&mut arguments, "--admin-secret-file", "--admin-secret-file", file)?;
-    let has_admins = admin_secret_file.is_some();
-    let default = if has_admins { AllowShutdown::Admin } else { AllowShutdown::Local };
-    let allow_shutdown =
-        given(&mut arguments, "--allow-shutdown", "--allow-shutdown", who)?.unwrap_or(default);
-    if allow_shutdown == AllowShutdown::Admin && !has_admins {
-        return Err("--allow-shutdown admin needs --admin-secret-file, or there are none".into());
-    }
-    let mut log_level = rust_log.and_then(|text| text.parse().ok()).unwrap_or(LevelFilter::Info);
-    option(&mut arguments, "--log-level", &mut log_level, level)?;
-    if let Some(argument) = arguments.finish().first() {
-        return Err(unexpected(&argument.to_string_lossy(), HELP));
-    }
+    let admin_secret_file = line.optional("--admin-secret-file", path)?;
+    let allow_shutdown = match line.optional("--allow-shutdown", allow_shutdown)? {
+        Some(AllowShutdown::Admin) if admin_secret_file.is_none() => {
+            return Err("--allow-shutdown admin needs --admin-secret-file".to_owned());
+        }
+        Some(who) => who,
+        None if admin_secret_file.is_some() => AllowShutdown::Admin,
+        None => AllowShutdown::Local,
+    };
+    let limits = Limits {
+        max_clients: line.value("--max-clients", number)?,
+        max_per_address: line.value("--max-per-address", or_off(number))?,
+        rate_limit: line.value("--rate-limit", or_off(number))?,
+        max_line: line.value("--max-line", size)?,
+        max_outbox: line.value("--max-outbox", size)?,
+        send_buffer: line.value("--send-buffer", size)?,
+        feed_size: line.value("--feed-size", size)?,
+        stall_timeout_ms: line.value("--stall-timeout", milliseconds)?,
+        idle_timeout_ms: line.value("--idle-timeout", or_off(milliseconds))?,
+        auth_timeout_ms: line.value("--auth-timeout", milliseconds)?,
+        drain_timeout_ms: line.value("--drain-timeout", milliseconds)?,
+        ..Limits::default()
+    };
     limits.check()?;
-    Ok(Action::Serve(Box::new(Config {
+    Ok(Config {
         listen,
         listen_tls,
-        trust,
-        unix_mode,
-        secret_file,
+        tls,
+        unix_mode: line.value("--unix-mode", file_mode)?,
+        secret_file: line.optional("--secret-file", path)?,
         admin_secret_file,
         allow_shutdown,
-        slow_clients,
+        slow_clients: line.value("--slow-clients", slow_consumer_policy)?,
         limits,
-        log_level,
-    })))
+        log_level: line.value("--log-level", log_level)?,
+    })
 }
 
-/// What is said of certificates. It is needed where there are encrypted connections, and of no use
-/// elsewhere.
-fn trust(arguments: &mut Arguments, is_needed: bool) -> Result<Option<ServerTrust>, String> {
-    let file = |path: &str| Ok(PathBuf::from(path));
-    let certificate = given(arguments, "--tls-cert", "--tls-cert", file)?;
-    let key = given(arguments, "--tls-key", "--tls-key", file)?;
-    let folder = given(arguments, "--tls-self-signed", "--tls-self-signed", file)?;
-    let client_ca = given(arguments, "--tls-client-ca", "--tls-client-ca", file)?;
+/// Reads the TLS options, which need a TLS listener and are needed by one.
+fn tls(line: &mut CommandLine, has_tls_listener: bool) -> Result<Option<ServerTlsConfig>, String> {
+    let certificate = line.optional("--tls-cert", path)?;
+    let key = line.optional("--tls-key", path)?;
+    let folder = line.optional("--tls-self-signed", path)?;
+    let client_ca = line.optional("--tls-client-ca", path)?;
     let identity = match (certificate, key, folder) {
         (Some(certificate), Some(key), None) => Some(Identity::Files { certificate, key }),
         (None, None, Some(folder)) => Some(Identity::SelfSigned { folder }),
         (None, None, None) => None,
-        (_, _, None) => return Err("--tls-cert and --tls-key go together".to_owned()),
+        (_, _, None) => return Err("--tls-cert and --tls-key must be given together".to_owned()),
         (_, _, Some(_)) => {
-            return Err("--tls-self-signed takes the place of --tls-cert and --tls-key".to_owned());
+            return Err("--tls-self-signed cannot be combined with --tls-cert and --tls-key".into());
         }
     };
     match identity {
-        Some(identity) if is_needed => Ok(Some(ServerTrust { identity, client_ca })),
-        None if is_needed => {
+        Some(identity) if has_tls_listener => Ok(Some(ServerTlsConfig { identity, client_ca })),
+        None if has_tls_listener => {
             Err("--listen-tls needs --tls-cert and --tls-key, or --tls-self-signed".to_owned())
         }
         None if client_ca.is_none() => Ok(None),
-        _ => Err("the --tls options are for --listen-tls, and there is none".to_owned()),
+        _ => Err("the --tls options need --listen-tls".to_owned()),
     }
 }
 
-/// A number of bytes, with K, M or G for powers of 1024.
+/// Parses a number of bytes. K, M and G are powers of 1024.
 fn size(text: &str) -> Result<usize, &'static str> {
     let (number, unit) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
         Some(b'K') => (&text[..text.len() - 1], 1 << 10),
@@ -205,18 +214,20 @@ fn size(text: &str) -> Result<usize, &'static str> {
         .ok_or("expected a size, as in 65536, 64K, 16M or 1G")
 }
 
-fn or_off<T: FromStr>(text: &str) -> Result<Option<T>, &'static str> {
-    match text {
+fn milliseconds(text: &str) -> Result<u64, &'static str> {
+    seconds(text).map(|duration| duration.as_secs() * 1000)
+}
+
+fn or_off<T, E: Display>(
+    parse: fn(&str) -> Result<T, E>,
+) -> impl Fn(&str) -> Result<Option<T>, String> {
+    move |text| match text {
         "off" => Ok(None),
-        text => digits(text).map(Some).ok_or("expected a number, or off"),
+        text => parse(text).map(Some).map_err(|error| format!("{error}, or off")),
     }
 }
 
-fn milliseconds_or_off(text: &str) -> Result<Option<u64>, &'static str> {
-    if text == "off" { Ok(None) } else { milliseconds(text).map(Some) }
-}
-
-fn mode(text: &str) -> Result<u32, &'static str> {
+fn file_mode(text: &str) -> Result<u32, &'static str> {
     let octal = text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     match u32::from_str_radix(text, 8) {
         Ok(mode @ 0..=0o777) if octal => Ok(mode),
@@ -224,7 +235,7 @@ fn mode(text: &str) -> Result<u32, &'static str> {
     }
 }
 
-fn who(text: &str) -> Result<AllowShutdown, &'static str> {
+fn allow_shutdown(text: &str) -> Result<AllowShutdown, &'static str> {
     match text {
         "nobody" => Ok(AllowShutdown::Nobody),
         "local" => Ok(AllowShutdown::Local),
@@ -233,7 +244,7 @@ fn who(text: &str) -> Result<AllowShutdown, &'static str> {
     }
 }
 
-fn slow(text: &str) -> Result<SlowConsumerPolicy, &'static str> {
+fn slow_consumer_policy(text: &str) -> Result<SlowConsumerPolicy, &'static str> {
     match text {
         "disconnect" => Ok(SlowConsumerPolicy::Disconnect),
         "skip" => Ok(SlowConsumerPolicy::Skip),
@@ -242,7 +253,7 @@ fn slow(text: &str) -> Result<SlowConsumerPolicy, &'static str> {
     }
 }
 
-fn level(text: &str) -> Result<LevelFilter, &'static str> {
+fn log_level(text: &str) -> Result<LevelFilter, &'static str> {
     match text.parse() {
         Ok(LevelFilter::Off) | Err(_) => Err("expected error, warn, info, debug or trace"),
         Ok(level) => Ok(level),
@@ -252,53 +263,31 @@ fn level(text: &str) -> Result<LevelFilter, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::tests::check_table;
 
     fn parse_line(line: &str) -> Result<Action, String> {
-        parse(line.split_whitespace().map(OsString::from).collect(), None)
+        parse(line.split_whitespace().map(OsString::from).collect())
     }
 
     fn config(line: &str) -> Config {
         match parse_line(line) {
-            Ok(Action::Serve(config)) => *config,
+            Ok(Action::Run(config)) => *config,
             other => panic!("{line:?}: {other:?}"),
         }
     }
 
     #[test]
-    fn defaults_are_those_of_the_help() {
-        let config = config("");
-        assert_eq!(config.listen, [Endpoint::Tcp(DEFAULT_ADDRESS)]);
-        assert_eq!(config.limits, Limits::default());
-        for (option, default) in [
-            ("--listen", "127.0.0.1:5050"),
-            ("--unix-mode", "600"),
-            ("--allow-shutdown", "local"),
-            ("--max-clients", "10000"),
-            ("--max-per-address", "off"),
-            ("--idle-timeout", "off"),
-            ("--auth-timeout", "30"),
-            ("--slow-clients", "disconnect"),
-            ("--stall-timeout", "30"),
-            ("--rate-limit", "off"),
-            ("--max-line", "4K"),
-            ("--max-outbox", "256K"),
-            ("--feed-size", "16M"),
-            ("--send-buffer", "128K"),
-            ("--drain-timeout", "5"),
-            ("--log-level", "info"),
-        ] {
-            assert_eq!(parse_line(&format!("{option} {default}")), parse_line(""), "{option}");
-            let row = HELP.split("\n  --").find(|row| format!("--{row}").starts_with(option));
-            let row = row.unwrap_or_else(|| panic!("{option} is not in the help"));
-            assert!(row.contains(&format!("({default}")), "{row}");
-        }
+    fn every_option_of_the_table_is_parsed_and_has_the_default_that_it_names() {
+        check_table(OPTIONS, parse_line);
+        assert_eq!(config("").listen, [Endpoint::Tcp(DEFAULT_ADDRESS)]);
+        assert_eq!(config("").limits, Limits::default());
     }
 
     #[test]
-    fn options_are_taken_in_both_forms() {
+    fn options_are_parsed_with_a_space_or_an_equals_sign() {
         let config = config(
-            "--listen 0.0.0.0:1 --listen=[::1]:2 --listen unix:/tmp/o --feed-size=1m --unix-mode 0660 \
-             --drain-timeout 1 --allow-shutdown nobody --log-level DEBUG",
+            "--listen 0.0.0.0:1 --listen=[::1]:2 --listen unix:/tmp/o --feed-size=1m \
+             --unix-mode 0660 --drain-timeout 1 --allow-shutdown nobody --log-level DEBUG",
         );
         let mut listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
         listen.sort();
@@ -310,7 +299,7 @@ mod tests {
         let admin = self::config("--admin-secret-file x");
         assert_eq!(admin.allow_shutdown, AllowShutdown::Admin);
         let tls = self::config("--listen-tls 127.0.0.1:1 --tls-self-signed x");
-        assert!(tls.listen.is_empty() && tls.listen_tls.len() == 1 && tls.trust.is_some());
+        assert!(tls.listen.is_empty() && tls.listen_tls.len() == 1 && tls.tls.is_some());
         assert_eq!(self::config("--slow-clients skip").slow_clients, SlowConsumerPolicy::Skip);
         assert_eq!(self::config("--slow-clients wait").slow_clients, SlowConsumerPolicy::Block);
         let limits = self::config("--idle-timeout 5 --rate-limit 7 --max-per-address 3").limits;
@@ -320,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_in_one_line() {
+    fn wrong_arguments_give_an_error_of_one_line() {
         for (line, error) in [
             ("--lisen x", "unexpected argument \"--lisen\""),
             ("-", "unexpected argument \"-\""),
@@ -334,10 +323,13 @@ mod tests {
             ("--listen unix:", "unix: needs a path"),
             ("--listen-tls 5050", "expected IP:PORT"),
             ("--listen-tls 127.0.0.1:1", "--listen-tls needs --tls-cert and --tls-key, or"),
-            ("--listen-tls 127.0.0.1:1 --tls-cert x", "--tls-cert and --tls-key go together"),
-            ("--tls-cert x --tls-self-signed y", "takes the place of"),
-            ("--tls-self-signed x", "are for --listen-tls"),
-            ("--tls-client-ca x", "are for --listen-tls"),
+            (
+                "--listen-tls 127.0.0.1:1 --tls-cert x",
+                "--tls-cert and --tls-key must be given together",
+            ),
+            ("--tls-cert x --tls-self-signed y", "cannot be combined with --tls-cert"),
+            ("--tls-self-signed x", "need --listen-tls"),
+            ("--tls-client-ca x", "need --listen-tls"),
             ("--max-clients 0", "--max-clients must be at least 1"),
             ("--max-clients -1", "expected a number"),
             ("--max-line +5", "expected a size"),
@@ -355,22 +347,8 @@ mod tests {
             ("--log-level off", "expected error, warn"),
             ("--slow-clients never", "expected disconnect, skip or wait"),
         ] {
-            let said = parse_line(line).expect_err(line);
-            assert!(said.contains(error) && !said.contains('\n'), "{line}: {said}");
+            let actual = parse_line(line).expect_err(line);
+            assert!(actual.contains(error) && !actual.contains('\n'), "{line}: {actual}");
         }
-    }
-
-    #[test]
-    fn the_option_comes_before_rust_log() {
-        let level = |line: &str, rust_log| match parse(
-            line.split_whitespace().map(OsString::from).collect(),
-            rust_log,
-        ) {
-            Ok(Action::Serve(config)) => config.log_level,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(level("", Some("debug")), LevelFilter::Debug);
-        assert_eq!(level("", Some("oyez=debug")), LevelFilter::Info);
-        assert_eq!(level("--log-level warn", Some("debug")), LevelFilter::Warn);
     }
 }

@@ -76,7 +76,7 @@ fn drain(buffer: &mut LineBuffer, lines: &mut Vec<String>) {
         buffer.advance();
         lines.push(line);
     }
-    let held = buffer.held_bytes();
+    let held = buffer.buffered_bytes();
     assert!(held <= MAX_LINE + 1, "{held} bytes are held");
 }
 

@@ -643,7 +643,7 @@ impl World {
             self.record(|| format!("    {event:?}"));
             match event {
                 Event::Line(line) => self.model.execute(line.id, &line.answered),
-                Event::Leaves { id, reason } => {
+                Event::Closing { id, reason } => {
                     if *reason == Reason::TooSlow {
                         self.check_overrun(*id);
                     }

@@ -1,4 +1,4 @@
-//! A terminal that a test looks at.
+//! A pseudoterminal for programs under test, and what it displays.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -13,7 +13,8 @@ use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use super::{Program, TIMEOUT};
 
-/// Both ends of a new terminal: the one that a person has, and the one that programs have.
+/// Opens a pseudoterminal. Returns the controller, which stands for the person, and the terminal
+/// for the program.
 pub fn open() -> (File, File) {
     let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&controller).unwrap();
@@ -23,24 +24,24 @@ pub fn open() -> (File, File) {
     (controller.into(), terminal)
 }
 
-/// A terminal with a program in it, and what it shows.
+/// A program running on a terminal.
 pub struct Terminal {
     pub program: Program,
     controller: File,
     terminal: File,
     bytes: Receiver<Vec<u8>>,
     screen: vt100::Parser,
-    /// All that was ever sent to it.
-    sent: Vec<u8>,
+    /// Everything the program wrote.
+    output: Vec<u8>,
 }
 
 impl Terminal {
-    /// Starts a program on a terminal with so many rows and columns.
+    /// Starts a program on an xterm of this size.
     pub fn start(command: &mut Command, rows: u16, columns: u16) -> Self {
         Self::start_as("xterm", command, rows, columns)
     }
 
-    /// The same on a terminal of this kind.
+    /// Starts a program on a terminal of this type and size.
     pub fn start_as(term: &str, command: &mut Command, rows: u16, columns: u16) -> Self {
         let (controller, terminal) = open();
         resize(&terminal, rows, columns);
@@ -48,7 +49,7 @@ impl Terminal {
         let (sender, bytes) = channel();
         thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // When nobody has the other end any more, reading fails.
+            // Reading fails when the program has closed the terminal.
             while let Ok(len @ 1..) = reader.read(&mut buffer)
                 && sender.send(buffer[..len].to_vec()).is_ok()
             {}
@@ -56,74 +57,74 @@ impl Terminal {
         command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap());
         let program = Program::start_with_piped_stderr(command.env("TERM", term));
         let screen = vt100::Parser::new(some(rows), some(columns), 1000);
-        Self { program, controller, terminal, bytes, screen, sent: Vec::new() }
+        Self { program, controller, terminal, bytes, screen, output: Vec::new() }
     }
 
-    /// Presses keys.
+    /// Sends keys, given as the bytes that a terminal sends for them.
     pub fn press(&mut self, keys: &str) {
         self.controller.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Gives it another size.
+    /// Changes the terminal's size.
     pub fn resize(&mut self, rows: u16, columns: u16) {
         self.screen.screen_mut().set_size(some(rows), some(columns));
         resize(&self.terminal, rows, columns);
-        // The terminal is not the program's controlling one, so nobody else tells it.
+        // The terminal is not the program's controlling terminal, so the system sends no signal.
         self.program.signal("WINCH");
     }
 
-    /// Reads no more of what is sent to it.
-    pub fn look_away(&mut self) {
+    /// Stops reading the program's output.
+    pub fn stop_reading(&mut self) {
         self.bytes = channel().1;
     }
 
-    /// What is sent to it within this time.
-    pub fn rest_of_what_is_sent_in(&mut self, time: Duration) -> String {
-        let mut sent = vec![];
+    /// Returns further output, until there is none for this time.
+    pub fn read_until_quiet_for(&mut self, time: Duration) -> String {
+        let mut output = vec![];
         while let Ok(bytes) = self.bytes.recv_timeout(time) {
-            sent.extend(bytes);
+            output.extend(bytes);
         }
-        String::from_utf8_lossy(&sent).into_owned()
+        String::from_utf8_lossy(&output).into_owned()
     }
 
-    /// How it is set.
+    /// Returns the terminal's settings.
     pub fn modes(&self) -> Termios {
         tcgetattr(&self.terminal).unwrap()
     }
 
-    /// What it shows, row by row, without empty rows at the end.
+    /// Returns the rows of the screen, without empty rows at the end.
     pub fn rows(&self) -> Vec<String> {
         let text = self.screen.screen().contents();
         text.trim_end_matches('\n').split('\n').map(|row| row.trim_end().to_owned()).collect()
     }
 
-    /// Everything that was sent to it.
-    pub fn sent(&self) -> String {
-        String::from_utf8_lossy(&self.sent).into_owned()
+    /// Returns everything that the program has written so far.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&self.output).into_owned()
     }
 
-    /// In which row and column the cursor is.
+    /// Returns the cursor's row and column.
     pub fn cursor(&self) -> (u16, u16) {
         self.screen.screen().cursor_position()
     }
 
-    /// Waits until it shows what is asked for.
+    /// Processes output until the condition holds.
     #[track_caller]
-    pub fn wait_until(&mut self, is_there: impl Fn(&Self) -> bool) {
+    pub fn wait_until(&mut self, condition: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + TIMEOUT;
-        while !is_there(self) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.bytes.recv_timeout(left) {
+        while !condition(self) {
+            let timeout = deadline.saturating_duration_since(Instant::now());
+            match self.bytes.recv_timeout(timeout) {
                 Ok(bytes) => {
                     self.screen.process(&bytes);
-                    self.sent.extend_from_slice(&bytes);
+                    self.output.extend_from_slice(&bytes);
                 }
-                Err(_) => panic!("this is what it shows:\n{}", self.rows().join("\n")),
+                Err(_) => panic!("timed out; the screen shows:\n{}", self.rows().join("\n")),
             }
         }
     }
 
-    /// Waits until the last rows are these, without the time that stands before messages.
+    /// Waits until these are the last rows, not counting the times of messages.
     #[track_caller]
     pub fn expect(&mut self, rows: &[&str]) {
         self.wait_until(|terminal| {

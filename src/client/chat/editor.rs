@@ -1,7 +1,8 @@
-//! The line that is being typed.
+//! The line editor: the text being typed, its cursor, and the history.
 //!
-//! What a person takes for one character may be several: a letter and its accents, an emoji and its
-//! parts. The cursor stands only between such clusters, and one key deletes a whole one.
+//! One visible character may be several code points, such as a letter with its accents or an emoji
+//! with its modifiers. The cursor is always between such grapheme clusters, and Backspace deletes a
+//! whole one.
 
 use std::collections::VecDeque;
 
@@ -9,25 +10,29 @@ use unicode_segmentation::{GraphemeCursor, UnicodeSegmentation as _};
 
 use super::keys::Key;
 
-/// The longest text, in bytes: more than a server takes as a line, for pasted lines.
+/// The maximum length of the text in bytes. It exceeds a server's limit for one line because a
+/// paste may have many lines.
 pub(super) const MAX_TEXT: usize = 64 * 1024;
 
-/// How many lines the arrow keys bring back.
+/// How many lines the history keeps.
 const MAX_HISTORY: usize = 500;
 
-/// A text, a cursor in it, and the texts before it.
+/// The text being typed, and the lines typed before.
 ///
-/// **Invariant**: `cursor <= text.len()`, and it stands between two clusters.
+/// **Invariants**
+/// - `cursor` is a byte offset into `text`, on the boundary of a grapheme cluster.
+/// - `recalled <= history.len()`.
 #[derive(Debug, Default)]
 pub(super) struct Editor {
     text: String,
     cursor: usize,
-    /// What was deleted last, by words or to an end.
+    /// The text that was killed last, for [`Key::Yank`].
     killed: String,
+    /// The lines typed before, oldest first.
     history: VecDeque<String>,
-    /// How far back in the history the text is; 0 is the one that was being typed.
-    back: usize,
-    /// The one that was being typed, while another is shown.
+    /// Which line of the history is being edited, counted from the newest, which is 1; 0 is none.
+    recalled: usize,
+    /// The new line, while one of the history is being edited.
     draft: String,
 }
 
@@ -36,28 +41,29 @@ impl Editor {
         &self.text
     }
 
-    /// Where the cursor is, in bytes.
+    /// Returns the cursor's offset in bytes.
     pub(super) fn cursor(&self) -> usize {
         self.cursor
     }
 
-    /// Does what the key says, if it is one for editing; says whether there was room for that.
+    /// Applies a key; those that do not edit are ignored. Returns false if there was no room for
+    /// the text, which then is not inserted.
     pub(super) fn edit(&mut self, key: &Key) -> bool {
         match key {
             Key::Text(text) | Key::Paste(text) => return self.insert(text),
-            Key::Backspace => self.delete(self.cluster_left(), self.cursor),
-            Key::Delete | Key::EndOfInput => self.delete(self.cursor, self.cluster_right()),
-            Key::Left => self.cursor = self.cluster_left(),
-            Key::Right => self.cursor = self.cluster_right(),
+            Key::Backspace => self.delete(self.grapheme_left(), self.cursor),
+            Key::Delete | Key::EndOfInput => self.delete(self.cursor, self.grapheme_right()),
+            Key::Left => self.cursor = self.grapheme_left(),
+            Key::Right => self.cursor = self.grapheme_right(),
             Key::WordLeft => self.cursor = self.word_left(),
             Key::WordRight => self.cursor = self.word_right(),
             Key::Home => self.cursor = 0,
             Key::End => self.cursor = self.text.len(),
-            Key::Up => self.recall(self.back + 1),
-            Key::Down => self.recall(self.back.saturating_sub(1)),
+            Key::Up => self.recall(self.recalled + 1),
+            Key::Down => self.recall(self.recalled.saturating_sub(1)),
             Key::KillToStart => self.kill(0, self.cursor),
             Key::KillToEnd => self.kill(self.cursor, self.text.len()),
-            Key::KillWordLeft => self.kill(self.blank_left(), self.cursor),
+            Key::KillWordLeft => self.kill(self.whitespace_left(), self.cursor),
             Key::KillWordRight => self.kill(self.cursor, self.word_right()),
             Key::Yank => return self.insert(&self.killed.clone()),
             Key::Enter | Key::ClearScreen | Key::Suspend | Key::Interrupt => {}
@@ -65,28 +71,27 @@ impl Editor {
         true
     }
 
-    /// Takes the text away, and keeps it in the history.
-    pub(super) fn submit(&mut self) -> String {
+    /// Clears the text and adds it to the history, unless it is blank or repeats the newest line.
+    pub(super) fn submit(&mut self) {
         let text = std::mem::take(&mut self.text);
         self.cursor = 0;
-        self.back = 0;
+        self.recalled = 0;
         self.draft.clear();
         if !text.trim().is_empty() && self.history.back() != Some(&text) {
             if self.history.len() == MAX_HISTORY {
                 self.history.pop_front();
             }
-            self.history.push_back(text.clone());
+            self.history.push_back(text);
         }
-        text
     }
 
     fn insert(&mut self, text: &str) -> bool {
-        let fits = self.text.len() + text.len() <= MAX_TEXT;
-        if fits {
-            self.text.insert_str(self.cursor, text);
-            self.move_to(self.cursor + text.len());
+        if self.text.len() + text.len() > MAX_TEXT {
+            return false;
         }
-        fits
+        self.text.insert_str(self.cursor, text);
+        self.move_to(self.cursor + text.len());
+        true
     }
 
     fn kill(&mut self, from: usize, to: usize) {
@@ -101,39 +106,40 @@ impl Editor {
         self.move_to(from);
     }
 
-    /// Puts the cursor there, or behind the cluster that has come to be around there.
+    /// Moves the cursor to this offset, or behind the cluster that an edit has formed around it.
     fn move_to(&mut self, position: usize) {
         self.cursor = position;
         let mut cursor = GraphemeCursor::new(position, self.text.len(), true);
         if !cursor.is_boundary(&self.text, 0).unwrap_or(true) {
-            self.cursor = self.cluster_right();
+            self.cursor = self.grapheme_right();
         }
     }
 
-    /// Shows the text that is so many back.
-    fn recall(&mut self, back: usize) {
-        if back > self.history.len() || back == self.back {
+    /// Shows a line of the history, counted as `recalled` is, or the draft.
+    fn recall(&mut self, line: usize) {
+        if line > self.history.len() || line == self.recalled {
             return;
         }
-        if self.back == 0 {
+        if self.recalled == 0 {
             self.draft = self.text.clone();
         }
-        self.text = match back {
+        self.text = match line {
             0 => std::mem::take(&mut self.draft),
-            back => self.history[self.history.len() - back].clone(),
+            line => self.history[self.history.len() - line].clone(),
         };
-        self.back = back;
+        self.recalled = line;
         self.cursor = self.text.len();
     }
 
-    // The whole text is at hand, so that the cursors below never lack any of it.
+    // `GraphemeCursor` returns errors only for text that is supplied in chunks, and None only at
+    // the ends of the text.
 
-    fn cluster_left(&self) -> usize {
+    fn grapheme_left(&self) -> usize {
         let mut cursor = GraphemeCursor::new(self.cursor, self.text.len(), true);
         cursor.prev_boundary(&self.text, 0).ok().flatten().unwrap_or(0)
     }
 
-    fn cluster_right(&self) -> usize {
+    fn grapheme_right(&self) -> usize {
         let mut cursor = GraphemeCursor::new(self.cursor, self.text.len(), true);
         cursor.next_boundary(&self.text, 0).ok().flatten().unwrap_or(self.text.len())
     }
@@ -148,11 +154,10 @@ impl Editor {
         words.next().map_or(self.text.len(), |(start, word)| self.cursor + start + word.len())
     }
 
-    /// The beginning of what stands before the cursor without a blank.
-    fn blank_left(&self) -> usize {
+    /// Returns the start of the word left of the cursor, as delimited by whitespace alone.
+    fn whitespace_left(&self) -> usize {
         let text = self.text[..self.cursor].trim_end();
-        text.rfind(char::is_whitespace)
-            .map_or(0, |blank| blank + text[blank..].chars().next().map_or(0, char::len_utf8))
+        text.trim_end_matches(|c: char| !c.is_whitespace()).len()
     }
 }
 
@@ -160,9 +165,9 @@ impl Editor {
 mod tests {
     use super::*;
 
-    /// What stands there after these keys, the cursor shown as `|`. `<` and `>` are the arrow keys,
-    /// `^` and `v` too; `B` is Backspace, `X` Delete; `«` and `»` go by words; `W` kills one, `U` and
-    /// `K` to an end, `Y` yanks; `↵` submits.
+    /// Returns the text after these keys, with the cursor as `|`. `<`, `>`, `^` and `v` are the
+    /// arrow keys, `B` is Backspace and `X` is Delete; `«` and `»` move by words, `W` kills a word,
+    /// `U` kills to the start, `K` to the end, `Y` yanks, and `↵` submits.
     fn typed(keys: &str) -> String {
         let mut editor = Editor::default();
         for c in keys.chars() {
@@ -192,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn clusters_are_passed_and_deleted_as_a_whole() {
+    fn grapheme_clusters_are_crossed_and_deleted_as_a_whole() {
         assert_eq!(typed("你好<B"), "|好");
         assert_eq!(typed("a👩‍🚀b<<X"), "a|b");
         assert_eq!(typed("e\u{301}x<B"), "|x");
@@ -201,14 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn the_cursor_never_stands_inside_a_cluster() {
-        // Between the two an accent that stood alone comes to stand on a letter.
+    fn cursor_is_never_inside_a_grapheme_cluster() {
+        // A lone accent joins the letter that is typed before it.
         assert_eq!(typed("\u{301}<e"), "e\u{301}|");
         assert_eq!(typed("🇩x🇪<B"), "🇩🇪|");
     }
 
     #[test]
-    fn words_and_ends_are_moved_over_and_killed() {
+    fn words_are_crossed_killed_and_yanked() {
         assert_eq!(typed("one two, three««"), "one |two, three");
         assert_eq!(typed("one two, three«««»»"), "one two|, three");
         assert_eq!(typed("one two-three  W"), "one |");
@@ -218,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_back_and_the_draft_is_kept() {
+    fn history_is_recalled_and_the_draft_is_kept() {
         assert_eq!(typed("a↵b↵b↵ ↵draft^^^"), "a|");
         assert_eq!(typed("a↵b↵draft^^vv"), "draft|");
         assert_eq!(typed("a↵draft^x↵^"), "ax|");
@@ -226,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_and_no_history_is_endless() {
+    fn text_and_history_are_bounded() {
         let mut editor = Editor::default();
         assert!(editor.edit(&Key::Paste("x".repeat(MAX_TEXT))));
         assert!(!editor.edit(&Key::Text("y".to_owned())));

@@ -1,22 +1,24 @@
-//! What a terminal sends, as keys.
+//! Keys, decoded from the bytes that a terminal sends.
 //!
-//! The escape sequences are taken apart by vte, which knows their grammar; this room knows which of
-//! them is which key.
+//! vte parses the escape sequences; this module knows which key each of them stands for. Pasted
+//! text arrives as one [`Key::Paste`], by the terminal's bracketed paste mode.
 
 use std::time::{Duration, Instant};
 
-use super::editor::MAX_TEXT;
-
-/// A sequence that has come in part is waited for so long. What follows then is no part of it: an
-/// Escape that somebody pressed must not swallow what they type next.
+/// An escape sequence that is not complete after this time is dropped, so that a lone press of
+/// Escape does not swallow the keys that follow.
 const SEQUENCE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A key, or several characters that came together.
+const CTRL_C: u8 = 0x03;
+const ESC: u8 = 0x1b;
+const DEL: u8 = 0x7f;
+
+/// A key press, or characters that arrived together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// Characters that were typed.
+    /// Typed characters.
     Text(String),
-    /// What was pasted, its lines ended by LF. It has no other controls than LF and TAB.
+    /// Pasted text. Lines end in LF; LF and TAB are its only C0 controls.
     Paste(String),
     Enter,
     Backspace,
@@ -42,123 +44,125 @@ pub(super) enum Key {
     EndOfInput,
 }
 
-/// Takes bytes, gives keys, whatever the packets they came in.
-#[derive(Default)]
+/// Decodes keys from input that may be split anywhere.
 pub(super) struct Keys {
     parser: vte::Parser,
-    found: Found,
-    /// The byte that came last.
-    last: u8,
-    heard_at: Option<Instant>,
+    decoder: Decoder,
+    last_byte: u8,
+    /// When input last arrived, until [`expire`](Self::expire) has seen to it.
+    last_input: Option<Instant>,
 }
 
-#[derive(Default)]
-struct Found {
+/// Receives what the parser finds.
+struct Decoder {
     keys: Vec<Key>,
-    /// What has been pasted so far, while it comes; of too much, enough to see that it is.
+    /// The text of an unfinished paste.
     paste: Option<String>,
-    /// SS3 came: the next character names a key.
-    names_key: bool,
+    max_paste: usize,
+    /// The last sequence was SS3: the next character names a key.
+    is_after_ss3: bool,
 }
 
 impl Keys {
-    /// Takes what was read: the keys in it.
-    pub(super) fn take(&mut self, bytes: &[u8], now: Instant) -> Vec<Key> {
-        if bytes.is_empty() {
-            return vec![];
+    /// A paste that exceeds `max_paste` bytes is truncated, but still exceeds it, so that the
+    /// reader can refuse it.
+    pub(super) fn new(max_paste: usize) -> Self {
+        Self {
+            parser: vte::Parser::new(),
+            decoder: Decoder { keys: vec![], paste: None, max_paste, is_after_ss3: false },
+            last_byte: 0,
+            last_input: None,
         }
-        self.heard_at = Some(now);
-        for part in bytes.split_inclusive(|&byte| byte == DEL) {
-            // vte passes over this byte inside a sequence; to a terminal it is a key like others.
-            let (before, is_alt_backspace) = match part {
-                [before @ .., ESC, DEL] => (before, true),
-                [DEL] => (&[][..], self.last == ESC),
-                part => (part, false),
-            };
-            if is_alt_backspace {
-                self.parser.advance(&mut self.found, before);
+    }
+
+    /// Decodes input. Returns the keys that are complete.
+    pub(super) fn decode(&mut self, bytes: &[u8], now: Instant) -> Vec<Key> {
+        if !bytes.is_empty() {
+            self.last_input = Some(now);
+        }
+        for &byte in bytes {
+            // vte ignores DEL in an escape sequence, but terminals send ESC DEL for Alt-Backspace.
+            if byte == DEL && self.last_byte == ESC {
                 self.parser = vte::Parser::new();
-                self.found.key(Key::KillWordLeft);
+                self.decoder.push(Key::KillWordLeft);
             } else {
-                self.parser.advance(&mut self.found, part);
+                self.parser.advance(&mut self.decoder, &[byte]);
             }
-            self.last = part.last().copied().unwrap_or_default();
+            self.last_byte = byte;
         }
-        std::mem::take(&mut self.found.keys)
+        std::mem::take(&mut self.decoder.keys)
     }
 
-    /// When [`expire`](Self::expire) should be called.
+    /// Returns when [`expire`](Self::expire) must run next. A paste has no deadline: missing its
+    /// end would turn later keys into pasted text.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let at = self.heard_at.filter(|_| self.found.paste.is_none());
-        at.map(|at| at + SEQUENCE_TIMEOUT)
+        let last_input = self.last_input.filter(|_| self.decoder.paste.is_none());
+        last_input.map(|at| at + SEQUENCE_TIMEOUT)
     }
 
-    /// Forgets a sequence that has not come to its end in time.
+    /// Drops an escape sequence that was not completed in time.
     pub(super) fn expire(&mut self, now: Instant) {
-        // The end of what is pasted may come late, and must not be missed.
-        if self.found.paste.is_none() && self.next_deadline().is_some_and(|at| at <= now) {
-            self.heard_at = None;
+        if self.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.parser = vte::Parser::new();
-            self.last = 0;
-            self.found.names_key = false;
+            self.decoder.is_after_ss3 = false;
+            self.last_byte = 0;
+            self.last_input = None;
         }
     }
 }
 
-impl Found {
-    fn key(&mut self, key: Key) {
+impl Decoder {
+    /// Adds a key. Keys inside a paste are ignored.
+    fn push(&mut self, key: Key) {
         if self.paste.is_none() {
             self.keys.push(key);
         }
     }
-
-    fn push_pasted(&mut self, c: char) {
-        if let Some(paste) = &mut self.paste
-            && paste.len() <= MAX_TEXT
-        {
-            paste.push(c);
-        }
-    }
 }
 
-impl vte::Perform for Found {
+impl vte::Perform for Decoder {
     fn print(&mut self, c: char) {
-        if self.paste.is_some() {
-            return self.push_pasted(c);
+        if c == char::from(DEL) {
+            return self.push(Key::Backspace);
         }
-        if std::mem::take(&mut self.names_key) {
-            // The Enter of a numeric keypad.
+        if let Some(paste) = &mut self.paste {
+            if paste.len() <= self.max_paste {
+                paste.push(c);
+            }
+            return;
+        }
+        if std::mem::take(&mut self.is_after_ss3) {
+            // SS3 M is Enter on a numeric keypad.
             let key = if c == 'M' { Some(Key::Enter) } else { cursor_key(c) };
             if let Some(key) = key {
-                return self.key(key);
+                return self.push(key);
             }
         }
-        match (c, self.keys.last_mut()) {
-            ('\x7f', _) => self.key(Key::Backspace),
-            (c, Some(Key::Text(text))) => text.push(c),
-            (c, _) => self.key(Key::Text(c.to_string())),
+        match self.keys.last_mut() {
+            Some(Key::Text(text)) => text.push(c),
+            _ => self.push(Key::Text(c.to_string())),
         }
     }
 
     fn execute(&mut self, byte: u8) {
         if self.paste.is_some() {
             match byte {
-                b'\r' | b'\n' => self.push_pasted('\n'),
-                b'\t' => self.push_pasted('\t'),
-                // Should its end never come, there is a way out.
+                b'\r' | b'\n' => self.print('\n'),
+                b'\t' => self.print('\t'),
+                // A way out if the end of the paste never arrives.
                 CTRL_C => self.paste = None,
                 _ => {}
             }
             return;
         }
-        let key = match byte {
+        self.push(match byte {
             0x01 => Key::Home,
             0x02 => Key::Left,
             CTRL_C => Key::Interrupt,
             0x04 => Key::EndOfInput,
             0x05 => Key::End,
             0x06 => Key::Right,
-            0x08 | 0x7f => Key::Backspace,
+            0x08 => Key::Backspace,
             0x0b => Key::KillToEnd,
             0x0c => Key::ClearScreen,
             b'\r' | b'\n' => Key::Enter,
@@ -169,8 +173,7 @@ impl vte::Perform for Found {
             0x19 => Key::Yank,
             0x1a => Key::Suspend,
             _ => return,
-        };
-        self.key(key);
+        });
     }
 
     fn csi_dispatch(
@@ -185,29 +188,25 @@ impl vte::Perform for Found {
         }
         let mut params = params.iter().map(|param| param.first().copied().unwrap_or_default());
         let number = params.next().unwrap_or_default();
-        // 1 and a bit for each: Shift, Alt, Ctrl.
+        // The second parameter is 1 plus a bit each for Shift (1), Alt (2) and Ctrl (4).
         let with_alt_or_ctrl = params.next().is_some_and(|bits| bits.wrapping_sub(1) & 0b110 != 0);
         let key = match (action, number) {
             ('~', 200) => {
                 self.paste = Some(String::new());
                 return;
             }
-            ('~', 201) => match self.paste.take() {
-                Some(paste) => Key::Paste(paste),
-                None => return,
-            },
-            ('~', 1 | 7) => Key::Home,
-            ('~', 4 | 8) => Key::End,
-            ('~', 3) if with_alt_or_ctrl => Key::KillWordRight,
-            ('~', 3) => Key::Delete,
-            ('C', _) if with_alt_or_ctrl => Key::WordRight,
-            ('D', _) if with_alt_or_ctrl => Key::WordLeft,
-            (letter, _) => match cursor_key(letter) {
-                Some(key) => key,
-                None => return,
-            },
+            ('~', 201) => self.paste.take().map(Key::Paste),
+            ('~', 1 | 7) => Some(Key::Home),
+            ('~', 4 | 8) => Some(Key::End),
+            ('~', 3) if with_alt_or_ctrl => Some(Key::KillWordRight),
+            ('~', 3) => Some(Key::Delete),
+            ('C', _) if with_alt_or_ctrl => Some(Key::WordRight),
+            ('D', _) if with_alt_or_ctrl => Some(Key::WordLeft),
+            (letter, _) => cursor_key(letter),
         };
-        self.key(key);
+        if let Some(key) = key {
+            self.push(key);
+        }
     }
 
     fn esc_dispatch(&mut self, intermediates: &[u8], _: bool, byte: u8) {
@@ -215,19 +214,16 @@ impl vte::Perform for Found {
             return;
         }
         match byte {
-            b'O' => self.names_key = true,
-            b'b' | b'B' => self.key(Key::WordLeft),
-            b'f' | b'F' => self.key(Key::WordRight),
-            b'd' | b'D' => self.key(Key::KillWordRight),
+            b'O' => self.is_after_ss3 = true,
+            b'b' | b'B' => self.push(Key::WordLeft),
+            b'f' | b'F' => self.push(Key::WordRight),
+            b'd' | b'D' => self.push(Key::KillWordRight),
             _ => {}
         }
     }
 }
 
-const CTRL_C: u8 = 0x03;
-const ESC: u8 = 0x1b;
-const DEL: u8 = 0x7f;
-
+/// Returns the key whose sequence, CSI or SS3, ends in this letter.
 fn cursor_key(letter: char) -> Option<Key> {
     Some(match letter {
         'A' => Key::Up,
@@ -244,22 +240,24 @@ fn cursor_key(letter: char) -> Option<Key> {
 mod tests {
     use super::*;
 
-    /// The keys that these bytes are, however they are cut.
+    const MAX_PASTE: usize = 100;
+
+    /// Checks that these bytes decode to these keys, both in one piece and byte by byte.
     #[track_caller]
     fn check(bytes: &[u8], expected: &[Key]) {
         let now = Instant::now();
-        assert_eq!(Keys::default().take(bytes, now), expected, "{bytes:?}");
-        let mut keys = Keys::default();
-        let mut found: Vec<Key> = vec![];
+        assert_eq!(Keys::new(MAX_PASTE).decode(bytes, now), expected, "{bytes:?}");
+        let mut keys = Keys::new(MAX_PASTE);
+        let mut decoded: Vec<Key> = vec![];
         for byte in bytes {
-            for key in keys.take(&[*byte], now) {
-                match (found.last_mut(), key) {
+            for key in keys.decode(&[*byte], now) {
+                match (decoded.last_mut(), key) {
                     (Some(Key::Text(text)), Key::Text(more)) => text.push_str(&more),
-                    (_, key) => found.push(key),
+                    (_, key) => decoded.push(key),
                 }
             }
         }
-        assert_eq!(found, expected, "{bytes:?}, byte by byte");
+        assert_eq!(decoded, expected, "{bytes:?}, byte by byte");
     }
 
     fn text(text: &str) -> Key {
@@ -267,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_and_controls_are_told_apart() {
+    fn text_and_control_keys_are_decoded() {
         check("a你👩‍🚀é".as_bytes(), &[text("a你👩‍🚀é")]);
         check(b"a\x7fb\r", &[text("a"), Key::Backspace, text("b"), Key::Enter]);
         check(
@@ -284,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_known_in_all_their_spellings() {
+    fn every_terminals_sequence_for_a_key_is_decoded() {
         check(b"\x1b[A\x1bOA", &[Key::Up, Key::Up]);
         check(b"\x1b[H\x1b[1~\x1b[7~\x1bOH", &[Key::Home, Key::Home, Key::Home, Key::Home]);
         check(b"\x1b[3~\x1b[3;5~", &[Key::Delete, Key::KillWordRight]);
@@ -297,35 +295,41 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pasted_comes_as_a_whole_and_is_obeyed_in_nothing() {
+    fn keys_inside_a_paste_are_ignored() {
         let paste = Key::Paste("a\tb\n/quit\n".to_owned());
-        check(b"\x1b[200~a\tb\r/qu\x04it\x1b[A\n\x1b[201~x", &[paste, text("x")]);
+        check(b"\x1b[200~a\tb\r/qu\x04it\x7f\x1b[A\x1b\x7f\n\x1b[201~x", &[paste, text("x")]);
         check(b"\x1b[200~abc\x03x\x03", &[text("x"), Key::Interrupt]);
     }
 
     #[test]
-    fn the_end_of_what_is_pasted_may_come_late() {
-        let start = Instant::now();
-        let mut keys = Keys::default();
-        assert_eq!(keys.take(b"\x1b[200~abc\x1b[2", start), []);
-        assert_eq!(keys.next_deadline(), None);
-        keys.expire(start + 10 * SEQUENCE_TIMEOUT);
-        assert_eq!(keys.take(b"01~", start), [Key::Paste("abc".to_owned())]);
+    fn oversized_paste_is_truncated_but_still_over_the_limit() {
+        let bytes = format!("\x1b[200~{}\x1b[201~", "x".repeat(10 * MAX_PASTE));
+        check(bytes.as_bytes(), &[Key::Paste("x".repeat(MAX_PASTE + 1))]);
     }
 
     #[test]
-    fn a_sequence_without_an_end_swallows_nothing_that_is_typed_later() {
+    fn end_of_a_paste_may_arrive_late() {
+        let start = Instant::now();
+        let mut keys = Keys::new(MAX_PASTE);
+        assert_eq!(keys.decode(b"\x1b[200~abc\x1b[2", start), []);
+        assert_eq!(keys.next_deadline(), None);
+        keys.expire(start + 10 * SEQUENCE_TIMEOUT);
+        assert_eq!(keys.decode(b"01~", start), [Key::Paste("abc".to_owned())]);
+    }
+
+    #[test]
+    fn unfinished_sequence_does_not_swallow_later_keys() {
         let start = Instant::now();
         for unfinished in ["\x1b", "\x1b[", "\x1bO", "\x1b]", "\x1bP", "\x1b_"] {
-            let mut keys = Keys::default();
-            assert_eq!(keys.take(unfinished.as_bytes(), start), []);
-            // That nothing comes is nothing new.
-            assert_eq!(keys.take(b"", start + SEQUENCE_TIMEOUT / 2), []);
-            let later = keys.next_deadline().expect("it waits for the rest");
+            let mut keys = Keys::new(MAX_PASTE);
+            assert_eq!(keys.decode(unfinished.as_bytes(), start), []);
+            // A read without input does not extend the deadline.
+            assert_eq!(keys.decode(b"", start + SEQUENCE_TIMEOUT / 2), []);
+            let later = keys.next_deadline().expect("the sequence is unfinished");
             assert_eq!(later, start + SEQUENCE_TIMEOUT);
             keys.expire(later);
             assert_eq!(keys.next_deadline(), None);
-            assert_eq!(keys.take(b"A", later), [text("A")], "{unfinished:?}");
+            assert_eq!(keys.decode(b"A", later), [text("A")], "{unfinished:?}");
         }
     }
 }

@@ -1,27 +1,28 @@
-//! `oyez chat`: talk, on a terminal.
+//! `oyez chat`: an interactive chat on a terminal.
 //!
 //! ```text
-//!  keys ──► Editor ──► what was typed ──► the server
-//!              │
-//!           Screen  ◄── Message        ◄── the server
+//!  keys ──► Editor ── typed line ──► Conversation ◄──► server
+//!             │                            │
+//!             └──────► Screen ◄─ messages ─┘
 //! ```
 //!
-//! No line-editing library of the field fits a poll loop of one's own: those that are kept well wait
-//! for keys themselves or bring a thread or a runtime. So this takes the parts that are hard to get
-//! right from libraries, and leaves the loop alone: vte takes escape sequences apart,
-//! unicode-segmentation finds what a person takes for one character, unicode-width how wide it is.
+//! The available line-editing libraries do not fit into a poll loop: they block on input
+//! themselves, or bring a thread or a runtime. So the editor is our own, and libraries do what is
+//! hard to get right: vte parses escape sequences, unicode-segmentation finds grapheme clusters,
+//! and unicode-width measures them.
 
+mod conversation;
 mod editor;
 mod keys;
 mod screen;
 mod slash_command;
 mod terminal;
 
-use std::collections::VecDeque;
+use std::env;
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::Token;
 use signal_hook::consts::signal::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
@@ -30,69 +31,37 @@ use time::OffsetDateTime;
 
 use crate::client::connection::Event;
 use crate::client::connection::dial::Welcome;
-use crate::client::connection::requests::{Asker, Heard};
-use crate::client::messages::{explain, lost};
-use crate::client::tasks::resume_cursor::{Place, ResumeCursor};
+use crate::client::connection::requests::Asker;
 use crate::client::{Failure, Session};
 use crate::net::signals::Signals;
-use crate::protocol::{Command, OkReply, Reply, Verb};
-use editor::Editor;
+use conversation::Conversation;
+use editor::{Editor, MAX_TEXT};
 use keys::{Key, Keys};
-use screen::{LEGEND, Message, Screen};
-use slash_command::{HELP, Typed, typed};
+use screen::{Message, Screen};
 use terminal::Terminal;
 
-const ENDING: Token = Token(10);
-const CHANGED: Token = Token(11);
+const QUIT_SIGNALS: Token = Token(10);
+const TERMINAL_SIGNALS: Token = Token(11);
 
-/// What to say of a line that no longer fits.
-const TOO_LONG: &str =
-    "too much for a line, and left out; what is long can be piped: oyez broadcast -";
-
-/// How long a goodbye is waited for.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How many `/ping` and `/send` may wait for their answers.
-const MAX_ASKED: usize = 100;
-
-/// How far it has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Talking,
-    /// The server was told, and has not said goodbye yet.
-    Leaving {
-        until: Instant,
-    },
-    Over,
-}
+/// What to show when [`MAX_TEXT`] is exceeded.
+const TOO_LONG: &str = "the text exceeds 64 KiB; to send a file, run: oyez broadcast - < FILE";
 
 struct Chat {
     terminal: Terminal,
-    /// Signals that end the program.
-    ending: Signals,
-    /// Signals after which the terminal may be another.
-    changed: Signals,
+    /// SIGHUP, SIGINT and SIGTERM.
+    quit_signals: Signals,
+    /// SIGWINCH and SIGCONT: the terminal may have changed.
+    terminal_signals: Signals,
     keys: Keys,
     editor: Editor,
     screen: Screen,
-    position: ResumeCursor,
-    stage: Stage,
-    /// What was asked and is not answered yet, by its number among the connection's questions.
-    asked: VecDeque<(u64, Asked)>,
-    /// The server, as the user calls it.
-    server: String,
+    conversation: Conversation,
 }
 
-/// What has to be known of a question to show its answer.
-enum Asked {
-    Ping { at: Instant },
-    Send { to: String, text: String },
-}
-
-/// Talks until the user leaves.
+/// Chats until the user quits.
 pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
-    let has_colour = check_terminal()?;
-    // As long as no server was found, the terminal stays as it is, and Ctrl-C ends the program.
+    check_terminal()?;
+    // Until a server is found, the terminal stays in its normal mode, and Ctrl-C ends the program.
     let welcome = loop {
         match session.connection.next_event(Instant::now())? {
             Some(Event::Up(welcome)) => break welcome,
@@ -100,302 +69,144 @@ pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
             None => session.wait(None, false)?,
         }
     };
-    let mut chat = Chat::new(session, has_colour)
+    let mut chat = Chat::new(session, welcome)
         .map_err(|error| Failure::Error(format!("cannot use the terminal: {error}")))?;
-    chat.arrive(welcome, session);
     let result = chat.run(session);
+    // Dropping the chat restores the terminal, so all output must be written before.
     chat.screen.erase(session.output.buffer());
-    // Before the terminal is given back.
     result.and(session.output.flush())
 }
 
-/// Whether there is a terminal that can be used: if so, whether it is to have colours.
-fn check_terminal() -> Result<bool, Failure> {
-    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+/// Checks that standard input and output are a terminal that can move its cursor.
+fn check_terminal() -> Result<(), Failure> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        let said = "chat needs a terminal; scripts use broadcast -, listen or raw (--help)";
-        return Err(Failure::Usage(said.to_owned()));
+        let error =
+            "chat needs a terminal; scripts can use broadcast -, listen or raw (see oyez --help)";
+        return Err(Failure::Usage(error.to_owned()));
     }
-    if !is_set("TERM") || std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
-        let said =
-            "chat needs a terminal that can move its cursor (TERM); raw needs nothing (--help)";
-        return Err(Failure::Usage(said.to_owned()));
+    let term = env::var_os("TERM").unwrap_or_default();
+    if term.is_empty() || term == "dumb" {
+        return Err(Failure::Usage(format!(
+            "chat needs a terminal that can move its cursor, but TERM is {term:?}; use oyez raw"
+        )));
     }
-    Ok(!is_set("NO_COLOR"))
+    Ok(())
 }
 
 impl Chat {
-    /// Takes the terminal over, too.
-    fn new(session: &Session, has_colour: bool) -> io::Result<Self> {
-        const ENDS: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
+    /// Puts the terminal into raw mode and greets the user.
+    fn new(session: &mut Session, welcome: Welcome) -> io::Result<Self> {
+        const QUIT: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
         let registry = session.poll.registry();
-        let was_heard = Arc::new(AtomicBool::new(false));
-        for signal in ENDS {
-            // When a first one was heard of, and yet another comes, the terminal may be stuck: that one
-            // ends the program at once.
-            flag::register_conditional_default(signal, Arc::clone(&was_heard))?;
-            flag::register(signal, Arc::clone(&was_heard))?;
+        let is_quitting = Arc::new(AtomicBool::new(false));
+        for signal in QUIT {
+            // A second signal kills the program at once, in case the first one cannot be handled
+            // because the terminal accepts no output.
+            flag::register_conditional_default(signal, Arc::clone(&is_quitting))?;
+            flag::register(signal, Arc::clone(&is_quitting))?;
         }
+        let quit_signals = Signals::register(registry, QUIT_SIGNALS, &QUIT)?;
+        let terminal_signals = Signals::register(registry, TERMINAL_SIGNALS, &[SIGWINCH, SIGCONT])?;
+        let terminal = Terminal::enter()?;
+        let has_colour = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let mut screen = Screen::new(has_colour, terminal::columns());
+        let server = session.connection.server().to_string();
+        let conversation =
+            Conversation::new(server, welcome, &mut printer(&mut screen, session.output.buffer()));
         Ok(Self {
-            ending: Signals::register(registry, ENDING, &ENDS)?,
-            changed: Signals::register(registry, CHANGED, &[SIGWINCH, SIGCONT])?,
-            terminal: Terminal::take()?,
-            keys: Keys::default(),
+            terminal,
+            quit_signals,
+            terminal_signals,
+            keys: Keys::new(MAX_TEXT),
             editor: Editor::default(),
-            screen: Screen::new(has_colour, terminal::columns()),
-            position: ResumeCursor::default(),
-            stage: Stage::Talking,
-            asked: VecDeque::new(),
-            server: session.connection.server().to_string(),
+            screen,
+            conversation,
         })
     }
 
     fn run(&mut self, session: &mut Session) -> Result<(), Failure> {
-        while self.stage != Stage::Over {
-            self.follow_server(session)?;
-            self.take_signals(session)?;
-            // In the background, the terminal is somebody else's.
-            if self.terminal.is_ours() {
-                self.take_keys(session)?;
-                let prompt = prompt(session);
-                self.screen.draw(&prompt, &self.editor, session.output.buffer());
+        while !self.conversation.is_over() {
+            self.handle_server(session)?;
+            self.handle_signals(session)?;
+            // In the background, the terminal belongs to another program.
+            if self.terminal.is_foreground() {
+                self.handle_keys(session)?;
+                self.screen.draw(&prompt(session), &self.editor, session.output.buffer());
             }
-            session.wait(self.next_deadline(), true)?;
+            let deadlines = [self.conversation.next_deadline(), self.keys.next_deadline()];
+            session.wait(deadlines.into_iter().flatten().min(), true)?;
         }
         Ok(())
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
-        let goodbye = match self.stage {
-            Stage::Leaving { until } => Some(until),
-            _ => None,
-        };
-        [goodbye, self.keys.next_deadline()].into_iter().flatten().min()
-    }
-
-    /// Takes what has happened at the server.
-    fn follow_server(&mut self, session: &mut Session) -> Result<(), Failure> {
-        while self.stage != Stage::Over {
-            let Session { connection, output, .. } = &mut *session;
-            let out = output.buffer();
-            match connection.next_event(Instant::now())? {
-                Some(Event::Heard(heard)) => {
-                    if let Some(command) = self.hear(&heard, out) {
-                        connection.say(&command, Asker::Upkeep);
-                    }
-                }
-                Some(Event::Up(welcome)) => self.arrive(welcome, session),
-                Some(Event::NameHeld(text)) => self.notice(&text, out),
-                Some(Event::NameRefused(why)) => self.error(&why, out),
-                Some(Event::Down { why, has_unconfirmed, .. }) => {
-                    self.lose(&why, has_unconfirmed, out);
-                }
-                None => break,
-            }
-        }
-        if let Stage::Leaving { until } = self.stage
-            && until <= Instant::now()
-        {
-            self.stage = Stage::Over;
-        }
-        Ok(())
-    }
-
-    fn arrive(&mut self, welcome: Welcome, session: &mut Session) {
+    fn handle_server(&mut self, session: &mut Session) -> Result<(), Failure> {
         let Session { connection, output, .. } = session;
-        let out = output.buffer();
-        let arrival = self.position.arrive(welcome);
-        if arrival.is_first {
-            self.notice(&format!("connected to {}; {}; /help", self.server, HELP[0]), out);
+        let mut show = printer(&mut self.screen, output.buffer());
+        while !self.conversation.is_over()
+            && let Some(event) = connection.next_event(Instant::now())?
+        {
+            if let Some(command) = self.conversation.on_event(event, &mut show) {
+                connection.say(&command, Asker::Upkeep);
+            }
         }
-        for text in arrival.notices(&self.server) {
-            self.notice(&text, out);
-        }
-        if let Some(command) = arrival.ask {
-            connection.say(&command, Asker::Upkeep);
-        }
+        self.conversation.expire(Instant::now());
+        Ok(())
     }
 
-    fn lose(&mut self, why: &str, has_unconfirmed: bool, out: &mut Vec<u8>) {
-        self.asked.clear();
-        if matches!(self.stage, Stage::Leaving { .. }) {
-            self.stage = Stage::Over;
-            return;
+    fn handle_signals(&mut self, session: &mut Session) -> Result<(), Failure> {
+        if self.quit_signals.take() > 0 {
+            self.conversation.quit(&mut session.connection);
         }
-        self.notice(&lost(&self.server, why), out);
-        if has_unconfirmed {
-            self.error("whether what you said last has arrived is not known", out);
-        }
-    }
-
-    /// What had to be known of the question that this is the answer to. What was asked before it has
-    /// no answer of its own any more.
-    fn asked(&mut self, heard: &Heard<'_>) -> Option<Asked> {
-        let number = heard.answers?.number;
-        while let Some((first, asked)) = self.asked.pop_front() {
-            if first == number {
-                return Some(asked);
-            }
-            if first > number {
-                self.asked.push_front((first, asked));
-                break;
-            }
-        }
-        None
-    }
-
-    /// Shows a line of the server's: what is to be asked because of it.
-    fn hear(&mut self, heard: &Heard<'_>, out: &mut Vec<u8>) -> Option<Command<'static>> {
-        let reply = heard.reply?;
-        let asked = self.asked(heard);
-        if heard.answers(Verb::Resume) {
-            let resumed = self.position.answer(&reply);
-            if let Some(notice) = resumed.notice() {
-                self.notice(&notice, out);
-            }
-            return resumed.ask();
-        }
-        if heard.answers_to(Asker::Upkeep) {
-            return None;
-        }
-        match reply {
-            // Lines that were seen before are shown again: they were asked for.
-            Reply::Broadcast { seq, .. } if self.position.take(seq) == Place::Early => {}
-            Reply::Broadcast { text, .. } if heard.answers(Verb::Broadcast) => {
-                self.print(&Message::Own { text }, out);
-            }
-            Reply::Broadcast { from, text, .. } => self.print(&Message::Said { from, text }, out),
-            Reply::Direct { from, text } => self.print(&Message::Direct { from, text }, out),
-            Reply::Lagged(count) => self.error(&format!("{count} lines were missed here"), out),
-            Reply::Error { code, explanation } => self.error(&explain(code, explanation), out),
-            Reply::Pong(_) => {
-                if let Some(Asked::Ping { at }) = asked {
-                    let ms = at.elapsed().as_secs_f64() * 1000.0;
-                    self.notice(&format!("the server has answered within {ms:.1} ms"), out);
-                }
-            }
-            Reply::Client { id, name } => {
-                self.notice(&format!("{id} {}", name.unwrap_or_default()), out);
-            }
-            Reply::Ok(OkReply::Send { .. }) => {
-                if let Some(Asked::Send { to, text }) = &asked {
-                    self.print(&Message::Sent { to, text }, out);
-                }
-            }
-            Reply::Ok(OkReply::Clients { shown, total }) => {
-                self.notice(&format!("{shown} of {total} clients"), out);
-            }
-            Reply::Ok(OkReply::Name { name }) => self.notice(&format!("you are {name} now"), out),
-            Reply::Ok(OkReply::History { lines }) => {
-                self.notice(&format!("the last {lines} lines:"), out);
-            }
-            Reply::Goodbye(_) if heard.answers(Verb::Quit) => self.stage = Stage::Over,
-            // What is not known here, and not asked for.
-            _ => {}
-        }
-        None
-    }
-
-    fn take_signals(&mut self, session: &mut Session) -> Result<(), Failure> {
-        if self.ending.take() > 0 {
-            self.leave(session);
-        }
-        if self.changed.take() > 0 {
+        if self.terminal_signals.take() > 0 {
             self.screen.resize(terminal::columns(), session.output.buffer());
-            // It may have been stopped, and others may have had the terminal.
-            self.terminal.enter_again().map_err(|error| lost_terminal(&error))?;
+            // After SIGCONT, another program may have changed the terminal's mode.
+            self.terminal.reenter().map_err(|error| terminal_failed(&error))?;
         }
         Ok(())
     }
 
-    fn take_keys(&mut self, session: &mut Session) -> Result<(), Failure> {
+    fn handle_keys(&mut self, session: &mut Session) -> Result<(), Failure> {
         let now = Instant::now();
         self.keys.expire(now);
         let len = session.read_input()?;
-        for key in self.keys.take(&session.buffer[..len], now) {
-            match key {
-                Key::Interrupt => self.leave(session),
-                Key::EndOfInput if self.editor.text().is_empty() => self.leave(session),
-                Key::Enter => self.submit(session),
-                Key::ClearScreen => self.screen.clear(session.output.buffer()),
-                Key::Suspend => {
-                    self.screen.erase(session.output.buffer());
-                    session.output.flush()?;
-                    self.terminal.suspend().map_err(|error| lost_terminal(&error))?;
-                }
-                key => {
-                    if !self.editor.edit(&key) {
-                        self.error(TOO_LONG, session.output.buffer());
-                    }
-                }
-            }
+        for key in self.keys.decode(&session.buffer[..len], now) {
+            self.handle_key(&key, session)?;
         }
         if session.input_has_ended() {
-            self.stage = Stage::Over;
+            self.conversation.end();
         }
         Ok(())
     }
 
-    /// Does what the line says that was typed. What cannot be done now stays to be sent later.
-    fn submit(&mut self, session: &mut Session) {
+    fn handle_key(&mut self, key: &Key, session: &mut Session) -> Result<(), Failure> {
         let Session { connection, output, .. } = session;
-        let out = output.buffer();
-        let text = self.editor.text().to_owned();
-        match typed(&text) {
-            Typed::Nothing => {}
-            Typed::Help => {
-                for line in HELP.iter().chain(&LEGEND) {
-                    self.notice(line, out);
+        match key {
+            Key::Interrupt => self.conversation.quit(connection),
+            Key::EndOfInput if self.editor.text().is_empty() => self.conversation.quit(connection),
+            Key::Enter => {
+                let mut show = printer(&mut self.screen, output.buffer());
+                if self.conversation.submit(self.editor.text(), connection, &mut show) {
+                    self.editor.submit();
                 }
             }
-            Typed::Wrong(why) => self.error(&why, out),
-            Typed::Commands(_) if !connection.has_room() || self.asked.len() >= MAX_ASKED => {
-                return self
-                    .error("not sent, since the server does not answer: Enter tries again", out);
+            Key::ClearScreen => self.screen.clear(output.buffer()),
+            Key::Suspend => {
+                self.screen.erase(output.buffer());
+                output.flush()?;
+                self.terminal.suspend().map_err(|error| terminal_failed(&error))?;
             }
-            Typed::Commands(commands) => {
-                for command in commands {
-                    if command == Command::Quit {
-                        return self.leave(session);
-                    }
-                    let asked = match command {
-                        Command::Ping { .. } => Some(Asked::Ping { at: Instant::now() }),
-                        Command::Send { client, text } => {
-                            Some(Asked::Send { to: client.as_str().into(), text: text.into() })
-                        }
-                        _ => None,
-                    };
-                    let number = connection.say(&command, Asker::Task);
-                    self.asked.extend(number.zip(asked));
-                }
-            }
+            key if self.editor.edit(key) => {}
+            _ => printer(&mut self.screen, output.buffer())(Message::Error(TOO_LONG)),
         }
-        self.editor.submit();
+        Ok(())
     }
+}
 
-    /// Leaves, once the server has heard of it; at once, if that was said before.
-    fn leave(&mut self, session: &mut Session) {
-        let is_established = session.connection.dialogue().is_some();
-        self.stage = match self.stage {
-            Stage::Talking if is_established => {
-                session.connection.say(&Command::Quit, Asker::Task);
-                Stage::Leaving { until: Instant::now() + GOODBYE_TIMEOUT }
-            }
-            _ => Stage::Over,
-        };
-    }
-
-    fn error(&mut self, text: &str, out: &mut Vec<u8>) {
-        self.print(&Message::Error(text), out);
-    }
-
-    fn notice(&mut self, text: &str, out: &mut Vec<u8>) {
-        self.print(&Message::Notice(text), out);
-    }
-
-    fn print(&mut self, message: &Message<'_>, out: &mut Vec<u8>) {
+/// Returns a function that prints messages with the time of day.
+fn printer<'a>(screen: &'a mut Screen, out: &'a mut Vec<u8>) -> impl FnMut(Message<'_>) {
+    move |message| {
         let time = OffsetDateTime::now_local().unwrap_or_else(|_| OffsetDateTime::now_utc());
-        self.screen.print(&format!("{:02}:{:02}", time.hour(), time.minute()), message, out);
+        screen.print(&format!("{:02}:{:02}", time.hour(), time.minute()), &message, out);
     }
 }
 
@@ -409,6 +220,6 @@ fn prompt(session: &Session) -> String {
     }
 }
 
-fn lost_terminal(error: &io::Error) -> Failure {
-    Failure::Error(format!("the terminal is gone: {error}"))
+fn terminal_failed(error: &io::Error) -> Failure {
+    Failure::Error(format!("cannot use the terminal any more: {error}"))
 }

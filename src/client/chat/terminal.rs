@@ -1,4 +1,4 @@
-//! The terminal, taken over for the time of the chat.
+//! The terminal: raw mode, job control and size.
 
 use std::io;
 
@@ -9,72 +9,71 @@ use rustix::termios::{
 
 use crate::client::stdio::write_all;
 
-/// A terminal that gives every key as it is pressed, and shows none by itself. It is given back as it
-/// was when this is dropped.
-#[derive(Debug)]
-pub(super) struct Terminal {
-    found: Termios,
-}
+const ENABLE_BRACKETED_PASTE: &[u8] = b"\x1b[?2004h";
 
-/// Has the terminal say where something that is pasted begins and ends.
-const TELL_PASTES: &[u8] = b"\x1b[?2004h";
-/// Undoes it, and whatever a half-drawn row may have left.
+/// Disables bracketed paste, and undoes what a partly drawn row leaves behind: autowrap off, a
+/// colour.
 const RESET: &[u8] = b"\x1b[?2004l\x1b[?7h\x1b[m";
 
+/// A terminal in raw mode: it passes on every key at once and echoes none. Dropping it restores the
+/// original settings.
+#[derive(Debug)]
+pub(super) struct Terminal {
+    original: Termios,
+}
+
 impl Terminal {
-    pub(super) fn take() -> io::Result<Self> {
-        let terminal = Self { found: tcgetattr(io::stdin())? };
-        terminal.enter()?;
+    pub(super) fn enter() -> io::Result<Self> {
+        let terminal = Self { original: tcgetattr(io::stdin())? };
+        terminal.set_raw()?;
         Ok(terminal)
     }
 
-    /// Whether it is this program that has the terminal. Who is in the background must neither read
-    /// it nor change it, or is stopped.
-    pub(super) fn is_ours(&self) -> bool {
-        // A terminal that is not the session's own can be had in any case.
-        tcgetpgrp(io::stdin()).map_or(true, |in_front| in_front == getpgrp())
+    /// Returns whether this process is in the foreground. In the background it must not use the
+    /// terminal, or the system stops it.
+    pub(super) fn is_foreground(&self) -> bool {
+        // This fails if the terminal is not the controlling one. Then there is no job control.
+        tcgetpgrp(io::stdin()).map_or(true, |foreground| foreground == getpgrp())
     }
 
-    fn enter(&self) -> io::Result<()> {
-        let mut raw = self.found.clone();
+    fn set_raw(&self) -> io::Result<()> {
+        let mut raw = self.original.clone();
         raw.make_raw();
-        // What other programs write there while we have it ends its lines as ever.
-        raw.output_modes |= self.found.output_modes & OutputModes::OPOST;
+        // Other programs may write to this terminal, and end their lines with LF alone.
+        raw.output_modes |= self.original.output_modes & OutputModes::OPOST;
         tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
-        let _ = write_all(TELL_PASTES);
+        let _ = write_all(ENABLE_BRACKETED_PASTE);
         Ok(())
     }
 
-    /// Takes the terminal over again, if it is there to be taken.
-    pub(super) fn enter_again(&self) -> io::Result<()> {
-        if self.is_ours() { self.enter() } else { Ok(()) }
+    /// Sets raw mode again after another program may have used the terminal.
+    pub(super) fn reenter(&self) -> io::Result<()> {
+        if self.is_foreground() { self.set_raw() } else { Ok(()) }
     }
 
-    /// Gives it back.
-    fn leave(&self) {
-        if self.is_ours() {
-            // Nothing can be done about a terminal that takes nothing.
+    /// Restores the original settings. Errors are ignored: the terminal may no longer exist.
+    fn restore(&self) {
+        if self.is_foreground() {
             let _ = write_all(RESET);
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.found);
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.original);
         }
     }
 
-    /// Stops the program and those that were started with it, as Ctrl-Z has it, until somebody lets
-    /// them go on.
+    /// Stops the process group, as Ctrl-Z does, until the shell resumes it.
     pub(super) fn suspend(&self) -> io::Result<()> {
-        self.leave();
+        self.restore();
         kill_current_process_group(Signal::TSTP)?;
-        self.enter_again()
+        self.reenter()
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        self.leave();
+        self.restore();
     }
 }
 
-/// How many columns the terminal has; 80 if it does not know.
+/// Returns the terminal's width in columns, or 80 if it is unknown.
 pub(super) fn columns() -> usize {
     match tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_col > 0 => size.ws_col.into(),

@@ -92,7 +92,7 @@ impl Link {
         };
         Ok(Self {
             transport,
-            received: LineBuffer::for_ours(MAX_LINE),
+            received: LineBuffer::without_foreign_detection(MAX_LINE),
             line: String::new(),
             unsent: Vec::new(),
             is_readable: false,
@@ -194,7 +194,7 @@ impl Link {
         self.unsent.drain(..sent);
         if self.is_finishing && self.is_writable && self.unsent.is_empty() {
             self.is_shut = true;
-            self.transport.finish()?;
+            self.transport.shutdown_write()?;
         }
         Ok(())
     }
@@ -204,7 +204,7 @@ impl Link {
         if !self.has_more() || self.received.peek().is_some() {
             return;
         }
-        match self.transport.read(input) {
+        match self.transport.read(input).0 {
             ReadOutcome::Data(bytes) => {
                 self.received.push(bytes);
                 // Only a whole line counts as a sign of life: single bytes could trickle for ever.

@@ -111,7 +111,7 @@ impl Connection {
     ) -> Result<Self, String> {
         let secret = route.secret_file.as_deref().map(secret_file::read).transpose()?;
         let host = route.server.certified_name();
-        let tls = route.tls.as_ref().map(|trust| ClientTls::new(host, trust)).transpose()?;
+        let tls = route.tls.as_ref().map(|config| ClientTls::new(host, config)).transpose()?;
         Ok(Self {
             route,
             secret,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client::connection::address::ServerAddress;
-use crate::net::tls_config::ClientTrust;
+use crate::net::tls_config::ClientTlsConfig;
 
 /// When nothing was heard for this part of the timeout, a server that one stays with is asked whether
 /// it is there. It also shows a server that ends idle connections that this one is alive.
@@ -20,7 +20,7 @@ pub struct ConnectOptions {
     /// The file with the secret that it asks for.
     pub secret_file: Option<PathBuf>,
     /// How to encrypt the connection, if it is to be.
-    pub tls: Option<ClientTrust>,
+    pub tls: Option<ClientTlsConfig>,
     /// Whether the secret may go over a network in the clear.
     pub insecure: bool,
     /// How long to wait for an answer before the connection counts as lost.

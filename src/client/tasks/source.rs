@@ -30,7 +30,12 @@ pub(crate) enum Taken<'a> {
 
 impl Source {
     pub(crate) fn new() -> Self {
-        Self { lines: LineBuffer::for_ours(0), max_text: None, taken: 0, stopped: None }
+        Self {
+            lines: LineBuffer::without_foreign_detection(0),
+            max_text: None,
+            taken: 0,
+            stopped: None,
+        }
     }
 
     /// Takes note of the longest line that the server takes, if that is not known yet.
@@ -40,7 +45,7 @@ impl Source {
             let max_line = max_line.min(MAX_LINE as u64) as usize;
             let max_text = max_line.saturating_sub(REQUEST_OVERHEAD);
             self.max_text = Some(max_text);
-            self.lines = LineBuffer::for_ours(max_text);
+            self.lines = LineBuffer::without_foreign_detection(max_text);
         }
     }
 

@@ -1,0 +1,584 @@
+//! Backpressure: whether the next broadcast may be appended, and which slow consumers give way to
+//! it.
+//!
+//! Publishers can outrun readers. The rules, from the mildest on:
+//! 1. **A turn appends little** (the hub's budget), so that every socket is written to in between.
+//! 2. **Most readers are behind**: publishers are too fast. Broadcasts pause until that is over,
+//!    for at most two seconds.
+//! 3. **Some readers are behind**: they may just be unlucky. Broadcasts pause for a moment.
+//!
+//!    After a pause the feed may advance by a sixteenth of its size before the next one. Readers
+//!    that make no progress are ignored. So slightly slow readers survive, and stalled ones,
+//!    however many, are overtaken within a minute.
+//! 4. **The feed would overtake a reader all the same**: it is a slow consumer, and
+//!    [`SlowConsumerPolicy`] decides. Under [`Block`](SlowConsumerPolicy::Block) publishers wait
+//!    for it, and rules 2 and 3 do not apply.
+//!
+//! No rule waits for a reader that is replaying (it moved its own cursor back and has not caught
+//! up): `history` must not hold up others. Only a reader whose socket refuses bytes is ever
+//! overtaken, never one that the server was too busy to write to.
+//!
+//! Pure: values in, verdicts out. It sees readers as [`Reader`] and knows neither the hub nor a
+//! clock.
+
+use std::collections::BTreeMap;
+
+use super::feed::Offset;
+use crate::hub::event::Event;
+use crate::hub::handle::Handle;
+use crate::limits::{Limits, STALL_BYTES};
+
+/// A reader is behind when it lags by more than this fraction of the feed …
+const BEHIND: u64 = 16;
+/// … and far behind when it lags by more than this one.
+const FAR_BEHIND: u64 = 2;
+
+/// Some readers are behind when more than one is, and more than one in eight; or when one is far
+/// behind.
+const SOME: usize = 8;
+
+/// A pause for some readers lasts as long as the feed took for its last sixteenth, within these
+/// bounds.
+const MIN_PAUSE_FOR_SOME_MS: u64 = 100;
+const MAX_PAUSE_FOR_SOME_MS: u64 = 500;
+
+/// The longest pause for most readers.
+const MAX_PAUSE_FOR_MOST_MS: u64 = 2000;
+
+/// The sampling interval while no reader makes progress.
+const IDLE_SAMPLE_MS: u64 = 20;
+
+/// How often, within the stall timeout, blocking readers are probed. The poll reports a socket
+/// writable only when a third of its buffer is free, which can be more than they must read.
+const PROBES: u64 = 8;
+
+/// The log reports blocked publishers at most this often.
+const REPORT_INTERVAL_MS: u64 = 60_000;
+
+/// What happens to a slow consumer: a reader that the feed is about to overtake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowConsumerPolicy {
+    /// It is disconnected.
+    #[default]
+    Disconnect,
+    /// It misses lines, and is told how many.
+    Skip,
+    /// Publishers wait for it, unless it reads next to nothing within the stall timeout.
+    Block,
+}
+
+/// Decides whether a channel's next broadcast may be appended.
+#[derive(Debug)]
+pub(crate) struct Backpressure {
+    policy: SlowConsumerPolicy,
+    feed_size: u64,
+    reader_grace_ms: u64,
+    stall_timeout_ms: u64,
+    gate: Gate,
+    /// When the last pause ended.
+    open_since_ms: u64,
+    /// When readers were last sampled …
+    sampled_at_ms: u64,
+    /// … and where the feed's head was at the last sample under rules 2 and 3.
+    sampled_head: Offset,
+    /// A reader has made progress since.
+    has_progress: bool,
+    reported_at_ms: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Gate {
+    Open,
+    /// Rule 2 (`for_most`) or 3.
+    Paused {
+        until_ms: u64,
+        for_most: bool,
+    },
+    /// Rule 4 under [`SlowConsumerPolicy::Block`].
+    Blocked(BlockingReaders),
+}
+
+/// The readers that block the next append.
+#[derive(Debug)]
+struct BlockingReaders {
+    /// The append drops everything before this.
+    drops_before: Offset,
+    /// The readers that need some of that, each with its `bytes_out` at the start of the stall
+    /// timeout.
+    readers: BTreeMap<Handle, u64>,
+    /// When the stall timeout ends.
+    until_ms: u64,
+    probe_at_ms: u64,
+}
+
+/// A client as backpressure sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader {
+    pub(crate) handle: Handle,
+    /// Whether it gets new broadcasts.
+    pub(crate) follows: bool,
+    /// The oldest byte of the feed that it still needs.
+    pub(crate) oldest_needed: Option<Offset>,
+    /// Whether it moved its own cursor back and has not caught up.
+    pub(crate) is_replaying: bool,
+    /// Whether its socket refuses bytes.
+    pub(crate) is_write_blocked: bool,
+    /// When its socket last accepted bytes.
+    pub(crate) last_write_ms: u64,
+    /// How many bytes its socket has accepted.
+    pub(crate) bytes_out: u64,
+}
+
+impl Reader {
+    fn needs_before(&self, offset: Offset) -> bool {
+        self.oldest_needed.is_some_and(|needed| needed < offset)
+    }
+}
+
+/// Whether the next broadcast may be appended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It may.
+    Append,
+    /// It may once these slow consumers were evicted or skipped forward.
+    Evict(Vec<Handle>),
+    /// Not in this turn: a reader in the way will be written to first.
+    Yield,
+    /// Not before [`Backpressure::tick`] reopens the gate. The event, if any, is for the log.
+    Wait(Option<Event>),
+}
+
+/// What to do about blocking readers after [`Backpressure::tick`].
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tick {
+    /// Whether blocked publishers may go on.
+    pub(crate) is_open: bool,
+    /// Readers that read too little within the stall timeout.
+    pub(crate) stalled: Vec<Handle>,
+    /// Readers whose sockets should be tried, whatever the poll reports.
+    pub(crate) probe: Vec<Handle>,
+}
+
+impl Backpressure {
+    pub(crate) fn new(policy: SlowConsumerPolicy, limits: &Limits) -> Self {
+        Self {
+            policy,
+            feed_size: limits.feed_size as u64,
+            reader_grace_ms: limits.reader_grace_ms,
+            stall_timeout_ms: limits.stall_timeout_ms,
+            gate: Gate::Open,
+            open_since_ms: 0,
+            sampled_at_ms: 0,
+            sampled_head: 0,
+            has_progress: false,
+            reported_at_ms: None,
+        }
+    }
+
+    /// Decides whether a broadcast may be appended at `head`. `drops_before` is the offset before
+    /// which the feed drops its lines for it, if it has to. `readers` are the channel's members;
+    /// they are looked at only when necessary.
+    pub(crate) fn admit(
+        &mut self,
+        now_ms: u64,
+        head: Offset,
+        drops_before: Option<Offset>,
+        readers: impl Iterator<Item = Reader> + Clone,
+    ) -> Admission {
+        // Sampling looks at every reader, so it is done now and then.
+        if self.is_open()
+            && self.policy != SlowConsumerPolicy::Block
+            && head - self.sampled_head >= self.feed_size / BEHIND
+        {
+            self.sample(now_ms, head, readers.clone());
+        }
+        match drops_before {
+            _ if !self.is_open() => Admission::Wait(None),
+            None => Admission::Append,
+            Some(drops_before) => self.make_room(now_ms, drops_before, readers),
+        }
+    }
+
+    /// Looks at the readers again while publishers wait. Reopens the gate when nobody is waited for
+    /// any more.
+    pub(crate) fn tick(
+        &mut self,
+        now_ms: u64,
+        head: Offset,
+        readers: impl Iterator<Item = Reader>,
+    ) -> Tick {
+        let mut tick = Tick::default();
+        match self.policy {
+            SlowConsumerPolicy::Block => self.check_blocking_readers(now_ms, readers, &mut tick),
+            SlowConsumerPolicy::Disconnect | SlowConsumerPolicy::Skip => {
+                self.sample(now_ms, head, readers);
+            }
+        }
+        tick.is_open = self.is_open();
+        tick
+    }
+
+    /// No publisher waits any more.
+    pub(crate) fn unblock(&mut self) {
+        if let Gate::Blocked(_) = self.gate {
+            self.gate = Gate::Open;
+        }
+    }
+
+    /// A reader has made progress, or is not waited for any more.
+    pub(crate) fn note_progress(&mut self) {
+        self.has_progress = true;
+    }
+
+    /// The earliest time of the next [`tick`](Self::tick), among `clients` clients: the more there
+    /// are, the longer a sample takes.
+    pub(crate) fn next_sample_ms(&self, clients: usize) -> u64 {
+        self.sampled_at_ms + 1 + clients as u64 / 1000
+    }
+
+    /// When [`tick`](Self::tick) must run if no socket reports anything before.
+    pub(crate) fn next_deadline(&self, clients: usize) -> u64 {
+        let soon_ms = self.next_sample_ms(clients);
+        match &self.gate {
+            _ if self.has_progress => soon_ms,
+            Gate::Blocked(blocking) => soon_ms.max(blocking.until_ms.min(blocking.probe_at_ms)),
+            Gate::Open | Gate::Paused { .. } => soon_ms.max(self.sampled_at_ms + IDLE_SAMPLE_MS),
+        }
+    }
+
+    /// Whether a reader with this lag, in bytes, counts as behind.
+    pub(crate) fn is_behind(&self, lag: u64) -> bool {
+        lag > self.feed_size / BEHIND
+    }
+
+    /// Whether a reader with this lag, in bytes, is far behind.
+    pub(crate) fn is_far_behind(&self, lag: u64) -> bool {
+        lag > self.feed_size / FAR_BEHIND
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.gate, Gate::Open)
+    }
+
+    fn note_sample(&mut self, now_ms: u64) {
+        self.sampled_at_ms = now_ms;
+        self.has_progress = false;
+    }
+
+    /// Rules 2 and 3: counts the readers that are behind, and begins, continues or ends a pause.
+    fn sample(&mut self, now_ms: u64, head: Offset, readers: impl Iterator<Item = Reader>) {
+        let mut sample = Sample::default();
+        for reader in readers {
+            let lag = reader.oldest_needed.map_or(0, |needed| head - needed);
+            let makes_progress =
+                !reader.is_write_blocked || now_ms < reader.last_write_ms + self.reader_grace_ms;
+            if (reader.follows || lag > 0) && makes_progress && !reader.is_replaying {
+                sample.readers += 1;
+                sample.behind += usize::from(self.is_behind(lag));
+                sample.far_behind += usize::from(self.is_far_behind(lag));
+            }
+        }
+        self.decide(now_ms, sample);
+        self.sampled_head = head;
+        self.note_sample(now_ms);
+    }
+
+    fn decide(&mut self, now_ms: u64, sample: Sample) {
+        let (most, some) = (sample.most_are_behind(), sample.some_are_behind());
+        let next = match self.gate {
+            _ if !most && !some => Gate::Open,
+            Gate::Paused { until_ms, .. } if now_ms >= until_ms => Gate::Open,
+            Gate::Paused { for_most, .. } if !for_most || most => return,
+            Gate::Open if most => {
+                Gate::Paused { until_ms: now_ms + MAX_PAUSE_FOR_MOST_MS, for_most: true }
+            }
+            Gate::Open | Gate::Paused { .. } => {
+                let pause_ms = (now_ms - self.open_since_ms)
+                    .clamp(MIN_PAUSE_FOR_SOME_MS, MAX_PAUSE_FOR_SOME_MS);
+                Gate::Paused { until_ms: now_ms + pause_ms, for_most: false }
+            }
+            // Only under SlowConsumerPolicy::Block, where nothing is sampled.
+            Gate::Blocked(_) => return,
+        };
+        self.gate = next;
+        if self.is_open() {
+            self.open_since_ms = now_ms;
+        }
+    }
+
+    /// Rule 4: deals with the readers that still need what the append drops.
+    fn make_room(
+        &mut self,
+        now_ms: u64,
+        drops_before: Offset,
+        readers: impl Iterator<Item = Reader>,
+    ) -> Admission {
+        let (mut evict, mut blocking) = (Vec::new(), BTreeMap::new());
+        for reader in readers.filter(|reader| reader.needs_before(drops_before)) {
+            if reader.is_replaying {
+                evict.push(reader.handle);
+            } else if !reader.is_write_blocked {
+                return Admission::Yield;
+            } else if self.policy == SlowConsumerPolicy::Block {
+                blocking.insert(reader.handle, reader.bytes_out);
+            } else {
+                evict.push(reader.handle);
+            }
+        }
+        if !blocking.is_empty() {
+            return Admission::Wait(self.block(now_ms, drops_before, blocking));
+        }
+        if evict.is_empty() { Admission::Append } else { Admission::Evict(evict) }
+    }
+
+    fn block(
+        &mut self,
+        now_ms: u64,
+        drops_before: Offset,
+        readers: BTreeMap<Handle, u64>,
+    ) -> Option<Event> {
+        let was_reported = self
+            .reported_at_ms
+            .is_some_and(|reported_at_ms| now_ms < reported_at_ms + REPORT_INTERVAL_MS);
+        let first = readers.keys().next().filter(|_| !was_reported);
+        let event =
+            first.map(|handle| Event::PublishersBlocked { id: handle.id, readers: readers.len() });
+        if event.is_some() {
+            self.reported_at_ms = Some(now_ms);
+        }
+        self.note_sample(now_ms);
+        self.gate = Gate::Blocked(BlockingReaders {
+            drops_before,
+            readers,
+            until_ms: now_ms + self.stall_timeout_ms,
+            probe_at_ms: self.next_probe_ms(now_ms),
+        });
+        event
+    }
+
+    fn next_probe_ms(&self, now_ms: u64) -> u64 {
+        now_ms + (self.stall_timeout_ms / PROBES).max(1)
+    }
+
+    /// Rule 4 under [`SlowConsumerPolicy::Block`]: readers that made room are not waited for any
+    /// more, and neither are those that read too little within the stall timeout.
+    fn check_blocking_readers(
+        &mut self,
+        now_ms: u64,
+        readers: impl Iterator<Item = Reader>,
+        tick: &mut Tick,
+    ) {
+        let next_probe_ms = self.next_probe_ms(now_ms);
+        let Gate::Blocked(blocking) = &mut self.gate else { return };
+        let is_over = now_ms >= blocking.until_ms;
+        let mut remaining = BTreeMap::new();
+        for reader in readers {
+            let Some(&bytes_before) = blocking.readers.get(&reader.handle) else { continue };
+            if !reader.needs_before(blocking.drops_before) || reader.is_replaying {
+                continue;
+            }
+            if !is_over {
+                remaining.insert(reader.handle, bytes_before);
+            } else if reader.bytes_out - bytes_before < STALL_BYTES {
+                tick.stalled.push(reader.handle);
+            } else {
+                remaining.insert(reader.handle, reader.bytes_out);
+            }
+        }
+        blocking.readers = remaining;
+        if is_over {
+            blocking.until_ms = now_ms + self.stall_timeout_ms;
+        }
+        if now_ms >= blocking.probe_at_ms {
+            blocking.probe_at_ms = next_probe_ms;
+            tick.probe = blocking.readers.keys().copied().collect();
+        }
+        if blocking.readers.is_empty() {
+            self.gate = Gate::Open;
+        }
+        self.note_sample(now_ms);
+    }
+}
+
+/// How many readers make progress, and how many of them are behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sample {
+    readers: usize,
+    behind: usize,
+    far_behind: usize,
+}
+
+impl Sample {
+    fn most_are_behind(self) -> bool {
+        self.behind > 1 && 2 * self.behind > self.readers
+    }
+
+    fn some_are_behind(self) -> bool {
+        self.far_behind > 0 || (self.behind > 1 && self.behind * SOME > self.readers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(behind: usize, readers: usize) -> Sample {
+        Sample { readers, behind, far_behind: 0 }
+    }
+
+    #[test]
+    fn single_reader_counts_only_when_far_behind() {
+        for readers in [1, 2, 100] {
+            let one = sample(1, readers);
+            assert!(!one.most_are_behind() && !one.some_are_behind());
+            let far_behind = Sample { far_behind: 1, ..one };
+            assert!(!far_behind.most_are_behind() && far_behind.some_are_behind());
+        }
+    }
+
+    #[test]
+    fn most_is_more_than_half_and_some_is_more_than_an_eighth() {
+        assert!(sample(2, 3).most_are_behind() && !sample(2, 4).most_are_behind());
+        assert!(sample(51, 100).most_are_behind() && !sample(50, 100).most_are_behind());
+        assert!(sample(2, 15).some_are_behind() && !sample(2, 16).some_are_behind());
+        assert!(sample(13, 100).some_are_behind() && !sample(12, 100).some_are_behind());
+    }
+
+    fn backpressure(policy: SlowConsumerPolicy) -> Backpressure {
+        let limits = Limits {
+            feed_size: 1600,
+            reader_grace_ms: 1000,
+            stall_timeout_ms: 8000,
+            ..Limits::default()
+        };
+        Backpressure::new(policy, &limits)
+    }
+
+    /// Takes samples: when, how many of 100 readers are behind, and until when broadcasts pause
+    /// then.
+    #[track_caller]
+    fn samples(samples: &[(u64, usize, Option<u64>)]) {
+        let mut backpressure = backpressure(SlowConsumerPolicy::Disconnect);
+        for &(now_ms, behind, paused_until) in samples {
+            backpressure.decide(now_ms, sample(behind, 100));
+            let until = match backpressure.gate {
+                Gate::Paused { until_ms, .. } => Some(until_ms),
+                _ => None,
+            };
+            assert_eq!(until, paused_until, "{behind} of 100 behind at {now_ms}: {backpressure:?}");
+        }
+    }
+
+    #[test]
+    fn broadcasts_pause_for_most_readers_for_two_seconds_and_again() {
+        let until = Some(3000);
+        samples(&[(1000, 51, until), (2000, 99, until), (2999, 51, until), (3000, 51, None)]);
+        samples(&[(1000, 51, until), (3000, 51, None), (3001, 51, Some(5001))]);
+    }
+
+    #[test]
+    fn pause_ends_when_few_readers_are_behind() {
+        samples(&[(1000, 51, Some(3000)), (1001, 12, None)]);
+        samples(&[(1000, 13, Some(1500)), (1001, 12, None)]);
+    }
+
+    #[test]
+    fn pause_for_some_readers_lasts_as_long_as_the_feed_was_open_within_bounds() {
+        samples(&[(50, 13, Some(150))]);
+        samples(&[(1000, 0, None), (1200, 13, Some(1400)), (1300, 13, Some(1400))]);
+        samples(&[
+            (1000, 0, None),
+            (9000, 13, Some(9500)),
+            (9500, 13, None),
+            (9501, 13, Some(9601)),
+        ]);
+    }
+
+    #[test]
+    fn pause_for_most_becomes_one_for_some_but_not_the_other_way() {
+        samples(&[(900, 0, None), (1000, 51, Some(3000)), (1200, 13, Some(1500))]);
+        samples(&[
+            (900, 0, None),
+            (1000, 13, Some(1100)),
+            (1050, 99, Some(1100)),
+            (1100, 99, None),
+        ]);
+    }
+
+    #[test]
+    fn more_clients_are_sampled_less_often() {
+        let backpressure = backpressure(SlowConsumerPolicy::Disconnect);
+        let intervals =
+            [0, 999, 1000, 1999, 10_000].map(|clients| backpressure.next_sample_ms(clients));
+        assert_eq!(intervals, [1, 1, 2, 2, 11]);
+    }
+
+    /// A reader that lags by this much at a head of 1600, and whose socket is full.
+    fn reader(id: u64, lag: u64) -> Reader {
+        Reader {
+            handle: Handle { id, key: id as usize },
+            follows: true,
+            oldest_needed: (lag > 0).then(|| 1600 - lag),
+            is_replaying: false,
+            is_write_blocked: true,
+            last_write_ms: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// Asks for an append at a head of 1600 that drops the first 100 bytes.
+    fn admit(backpressure: &mut Backpressure, now_ms: u64, readers: &[Reader]) -> Admission {
+        backpressure.sampled_head = 1600;
+        backpressure.admit(now_ms, 1600, Some(100), readers.iter().copied())
+    }
+
+    #[test]
+    fn readers_without_progress_are_not_waited_for() {
+        let slow = [reader(1, 1000), reader(2, 1000)];
+        let mut backpressure = backpressure(SlowConsumerPolicy::Disconnect);
+        let admission = backpressure.admit(999, 1600, None, slow.iter().copied());
+        assert_eq!(admission, Admission::Wait(None), "within the grace period");
+        let tick = backpressure.tick(1000, 1600, slow.iter().copied());
+        assert!(tick.is_open, "the grace period is over");
+    }
+
+    #[test]
+    fn overtaken_reader_is_evicted_unless_its_socket_accepts_bytes() {
+        let (slow, fast) = (reader(1, 1600), reader(2, 100));
+        let mut backpressure = backpressure(SlowConsumerPolicy::Skip);
+        assert_eq!(admit(&mut backpressure, 1, &[fast]), Admission::Append);
+        assert_eq!(admit(&mut backpressure, 1, &[fast, slow]), Admission::Evict(vec![slow.handle]));
+        let writable = Reader { is_write_blocked: false, ..slow };
+        assert_eq!(admit(&mut backpressure, 1, &[fast, writable]), Admission::Yield);
+        let replaying = Reader { is_replaying: true, ..writable };
+        assert_eq!(admit(&mut backpressure, 1, &[replaying]), Admission::Evict(vec![slow.handle]));
+    }
+
+    #[test]
+    fn block_waits_for_the_reader_and_gives_up_after_the_stall_timeout() {
+        let slow = reader(1, 1600);
+        let mut backpressure = backpressure(SlowConsumerPolicy::Block);
+        let event = Event::PublishersBlocked { readers: 1, id: 1 };
+        assert_eq!(admit(&mut backpressure, 1000, &[slow]), Admission::Wait(Some(event)));
+        let mut tick = |now_ms, reader: Reader| {
+            let tick = backpressure.tick(now_ms, 1600, [reader].into_iter());
+            (tick.is_open, tick.stalled, tick.probe)
+        };
+        let nobody = Vec::<Handle>::new;
+        assert_eq!(tick(1500, slow), (false, nobody(), nobody()));
+        assert_eq!(tick(2000, slow), (false, nobody(), vec![slow.handle]));
+        let reading = Reader { bytes_out: STALL_BYTES, ..slow };
+        assert_eq!(tick(9000, reading), (false, nobody(), vec![slow.handle]));
+        assert_eq!(tick(17_000, reading), (true, vec![slow.handle], nobody()));
+    }
+
+    #[test]
+    fn block_reopens_when_the_reader_has_made_room() {
+        let mut backpressure = backpressure(SlowConsumerPolicy::Block);
+        let admission = admit(&mut backpressure, 1000, &[reader(1, 1600)]);
+        assert!(matches!(admission, Admission::Wait(Some(_))));
+        let admission = admit(&mut backpressure, 1001, &[reader(1, 1600)]);
+        assert_eq!(admission, Admission::Wait(None), "reported once a minute");
+        assert!(backpressure.tick(1002, 1600, [reader(1, 1500)].into_iter()).is_open);
+    }
+}

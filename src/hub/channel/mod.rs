@@ -1,0 +1,25 @@
+//! A channel: its members, its feed, and the backpressure between its publishers and its readers.
+
+pub(crate) mod backpressure;
+pub(crate) mod feed;
+mod members;
+
+use backpressure::Backpressure;
+use feed::Feed;
+use members::Members;
+
+/// Everything that the clients of one channel share. There is one channel today.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) feed: Feed,
+    /// The clients that may need something from the feed: from their activation until they are
+    /// removed.
+    pub(crate) members: Members,
+    pub(crate) backpressure: Backpressure,
+}
+
+impl Channel {
+    pub(crate) fn new(feed: Feed, backpressure: Backpressure) -> Self {
+        Self { feed, members: Members::default(), backpressure }
+    }
+}

@@ -1,0 +1,141 @@
+//! What the hub tells its caller: connections to close, and events for the log.
+
+use crate::protocol::ForeignProtocol;
+
+use super::registry::role::Role;
+
+/// Why a client is disconnected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The client sent `quit`.
+    Quit,
+    /// The server shuts down.
+    Shutdown,
+    /// A slow consumer: the feed overtook its cursor.
+    TooSlow,
+    /// Broadcasts waited for this reader, and it read too little within the stall timeout.
+    Stalled,
+    /// It sent and read nothing within the idle timeout.
+    Idle,
+    /// It did not authenticate in time, or did not complete the handshake.
+    AuthTimeout,
+    /// It tried too many wrong secrets.
+    AuthFailed,
+    /// The TLS handshake failed.
+    HandshakeFailed,
+    /// The peer ended its input.
+    EndOfInput,
+    /// The connection broke.
+    Lost,
+    /// It speaks another protocol.
+    Foreign(ForeignProtocol),
+}
+
+impl Reason {
+    /// The word after `goodbye`, or `None` for connections that close without a goodbye.
+    pub fn goodbye(self) -> Option<&'static str> {
+        match self {
+            Self::Quit => Some("quit"),
+            Self::Shutdown => Some("shutdown"),
+            Self::TooSlow | Self::Stalled => Some("too-slow"),
+            Self::Idle => Some("idle"),
+            Self::AuthTimeout => Some("auth-timeout"),
+            Self::AuthFailed => Some("auth-failed"),
+            Self::EndOfInput | Self::Lost | Self::HandshakeFailed | Self::Foreign(_) => None,
+        }
+    }
+}
+
+/// What the server must do to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseStep {
+    /// Shut down the write side (half-close), then call
+    /// [`handle_write_shutdown`](super::Hub::handle_write_shutdown). The connection stays open and
+    /// its input is discarded until the peer closes: a close with unread input resets the
+    /// connection, and a reset destroys output that is still in flight.
+    ShutdownWrite,
+    /// Close the connection and [`remove`](super::Hub::remove) the client.
+    Close,
+}
+
+/// Something for the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A line was executed.
+    Line(LineTrace),
+    /// A client showed the secret for a role.
+    Authenticated {
+        /// The client's id.
+        id: u64,
+        /// Its role from now on.
+        role: Role,
+    },
+    /// A client showed a wrong secret.
+    WrongSecret {
+        /// The client's id.
+        id: u64,
+        /// How many wrong secrets it has shown.
+        tries: u8,
+    },
+    /// A client begins to close: nothing more of its input is executed. A [`Disconnect`] follows
+    /// when it is removed. If a client is evicted while it closes, this is reported again.
+    Closing {
+        /// The client's id.
+        id: u64,
+        /// Why it is disconnected.
+        reason: Reason,
+    },
+    /// A slow consumer was skipped forward for the first time.
+    Lagged {
+        /// The client's id.
+        id: u64,
+        /// How many lines it missed.
+        lines: u64,
+    },
+    /// Backpressure: broadcasts wait for slow readers. Reported at most once a minute.
+    PublishersBlocked {
+        /// How many readers broadcasts wait for.
+        readers: usize,
+        /// The id of one of them.
+        id: u64,
+    },
+    /// A client exceeded the rate limit for the first time. Its input waits until it may send more.
+    RateLimited {
+        /// The client's id.
+        id: u64,
+    },
+}
+
+/// An executed line and its final reply. The log shows it at level `debug`; the simulation checks
+/// it against its model. The text is as it was received, not escaped.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LineTrace {
+    /// The sender's id.
+    pub id: u64,
+    /// The line, redacted if it may hold a secret: unknown commands, and everything before
+    /// authentication.
+    pub received: String,
+    /// The last line of the reply, redacted in the same way.
+    pub answered: String,
+}
+
+/// Summary of a finished connection, for the log.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Disconnect {
+    /// The client's id.
+    pub id: u64,
+    /// The name it had last.
+    pub name: Option<Box<str>>,
+    /// Why it was closed.
+    pub reason: Reason,
+    /// Whether pending output was discarded.
+    pub is_cut: bool,
+    /// How many lines it was told, with `lagged`, that it missed.
+    pub missed: u64,
+    /// Duration of the connection in milliseconds.
+    pub connected_ms: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+}

@@ -1,0 +1,289 @@
+//! From bytes to executed lines, with a fair share for every client.
+
+use std::mem;
+
+use crate::limits::MAX_PENDING_SEEKS;
+use crate::protocol::{Line, LineBuffer};
+use crate::read_outcome::ReadOutcome;
+
+use super::event::Reason;
+use super::registry::client::{Client, InputState, Stage, find};
+use super::{Hub, access};
+
+/// What a line costs beside its bytes, in bytes of work: blank lines are work, too.
+const LINE_COST: usize = 32;
+
+/// What keeps a line from being executed now. It stays the client's next line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// The turn's budget: try again when others have had their turn.
+    Yield,
+    /// Backpressure: wait until readers have made progress.
+    OnReaders,
+}
+
+/// Why a client's lines are not executed further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// Every complete line was executed, or one of them closed the client.
+    Drained,
+    /// The budget of the turn, or the client's share of it, is used up.
+    Budget,
+    /// The next line is a broadcast that backpressure holds back.
+    Readers,
+    /// The rate limit is reached.
+    RateLimit,
+    /// The outbox has no room for another reply.
+    OutboxFull,
+}
+
+impl Hub {
+    /// The socket may have something to read.
+    pub fn handle_readable(&mut self, key: usize) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.socket.readable = true;
+            self.queue_read(key);
+            self.debug_check(key);
+        }
+    }
+
+    /// The next client to read from, once: established connections first, then a few handshakes,
+    /// which cost more than anything else a client can ask for.
+    pub fn poll_read(&mut self) -> Option<usize> {
+        while self.budget.turn.read > 0
+            && let Some(handle) = self.to_read.pop(|handle| find(&self.clients, handle).is_some())
+        {
+            if self.clients[handle.key].wants_read() {
+                return Some(handle.key);
+            }
+        }
+        while self.budget.turn.arrivals > 0
+            && let Some(handle) =
+                self.handshakes.pop(|handle| find(&self.clients, handle).is_some())
+        {
+            if self.clients[handle.key].wants_read() {
+                self.budget.turn.arrivals -= 1;
+                return Some(handle.key);
+            }
+        }
+        None
+    }
+
+    /// Takes the outcome of one read of the client's connection. `overhead` is how many bytes were
+    /// read from the socket beyond those in the outcome.
+    pub fn handle_read(&mut self, key: usize, outcome: &ReadOutcome<'_>, overhead: usize) {
+        self.budget.charge_read(overhead);
+        match outcome {
+            ReadOutcome::Data(input) => self.handle_data(key, input),
+            ReadOutcome::NoData => self.queue_read(key),
+            ReadOutcome::WouldBlock => self.handle_read_blocked(key),
+            ReadOutcome::CloseNotify => self.end_input(key),
+            ReadOutcome::Eof | ReadOutcome::Truncated => self.handle_eof(key),
+            ReadOutcome::TlsFailed(_) if self.clients[key].stage == Stage::Handshaking => {
+                self.begin_close(key, Reason::HandshakeFailed);
+            }
+            ReadOutcome::TlsFailed(_) | ReadOutcome::Failed(_) => {
+                // What was received before is still executed; nobody gets the replies.
+                self.handle_write_failed(key);
+                self.handle_eof(key);
+            }
+        }
+        self.debug_check(key);
+    }
+
+    fn handle_data(&mut self, key: usize, input: &[u8]) {
+        self.budget.charge_read(input.len());
+        self.counters.bytes_in += input.len() as u64;
+        let client = &mut self.clients[key];
+        client.bytes_in += input.len() as u64;
+        if client.is_open() {
+            client.input.push(input);
+            self.queue_run(key);
+        } else {
+            self.queue_read(key);
+        }
+    }
+
+    fn handle_read_blocked(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        client.socket.readable = false;
+        if !client.is_closing() && client.outbox.is_closed() {
+            // Everything received before the connection broke was executed.
+            self.begin_close(key, Reason::Lost);
+        }
+    }
+
+    fn handle_eof(&mut self, key: usize) {
+        self.clients[key].socket.eof = true;
+        self.end_input(key);
+        self.advance_close(key);
+    }
+
+    /// The peer sends no more data. Its connection may still be open.
+    fn end_input(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        match client.stage {
+            Stage::Handshaking => self.begin_close(key, Reason::HandshakeFailed),
+            Stage::Unauthenticated | Stage::Active => {
+                client.input.end();
+                self.queue_run(key);
+            }
+            Stage::Closing { .. } => self.queue_read(key),
+        }
+    }
+
+    /// The connection is broken, though some input may still be read from it.
+    pub fn handle_hangup(&mut self, key: usize) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.socket.reset = true;
+            if let InputState::RateLimited { .. } = client.input_state {
+                self.bound_linger(key);
+            }
+            self.debug_check(key);
+        }
+    }
+
+    /// Executes lines, each client's in turn, as far as the turn's budget allows.
+    pub fn execute(&mut self) {
+        self.budget.turn.passes = self.budget.turn.passes.saturating_sub(1);
+        for _ in 0..self.runnable.len() {
+            if self.budget.turn.work == 0 {
+                break;
+            }
+            let Some(handle) = self.runnable.pop_front() else { break };
+            let client = find(&self.clients, handle);
+            if client.is_some_and(|client| client.input_state == InputState::Runnable) {
+                self.run(handle.key);
+                self.debug_check(handle.key);
+            }
+        }
+        // After the input: the process may have been stopped for a while, and what was received
+        // meanwhile counts.
+        self.expire_deadlines();
+    }
+
+    /// Whether there is more to read or to execute, and budget for it.
+    pub fn has_more_input(&self) -> bool {
+        let turn = &self.budget.turn;
+        let can_read = turn.read > 0 && !self.to_read.is_empty();
+        let has_input = !self.runnable.is_empty() || can_read;
+        turn.passes > 0 && turn.work > 0 && self.budget.append > 0 && has_input
+    }
+
+    fn run(&mut self, key: usize) {
+        // Taken out meanwhile, since a line may concern any client, this one included.
+        let placeholder = LineBuffer::new(0);
+        let mut input = mem::replace(&mut self.clients[key].input, placeholder);
+        let stop = self.execute_lines(key, &mut input);
+        if !self.clients[key].is_open() {
+            // A line has closed the client: the rest of its input is discarded.
+            return;
+        }
+        // Over-long lines count as many.
+        self.charge_rate(key, input.take_discarded_lines());
+        let is_limited = !self.is_within_rate(key);
+        let handle = self.clients[key].handle();
+        let client = &mut self.clients[key];
+        let has_ended = input.is_ended();
+        client.input = input;
+        client.input_state = InputState::Reading;
+        match stop {
+            Stop::Budget => self.queue_run(key),
+            Stop::OutboxFull => client.input_state = InputState::AwaitingOutbox,
+            Stop::RateLimit => self.limit_rate(key),
+            Stop::Readers => {
+                client.input_state = InputState::AwaitingReaders;
+                self.blocked_publishers.push_back(handle);
+                self.counters.held += 1;
+            }
+            Stop::Drained if has_ended => {
+                let is_lost = client.outbox.is_closed();
+                self.begin_close(key, if is_lost { Reason::Lost } else { Reason::EndOfInput });
+            }
+            Stop::Drained if is_limited => self.limit_rate(key),
+            Stop::Drained => self.queue_read(key),
+        }
+    }
+
+    fn execute_lines(&mut self, key: usize, input: &mut LineBuffer) -> Stop {
+        let share = self.config.limits.turn.work_per_client;
+        let min_work = self.budget.turn.work.saturating_sub(share);
+        while self.clients[key].is_open() {
+            if !self.has_reply_room(&self.clients[key]) {
+                return Stop::OutboxFull;
+            }
+            let Some(line) = input.peek() else { return Stop::Drained };
+            if self.budget.turn.work <= min_work {
+                return Stop::Budget;
+            }
+            if !self.is_within_rate(key) {
+                return Stop::RateLimit;
+            }
+            let has_secret = matches!(line, Line::Text(text) if access::may_hold_secret(text));
+            match self.execute_line(key, line) {
+                Ok(()) => {}
+                Err(Blocked::Yield) => return Stop::Budget,
+                Err(Blocked::OnReaders) => return Stop::Readers,
+            }
+            if has_secret {
+                input.wipe();
+            }
+            input.advance();
+        }
+        Stop::Drained
+    }
+
+    fn execute_line(&mut self, key: usize, line: Line<'_>) -> Result<(), Blocked> {
+        let before = self.before_line(key);
+        self.dispatch(key, line)?;
+        self.trace_line(key, line, &before);
+        let len = match line {
+            Line::Text(text) => text.len(),
+            Line::NotText(bytes) | Line::Incomplete(bytes) => bytes.len(),
+            Line::Blank(_) | Line::TooLong | Line::Foreign(_) => 0,
+        };
+        self.budget.charge_work(LINE_COST + len);
+        self.clients[key].last_line_ms = self.now_ms;
+        self.charge_rate(key, 1);
+        self.counters.lines_in += u64::from(!matches!(line, Line::Blank(_)));
+        Ok(())
+    }
+
+    /// Whether the reply to any one command fits into the client's outbox.
+    pub(super) fn has_reply_room(&self, client: &Client) -> bool {
+        let limits = &self.config.limits;
+        client.outbox.size() + limits.reply_room() <= limits.max_outbox
+            && client.outbox.pending_seeks() < MAX_PENDING_SEEKS
+    }
+
+    /// Queues the client to be read, if its socket should be.
+    pub(super) fn queue_read(&mut self, key: usize) {
+        let client = &self.clients[key];
+        if client.wants_read() {
+            let is_handshaking = client.stage == Stage::Handshaking;
+            let queue = if is_handshaking { &mut self.handshakes } else { &mut self.to_read };
+            queue.push(self.clients[key].handle());
+        }
+    }
+
+    /// Has the client's lines executed: now, if its outbox has room for a reply, or once it has.
+    pub(super) fn queue_run(&mut self, key: usize) {
+        let client = &self.clients[key];
+        if !matches!(client.input_state, InputState::Reading | InputState::AwaitingOutbox) {
+            return;
+        }
+        if self.has_reply_room(client) {
+            self.runnable.push_back(self.clients[key].handle());
+            self.clients[key].input_state = InputState::Runnable;
+        } else {
+            self.clients[key].input_state = InputState::AwaitingOutbox;
+        }
+    }
+
+    /// Output was consumed: runs the client's lines if they waited for that.
+    pub(super) fn resume_run(&mut self, key: usize) {
+        if self.clients[key].input_state == InputState::AwaitingOutbox {
+            self.queue_run(key);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! From the feed and the outboxes to the sockets: who is written to next.
+
+use super::Hub;
+use super::delivery::outbox::Span;
+use super::registry::client::{Client, find};
+use super::schedule::flush_schedule::FlushClass;
+
+impl Hub {
+    /// The socket accepts bytes again.
+    pub fn handle_writable(&mut self, key: usize) {
+        if let Some(client) = self.clients.get_mut(key)
+            && client.socket.write_blocked
+        {
+            client.socket.write_blocked = false;
+            self.queue_flush(key);
+            self.advance_close(key);
+            self.debug_check(key);
+        }
+    }
+
+    /// The next client to write to, once: priority clients first, then bulk clients.
+    pub fn poll_flush(&mut self) -> Option<usize> {
+        let head = self.head();
+        let exists = |handle| find(&self.clients, handle).is_some();
+        for class in [FlushClass::Priority, FlushClass::Bulk] {
+            if class == FlushClass::Bulk && self.flush.bulk_pass_is_over() {
+                let members = self.channel.members.iter().map(|key| &self.clients[key]);
+                let ready = members.filter(|client| client.wants_flush(head));
+                self.flush.begin_bulk_pass(head, ready.map(Client::handle));
+            }
+            while self.budget.flush(class).is_left()
+                && let Some(handle) = self.flush.pop(class, exists)
+            {
+                if self.clients[handle.key].wants_flush(head) {
+                    self.budget.flush(class).clients -= 1;
+                    return Some(handle.key);
+                }
+            }
+        }
+        None
+    }
+
+    /// The client's pending output, in order. A span of the feed is a range for
+    /// [`Feed::slices`](super::Feed::slices).
+    pub fn spans(&self, key: usize) -> impl Iterator<Item = Span<'_>> {
+        self.clients[key].outbox.spans(self.head())
+    }
+
+    /// The first `sent` bytes of the client's spans were written. `is_blocked`: its socket accepts
+    /// no more.
+    pub fn consume(&mut self, key: usize, sent: usize, is_blocked: bool) {
+        let head = self.head();
+        let budget = self.budget.flush(self.flush.current());
+        budget.bytes = budget.bytes.saturating_sub(sent);
+        self.counters.bytes_out += sent as u64;
+        let client = &mut self.clients[key];
+        client.bytes_out += sent as u64;
+        client.socket.write_blocked = is_blocked;
+        client.outbox.consume(sent, head);
+        if client.outbox.is_replaying() && !self.channel.backpressure.is_behind(client.lag(head)) {
+            client.outbox.note_caught_up();
+        }
+        if sent > 0 {
+            client.last_write_ms = self.now_ms;
+            self.channel.backpressure.note_progress();
+        }
+        self.queue_flush(key);
+        self.resume_run(key);
+        self.advance_close(key);
+        self.debug_check(key);
+    }
+
+    /// Nothing can be written to the client any more. What it has sent is still executed.
+    pub fn handle_write_failed(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        client.outbox.close();
+        // Reading tells whether there is any input left.
+        client.socket.readable = true;
+        self.channel.backpressure.note_progress();
+        self.queue_read(key);
+        self.resume_run(key);
+        self.advance_close(key);
+        self.debug_check(key);
+    }
+
+    /// Queues a client with pending output in the queue of its class.
+    pub(super) fn queue_flush(&mut self, key: usize) {
+        let head = self.head();
+        let client = &self.clients[key];
+        if !client.wants_flush(head) {
+            return;
+        }
+        let is_far_behind = !client.outbox.is_replaying()
+            && self.channel.backpressure.is_far_behind(client.lag(head));
+        let is_priority = client.outbox.has_entries() || is_far_behind;
+        let class = if is_priority { FlushClass::Priority } else { FlushClass::Bulk };
+        self.flush.push(self.clients[key].handle(), class);
+    }
+}

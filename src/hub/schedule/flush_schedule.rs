@@ -1,0 +1,140 @@
+//! Who is written to next.
+
+use super::ready_queue::ReadyQueue;
+use crate::hub::channel::feed::Offset;
+use crate::hub::handle::Handle;
+
+/// Why a client is written to, and so which budget pays for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum FlushClass {
+    /// It has a reply pending, or is far behind.
+    Priority,
+    /// It has only broadcasts pending.
+    #[default]
+    Bulk,
+}
+
+/// Two queues. Neither class can starve the other, since each has a budget of its own.
+///
+/// - *Priority* clients are visited at most once per turn.
+/// - *Bulk* clients are visited in passes over all of them. A client that becomes ready during a
+///   pass waits for the next one: with re-queueing, a pass would never end, and clients that became
+///   ready later would starve.
+#[derive(Debug, Default)]
+pub(crate) struct FlushSchedule {
+    priority: ReadyQueue,
+    bulk: ReadyQueue,
+    /// The feed's head when the bulk pass began. Broadcasts since then make every reader ready.
+    pass_head: Offset,
+    /// The class of the client being written to.
+    current: FlushClass,
+    /// Whether this turn's visits to priority clients have begun.
+    has_begun: bool,
+}
+
+impl FlushSchedule {
+    pub(crate) fn push(&mut self, handle: Handle, class: FlushClass) {
+        self.queue(class).push(handle);
+    }
+
+    pub(crate) fn begin_turn(&mut self) {
+        self.has_begun = false;
+    }
+
+    /// Takes the next client of this class. Priority clients that are queued after the turn's first
+    /// call, such as those that were visited and have more pending, wait for the next turn.
+    pub(crate) fn pop(
+        &mut self,
+        class: FlushClass,
+        exists: impl Fn(Handle) -> bool,
+    ) -> Option<Handle> {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.priority.begin_pass();
+        }
+        self.current = class;
+        self.queue(class).pop_in_pass(exists)
+    }
+
+    fn queue(&mut self, class: FlushClass) -> &mut ReadyQueue {
+        match class {
+            FlushClass::Priority => &mut self.priority,
+            FlushClass::Bulk => &mut self.bulk,
+        }
+    }
+
+    /// Whether a bulk pass must begin before [`pop`](Self::pop).
+    pub(crate) fn bulk_pass_is_over(&self) -> bool {
+        self.bulk.pass_is_over()
+    }
+
+    /// Begins a bulk pass at this head of the feed. If the feed has moved on since the last pass
+    /// began, all of `ready` join it.
+    pub(crate) fn begin_bulk_pass(&mut self, head: Offset, ready: impl Iterator<Item = Handle>) {
+        if self.pass_head != head {
+            self.pass_head = head;
+            ready.for_each(|handle| self.bulk.push(handle));
+        }
+        self.bulk.begin_pass();
+    }
+
+    /// The class of the client that was taken last.
+    pub(crate) fn current(&self) -> FlushClass {
+        self.current
+    }
+
+    pub(crate) fn forget(&mut self, key: usize) {
+        self.priority.forget(key);
+        self.bulk.forget(key);
+    }
+
+    /// Whether nobody has to be visited while the feed's head is here.
+    pub(crate) fn is_idle(&self, head: Offset) -> bool {
+        self.priority.is_empty() && self.bulk.is_empty() && self.pass_head == head
+    }
+
+    /// Whether the client will be visited without being queued again.
+    pub(crate) fn will_visit(&self, key: usize, head: Offset) -> bool {
+        self.priority.contains(key) || self.bulk.contains(key) || self.pass_head != head
+    }
+
+    /// Panics if an invariant does not hold.
+    pub(crate) fn check_invariants(&self, exists: impl Fn(Handle) -> bool) {
+        self.priority.check_invariants(&exists);
+        self.bulk.check_invariants(&exists);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handle(key: usize) -> Handle {
+        Handle { id: key as u64 + 1, key }
+    }
+
+    #[test]
+    fn priority_client_is_visited_once_per_turn() {
+        let mut flush = FlushSchedule::default();
+        flush.push(handle(0), FlushClass::Priority);
+        flush.begin_turn();
+        assert_eq!(flush.pop(FlushClass::Priority, |_| true), Some(handle(0)));
+        assert_eq!(flush.current(), FlushClass::Priority);
+        flush.push(handle(0), FlushClass::Priority);
+        assert_eq!(flush.pop(FlushClass::Priority, |_| true), None);
+        flush.begin_turn();
+        assert_eq!(flush.pop(FlushClass::Priority, |_| true), Some(handle(0)));
+    }
+
+    #[test]
+    fn moved_head_makes_every_reader_ready_once() {
+        let mut flush = FlushSchedule::default();
+        flush.push(handle(1), FlushClass::Bulk);
+        assert!(flush.bulk_pass_is_over() && !flush.is_idle(0));
+        flush.begin_bulk_pass(100, [handle(0), handle(1)].into_iter());
+        assert_eq!(flush.pop(FlushClass::Bulk, |_| true), Some(handle(1)));
+        assert_eq!(flush.pop(FlushClass::Bulk, |_| true), Some(handle(0)));
+        assert!(flush.bulk_pass_is_over() && flush.is_idle(100) && !flush.is_idle(200));
+        flush.begin_bulk_pass(100, [handle(0)].into_iter());
+        assert_eq!(flush.pop(FlushClass::Bulk, |_| true), None, "the head is where it was");
+    }
+}
