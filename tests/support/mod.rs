@@ -7,11 +7,13 @@
 mod client;
 pub mod crowd;
 pub mod driver;
+pub mod hub_transcript;
 pub mod installed;
 pub mod model;
 mod program;
 pub mod properties;
 pub mod rng;
+pub mod seeds;
 mod server;
 pub mod simulation;
 pub mod terminal;

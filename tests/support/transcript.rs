@@ -69,13 +69,13 @@ pub fn play_on(server: &Server, transcript: &str) {
 }
 
 /// Returns whether the text matches the pattern, in which `*` matches anything.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(super) fn matches(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(start) else { return false };
     (0..=text.len()).any(|i| text.is_char_boundary(i) && matches(rest, &text[i..]))
 }
 
-fn unescape(text: &str) -> Vec<u8> {
+pub(super) fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text;
     while let Some((before, escape)) = rest.split_once('\\') {
