@@ -12,7 +12,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("escape", &[]),
     ("read_outcome", &[]),
     ("protocol", &[]),
-    ("cli", &["escape"]),
+    ("cli", &[]),
     ("limits", &["protocol"]),
     ("credentials", &["protocol"]),
     ("net", &["credentials", "read_outcome"]),
@@ -119,7 +119,9 @@ fn paths(code: &str) -> Vec<Vec<&str>> {
     let mut tokens = tokens(code).into_iter().peekable();
     let mut before = "";
     while let Some(token) = tokens.next() {
-        if matches!(token, "crate" | "super" | "oyez") || before == "use" {
+        let starts_path = matches!(token, "crate" | "super" | "oyez")
+            && tokens.peek().is_some_and(|next| *next == "::");
+        if starts_path || before == "use" {
             expand(&mut tokens, vec![token], &mut paths);
         }
         before = token;
