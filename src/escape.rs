@@ -1,17 +1,18 @@
-//! Text from outside, for people to look at.
+//! Makes untrusted text safe to print on a terminal or in a log.
 
 use std::fmt::Write as _;
 
-/// The text with everything escaped that could make one line look like two, or like another, or
-/// that a terminal would obey; and cut, with an ellipsis, where it gets longer than `most` bytes.
-pub fn escape_untrusted(text: &str, most: usize) -> String {
-    let mut out = String::with_capacity(text.len().min(most));
+/// Escapes control characters, line separators and characters that change the text direction, so
+/// that the text stays on one line and cannot control a terminal or disguise itself. Cuts the
+/// result with an ellipsis soon after `max` bytes: a character or an escape is never split.
+pub fn escape_untrusted(text: &str, max: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(max));
     for c in text.chars() {
-        if out.len() > most {
+        if out.len() > max {
             out.push('…');
             break;
         }
-        if c.is_control() || is_line_end_or_direction(c) {
+        if c.is_control() || is_separator_or_direction(c) {
             let _ = write!(out, "{}", c.escape_default());
         } else {
             out.push(c);
@@ -20,10 +21,16 @@ pub fn escape_untrusted(text: &str, most: usize) -> String {
     out
 }
 
-fn is_line_end_or_direction(c: char) -> bool {
+fn is_separator_or_direction(c: char) -> bool {
     matches!(
         c,
-        '\u{2028}' | '\u{2029}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        '\u{2028}'
+            | '\u{2029}'
+            | '\u{61c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
     )
 }
 
@@ -32,9 +39,9 @@ mod tests {
     use super::escape_untrusted;
 
     #[test]
-    fn a_message_is_one_line_that_a_terminal_does_not_obey() {
-        let said = escape_untrusted("a\nb\x1b[2J\u{202e}\u{9b}", 100);
-        assert_eq!(said, "a\\nb\\u{1b}[2J\\u{202e}\\u{9b}");
+    fn control_and_direction_characters_are_escaped_and_long_text_is_cut() {
+        let escaped = escape_untrusted("a\nb\x1b[2J\u{202e}\u{9b}", 100);
+        assert_eq!(escaped, "a\\nb\\u{1b}[2J\\u{202e}\\u{9b}");
         assert_eq!(escape_untrusted("你好 👩‍🚀 שלום é", 100), "你好 👩‍🚀 שלום é");
         let long = escape_untrusted(&"\u{202e}".repeat(4096), 3 * 1024);
         assert!(long.len() < 4096 - 100 && long.ends_with('…'), "{}", long.len());

@@ -1,58 +1,65 @@
 //! # oyez: a line from one program to many
 //!
 //! `oyezd` is a line-broadcast server: one thread, one poll loop, and clients that are netcat,
-//! scripts, devices and people. This is its bird's-eye view.
+//! scripts, devices and people. `oyez` is its client. This is the bird's-eye view.
 //!
 //! ```text
-//!  sockets ──► server ──► hub ──► protocol        bin/oyezd: arguments, log, run
-//!     ▲          │         │                      config, limits, logging: one room each
-//!     └──────────┘         └─ feed: the last broadcast lines, once for everybody
-//!                             clients: each has a cursor into it, and an outbox for its own replies
+//!  sockets ◄──► net ◄──► server ──► hub ──► protocol
+//!                                    ├── registry   clients, ids, names, roles, rate limits
+//!                                    ├── channel    the feed, its readers, backpressure
+//!                                    ├── delivery   what each client will be sent
+//!                                    └── schedule   who is served next
 //!
-//!  a socket, a terminal or pipes ──► client ──► protocol      bin/oyez: arguments, run, exit status
+//!  sockets ◄──► net ◄──► client::connection ──► client::tasks, client::chat ◄──► terminal, pipes
 //! ```
 //!
-//! What is read from a socket goes to [`hub::Hub::handle_read`]; a [`protocol::LineBuffer`] cuts it
-//! into lines, a [`protocol::Command`] is made of each, and the hub carries it out: it appends a
-//! broadcast to the [`hub::Feed`], once, and a reply to one client's outbox. Whoever is
-//! owed something gets it in one vectored write of slices of the feed and of its outbox, as much as
-//! has come together since the last one. So a broadcast costs one append, whatever the number of
-//! clients, and ten thousand stalled clients share one backlog.
+//! A request's way through the server: the server reads a socket and passes the bytes to
+//! [`hub::Hub::handle_read`]. A [`protocol::LineBuffer`] splits them into lines, each line is
+//! parsed as a [`protocol::Command`], and the hub executes it: a broadcast is appended once to the
+//! [`hub::Feed`], a reply to the client's outbox. Pending output is flushed in one vectored write
+//! of slices of the feed and the outbox: everything queued since the last flush. So a broadcast
+//! costs one append, whatever the number of clients, and ten thousand stalled clients share one
+//! backlog.
 //!
 //! ## Code map
 //!
-//! - [`protocol`]: the wire, and nothing else. Lines, commands, replies; the one table of commands.
-//! - [`hub`]: what commands mean. Clients, names, the feed, who is served next, who is too slow, how
-//!   everybody leaves. Start at the call order in its module documentation.
-//! - [`server`]: the one thread. The poll loop, listening, accepting, signals, descriptors.
-//! - [`client`]: what `oyez` does, for people and for scripts. Its own module documentation has a map.
-//! - `transport`, `tls`: the one seam at which a connection may be encrypted, and what is behind it.
-//! - [`stream`], [`printable`], [`secret`], [`trust`], and the rooms for signals, arguments and small
-//!   files: what both programs need.
-//! - [`config`], [`limits`], [`logging`]: the server's command line; every bound in one place; a log that
-//!   neither blocks nor ends the process.
+//! - [`protocol`]: the wire format: lines, commands, replies. One table of all commands.
+//! - [`hub`]: command semantics and client state: names, the feed, scheduling, backpressure, slow
+//!   consumers, graceful shutdown. Start at the call order in its module documentation.
+//! - [`server`]: the poll loop: listeners, sockets, signals, descriptors, configuration, logging.
+//! - [`client`]: the tasks of `oyez`, and the connection that they share. Its module documentation
+//!   has a map.
+//! - [`net`]: sockets, the TLS handshake and encryption, and signals as poll events, for both
+//!   programs.
+//! - [`read_outcome`]: what reading a connection gives: returned by `net`, taken by the hub and the
+//!   client.
+//! - [`credentials`]: secrets, and the small files that hold secrets, keys and certificates.
+//! - [`limits`]: every limit, its default, and how limits depend on each other.
+//! - [`cli`], [`escape`]: the tables of command-line options, and text from outside made safe to
+//!   print.
 //!
 //! ## Architecture invariants
 //!
-//! 1. Arrows run one way: `bin → server → hub → protocol` and `bin → client → protocol`. `protocol`
-//!    and `hub` do no I/O, read no clock and draw no randomness: times and the feed's id come in, what
-//!    is to be logged goes out. `tests/house.rs` holds them to it.
-//! 2. `handle_…` in; `poll_…`, `spans`, `consume`, `next_deadline` out; no callbacks. A command never
-//!    writes to a socket. A span names the client's own bytes or a range of the feed; making a write
-//!    of it is the server's business.
+//! 1. Dependencies point one way: `bin → server → hub → protocol` and `bin → client → protocol`.
+//!    `protocol` and `hub` do no I/O, read no clock and draw no randomness: times and the feed's id
+//!    are passed in, log events come out. `tests/house.rs` enforces this, and allows no import
+//!    cycle.
+//! 2. `handle_…` in; `poll_…`, `spans`, `consume`, `next_deadline` out; no callbacks. A command
+//!    never writes to a socket. A span is a client's own bytes or a range of the feed; the server
+//!    turns spans into a write.
 //! 3. The hub owns the clients in a slab. The server's connections live under the same keys, which
-//!    are the poll's tokens. The ids that people see only count up, and are no keys.
-//! 4. Every queue and buffer has a limit. The limits stand in [`limits`], and are held against each
-//!    other at start; the log then says how much memory they allow.
-//! 5. What one connection does wrong never reaches the loop's own result. Clients are closed after a
-//!    batch of events, and accepted after that, so that no stale event meets a new client under an
-//!    old key; queues and deadlines hold key and id, and drop what no longer matches.
-//! 6. No turn of the loop is unbounded: there are budgets for reading, executing, appending, flushing
-//!    and accepting, and a queue of who comes next. Who may not be read leaves the queue and is
-//!    remembered as readable: nothing spins.
-//! 7. Nothing ever begins inside a half-sent line.
-//! 8. The crate forbids unsafe code; rustix serves the system calls that mio and the standard library
-//!    lack.
+//!    are the poll's tokens. The ids that people see only count up, and are not keys.
+//! 4. Every queue and buffer has a limit. [`limits`] defines them all and validates them together
+//!    at startup; the log then says how much memory they allow.
+//! 5. A connection's failure never propagates to the event loop. Clients are closed after a batch
+//!    of events, and accepted after that, so that no stale event reaches a new client under a
+//!    reused key. Queues and deadlines hold key and id, and drop what no longer matches.
+//! 6. No turn of the loop is unbounded: reading, executing, appending, flushing and accepting each
+//!    have a budget and a queue of who is next. A client that must not be read leaves the queue but
+//!    keeps its readiness flag: nothing spins.
+//! 7. Nothing is ever inserted into a partial line.
+//! 8. The crate forbids unsafe code; rustix provides the system calls that mio and the standard
+//!    library lack.
 
 pub mod cli;
 pub mod client;

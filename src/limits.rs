@@ -1,85 +1,102 @@
-//! Every limit there is, its default, and how the limits hang together.
+//! Every limit, its default, and which limits depend on each other.
+//!
+//! [`Limits`] holds what varies: the operator's options, the hub's timing, and what one turn of the
+//! poll loop may do. The constants above it never change.
 
 use crate::protocol::REPLY_OVERHEAD;
-
-/// How much a connection reads at a time, in bytes.
-pub const READ_CHUNK: usize = 64 * KIB;
-
-/// How many descriptors are kept for other things than accepted clients: standard streams, the
-/// poll, signals, and the connections that are told `server-full`.
-pub const RESERVED_DESCRIPTORS: usize = 10 + MAX_REFUSED;
-
-/// How many refused connections may be on their way out at once.
-pub const MAX_REFUSED: usize = 8;
-
-/// How many lines one `clients` shows.
-pub const CLIENTS_PER_PAGE: usize = 500;
-
-/// The largest reply to one command, in bytes, but for `ping`'s: a full page of `clients`, each with
-/// the longest id and name, and the line that ends it.
-pub const MAX_REPLY: usize = (CLIENTS_PER_PAGE + 1) * REPLY_OVERHEAD;
-
-/// How many moves of a client's cursor may be still to come. Each has to be looked at to see what the
-/// client needs of the feed.
-pub const MAX_PENDING_SEEKS: usize = 16;
-
-/// How many bytes a client has to take within `stall_timeout_ms` while broadcasts wait for it. That is as
-/// its kernel takes them: in lumps, up to a whole receive buffer at a time, so that a steady reader has
-/// to take a few times as many, and is not told apart from one that takes none if it takes fewer.
-pub const STALL_BYTES: u64 = 32 * KIB as u64;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// What the server and its clients may use. [`check`](Self::check) holds them against each other.
+// Both programs.
+
+/// The size of a read buffer, in bytes.
+pub const READ_CHUNK: usize = 64 * KIB;
+
+// The server.
+
+/// How many refused connections are kept open at once, to send them `error server-full`.
+pub const MAX_REFUSED: usize = 8;
+
+/// How many file descriptors are reserved for anything but accepted clients: standard streams, the
+/// poll, signals and refused connections.
+pub const RESERVED_DESCRIPTORS: usize = 10 + MAX_REFUSED;
+
+// The hub.
+
+/// How many lines one `clients` returns.
+pub const CLIENTS_PER_PAGE: usize = 500;
+
+/// The largest reply to one command except `ping`, in bytes: a full page of `clients` with the
+/// longest ids and names, and the line that ends it.
+pub const MAX_REPLY: usize = (CLIENTS_PER_PAGE + 1) * REPLY_OVERHEAD;
+
+/// How many pending seeks of its cursor a client may have. Each is visited to find what the client
+/// still needs of the feed.
+pub const MAX_PENDING_SEEKS: usize = 16;
+
+/// How many bytes a client must take within `stall_timeout_ms` while broadcasts wait for it. The
+/// kernel takes them in lumps of up to a whole receive buffer, so a steady reader that takes less
+/// than a few times this much looks like one that takes nothing.
+pub const STALL_BYTES: u64 = 32 * KIB as u64;
+
+/// What the server may use. [`check`](Self::check) validates the limits together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    // Options of `oyezd`.
     /// The most clients at once.
     pub max_clients: usize,
-    /// The longest request, in bytes, its line end not counted.
+    /// The longest request, in bytes without its line end.
     pub max_line: usize,
-    /// The most bytes that wait for one client beside the feed: replies and direct messages.
+    /// The most bytes queued for one client besides the feed: replies and direct messages.
     pub max_outbox: usize,
     /// The most bytes of broadcast lines that are kept.
     pub feed_size: usize,
-    /// What the kernel is asked to buffer for one client, in bytes.
+    /// The size of a client's send buffer in the kernel, in bytes.
     pub send_buffer: usize,
-    /// How long a closing connection may take, in milliseconds.
+    /// How long closing a connection may take, in milliseconds.
     pub drain_timeout_ms: u64,
-    /// How long a client may take to come in: for a handshake and for a secret, in milliseconds.
+    /// How long a client may take for its TLS handshake and `auth` together, in milliseconds.
     pub auth_timeout_ms: u64,
-    /// How long a client may say nothing and take nothing, in milliseconds, if there is a limit.
+    /// How long a client may neither send a line nor take a byte, in milliseconds, if limited.
     pub idle_timeout_ms: Option<u64>,
-    /// How long broadcasts may wait for a client that takes less than [`STALL_BYTES`], in milliseconds.
+    /// How long broadcasts wait for a client that takes less than [`STALL_BYTES`], in milliseconds.
     pub stall_timeout_ms: u64,
-    /// How many lines a client may say in a second, if there is a limit.
+    /// Rate limit: how many lines a client may send per second, if limited.
     pub rate_limit: Option<u32>,
-    /// The most connections from one IP address, if there is a limit.
+    /// The most connections from one IP address, if limited.
     pub max_per_address: Option<usize>,
-    /// How long broadcasts may wait for a reader that takes nothing, in milliseconds.
+
+    // Internal to the hub.
+    /// How long broadcasts wait for a reader that takes nothing, in milliseconds.
     pub reader_grace_ms: u64,
-    /// What one turn of the loop may do.
+
+    // Internal to the hub and the poll loop.
+    /// What one turn of the poll loop may do.
     pub turn: TurnLimits,
 }
 
-/// What one turn of the loop may do before it looks at the sockets again. Small enough that a
-/// `ping` is answered within a few milliseconds whatever the others ask for.
+/// What one turn of the poll loop may do before it polls the sockets again. Small enough for a
+/// `ping` to be answered within a few milliseconds, whatever the other clients ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnLimits {
-    /// How often everybody may be read from, and executed, in turn.
+    // Enforced by the hub.
+    /// Passes of reading from, and executing for, every client with input.
     pub passes: usize,
     /// Bytes read from all connections together.
     pub read: usize,
-    /// Reads of connections that are still arriving: steps of handshakes.
+    /// Reads of connections whose TLS handshake is not complete: a handshake step each.
     pub arrivals: usize,
-    /// Bytes of requests and replies, a fixed cost for each line included.
+    /// Bytes of requests and replies, including a fixed cost for each line.
     pub work: usize,
-    /// The same for one client, before the others have their turn.
+    /// The same for one client, before it is the others' turn.
     pub work_per_client: usize,
-    /// What is written to clients with a reply due, or far behind.
+    /// Output to clients with a reply pending, or far behind.
     pub flush_first: FlushLimits,
-    /// What is written to clients that are owed only feed.
+    /// Output to clients with only feed pending.
     pub flush_feed: FlushLimits,
+
+    // Enforced by the poll loop.
     /// Bytes written to one client.
     pub flush_per_client: usize,
     /// Connections accepted.
@@ -89,10 +106,17 @@ pub struct TurnLimits {
 /// What one turn may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlushLimits {
-    /// Bytes written, but for what the last client takes beyond.
+    /// Bytes written. The last client may exceed it.
     pub bytes: usize,
     /// Clients written to.
     pub clients: usize,
+}
+
+impl FlushLimits {
+    /// Whether another client may be written to.
+    pub(crate) fn is_left(self) -> bool {
+        self.bytes > 0 && self.clients > 0
+    }
 }
 
 impl Default for Limits {
@@ -126,95 +150,95 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The smallest feed that a server is started with, in bytes.
+    /// The smallest feed that a server starts with, in bytes.
     pub const MIN_FEED_SIZE: usize = 256 * KIB;
 
-    /// The shortest `max_line` that a server is started with: no line of the server's own, such as
-    /// an explanation, is longer than this and what it may add.
+    /// The smallest `max_line` that a server starts with. The server's own lines, such as
+    /// explanations, are at most this long plus [`REPLY_OVERHEAD`].
     pub const MIN_MAX_LINE: usize = 128;
 
-    /// The bytes of one chunk of the feed, which comes and goes as a whole: a sixteenth of the feed,
-    /// within 64 KiB and 1 MiB, and at least four in all.
+    /// The size of one chunk of the feed, in bytes. The feed drops whole chunks. A sixteenth of the
+    /// feed, between 64 KiB and 1 MiB, and at most a quarter.
     pub fn feed_chunk(&self) -> usize {
         (self.feed_size / 16).clamp(64 * KIB, MIB).min(self.feed_size / 4)
     }
 
-    /// The bytes that a turn may append to the feed: a small part of it.
+    /// How many bytes a turn may append to the feed: a small part of it.
     pub fn append_per_turn(&self) -> usize {
         (self.feed_size / 64).clamp(1, 256 * KIB)
     }
 
-    /// The time in which a client may say one line, in microseconds, if there is a limit.
+    /// The time between two lines of a client at its rate limit, in microseconds.
     pub fn line_interval_us(&self) -> Option<u64> {
         self.rate_limit.map(|lines| 1_000_000 / u64::from(lines))
     }
 
-    /// The longest line that the server sends, in bytes, LF included.
+    /// The longest line that the server sends, in bytes, including LF.
     pub fn max_reply_line(&self) -> usize {
         self.max_line.saturating_add(REPLY_OVERHEAD)
     }
 
-    /// The bytes that have to be free in an outbox before anything is put into it: room for the
-    /// largest reply, and for what may come at any time after it: the end of a half-sent line, how
-    /// many lines were missed before and after each move of the cursor, and a goodbye.
+    /// How many bytes of an outbox must be free before a command runs. That is room for the largest
+    /// reply, and for what may be added at any time after it: the rest of a partial line, a
+    /// `lagged` line around each pending seek, and a goodbye.
     pub fn reply_room(&self) -> usize {
         let short_lines = MAX_PENDING_SEEKS + 4;
         self.max_reply_line().max(MAX_REPLY) + self.max_reply_line() + short_lines * REPLY_OVERHEAD
     }
 
-    /// Holds the limits against each other; the error says which two disagree, and how to mend it.
+    /// Validates the limits together. The error names the option to change, and its bound.
     pub fn check(&self) -> Result<(), String> {
-        let demand = |holds: bool, error: String| if holds { Ok(()) } else { Err(error) };
-        demand(self.max_clients >= 1, "--max-clients must be at least 1".into())?;
-        demand(
-            self.max_line >= Self::MIN_MAX_LINE,
-            format!("--max-line must be at least {}", Self::MIN_MAX_LINE),
-        )?;
-        demand(
-            self.feed_size >= Self::MIN_FEED_SIZE,
-            format!("--feed-size must be at least {}K", Self::MIN_FEED_SIZE / KIB),
-        )?;
-        demand(
-            self.max_reply_line() <= self.feed_chunk(),
-            format!(
+        if self.max_clients == 0 {
+            return Err("--max-clients must be at least 1".to_owned());
+        }
+        if self.max_line < Self::MIN_MAX_LINE {
+            return Err(format!("--max-line must be at least {}", Self::MIN_MAX_LINE));
+        }
+        if self.feed_size < Self::MIN_FEED_SIZE {
+            return Err(format!("--feed-size must be at least {}K", Self::MIN_FEED_SIZE / KIB));
+        }
+        if self.max_reply_line() > self.feed_chunk() {
+            return Err(format!(
                 "--max-line {} is too long for this feed: at most {} for --feed-size {}",
                 self.max_line,
                 self.feed_chunk() - REPLY_OVERHEAD,
                 self.feed_size
-            ),
-        )?;
-        let least_outbox = 2 * self.reply_room();
-        demand(
-            self.max_outbox >= least_outbox,
-            format!(
-                "--max-outbox must be at least {least_outbox} for --max-line {}",
-                self.max_line
-            ),
-        )?;
-        demand(
-            self.rate_limit.is_none_or(|lines| (1..=1_000_000).contains(&lines)),
-            "--rate-limit must be from 1 to 1000000, or off".into(),
-        )?;
-        demand(
-            self.max_per_address.is_none_or(|connections| connections > 0),
-            "--max-per-address must be at least 1, or off".into(),
-        )?;
-        demand(self.max_outbox <= u32::MAX as usize, "--max-outbox must be less than 4G".into())?;
-        demand(self.send_buffer >= 4 * KIB, "--send-buffer must be at least 4K".into())?;
-        demand(self.send_buffer <= i32::MAX as usize, "--send-buffer must be less than 2G".into())
+            ));
+        }
+        let min_outbox = 2 * self.reply_room();
+        if self.max_outbox < min_outbox {
+            let max_line = self.max_line;
+            return Err(format!(
+                "--max-outbox must be at least {min_outbox} for --max-line {max_line}"
+            ));
+        }
+        if self.max_outbox > u32::MAX as usize {
+            return Err("--max-outbox must be less than 4G".to_owned());
+        }
+        if self.rate_limit.is_some_and(|lines| !(1..=1_000_000).contains(&lines)) {
+            return Err("--rate-limit must be from 1 to 1000000, or off".to_owned());
+        }
+        if self.max_per_address == Some(0) {
+            return Err("--max-per-address must be at least 1, or off".to_owned());
+        }
+        if !(4 * KIB..1 << 31).contains(&self.send_buffer) {
+            return Err("--send-buffer must be at least 4K, and less than 2G".to_owned());
+        }
+        Ok(())
     }
 
-    /// The most memory that the limits allow, in bytes: in the process, and in the kernel's send buffers.
+    /// The most memory that the limits allow, in bytes: in the process, and in the kernel's send
+    /// buffers.
     pub fn max_memory(&self, is_encrypted: bool) -> [usize; 2] {
-        // What a client is, apart from its buffers. An over-long estimate: it is measured in bytes.
+        // A generous estimate of a client without its buffers.
         const CLIENT: usize = KIB;
-        // What was encrypted and is not sent yet, what is not decrypted yet, and what rustls knows.
+        // Encrypted output, undecrypted input, and the state of rustls.
         const TLS: usize = (64 + 16 + 16) * KIB;
-        // A buffer that grows by doubling may hold twice of what is in it.
+        // A buffer that grows by doubling may be twice as large as its content.
         let client = CLIENT + 2 * (self.max_outbox + self.max_line) + READ_CHUNK;
         let client = client + if is_encrypted { TLS } else { 0 };
         let process = self.feed_size.saturating_add(self.max_clients.saturating_mul(client));
-        // The kernel doubles what it is asked for, to have room for its bookkeeping.
+        // The kernel doubles the size that it is given, for its own bookkeeping.
         let kernel = self.max_clients.saturating_mul(2 * self.send_buffer);
         [process, kernel]
     }
@@ -225,7 +249,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn refused(change: impl FnOnce(&mut Limits), option: &str) {
+    fn check_fails(change: impl FnOnce(&mut Limits), option: &str) {
         let mut limits = Limits::default();
         change(&mut limits);
         let error = limits.check().expect_err(option);
@@ -233,18 +257,18 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_held_against_each_other() {
+    fn defaults_are_valid_and_inconsistent_limits_are_refused() {
         assert_eq!(Limits::default().check(), Ok(()));
-        refused(|l| l.max_clients = 0, "--max-clients");
-        refused(|l| l.max_line = 127, "--max-line");
-        refused(|l| l.max_line = MIB, "--max-line");
-        refused(|l| l.feed_size = 255 * KIB, "--feed-size");
-        refused(|l| l.max_outbox = 64 * KIB, "--max-outbox");
-        refused(|l| l.send_buffer = 1, "--send-buffer");
+        check_fails(|l| l.max_clients = 0, "--max-clients");
+        check_fails(|l| l.max_line = 127, "--max-line");
+        check_fails(|l| l.max_line = MIB, "--max-line");
+        check_fails(|l| l.feed_size = 255 * KIB, "--feed-size");
+        check_fails(|l| l.max_outbox = 64 * KIB, "--max-outbox");
+        check_fails(|l| l.send_buffer = 1, "--send-buffer");
     }
 
     #[test]
-    fn a_feed_has_at_least_four_chunks() {
+    fn feed_has_at_least_four_chunks() {
         for feed_size in [Limits::MIN_FEED_SIZE, MIB, 16 * MIB, 1024 * MIB] {
             let limits = Limits { feed_size, ..Limits::default() };
             assert!(feed_size / limits.feed_chunk() >= 4, "{limits:?}");

@@ -1,4 +1,4 @@
-//! What one read of a connection gives: returned by transports, taken by the hub and the client.
+//! The outcome of one read of a connection: transports return it, the hub and the client take it.
 
 use std::fmt;
 use std::io;
@@ -8,19 +8,20 @@ use std::io;
 pub enum ReadOutcome<'a> {
     /// The peer sent these bytes, at least one. There may be more.
     Data(&'a [u8]),
-    /// The peer sent nothing for the caller, such as a step of a TLS handshake. There may be more.
+    /// Nothing for the caller, such as a step of a TLS handshake. There may be more to read.
     NoData,
-    /// There is nothing to read until the poll reports the socket readable again.
+    /// Nothing to read until the poll reports the socket readable again.
     WouldBlock,
-    /// The peer ended its data with a TLS close_notify. Further input is discarded until [`Eof`](Self::Eof).
+    /// The peer ended its data with a TLS close_notify. Further input is discarded until
+    /// [`Eof`](Self::Eof).
     CloseNotify,
-    /// The peer closed its side of the connection (TCP FIN).
+    /// The peer closed its side of the connection (TCP FIN): at least a half-close.
     Eof,
-    /// The peer closed its side without the close_notify that TLS requires: the data may be truncated.
+    /// The peer closed its side without the close_notify that TLS requires: data may be missing.
     Truncated,
     /// TLS failed. Further input is discarded until [`Eof`](Self::Eof).
     TlsFailed(TlsFailure),
-    /// The connection broke.
+    /// The connection broke, for example by a reset.
     Failed(io::Error),
 }
 
@@ -39,9 +40,9 @@ impl From<io::Error> for ReadOutcome<'_> {
 /// Why TLS failed, in words for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsFailure {
-    /// One peer does not trust the other's certificate.
+    /// One side does not trust the other's certificate.
     Untrusted(String),
-    /// The peer does not speak TLS, or not as it should.
+    /// The peer does not speak TLS, or violates the protocol.
     Protocol(String),
 }
 

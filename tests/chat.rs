@@ -230,8 +230,8 @@ fn unsent_line_survives_a_reconnect() {
     again.args(["--listen", &address]);
     let server = Server::spawn(again);
     chat.expect(&[
-        "- it was restarted: what was said there last may be",
-        "      missing here",
+        "- the server was restarted; lines sent just before",
+        "      that may be missing",
         "al> kept",
     ]);
     let mut bob = bob(&server);
@@ -278,12 +278,12 @@ fn control_sequences_from_the_server_never_reach_the_terminal() {
     chat.expect(&[
         "\\u{202e}x: a\\u{202e}b",
         "[\\u{2066}y] \\u{200f}",
-        "! \\u{202a} \\u{202b}",
+        "! \\u{202a}: \\u{202b}",
         "1>",
     ]);
     server.send_bytes(b"broadcast 2 bob \x1b[2J\x1b]0;owned\x07\n");
     assert_eq!(chat.program.wait().code(), Some(1));
-    chat.program.stderr.expect("is no oyez server: it sent a line that is not text");
+    chat.program.stderr.expect("is not an oyez server: it sent a line that is not text");
     chat.wait_until(|chat| chat.output().ends_with("\x1b[m"));
     assert!(!chat.output().contains("\x1b[2J") && !chat.output().contains("\x1b]"));
 }

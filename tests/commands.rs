@@ -1,4 +1,4 @@
-//! What the tables of commands and replies say, played over TCP and over a Unix socket.
+//! Every command and its replies, in transcripts that play over TCP, Unix sockets and TLS.
 
 mod support;
 
@@ -7,7 +7,7 @@ use support::Server;
 use support::transcript::{play, play_with};
 
 #[test]
-fn ping_is_answered_with_its_text() {
+fn pong_repeats_the_text_of_ping() {
     play(
         r"
         a+
@@ -24,7 +24,7 @@ fn ping_is_answered_with_its_text() {
 }
 
 #[test]
-fn a_broadcast_reaches_everybody_in_one_order() {
+fn broadcasts_reach_every_client_in_one_order() {
     play(
         r"
         a+
@@ -49,7 +49,7 @@ fn a_broadcast_reaches_everybody_in_one_order() {
 }
 
 #[test]
-fn a_reply_stands_behind_the_broadcast_that_came_before_it() {
+fn replies_and_broadcasts_keep_the_order_of_the_commands() {
     play(
         r"
         a+
@@ -64,7 +64,7 @@ fn a_reply_stands_behind_the_broadcast_that_came_before_it() {
 }
 
 #[test]
-fn a_name_is_unique_without_regard_to_case_and_attributes_what_is_said() {
+fn names_are_unique_ignoring_case_and_attribute_broadcasts() {
     play(
         r"
         a+
@@ -96,7 +96,7 @@ fn a_name_is_unique_without_regard_to_case_and_attributes_what_is_said() {
 }
 
 #[test]
-fn a_message_to_one_client_reaches_it_alone() {
+fn send_reaches_only_its_recipient() {
     play(
         r"
         a+
@@ -128,7 +128,7 @@ fn a_message_to_one_client_reaches_it_alone() {
 }
 
 #[test]
-fn clients_are_listed_by_rising_id() {
+fn clients_are_listed_in_ascending_order_of_ids() {
     play(
         r"
         a+
@@ -156,7 +156,7 @@ fn clients_are_listed_by_rising_id() {
 }
 
 #[test]
-fn clients_come_in_pages_of_500() {
+fn clients_lists_500_clients_per_page() {
     let server = Server::start(&[]);
     let mut clients: Vec<_> = (0..600).map(|_| server.client()).collect();
     let asker = &mut clients[0];
@@ -173,7 +173,7 @@ fn clients_come_in_pages_of_500() {
 }
 
 #[test]
-fn who_is_quiet_hears_no_broadcasts_until_it_listens() {
+fn quiet_client_receives_no_broadcasts_until_listen() {
     play(
         r"
         a+
@@ -207,7 +207,7 @@ fn who_is_quiet_hears_no_broadcasts_until_it_listens() {
 }
 
 #[test]
-fn quiet_takes_effect_behind_what_was_said_before() {
+fn quiet_and_listen_take_effect_in_order() {
     play(
         r"
         a+
@@ -223,7 +223,7 @@ fn quiet_takes_effect_behind_what_was_said_before() {
 }
 
 #[test]
-fn what_was_said_before_can_be_had_again() {
+fn history_and_resume_replay_kept_lines() {
     play(
         r"
         a+
@@ -249,7 +249,7 @@ fn what_was_said_before_can_be_had_again() {
         b> resume 5
         b< error bad-argument the newest line is 4
         b> resume 4 00000000
-        b< error gone 1 * this is a different feed
+        b< error gone 1 * not this feed
         b> history 0
         b< ok history 0
         b> history 18446744073709551615
@@ -273,7 +273,7 @@ fn what_was_said_before_can_be_had_again() {
 }
 
 #[test]
-fn what_is_not_a_command_is_an_error_and_harms_nobody() {
+fn malformed_commands_are_errors_and_the_connection_stays_open() {
     play(
         r"
         a+
@@ -304,7 +304,7 @@ fn what_is_not_a_command_is_an_error_and_harms_nobody() {
 }
 
 #[test]
-fn what_is_not_text_reaches_nobody() {
+fn lines_that_are_not_text_are_refused() {
     play(
         r"
         a+
@@ -331,23 +331,23 @@ fn what_is_not_text_reaches_nobody() {
 }
 
 #[test]
-fn a_line_may_be_as_long_as_the_limit_and_no_longer() {
-    let fits = "x".repeat(200 - "say ".len());
+fn lines_longer_than_max_line_are_refused() {
+    let longest = "x".repeat(200 - "say ".len());
     play_with(
         &["--max-line", "200"],
         &format!(
             r"
             a+
-            a> say {fits}
-            a< broadcast 1 1 {fits}
-            a> say {fits}\r
-            a< broadcast 2 1 {fits}
-            a> say {fits}y
-            a< error line-too-long a line may have at most 200 bytes
-            a~ say {fits}y
+            a> say {longest}
+            a< broadcast 1 1 {longest}
+            a> say {longest}\r
+            a< broadcast 2 1 {longest}
+            a> say {longest}y
+            a< error line-too-long at most 200 bytes
+            a~ say {longest}y
             a< error line-too-long *
-            a> {fits}{fits}{fits}
-            a> ping {fits}
+            a> {longest}{longest}{longest}
+            a> ping {longest}
             a< error line-too-long *
             a> ping
             a< pong
@@ -357,7 +357,7 @@ fn a_line_may_be_as_long_as_the_limit_and_no_longer() {
 }
 
 #[test]
-fn help_lists_every_command_and_stats_what_the_reference_names() {
+fn help_lists_every_command_and_stats_every_counter() {
     let server = Server::start(&[]);
     let mut client = server.client();
     client.send("help");
@@ -376,14 +376,14 @@ fn help_lists_every_command_and_stats_what_the_reference_names() {
             }
         }
     }
-    let reference = "uptime_seconds clients clients_total refused lines_in errors broadcasts directs \
-                     bytes_in bytes_out feed_bytes feed_oldest feed_newest too_slow lagged held \
-                     log_dropped max_line";
-    assert_eq!(keys, reference.split_whitespace().collect::<Vec<_>>());
+    let documented = "uptime_seconds clients clients_total refused lines_in errors broadcasts \
+                      directs bytes_in bytes_out feed_bytes feed_oldest feed_newest too_slow \
+                      lagged held log_dropped max_line";
+    assert_eq!(keys, documented.split_whitespace().collect::<Vec<_>>());
 }
 
 #[test]
-fn stats_count() {
+fn stats_counts_clients_lines_and_bytes() {
     let server = Server::start(&[]);
     let mut client = server.client();
     client.ask("say one", "broadcast 1 1 one");
@@ -408,12 +408,12 @@ fn stats_count() {
     ] {
         assert_eq!(client.stat(key), value, "{key}");
     }
-    let lines = "say one\nname x y\n\n".len() as u64;
-    assert_eq!(client.stat("bytes_in"), lines + 10 + 13 * 6, "thirteen times stats, and a send");
+    let sent = "say one\nname x y\n\n".len() + "send 1 hi\n".len() + 13 * "stats\n".len();
+    assert_eq!(client.stat("bytes_in"), sent as u64, "twelve stats above, and this one");
 }
 
 #[test]
-fn http_is_executed_nowhere() {
+fn foreign_protocols_are_closed_and_nothing_is_executed() {
     let long = "x".repeat(5000);
     for request in [
         "POST / HTTP/1.1\\r\\nContent-Length: 30\\r\\n\\r\\nshutdown\\nbroadcast pwned\\n"
@@ -439,7 +439,7 @@ fn http_is_executed_nowhere() {
 }
 
 #[test]
-fn a_long_first_line_that_ends_like_http_closes_the_connection() {
+fn overlong_first_line_that_ends_like_http_closes_the_connection() {
     let long = "x".repeat(5000);
     play(&format!(
         r"

@@ -1,13 +1,36 @@
-//! What the house rules say, held to.
+//! The house rules: which module may import which, what is pure, and how long a file may be.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
-use oyez::cli::markdown;
-use oyez::client;
-use oyez::protocol::COMMANDS;
-use oyez::server;
+/// The map: which top-level module may import which. `testing` is in no list: production code must
+/// not import it.
+const MAP: &[(&str, &[&str])] = &[
+    ("escape", &[]),
+    ("read_outcome", &[]),
+    ("protocol", &[]),
+    ("cli", &[]),
+    ("limits", &["protocol"]),
+    ("credentials", &["protocol"]),
+    ("net", &["credentials", "read_outcome"]),
+    ("hub", &["credentials", "limits", "protocol", "read_outcome"]),
+    (
+        "server",
+        &["cli", "credentials", "escape", "hub", "limits", "net", "protocol", "read_outcome"],
+    ),
+    ("client", &["cli", "credentials", "escape", "limits", "net", "protocol", "read_outcome"]),
+    ("bin", &["cli", "client", "escape", "server"]),
+];
+
+/// Modules for unit tests and fuzz targets alone.
+const TEST_MODULES: [&str; 2] = ["testing", "client::testing"];
+
+/// The parts of the hub, which know nothing of it, and its leaf types.
+const HUB_PARTS: [&str; 7] =
+    ["channel", "counters", "delivery", "event", "handle", "registry", "schedule"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -31,8 +54,197 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     files
 }
 
+/// A file's code, without comments and unit tests.
+fn code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    code.lines().map(|line| line.split("//").next().unwrap().to_owned() + "\n").collect()
+}
+
+/// The module of a source file, such as `hub::channel::feed`. The crate root is empty.
+fn module_of(path: &Path) -> String {
+    let path = path.strip_prefix(root().join("src")).unwrap().with_extension("");
+    let mut names: Vec<&str> = path.iter().map(|name| name.to_str().unwrap()).collect();
+    if matches!(names.last(), Some(&("mod" | "lib"))) {
+        names.pop();
+    }
+    names.join("::")
+}
+
+/// Words, braces, commas and path separators.
+fn tokens(code: &str) -> Vec<&str> {
+    let mut tokens = vec![];
+    let mut rest = code;
+    while let Some(first) = rest.chars().next() {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let len = if is_word(first) {
+            rest.find(|c| !is_word(c)).unwrap_or(rest.len())
+        } else if rest.starts_with("::") {
+            2
+        } else {
+            first.len_utf8()
+        };
+        let (token, tail) = rest.split_at(len);
+        rest = tail;
+        if !first.is_whitespace() {
+            tokens.push(token);
+        }
+    }
+    tokens
+}
+
+/// Expands a path such as `a::{b, c::{d, e}}`, of which `prefix` was read.
+fn expand<'a>(
+    tokens: &mut Peekable<impl Iterator<Item = &'a str>>,
+    mut prefix: Vec<&'a str>,
+    paths: &mut Vec<Vec<&'a str>>,
+) {
+    while tokens.next_if_eq(&"::").is_some() {
+        if tokens.next_if_eq(&"{").is_some() {
+            while tokens.next_if_eq(&"}").is_none() {
+                let Some(token) = tokens.next() else { return };
+                if token != "," {
+                    expand(tokens, [prefix.as_slice(), &[token]].concat(), paths);
+                }
+            }
+            return;
+        }
+        prefix.extend(tokens.next());
+    }
+    paths.push(prefix);
+}
+
+/// Every path in the code that starts at the crate, at a parent, or in a `use`.
+fn paths(code: &str) -> Vec<Vec<&str>> {
+    let mut paths = vec![];
+    let mut tokens = tokens(code).into_iter().peekable();
+    let mut before = "";
+    while let Some(token) = tokens.next() {
+        let starts_path = matches!(token, "crate" | "super" | "oyez")
+            && tokens.peek().is_some_and(|next| *next == "::");
+        if starts_path || before == "use" {
+            expand(&mut tokens, vec![token], &mut paths);
+        }
+        before = token;
+    }
+    paths
+}
+
+/// Which module of ours a path refers to: the longest prefix that is one.
+fn resolve(path: &[&str], from: &str, modules: &BTreeSet<String>) -> Option<String> {
+    let mut base: Vec<&str> = from.split("::").filter(|name| !name.is_empty()).collect();
+    let mut rest = path;
+    match rest.split_first()? {
+        (&("crate" | "oyez"), tail) => (base, rest) = (vec![], tail),
+        (&"super", _) => {
+            while let Some((&"super", tail)) = rest.split_first() {
+                base.pop();
+                rest = tail;
+            }
+        }
+        _ => {}
+    }
+    let full = [base.as_slice(), rest].concat();
+    let is_relative = !matches!(path[0], "crate" | "oyez" | "super");
+    let shortest = if is_relative { base.len() + 1 } else { 1 };
+    let lengths = (shortest..=full.len()).rev();
+    lengths
+        .map_while(|len| full.get(..len))
+        .map(|names| names.join("::"))
+        .find(|name| modules.contains(name))
+}
+
+/// Which module imports which.
+fn imports() -> BTreeMap<String, BTreeSet<String>> {
+    let files = sources("src");
+    let modules: BTreeSet<String> = files.iter().map(|(path, _)| module_of(path)).collect();
+    let mut imports = BTreeMap::new();
+    for (path, text) in &files {
+        let from = module_of(path);
+        let code = code(text);
+        let targets = paths(&code).into_iter().filter_map(|path| resolve(&path, &from, &modules));
+        imports.insert(from.clone(), targets.filter(|target| *target != from).collect());
+    }
+    imports
+}
+
+#[test]
+fn no_modules_import_each_other_in_a_circle() {
+    let imports = imports();
+    let mut finished = BTreeSet::new();
+    for module in imports.keys() {
+        visit(module, &imports, &mut vec![], &mut finished);
+    }
+    assert!(finished.len() > 50, "only {} modules were found", finished.len());
+}
+
+fn visit<'a>(
+    module: &'a String,
+    imports: &'a BTreeMap<String, BTreeSet<String>>,
+    trail: &mut Vec<&'a String>,
+    finished: &mut BTreeSet<&'a String>,
+) {
+    if let Some(start) = trail.iter().position(|&before| before == module) {
+        panic!("an import cycle: {:?}", &trail[start..]);
+    }
+    if finished.contains(module) {
+        return;
+    }
+    trail.push(module);
+    for target in &imports[module] {
+        visit(target, imports, trail, finished);
+    }
+    trail.pop();
+    finished.insert(module);
+}
+
+#[test]
+fn every_import_follows_the_map() {
+    let top = |module: &str| module.split("::").next().unwrap().to_owned();
+    let mut arrows = BTreeSet::new();
+    for (from, targets) in imports() {
+        if TEST_MODULES.iter().any(|test| from.starts_with(test)) || from.is_empty() {
+            continue;
+        }
+        let (_, allowed) = MAP.iter().find(|(name, _)| *name == top(&from)).unwrap_or_else(|| {
+            panic!("{from} is not on the map");
+        });
+        for target in targets {
+            let is_test = TEST_MODULES.iter().any(|test| target.starts_with(test));
+            assert!(!is_test, "{from} imports {target}, which is for tests");
+            let is_allowed = top(&from) == top(&target) || allowed.contains(&top(&target).as_str());
+            assert!(is_allowed, "{from} imports {target}, against the map");
+            arrows.insert((top(&from), top(&target)));
+        }
+    }
+    for (from, allowed) in MAP {
+        for target in *allowed {
+            let is_used = arrows.contains(&((*from).to_owned(), (*target).to_owned()));
+            assert!(is_used, "the map allows {from} to import {target}, which it does not");
+        }
+    }
+}
+
+#[test]
+fn parts_of_the_hub_know_nothing_of_it() {
+    let is_part = |module: &str| {
+        let name = module.strip_prefix("hub::").and_then(|rest| rest.split("::").next());
+        name.is_some_and(|name| HUB_PARTS.contains(&name))
+    };
+    let imports = imports();
+    for (from, targets) in imports.iter().filter(|(from, _)| is_part(from)) {
+        for target in targets.iter().filter(|target| target.starts_with("hub")) {
+            assert!(is_part(target), "{from} is a part of the hub and imports {target}");
+        }
+    }
+    for (path, text) in sources("src/hub") {
+        let module = module_of(&path);
+        let has_impl = code(&text).contains("impl Hub");
+        assert_eq!(has_impl, !is_part(&module), "{module} is either a part or an impl Hub");
+    }
+}
+
 #[track_caller]
-fn none_has(files: &[(PathBuf, String)], banned: &[&str]) {
+fn assert_none_contains(files: &[(PathBuf, String)], banned: &[&str]) {
     for (path, text) in files {
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap();
@@ -64,30 +276,16 @@ fn protocol_and_hub_do_no_io_and_read_no_clock() {
         "println!",
         "eprintln!",
         "signal_hook",
-        "crate::server",
-        "crate::server::config",
-        "crate::server::logging",
         "crate::credentials::secret_file",
         "crate::credentials::file",
     ];
-    none_has(&sources("src/hub"), &banned);
-    none_has(&sources("src/protocol"), &banned);
-    none_has(&sources("src/protocol"), &["crate::hub"]);
+    assert_none_contains(&sources("src/hub"), &banned);
+    assert_none_contains(&sources("src/protocol"), &banned);
 }
 
+/// These run in unit tests without a socket, a terminal or a clock.
 #[test]
-fn the_client_knows_nothing_of_the_server() {
-    let banned = ["crate::server", "crate::hub", "crate::server::logging", "crate::config"];
-    none_has(&sources("src/client"), &banned);
-    for folder in ["src/protocol", "src/hub", "src/server"] {
-        none_has(&sources(folder), &["crate::client"]);
-    }
-}
-
-/// What the client makes of what it is told and of what is typed can be tried without a socket, a
-/// terminal or a clock.
-#[test]
-fn what_the_client_thinks_it_thinks_without_io() {
+fn client_state_machines_do_no_io() {
     let pure = [
         "connection/requests.rs",
         "tasks/publish_queue.rs",
@@ -97,85 +295,17 @@ fn what_the_client_thinks_it_thinks_without_io() {
         "chat/slash_command.rs",
     ];
     let banned = ["std::io", "std::net", "std::time", "Instant::now", "mio", "rustix"];
-    let mut rooms = sources("src/client");
-    rooms.retain(|(path, _)| pure.iter().any(|room| path.ends_with(room)));
-    assert_eq!(rooms.len(), pure.len());
-    none_has(&rooms, &banned);
+    let mut files = sources("src/client");
+    files.retain(|(path, _)| pure.iter().any(|file| path.ends_with(file)));
+    assert_eq!(files.len(), pure.len());
+    assert_none_contains(&files, &banned);
 }
 
 #[test]
-fn rooms_are_small_and_finished() {
+fn files_are_short_and_finished() {
     for (path, text) in sources("src") {
-        let code = text.split("#[cfg(test)]").next().unwrap();
-        let lines = code.lines().count();
+        let lines = code(&text).lines().count();
         assert!(lines <= 450, "{} has {lines} lines: two subjects?", path.display());
         assert!(!text.contains("TODO") && !text.contains("FIXME"), "{}", path.display());
-    }
-}
-
-/// The first cells of the README's table behind a mark.
-fn readme_table(mark: &str) -> Vec<Vec<String>> {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let (_, table) = readme.split_once(mark).unwrap();
-    let rows = table.trim_start().lines().take_while(|line| line.starts_with('|')).skip(2);
-    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
-        .collect()
-}
-
-#[test]
-fn the_readme_has_every_command() {
-    let rows = readme_table("<!-- commands -->");
-    let written: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
-    let expected: Vec<String> = COMMANDS
-        .iter()
-        .map(|command| match command.alias {
-            Some(alias) => {
-                let short = command.usage.replacen(command.name, alias, 1);
-                format!("`{}`, `{short}`", command.usage)
-            }
-            None => format!("`{}`", command.usage),
-        })
-        .collect();
-    assert_eq!(written, expected);
-    let later = |row: &&Vec<String>| row[2].contains("not in this version");
-    let listed_as_later =
-        COMMANDS.iter().filter(|command| command.help.contains("not in this version"));
-    assert_eq!(rows.iter().filter(later).count(), listed_as_later.count());
-}
-
-#[test]
-fn readme_option_tables_match_the_option_tables_of_the_programs() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    for (mark, options) in [
-        ("<!-- options -->\n", server::config::OPTIONS),
-        ("<!-- client options -->\n", client::config::OPTIONS),
-    ] {
-        let expected = format!("{mark}{}\n", markdown(options));
-        assert!(readme.contains(&expected), "README.md should have:\n{expected}");
-    }
-}
-
-#[test]
-fn the_tests_are_there_that_the_readme_names() {
-    let rows = readme_table("<!-- faults -->");
-    assert!(rows.len() > 10);
-    for row in rows {
-        for group in row[2].split("; ") {
-            let (file, tests) = group.split_once(": ").unwrap();
-            let path = root().join("tests").join(file.trim_matches('`')).with_extension("rs");
-            let source = fs::read_to_string(&path).unwrap();
-            for test in tests.split(", ").map(|test| test.trim_matches('`')) {
-                let is_there = source.contains(&format!("#[test]\nfn {test}("));
-                assert!(is_there, "{} has no {test}", path.display());
-            }
-        }
-    }
-}
-
-#[test]
-fn the_readme_names_its_two_commands() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    for command in ["cargo run --release ", "cargo test "] {
-        assert!(readme.lines().any(|line| line.starts_with(command)), "{command}");
     }
 }

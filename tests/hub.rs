@@ -1,4 +1,4 @@
-//! The hub without sockets: what exactly each client gets, byte by byte.
+//! The hub without sockets: what each client receives, byte by byte.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -10,34 +10,37 @@ use oyez::hub::{
 use oyez::limits::{Limits, MAX_PENDING_SEEKS};
 use oyez::protocol::FeedId;
 use oyez::read_outcome::ReadOutcome;
-use support::driver::{Driver, UNLIMITED, say, seqs, small_limits};
+use support::driver::{Driver, FEED_LINES, UNLIMITED, seqs, small_limits};
+use support::rng::Rng;
+use support::seeds::for_each_seed;
 
 #[test]
-fn a_lapped_client_gets_the_end_of_its_line_and_its_replies_and_a_goodbye() {
+fn evicted_client_gets_its_partial_line_its_replies_and_a_goodbye() {
     let mut driver = Driver::new(small_limits());
-    let sender = driver.connect(UNLIMITED);
-    driver.send(sender, "quiet\n");
-    let stalled = driver.connect(UNLIMITED);
-    driver.socket(stalled).room = 110;
-    driver.send(sender, &say(1).repeat(2));
-    assert_eq!(driver.received(stalled).last().unwrap(), "broadcast ", "half a line");
-    driver.send(stalled, "ping still here\n");
-    for _ in 0..40 {
-        driver.send(sender, &say(2));
-    }
-    driver.make_room(stalled, UNLIMITED);
-    let received = driver.received(stalled);
-    let [.., second, pong, goodbye] = &received[..] else { panic!("{received:?}") };
-    assert!(second.starts_with("broadcast 2 1 xxx") && second.len() == 99, "{second}");
-    assert_eq!([pong.as_str(), goodbye], ["pong still here", "goodbye too-slow"]);
-    assert!(driver.sockets[&stalled].finished);
-    driver.end(stalled);
-    let departure = driver.departed.pop().unwrap();
-    assert_eq!((departure.reason, departure.is_cut), (Reason::TooSlow, true));
+    driver.play(
+        r"
+        a+
+        a> quiet
+        b+
+        b room LINE+10
+        a*2 say x...
+        b< broadcast 1 1 x...
+        b<~ broadcast\x20
+        b> ping still here
+        a*2*FEED_LINES say x...
+        b room unlimited
+        b< broadcast 2 1 x...
+        b< pong still here
+        b< goodbye too-slow
+        b|
+        b.
+        b| TooSlow cut
+        ",
+    );
 }
 
 #[test]
-fn one_that_cannot_be_written_to_is_sent_nothing() {
+fn send_to_a_client_whose_writes_fail_is_busy() {
     let mut driver = Driver::new(small_limits());
     let (broken, sender) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
     driver.hub.handle_write_failed(broken);
@@ -49,25 +52,24 @@ fn one_that_cannot_be_written_to_is_sent_nothing() {
         }
     }
     driver.hub.execute();
-    let Some(Span::Own(answer)) = driver.hub.spans(sender).next() else { panic!("no answer") };
-    assert!(answer.starts_with(b"error busy "));
+    let Some(Span::Own(reply)) = driver.hub.spans(sender).next() else { panic!("no reply") };
+    assert!(reply.starts_with(b"error busy "));
 }
 
 #[test]
-fn the_log_is_told_of_each_line_and_its_own_answer() {
-    let rules = HubConfig {
+fn line_events_carry_each_line_and_its_last_reply() {
+    let config = HubConfig {
         limits: small_limits(),
         secrets: Secrets::default(),
         allow_shutdown: AllowShutdown::Nobody,
         slow_clients: SlowConsumerPolicy::Disconnect,
         trace_lines: true,
     };
-    let mut driver = Driver::with_rules(rules, FeedId(1));
+    let mut driver = Driver::with_config(config, FeedId(1));
     let key = driver.connect(0);
-    let mut told = |line: &str| {
+    let mut traces = |line: &str| {
         driver.send(key, &format!("{line}\n"));
-        let reports = std::iter::from_fn(|| driver.hub.poll_event());
-        let lines = reports.filter_map(|report| match report {
+        let lines = driver.events().into_iter().filter_map(|event| match event {
             Event::Line(line) => Some((line.received, line.answered)),
             _ => None,
         });
@@ -81,14 +83,10 @@ fn the_log_is_told_of_each_line_and_its_own_answer() {
         ("say hi", "say hi", "ok broadcast 2"),
         ("auth sesame", "auth (11 bytes)", "error not-allowed this server requires no secret"),
         ("sesame", "unknown command (6 bytes)", "error unknown-command help lists the commands"),
-        (
-            "\u{7}",
-            "not text (1 bytes)",
-            "error not-text a line must be UTF-8 text without control characters",
-        ),
+        ("\u{7}", "not text (1 bytes)", "error not-text not UTF-8, or has control characters"),
         ("quit", "quit", "goodbye quit"),
     ] {
-        assert_eq!(told(line), [(received.to_owned(), answered.to_owned())]);
+        assert_eq!(traces(line), [(received.to_owned(), answered.to_owned())]);
     }
 
     let broken = driver.connect(UNLIMITED);
@@ -98,116 +96,113 @@ fn the_log_is_told_of_each_line_and_its_own_answer() {
         driver.hub.handle_read(key, &ReadOutcome::Data(b"ping\n"), 0);
     }
     driver.hub.execute();
-    let Some(Event::Line(line)) = driver.hub.poll_event() else { panic!("no line") };
+    let Some(Event::Line(line)) = driver.hub.poll_event() else { panic!("no line event") };
     assert_eq!((line.received.as_str(), line.answered.as_str()), ("ping", ""));
 }
 
 #[test]
-fn a_client_is_idle_from_when_it_comes() {
+fn idle_timeout_starts_when_the_client_connects() {
     let mut driver = Driver::new(Limits { idle_timeout_ms: Some(1000), ..small_limits() });
-    driver.now_ms = 700;
-    driver.run();
+    driver.run_at(700);
     driver.connect(UNLIMITED);
     assert_eq!(driver.hub.next_deadline(), Some(1700));
 }
 
 #[test]
-fn who_was_leaving_when_it_was_lapped_is_not_told_that_all_is_well() {
-    let mut driver = Driver::new(small_limits());
-    let sender = driver.connect(UNLIMITED);
-    driver.send(sender, "quiet\n");
-    let told = Some("goodbye too-slow");
-    for (last_words, goodbye) in [("quit\n", told), ("ping", told), ("Host: x\n", None)] {
-        let leaving = driver.connect(UNLIMITED);
-        driver.socket(leaving).room = 0;
-        driver.send(sender, &say(2));
-        driver.send(leaving, last_words);
-        if last_words == "ping" {
-            driver.end(leaving);
-        }
-        for _ in 0..40 {
-            driver.send(sender, &say(2));
-        }
-        driver.make_room(leaving, UNLIMITED);
-        let received = driver.received(leaving);
-        let said = received.iter().find(|line| line.starts_with("goodbye"));
-        assert_eq!(said.map(String::as_str), goodbye);
-        assert!(received.iter().all(|line| !line.starts_with("broadcast")), "{received:?}");
-        if driver.departed.is_empty() {
-            driver.end(leaving);
-        }
-        assert!(driver.departed.pop().unwrap().is_cut);
+fn eviction_while_closing_changes_the_goodbye_to_too_slow() {
+    for (close, received, disconnect) in [
+        ("b> quit", "b< goodbye too-slow", "TooSlow cut"),
+        ("b~ ping\nb.", "b< error incomplete-line *\nb< goodbye too-slow", "TooSlow cut"),
+        // Whoever speaks another protocol gets no goodbye.
+        ("b> Host: x", "", "Foreign(Http) cut"),
+    ] {
+        let mut driver = Driver::new(small_limits());
+        driver.play(&format!(
+            r"
+            a+
+            a> quiet
+            b+
+            b room 0
+            a> say x...
+            {close}
+            a*2*FEED_LINES say x...
+            b room unlimited
+            {received}
+            b|
+            b.
+            b| {disconnect}
+            "
+        ));
     }
 }
 
 #[test]
-fn a_client_lapped_by_its_own_line_says_nothing_more() {
+fn client_evicted_by_its_own_broadcast_executes_nothing_more() {
     let mut driver = Driver::new(small_limits());
-    let talker = driver.connect(UNLIMITED);
-    driver.socket(talker).room = 150;
-    driver.send(talker, &say(2).repeat(60));
-    driver.make_room(talker, UNLIMITED);
-    let received = driver.received(talker);
-    assert_eq!(received.last().unwrap(), "goodbye too-slow");
-    // The line that would have lapped it, and those behind it, were not executed.
-    let executed = driver.hub.counters().broadcasts;
-    assert!((20..60).contains(&executed), "{executed}");
-    assert_eq!(driver.hub.feed().newest_seq(), executed);
+    driver.play(
+        r"
+        a+
+        a room LINE+50
+        a*3*FEED_LINES say x...
+        a room unlimited
+        a< broadcast 1..=2 1 x...
+        a< goodbye too-slow
+        a|
+        stat broadcasts FEED_LINES
+        ",
+    );
+    // The line that would have evicted it, and those behind it, were not executed.
+    assert_eq!(driver.hub.feed().newest_seq(), FEED_LINES as u64);
 }
 
 #[test]
-fn one_whose_socket_takes_bytes_is_never_lapped() {
+fn reader_whose_socket_accepts_bytes_is_never_evicted() {
     let mut limits = small_limits();
     limits.turn.flush_first.clients = 1;
     limits.turn.flush_feed.clients = 1;
     let mut driver = Driver::new(limits);
-    let sipper = driver.connect(UNLIMITED);
-    let sender = driver.connect(UNLIMITED);
-    driver.send(sender, "quiet\n");
-    driver.socket(sipper).max_write = Some(1);
-    driver.socket(sender).input = say(3).repeat(200).into_bytes();
-    driver.hub.handle_readable(sender);
-    while driver.hub.counters().broadcasts < 200 {
+    driver.play("slow+\nsender+\nsender> quiet");
+    let (slow, sender) = (driver.key("slow"), driver.key("sender"));
+    driver.socket(slow).max_write = Some(1);
+    driver.queue(sender, &driver.filler(sender, 10 * FEED_LINES));
+    while driver.hub.counters().broadcasts < 10 * FEED_LINES as u64 {
         driver.turn();
-        // Long turns, so that holding broadcasts for a moment is not what saves it.
+        // Turns that take long, so that it is not a short pause of the broadcasts that saves the
+        // reader.
         driver.now_ms += 50;
     }
-    driver.socket(sipper).max_write = None;
+    driver.socket(slow).max_write = None;
     driver.run();
-    assert_eq!(driver.hub.counters().too_slow, 0);
-    assert!(driver.received(sipper)[200].starts_with("broadcast 200 "));
+    driver.play("slow< broadcast 1..=200 2 x...\nslow-\nstat too_slow 0");
 }
 
 #[test]
-fn every_round_ends_whoever_is_behind() {
+fn flush_pass_ends_even_if_a_reader_is_behind() {
     let mut limits = small_limits();
     limits.turn.flush_feed.clients = 2;
     let mut driver = Driver::new(limits);
-    let sipper = driver.connect(UNLIMITED);
-    let other = driver.connect(UNLIMITED);
-    let sender = driver.connect(UNLIMITED);
-    driver.send(sender, "quiet\n");
-    driver.socket(sipper).max_write = Some(1);
+    driver.play("slow+\nfast+\nsender+\nsender> quiet");
+    let (slow, fast, sender) = (driver.key("slow"), driver.key("fast"), driver.key("sender"));
+    driver.socket(slow).max_write = Some(1);
     for seq in 1..=8 {
-        driver.socket(sender).input = say(1).into_bytes();
-        driver.hub.handle_readable(sender);
+        driver.queue(sender, &driver.filler(sender, 1));
         (0..4).for_each(|_| driver.turn());
-        let last = driver.received(other).pop().unwrap();
+        let last = driver.last_line(fast);
         assert!(last.starts_with(&format!("broadcast {seq} ")), "{last} after four turns");
     }
-    assert!(driver.received(sipper).len() < 4, "it is still behind");
+    assert!(driver.received(slow).len() < 4, "it is still behind");
 }
 
 #[test]
-fn the_server_being_busy_laps_nobody() {
-    // Each turn visits one of many; the senders have as much as a turn takes.
+fn busy_server_evicts_no_reader() {
+    // Each turn flushes one of many readers, while the sender has input for every turn.
     let mut limits = small_limits();
     limits.turn.flush_feed.clients = 1;
     limits.turn.flush_first.clients = 1;
     let mut driver = Driver::new(limits);
     let readers: Vec<usize> = (0..20).map(|_| driver.connect(UNLIMITED)).collect();
     let sender = driver.connect(UNLIMITED);
-    driver.send(sender, &format!("quiet\n{}", say(3).repeat(500)));
+    driver.send(sender, &format!("quiet\n{}", driver.filler(sender, 500)));
     assert_eq!(driver.hub.counters().broadcasts, 500);
     for reader in readers {
         let received = driver.received(reader);
@@ -218,457 +213,484 @@ fn the_server_being_busy_laps_nobody() {
 }
 
 #[test]
-fn broadcasts_wait_while_many_readers_are_behind_but_not_for_one() {
+fn broadcasts_wait_for_many_slow_readers_but_not_for_one() {
     let mut driver = Driver::new(Limits { reader_grace_ms: 1_000_000, ..small_limits() });
-    let readers: Vec<usize> = (0..4).map(|_| driver.connect(UNLIMITED)).collect();
-    let sender = driver.connect(UNLIMITED);
-    driver.send(sender, "quiet\n");
-    let executed = |driver: &Driver| driver.hub.counters().broadcasts;
-
-    driver.socket(readers[0]).room = 0;
-    driver.send(sender, &say(2).repeat(50));
-    assert_eq!(executed(&driver), 50, "one that is behind holds nobody up");
-    assert_eq!(driver.hub.counters().too_slow, 1);
+    // A single stalled reader is evicted.
+    driver.play(
+        r"
+        a+
+        b+
+        c+
+        d+
+        sender+
+        sender> quiet
+        a room 0
+        sender*50 say x...
+        stat broadcasts 50
+        stat too_slow 1
+        ",
+    );
 
     let held = driver.hub.counters().held;
-    driver.socket(readers[1]).room = 0;
-    driver.socket(readers[2]).room = 0;
-    driver.socket(sender).input = say(2).repeat(50).into_bytes();
-    driver.hub.handle_readable(sender);
+    let sender = driver.key("sender");
+    driver.play("b room 0\nc room 0");
+    driver.queue(sender, &driver.filler(sender, 50));
     for _ in 0..100 {
         driver.turn();
         driver.now_ms += 10;
     }
-    assert!(executed(&driver) < 60, "{} though two of three are behind", executed(&driver));
+    let broadcasts = driver.hub.counters().broadcasts;
+    assert!(broadcasts < 60, "{broadcasts}, though two of three readers are behind");
     assert!(driver.hub.counters().held > held);
     assert!(!driver.hub.has_work(), "it waits without spinning");
 
-    for &reader in &readers[1..3] {
-        driver.socket(reader).room = UNLIMITED;
-        driver.hub.handle_writable(reader);
+    // Both readers make room at once: after one alone, the other would be a single stalled reader.
+    for name in ["b", "c"] {
+        let key = driver.key(name);
+        driver.socket(key).room = UNLIMITED;
+        driver.hub.handle_writable(key);
     }
     driver.run();
-    assert_eq!(executed(&driver), 100);
-    for &reader in &readers[1..] {
-        assert_eq!(driver.received(reader).len(), 101);
-    }
+    driver.play(
+        r"
+        stat broadcasts 100
+        b< broadcast 1..=100 5 x...
+        b-
+        c< broadcast 1..=100 5 x...
+        c-
+        d< broadcast 1..=100 5 x...
+        d-
+        ",
+    );
 }
 
 #[test]
-fn not_even_most_readers_can_stop_the_feed() {
+fn majority_of_slow_readers_cannot_stop_the_feed() {
     let mut driver = Driver::new(Limits { reader_grace_ms: 1000, ..small_limits() });
-    let reader = driver.connect(UNLIMITED);
-    let sippers: Vec<usize> = (0..5).map(|_| driver.connect(UNLIMITED)).collect();
+    let fast = driver.connect(UNLIMITED);
+    let slow: Vec<usize> = (0..5).map(|_| driver.connect(UNLIMITED)).collect();
     let sender = driver.connect(UNLIMITED);
     driver.send(sender, "quiet\n");
-    driver.socket(sender).input = say(3).repeat(300).into_bytes();
-    driver.hub.handle_readable(sender);
-    for &sipper in &sippers {
-        driver.socket(sipper).room = 0;
+    driver.queue(sender, &driver.filler(sender, 300));
+    for &reader in &slow {
+        driver.socket(reader).room = 0;
     }
-    // A byte now and then: enough to count as readers, and not to keep up.
+    // A byte now and then is enough to count as a reader, but not enough to keep up.
     while driver.now_ms < 60_000 {
-        for &sipper in &sippers {
-            driver.socket(sipper).room = 1;
-            driver.hub.handle_writable(sipper);
+        for &reader in &slow {
+            driver.socket(reader).room = 1;
+            driver.hub.handle_writable(reader);
         }
         driver.turn();
         driver.turn();
         driver.now_ms += 50;
     }
     assert_eq!(driver.hub.counters().too_slow, 5);
-    assert!(driver.received(reader)[300].starts_with("broadcast 300 "));
+    assert!(driver.received(fast)[300].starts_with("broadcast 300 "));
 }
 
 #[test]
-fn who_can_only_send_is_gone_once_that_is_seen() {
+fn client_whose_writes_fail_is_disconnected_and_its_name_freed() {
     let mut driver = Driver::new(small_limits());
-    let mute = driver.connect(UNLIMITED);
-    driver.send(mute, "name mute\n");
-    driver.hub.handle_write_failed(mute);
-    driver.run();
-    assert_eq!(driver.departed.pop().unwrap().reason, Reason::Lost);
-    let other = driver.connect(UNLIMITED);
-    driver.send(other, "name mute\n");
-    assert_eq!(driver.received(other).last().unwrap(), "ok name mute");
+    driver.play(
+        r"
+        a+
+        a> name bob
+        a< ok name bob
+        a!
+        a| Lost cut
+        ",
+    );
+    driver.play(
+        r"
+        b+
+        b> name bob
+        b< ok name bob
+        b-
+        ",
+    );
 }
 
 #[test]
-fn replies_that_nobody_reads_stop_the_reading() {
+fn full_outbox_stops_reading_until_the_client_reads() {
     let limits = Limits { max_outbox: 2 * small_limits().reply_room(), ..small_limits() };
     let mut driver = Driver::new(limits);
     let asker = driver.connect(100);
     driver.send(asker, &"help\n".repeat(1000));
-    let answered = driver.hub.counters().lines_in;
-    assert!((1..500).contains(&answered), "{answered}");
+    let executed = driver.hub.counters().lines_in;
+    assert!((1..500).contains(&executed), "{executed}");
     assert!(!driver.hub.has_work());
-    driver.make_room(asker, UNLIMITED);
+    driver.add_room(asker, UNLIMITED);
     assert_eq!(driver.hub.counters().lines_in, 1000);
     let lines = driver.received(asker);
     assert_eq!(lines.iter().filter(|line| *line == "ok help").count(), 1000);
 }
 
-/// Between lines of the feed, each reply has its own place, which takes memory, too.
+/// Between lines of the feed, each reply is an entry of its own, which takes memory, too.
 #[test]
-fn the_places_of_replies_count_as_well_as_their_bytes() {
+fn outbox_limit_counts_entries_as_well_as_bytes() {
     let mut driver = Driver::new(Limits::default());
     let (sender, stalled) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
     driver.send(sender, "quiet\n");
     driver.socket(stalled).room = 0;
     let mut pings = 0;
-    let executed = loop {
+    loop {
         let before = driver.hub.counters().lines_in;
         driver.send(sender, "say x\n");
         driver.send(stalled, "ping\n");
         if driver.hub.counters().lines_in == before + 1 {
-            break pings;
+            break;
         }
         pings += 1;
-    };
+    }
     let limits = Limits::default();
-    let least = limits.max_outbox - limits.reply_room();
-    assert!(executed * 16 < least, "{executed} replies in {least} bytes");
+    let limit = limits.max_outbox - limits.reply_room();
+    assert!(pings * 16 < limit, "{pings} replies in {limit} bytes");
 }
 
 #[test]
-fn what_a_broken_connection_has_sent_is_executed() {
+fn input_of_a_broken_connection_is_executed() {
     let mut driver = Driver::new(small_limits());
     let broken = driver.connect(0);
     driver.socket(broken).input = b"say 1\nquiet\nlisten\nsay 2\n".to_vec();
     driver.hub.handle_write_failed(broken);
-    driver.end(broken);
+    driver.half_close(broken);
     assert_eq!(driver.hub.counters().broadcasts, 2);
-    assert_eq!(driver.departed.pop().unwrap().reason, Reason::Lost);
+    assert_eq!(driver.disconnects.pop().unwrap().reason, Reason::Lost);
     assert!(driver.hub.is_empty());
 }
 
 #[test]
-fn a_client_that_does_not_end_is_closed_when_its_time_is_up() {
+fn closing_client_is_dropped_after_the_drain_timeout() {
     let mut driver = Driver::new(small_limits());
-    let stays = driver.connect(UNLIMITED);
-    driver.send(stays, "quit\n");
-    assert!(driver.sockets[&stays].finished && driver.departed.is_empty());
+    driver.play(
+        r"
+        a+
+        a> quit
+        a< goodbye quit
+        a|
+        ",
+    );
+    assert!(driver.disconnects.is_empty());
     assert_eq!(driver.hub.next_deadline(), Some(5000));
-    driver.now_ms = 5000;
-    driver.run();
-    let departure = driver.departed.pop().unwrap();
-    assert_eq!((departure.reason, departure.is_cut), (Reason::Quit, false));
+    driver.play("at 5000\na| Quit");
     assert_eq!(driver.hub.next_deadline(), None);
 }
 
 #[test]
-fn what_comes_again_comes_behind_what_was_owed_and_before_what_is_new() {
+fn replay_stands_between_pending_output_and_new_lines() {
     let mut driver = Driver::new(small_limits());
-    let (sender, reader) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
-    driver.send(sender, "quiet\nsay 1\nsay 2\nsay 3\n");
-    // Its socket takes a part of the next line; behind that all must stand in order.
-    let before = driver.received(reader).len();
-    driver.socket(reader).room = 10;
-    driver.send(sender, "say 4\n");
-    driver.send(reader, "ping\nhistory 2\nping\nresume 1\nhistory 99\nhistory 0\n");
-    driver.send(sender, "say 5\n");
-    driver.make_room(reader, UNLIMITED);
-    assert_eq!(
-        driver.received(reader)[before..],
-        [
-            "broadcast 4 1 4",
-            "pong",
-            "ok history 2",
-            "broadcast 3 1 3",
-            "broadcast 4 1 4",
-            "pong",
-            "ok resume 1",
-            "broadcast 2 1 2",
-            "broadcast 3 1 3",
-            "broadcast 4 1 4",
-            "ok history 4",
-            "broadcast 1 1 1",
-            "broadcast 2 1 2",
-            "broadcast 3 1 3",
-            "broadcast 4 1 4",
-            "ok history 0",
-            "broadcast 5 1 5",
-        ]
+    // The socket blocks within line 4. Everything behind it must keep its order.
+    driver.play(
+        r"
+        a+
+        b+
+        a~ quiet\nsay 1\nsay 2\nsay 3\n
+        b< broadcast 1 1 1
+        b< broadcast 2 1 2
+        b< broadcast 3 1 3
+        b room 10
+        a> say 4
+        b~ ping\nhistory 2\nping\nresume 1\nhistory 99\nhistory 0\n
+        a> say 5
+        b<~ broadcast\x20
+        b room unlimited
+        b< broadcast 4 1 4
+        b< pong
+        b< ok history 2
+        b< broadcast 3 1 3
+        b< broadcast 4 1 4
+        b< pong
+        b< ok resume 1
+        b< broadcast 2 1 2
+        b< broadcast 3 1 3
+        b< broadcast 4 1 4
+        b< ok history 4
+        b< broadcast 1 1 1
+        b< broadcast 2 1 2
+        b< broadcast 3 1 3
+        b< broadcast 4 1 4
+        b< ok history 0
+        b< broadcast 5 1 5
+        b-
+        ",
     );
 }
 
 #[test]
-fn moving_back_ends_quiet_and_quiet_ends_what_comes_again() {
+fn history_and_resume_end_quiet_and_quiet_ends_a_replay() {
     let mut driver = Driver::new(small_limits());
-    let key = driver.connect(UNLIMITED);
-    driver.send(
-        key,
-        "say 1\nquiet\nsay 2\nhistory 1\nsay 3\nresume 1\nquiet\nsay 4\nlisten\nsay 5\n",
-    );
-    assert_eq!(
-        driver.received(key)[1..],
-        [
-            "broadcast 1 1 1",
-            "ok quiet",
-            "ok broadcast 2",
-            "ok history 1",
-            "broadcast 2 1 2",
-            "broadcast 3 1 3",
-            "ok resume 1",
-            "broadcast 2 1 2",
-            "broadcast 3 1 3",
-            "ok quiet",
-            "ok broadcast 4",
-            "ok listen 4",
-            "broadcast 5 1 5",
-        ]
+    driver.play(
+        r"
+        a+
+        a~ say 1\nquiet\nsay 2\nhistory 1\nsay 3\nresume 1\nquiet\nsay 4\nlisten\nsay 5\n
+        a< broadcast 1 1 1
+        a< ok quiet
+        a< ok broadcast 2
+        a< ok history 1
+        a< broadcast 2 1 2
+        a< broadcast 3 1 3
+        a< ok resume 1
+        a< broadcast 2 1 2
+        a< broadcast 3 1 3
+        a< ok quiet
+        a< ok broadcast 4
+        a< ok listen 4
+        a< broadcast 5 1 5
+        a-
+        ",
     );
 }
 
-/// From every line that is kept, in feeds of lines of any length, exactly those after it come, without
-/// a gap or a repeat, and then those that are new; from the others, it is said what is kept. A failure
-/// names its seed.
+/// Resuming after any kept line replays exactly the lines after it, then sends new ones. Resuming
+/// after any other line is an error that says what is kept. The feeds hold lines of random lengths.
 #[test]
-fn resume_gives_exactly_the_lines_after_any_that_is_kept() {
-    for seed in 0..60u64 {
-        let mut state = seed;
-        let mut random = |below: u64| {
-            // Any generator will do; this one is Knuth's.
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 33) % below
-        };
+fn resume_replays_exactly_the_lines_after_any_kept_line() {
+    for_each_seed(60, |seed| {
+        let mut rng = Rng::new(seed);
         let mut driver = Driver::new(small_limits());
         let sender = driver.connect(UNLIMITED);
         driver.send(sender, "quiet\n");
-        let newest = random(120);
+        let newest = rng.below(120) as u64;
         for _ in 0..newest {
-            driver.send(sender, &format!("say {}\n", "x".repeat(1 + random(180) as usize)));
+            driver.send(sender, &format!("say {}\n", "x".repeat(1 + rng.below(180))));
         }
         let oldest = driver.hub.feed().oldest_seq();
         for after in 0..=newest + 2 {
-            // In sips of any size, with lines that come meanwhile.
+            // The replay goes out in small writes.
             let reader = driver.connect(0);
-            let sip = 1 + random(70) as usize;
-            driver.socket(reader).max_write = Some(sip);
+            driver.socket(reader).max_write = Some(1 + rng.below(70));
             driver.send(reader, &format!("resume {after} 00000001\nping\n"));
-            driver.make_room(reader, UNLIMITED);
+            driver.add_room(reader, UNLIMITED);
             let lines = driver.received(reader);
-            let shown = format!("seed {seed}: resume {after} of {oldest} to {newest}: {lines:?}");
+            let context = format!("resume {after} of {oldest} to {newest}: {lines:?}");
             if after > newest {
-                assert!(lines[1].starts_with("error bad-argument "), "{shown}");
+                assert!(lines[1].starts_with("error bad-argument "), "{context}");
             } else if after + 1 < oldest {
                 let gone = format!("error gone {oldest} 00000001 ");
-                assert!(lines[1].starts_with(&gone), "{shown}");
-                assert_eq!(seqs(&lines), [], "{shown}");
+                assert!(lines[1].starts_with(&gone), "{context}");
+                assert_eq!(seqs(&lines), Vec::<u64>::new(), "{context}");
             } else {
-                assert_eq!(lines[1], format!("ok resume {after}"), "{shown}");
-                assert_eq!(lines.last().unwrap(), "pong", "{shown}");
+                assert_eq!(lines[1], format!("ok resume {after}"), "{context}");
+                assert_eq!(lines.last().unwrap(), "pong", "{context}");
                 let expected: Vec<u64> = (after + 1..=newest).collect();
-                assert_eq!(seqs(&lines), expected, "{shown}");
-                assert_eq!(lines.len(), expected.len() + 3, "{shown}");
+                assert_eq!(seqs(&lines), expected, "{context}");
+                assert_eq!(lines.len(), expected.len() + 3, "{context}");
             }
             driver.send(reader, "quit\n");
-            driver.end(reader);
+            driver.half_close(reader);
         }
         let other = driver.connect(UNLIMITED);
         driver.send(other, &format!("resume {newest} 00000002\nhistory 7\nsay new\n"));
         let lines = driver.received(other);
-        assert!(lines[1].starts_with("error gone "), "seed {seed}: {lines:?}");
+        assert!(lines[1].starts_with("error gone "), "{lines:?}");
         let kept = 7.min(newest + 1 - oldest.max(1));
-        assert_eq!(lines[2], format!("ok history {kept}"), "seed {seed}");
+        assert_eq!(lines[2], format!("ok history {kept}"));
         let expected: Vec<u64> = (newest + 1 - kept..=newest + 1).collect();
-        assert_eq!(seqs(&lines), expected, "seed {seed}: {lines:?}");
-    }
+        assert_eq!(seqs(&lines), expected, "{lines:?}");
+    });
 }
 
 #[test]
-fn who_has_moved_back_holds_nobody() {
+fn replaying_reader_delays_nobody() {
     let mut limits = small_limits();
     limits.turn.flush_first.clients = 10;
     limits.turn.flush_feed.clients = 10;
     let mut driver = Driver::new(limits);
-    let (sender, back) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
-    driver.send(sender, "quiet\n");
-    driver.send(sender, &say(1).repeat(9));
-    // It asks for all that there is, and takes ten bytes a turn, with never a byte refused.
+    driver.play("sender+\nback+\nsender> quiet\nsender*9 say x...");
+    let (sender, back) = (driver.key("sender"), driver.key("back"));
+    // It replays the whole feed a few bytes a turn, and its socket never blocks.
     driver.socket(back).max_write = Some(1);
-    driver.socket(back).input.extend_from_slice(b"history 99\n");
-    driver.hub.handle_readable(back);
+    driver.queue(back, "history 99\n");
     driver.turn();
-    let received = driver.hub.feed().newest_seq();
+    let newest = driver.hub.feed().newest_seq();
     for _ in 0..40 {
-        driver.socket(sender).input.extend_from_slice(say(2).as_bytes());
-        driver.hub.handle_readable(sender);
+        driver.queue(sender, &driver.filler(sender, 1));
         driver.turn();
         driver.turn();
     }
-    assert!(driver.hub.feed().newest_seq() > received + 30, "nobody waits for it");
+    assert!(driver.hub.feed().newest_seq() > newest + 30, "no broadcast waits for it");
     assert_eq!(driver.hub.counters().held, 0);
     driver.run();
-    assert_eq!(driver.received(back).last().unwrap(), "goodbye too-slow");
+    assert_eq!(driver.last_line(back), "goodbye too-slow");
 }
 
 #[test]
-fn moves_that_nobody_takes_cannot_pile_up() {
+fn pending_seeks_are_limited() {
     let mut driver = Driver::new(Limits::default());
     let (sender, stalled) = (driver.connect(UNLIMITED), driver.connect(0));
     driver.send(sender, "say 1\n");
     driver.send(stalled, &"history 1\n".repeat(10_000));
     driver.hub.check_invariants();
-    let executed = driver.hub.counters().lines_in;
-    // The `say`, and `history` as long as there is room; what let it in is a move as well.
-    assert_eq!(executed, 1 + MAX_PENDING_SEEKS as u64 - 1);
-    driver.make_room(stalled, UNLIMITED);
+    // One `say`, and `history` up to the limit. The seek to the head at the handshake counts, too.
+    assert_eq!(driver.hub.counters().lines_in, 1 + MAX_PENDING_SEEKS as u64 - 1);
+    driver.add_room(stalled, UNLIMITED);
     let lines = driver.received(stalled);
     assert_eq!(lines.iter().filter(|line| *line == "ok history 1").count(), 10_000);
     assert_eq!(seqs(&lines).len(), 10_001);
 }
 
-/// A driver with a limit on lines, and a client that reads.
-fn limited(rate_limit: u32) -> (Driver, usize) {
-    let mut driver = Driver::new(Limits { rate_limit: Some(rate_limit), ..small_limits() });
-    let key = driver.connect(UNLIMITED);
+/// A hub with a rate limit, and a client.
+fn rate_limited(lines_per_second: u32) -> (Driver, usize) {
+    let limits = Limits { rate_limit: Some(lines_per_second), ..small_limits() };
+    let mut driver = Driver::new(limits);
+    driver.play("a+");
+    let key = driver.key("a");
     (driver, key)
 }
 
 #[test]
-fn as_many_lines_as_in_a_second_may_come_at_once_and_the_others_wait() {
-    let (mut driver, key) = limited(10);
+fn rate_limit_allows_a_burst_of_one_second_then_delays() {
+    let (mut driver, key) = rate_limited(10);
     driver.send(key, &"ping\n".repeat(120));
     let pongs = |driver: &Driver| driver.received(key).len() - 1;
     assert_eq!(pongs(&driver), 10);
-    let reports: Vec<_> = std::iter::from_fn(|| driver.hub.poll_event()).collect();
-    assert_eq!(reports, [Event::RateLimited { id: 1 }]);
+    assert_eq!(driver.events(), [Event::RateLimited { id: 1 }]);
     for expected in 11..=50 {
         assert_eq!(driver.hub.next_deadline(), Some((expected as u64 - 10) * 100));
-        driver.now_ms += 100;
-        driver.run();
+        driver.run_at(driver.now_ms + 100);
         assert_eq!(pongs(&driver), expected);
     }
-    assert_eq!(driver.hub.poll_event(), None, "it is said once");
-    driver.now_ms = 20_000;
-    driver.run();
-    assert_eq!(pongs(&driver), 60, "never more than ten at once");
-    for second in 21..=26 {
-        driver.now_ms = second * 1000;
-        driver.run();
-    }
-    assert_eq!(pongs(&driver), 120, "nothing is lost");
-    assert!(driver.departed.is_empty());
+    assert_eq!(driver.events(), [], "it is reported once");
+    driver.run_at(20_000);
+    assert_eq!(pongs(&driver), 60, "a pause allows no more than one burst");
+    (21..=26).for_each(|second| driver.run_at(second * 1000));
+    assert_eq!(pongs(&driver), 120, "no line is lost");
+    assert!(driver.disconnects.is_empty());
 }
 
 #[test]
-fn blank_lines_and_long_ones_count_as_well() {
-    for flood in ["\n".repeat(20), format!("{}\n", "x".repeat(20 * 200))] {
-        let (mut driver, key) = limited(10);
-        driver.send(key, &flood);
-        driver.send(key, "ping\n");
-        let has_pong = |driver: &Driver| driver.received(key).contains(&"pong".to_owned());
-        driver.now_ms = 900;
-        driver.run();
-        assert!(!has_pong(&driver));
-        driver.now_ms = 1_200;
-        driver.run();
-        assert!(has_pong(&driver));
+fn rate_limit_counts_blank_and_overlong_lines() {
+    let overlong = "x".repeat(20 * small_limits().max_line);
+    for flood in ["a*20 ".to_owned(), format!("a> {overlong}\na< error line-too-long *")] {
+        let (mut driver, _) = rate_limited(10);
+        driver.play(&format!(
+            r"
+            {flood}
+            a> ping
+            at 900
+            a-
+            at 1200
+            a< pong
+            "
+        ));
     }
 }
 
 #[test]
-fn nobody_holds_a_place_with_what_they_left_behind() {
-    let (mut driver, key) = limited(1);
+fn rate_limited_client_that_hung_up_is_dropped_after_the_drain_timeout() {
+    let (mut driver, key) = rate_limited(1);
     driver.send(key, &format!("name bob\n{}", "ping\n".repeat(1000)));
-    driver.now_ms = 1500;
-    driver.run();
+    driver.run_at(1500);
     driver.hub.handle_hangup(key);
-    driver.end(key);
-    driver.now_ms += Limits::default().drain_timeout_ms - 100;
-    driver.run();
-    assert!(driver.departed.is_empty());
-    driver.now_ms += 100;
-    driver.run();
-    assert_eq!(driver.departed[0].reason, Reason::Lost);
+    driver.half_close(key);
+    driver.run_at(1500 + Limits::default().drain_timeout_ms - 100);
+    assert!(driver.disconnects.is_empty());
+    driver.run_at(1500 + Limits::default().drain_timeout_ms);
+    assert_eq!(driver.disconnects[0].reason, Reason::Lost);
     assert!(driver.hub.is_empty());
 }
 
 #[test]
-fn who_is_not_listened_to_is_not_idle() {
+fn rate_limited_client_is_not_idle() {
     let limits = Limits { rate_limit: Some(1), idle_timeout_ms: Some(3000), ..small_limits() };
     let mut driver = Driver::new(limits);
     let key = driver.connect(UNLIMITED);
     driver.send(key, &format!("{}\nping\n", "x".repeat(15 * 200)));
-    for second in 1..=20 {
-        driver.now_ms = second * 1000;
-        driver.run();
-    }
+    (1..=20).for_each(|second| driver.run_at(second * 1000));
     let lines = driver.received(key);
     let pong = lines.iter().position(|line| line == "pong").unwrap();
     assert_eq!(lines[pong + 1..], ["goodbye idle"]);
 }
 
 #[test]
-fn who_does_not_take_its_replies_is_idle() {
+fn client_that_reads_no_replies_is_idle() {
     let mut driver = Driver::new(Limits { idle_timeout_ms: Some(1000), ..small_limits() });
-    let key = driver.connect(0);
-    driver.send(key, &"ping\n".repeat(100_000));
-    driver.now_ms = 1000;
-    driver.run();
-    driver.now_ms += Limits::default().drain_timeout_ms;
-    driver.run();
-    assert_eq!(driver.departed[0].reason, Reason::Idle);
+    driver.play("a+\na room 0\na*100000 ping\nat 1000");
+    driver.run_at(1000 + Limits::default().drain_timeout_ms);
+    assert_eq!(driver.disconnects[0].reason, Reason::Idle);
 }
 
 #[test]
-fn what_has_come_is_heard_before_it_is_too_late() {
+fn buffered_input_runs_before_deadlines_fire() {
     let mut driver = Driver::new(Limits { idle_timeout_ms: Some(1000), ..small_limits() });
-    let key = driver.connect(UNLIMITED);
-    // The server was stopped for a while, and now finds this.
+    driver.play("a+");
+    // The process was stopped for a while, and the input arrived meanwhile.
     driver.now_ms = 5000;
-    driver.send(key, "ping\n");
-    assert_eq!(driver.received(key)[1..], ["pong"]);
+    driver.play("a> ping\na< pong\na-");
 }
 
 #[test]
-fn a_throttled_client_can_leave() {
-    let (mut driver, key) = limited(1);
+fn rate_limited_client_is_closed_at_shutdown() {
+    let (mut driver, key) = rate_limited(1);
     driver.send(key, "ping\nping\n");
     driver.hub.begin_shutdown();
     driver.run();
-    assert_eq!(driver.received(key)[1..], ["pong", "goodbye shutdown"]);
-    driver.end(key);
-    assert_eq!(driver.departed.len(), 1);
+    driver.play("a< pong\na< goodbye shutdown\na-\na.");
+    assert_eq!(driver.disconnects.len(), 1);
 }
 
 #[test]
-fn a_client_is_idle_that_says_nothing_and_takes_nothing() {
+fn client_that_neither_sends_nor_receives_is_idle() {
     let limits = Limits { idle_timeout_ms: Some(1500), ..small_limits() };
     let mut driver = Driver::new(limits);
-    let (idle, talks) = (driver.connect(UNLIMITED), driver.connect(UNLIMITED));
-    let listens = driver.connect(UNLIMITED);
-    driver.send(idle, "quiet\n");
-    driver.send(talks, "quiet\n");
-    for round in 1..=5 {
-        driver.now_ms = round * 600;
-        // A blank line is a line.
-        driver.send(talks, if round % 2 == 0 { "\n" } else { "say hi\n" });
-    }
-    assert_eq!(driver.received(idle).last().unwrap(), "goodbye idle");
-    assert!(!driver.received(talks).contains(&"goodbye idle".to_owned()));
-    assert!(!driver.received(listens).contains(&"goodbye idle".to_owned()), "it was delivered to");
-    driver.now_ms = 5000;
-    driver.run();
-    assert_eq!(driver.received(talks).last().unwrap(), "goodbye idle");
+    // A blank line counts as sent, and a broadcast as received.
+    driver.play(
+        r"
+        idle+
+        talker+
+        listener+
+        idle> quiet
+        idle< ok quiet
+        talker> quiet
+        talker< ok quiet
+        at 600
+        talker> say hi
+        talker< ok broadcast 1
+        at 1200
+        talker>
+        at 1800
+        talker> say hi
+        talker< ok broadcast 2
+        idle< goodbye idle
+        idle|
+        at 2400
+        talker>
+        at 3000
+        talker> say hi
+        talker< ok broadcast 3
+        talker-
+        listener< broadcast 1..=3 2 hi
+        listener-
+        at 5000
+        talker< goodbye idle
+        talker-
+        ",
+    );
 }
 
 #[test]
-fn a_client_that_nothing_can_be_said_to_yet_is_not_there() {
-    let secrets = Secrets { user: Secret::new("x"), admin: None };
+fn handshaking_client_is_not_listed_and_times_out() {
     let mut driver = Driver::new(small_limits());
-    driver.hub.set_secrets(secrets);
-    driver.admit(Origin { is_local: true }, UNLIMITED);
-    let outside = driver.connect(UNLIMITED);
-    driver.run();
-    assert_eq!(driver.received(outside).len(), 1);
-    driver.send(outside, "say hi\nclients\nauth x\nclients\n");
-    let received = driver.received(outside);
-    assert!(received[1].starts_with("error auth-required ") && received[2] == received[1]);
-    assert_eq!(received[3..], ["ok auth user", "client 2 -", "ok clients 1 1"]);
-    driver.now_ms = Limits::default().auth_timeout_ms;
-    driver.run();
-    let [departure] = &driver.departed[..] else { panic!("{:?}", driver.departed) };
-    assert_eq!((departure.id, departure.reason), (1, Reason::AuthTimeout));
+    driver.hub.set_secrets(Secrets { user: Secret::new("x"), admin: None });
+    driver.accept(Origin { is_local: true }, UNLIMITED);
+    driver.play(
+        r"
+        a+
+        a-
+        a> say hi
+        a< error auth-required *
+        a> clients
+        a< error auth-required *
+        a> auth x
+        a< ok auth user
+        a> clients
+        a< client 2 -
+        a< ok clients 1 1
+        a-
+        ",
+    );
+    driver.run_at(Limits::default().auth_timeout_ms);
+    let [disconnect] = &driver.disconnects[..] else { panic!("{:?}", driver.disconnects) };
+    assert_eq!((disconnect.id, disconnect.reason), (1, Reason::AuthTimeout));
 }

@@ -1,6 +1,6 @@
-//! Real programs as clients: what people have at hand.
+//! Netcats and other common programs as clients.
 //!
-//! A program that is not installed makes its tests ignored; under CI it makes them fail.
+//! If a program is not installed, its tests are ignored; under CI they fail.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -11,76 +11,99 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
+use support::installed::trial;
 use support::{Server, TIMEOUT};
 
-/// A way to connect: its name, the program it needs, and the command, for a shell.
+/// A way to connect.
 struct Program {
     name: &'static str,
+    /// The executable that it needs.
     needs: &'static str,
+    /// A shell command that connects to `$PORT`, or with TLS to `$TLS_PORT`.
     command: &'static str,
-    /// Whether it ends by itself at the end of its input, with every reply.
-    ends: bool,
+    /// Whether the program exits at the end of its input, after it has received every reply.
+    exits_at_end_of_input: bool,
 }
 
 const PROGRAMS: [Program; 11] = [
-    Program { name: "nc", needs: "nc", command: "exec nc 127.0.0.1 $PORT", ends: false },
-    Program { name: "nc_N", needs: "nc", command: "exec nc -N 127.0.0.1 $PORT", ends: true },
-    Program { name: "nc_q1", needs: "nc", command: "exec nc -q 1 127.0.0.1 $PORT", ends: true },
-    Program { name: "ncat", needs: "ncat", command: "exec ncat 127.0.0.1 $PORT", ends: true },
-    Program { name: "ncat_C", needs: "ncat", command: "exec ncat -C 127.0.0.1 $PORT", ends: true },
+    Program {
+        name: "nc",
+        needs: "nc",
+        command: "exec nc 127.0.0.1 $PORT",
+        exits_at_end_of_input: false,
+    },
+    Program {
+        name: "nc_N",
+        needs: "nc",
+        command: "exec nc -N 127.0.0.1 $PORT",
+        exits_at_end_of_input: true,
+    },
+    Program {
+        name: "nc_q1",
+        needs: "nc",
+        command: "exec nc -q 1 127.0.0.1 $PORT",
+        exits_at_end_of_input: true,
+    },
+    Program {
+        name: "ncat",
+        needs: "ncat",
+        command: "exec ncat 127.0.0.1 $PORT",
+        exits_at_end_of_input: true,
+    },
+    Program {
+        name: "ncat_C",
+        needs: "ncat",
+        command: "exec ncat -C 127.0.0.1 $PORT",
+        exits_at_end_of_input: true,
+    },
     Program {
         name: "socat",
         needs: "socat",
         command: "exec socat - TCP:127.0.0.1:$PORT",
-        ends: true,
+        exits_at_end_of_input: true,
     },
     Program {
         name: "telnet",
         needs: "telnet",
         command: "exec telnet 127.0.0.1 $PORT",
-        ends: false,
+        exits_at_end_of_input: false,
     },
     Program {
         name: "dev_tcp",
         needs: "bash",
         command: "exec 3<>/dev/tcp/127.0.0.1/$PORT; cat <&3 & while IFS= read -r line; \
                   do printf '%s\\n' \"$line\" >&3; done; kill $!",
-        ends: false,
+        exits_at_end_of_input: false,
     },
     Program {
         name: "openssl",
         needs: "openssl",
         command: "exec openssl s_client -quiet -connect 127.0.0.1:$TLS_PORT",
-        ends: false,
+        exits_at_end_of_input: false,
     },
     Program {
         name: "ncat_ssl",
         needs: "ncat",
         command: "exec ncat --ssl 127.0.0.1 $TLS_PORT",
-        ends: true,
+        exits_at_end_of_input: true,
     },
     Program {
         name: "socat_openssl",
         needs: "socat",
         command: "exec socat - OPENSSL:127.0.0.1:$TLS_PORT,verify=0",
-        ends: true,
+        exits_at_end_of_input: true,
     },
 ];
 
-/// Those that this build of the server can talk to.
+/// Returns the programs that this build of the server can serve.
 fn programs() -> impl Iterator<Item = &'static Program> {
-    let is_served = |program: &&Program| cfg!(feature = "tls") || !program.needs_tls();
-    PROGRAMS.iter().filter(is_served)
+    PROGRAMS
+        .iter()
+        .filter(|program| cfg!(feature = "tls") || !program.command.contains("$TLS_PORT"))
 }
 
-impl Program {
-    fn needs_tls(&self) -> bool {
-        self.command.contains("$TLS_PORT")
-    }
-}
-
-/// A server with a plain and an encrypted port.
+/// A server with a plain port and a TLS port.
 struct Ports {
     server: Server,
     tls_port: u16,
@@ -97,14 +120,14 @@ impl Ports {
         let tls = ["--listen-tls", "127.0.0.1:0", "--tls-self-signed", path];
         let mut server = Server::start(&tls);
         let line = server.wait_for_log("listening on ");
-        let tls_port = match support::address_in(&line) {
+        let tls_port = match support::listening_address(&line) {
             support::Address::Tcp(address) => address.port(),
             other => panic!("{other}"),
         };
         Self { server, tls_port, _folder: folder }
     }
 
-    /// A shell that knows them.
+    /// Returns a command that runs a shell script with the ports in its environment.
     fn shell(&self, script: &str) -> Command {
         let mut command = Command::new("bash");
         command.args(["-c", script]);
@@ -114,15 +137,15 @@ impl Ports {
     }
 }
 
-/// A running program that one talks to and listens to.
-struct Talker {
+/// A running program and its pipes.
+struct Session {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
 }
 
-impl Talker {
-    /// Starts the program, and waits for its welcome.
+impl Session {
+    /// Starts the program and waits for the welcome line.
     fn start(program: &Program, ports: &Ports) -> Self {
         let mut child = ports
             .shell(program.command)
@@ -136,36 +159,37 @@ impl Talker {
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in stdout.lines() {
-                // telnet turns line ends into its terminal's.
+                // telnet prints CRLF line endings.
                 let line = line.unwrap().trim_end_matches('\r').to_owned();
                 if sender.send(line).is_err() {
                     break;
                 }
             }
         });
-        let talker = Self { child, stdin, lines };
-        while !talker.line().unwrap().starts_with("welcome ") {}
-        talker
+        let session = Self { child, stdin, lines };
+        // Some programs print lines of their own first.
+        while !session.line().unwrap().starts_with("welcome ") {}
+        session
     }
 
-    fn say(&mut self, line: &str) {
+    fn send(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
     fn line(&self) -> Result<String, Failed> {
-        self.lines.recv_timeout(TIMEOUT).map_err(|_| Failed::from("no line came"))
+        self.lines.recv_timeout(TIMEOUT).map_err(|_| Failed::from("no line arrived"))
     }
 
     fn expect(&self, line: &str) -> Result<(), Failed> {
-        let said = self.line()?;
-        if said == line {
+        let received = self.line()?;
+        if received == line {
             Ok(())
         } else {
-            Err(format!("expected {line:?}, and got {said:?}").into())
+            Err(format!("expected {line:?}, received {received:?}").into())
         }
     }
 
-    /// Reads lines up to this one.
+    /// Reads lines up to and including this one.
     fn read_through(&self, last: &str) -> Result<Vec<String>, Failed> {
         let mut lines = vec![];
         while lines.last().map(String::as_str) != Some(last) {
@@ -175,7 +199,7 @@ impl Talker {
     }
 }
 
-impl Drop for Talker {
+impl Drop for Session {
     fn drop(&mut self) {
         self.stdin = None;
         let _ = self.child.kill();
@@ -183,52 +207,52 @@ impl Drop for Talker {
     }
 }
 
-/// Three of a kind do all that the tables say.
-fn talk(program: &Program) -> Result<(), Failed> {
-    let server = Ports::start();
-    let mut a = Talker::start(program, &server);
-    let mut b = Talker::start(program, &server);
-    let c = Talker::start(program, &server);
-    a.say("ping are you there?");
+/// Three instances of a program use most commands.
+fn speaks_the_protocol(program: &Program) -> Result<(), Failed> {
+    let ports = Ports::start();
+    let mut a = Session::start(program, &ports);
+    let mut b = Session::start(program, &ports);
+    let c = Session::start(program, &ports);
+    a.send("ping are you there?");
     a.expect("pong are you there?")?;
-    a.say("broadcast hello");
+    a.send("broadcast hello");
     for client in [&a, &b, &c] {
         client.expect("broadcast 1 1 hello")?;
     }
-    b.say("name bob");
+    b.send("name bob");
     b.expect("ok name bob")?;
-    b.say("say Grüße, 你好");
+    b.send("say Grüße, 你好");
     for client in [&a, &b, &c] {
         client.expect("broadcast 2 bob Grüße, 你好")?;
     }
-    a.say("send bob psst");
+    a.send("send bob psst");
     a.expect("ok send bob")?;
     b.expect("direct 1 psst")?;
-    a.say("clients");
+    a.send("clients");
     let listed = a.read_through("ok clients 3 3")?;
     assert_eq!(listed[..3], ["client 1 -", "client 2 bob", "client 3 -"]);
-    a.say("quiet");
+    a.send("quiet");
     a.expect("ok quiet")?;
-    a.say("say from the quiet one");
+    a.send("say from the quiet one");
     a.expect("ok broadcast 3")?;
     b.expect("broadcast 3 1 from the quiet one")?;
-    a.say("listen");
+    a.send("listen");
     a.expect("ok listen 3")?;
-    a.say("stats");
+    a.send("stats");
     assert!(a.read_through("ok stats")?.contains(&"stat broadcasts 3".to_owned()));
-    a.say("help");
+    a.send("help");
     assert_eq!(a.read_through("ok help")?.len(), oyez::protocol::COMMANDS.len() + 1);
-    a.say("nonsense");
+    a.send("nonsense");
     a.expect("error unknown-command help lists the commands")?;
-    a.say("quit");
+    a.send("quit");
     a.expect("goodbye quit")?;
-    b.say("clients");
+    b.send("clients");
     b.expect("client 2 bob")?;
     Ok(())
 }
 
-/// One who comes late sees what was said before, and then what is new, without a gap or a repeat.
-fn look_back(program: &Program) -> Result<(), Failed> {
+/// A client that connects late gets earlier lines and then new ones, without a gap or a repeat.
+fn gets_earlier_lines(program: &Program) -> Result<(), Failed> {
     let ports = Ports::start();
     let mut bob = ports.server.client();
     let mut say = |seqs: RangeInclusive<u64>| {
@@ -237,56 +261,59 @@ fn look_back(program: &Program) -> Result<(), Failed> {
         }
     };
     say(1..=15);
-    let mut late = Talker::start(program, &ports);
-    let expect = |late: &Talker, seqs: RangeInclusive<u64>| {
+    let mut late = Session::start(program, &ports);
+    let expect = |late: &Session, seqs: RangeInclusive<u64>| {
         seqs.into_iter().try_for_each(|seq| late.expect(&format!("broadcast {seq} 1 {seq}")))
     };
-    late.say("history 10");
+    late.send("history 10");
     late.expect("ok history 10")?;
     expect(&late, 6..=15)?;
     say(16..=20);
     expect(&late, 16..=20)?;
-    late.say("resume 13");
+    late.send("resume 13");
     late.expect("ok resume 13")?;
     expect(&late, 14..=20)?;
     say(21..=21);
     expect(&late, 21..=21)
 }
 
-/// What is piped in gets every reply, and then the end.
-fn end(program: &Program) -> Result<(), Failed> {
-    let server = Ports::start();
+/// Every line of a piped input is answered before the connection ends.
+fn gets_every_reply(program: &Program) -> Result<(), Failed> {
+    let ports = Ports::start();
     let script = format!("printf 'ping\\nclients\\n' | ({})", program.command);
-    let mut command = server.shell(&script);
+    let mut command = ports.shell(&script);
     let (_, stdout, _) = support::Program::run(command.stdin(Stdio::null()));
     let (_, replies) = stdout.split_once('\n').unwrap_or_default();
     assert_eq!(replies, "pong\nclient 1 -\nok clients 1 1\n");
     Ok(())
 }
 
-/// All kinds together hear one another in one order.
-fn together() -> Result<(), Failed> {
-    let server = Ports::start();
-    let mut talkers: Vec<_> = programs().map(|program| Talker::start(program, &server)).collect();
+/// All programs together receive each other's lines in the same order.
+fn same_order_for_all() -> Result<(), Failed> {
+    let ports = Ports::start();
+    let mut sessions: Vec<_> = programs().map(|program| Session::start(program, &ports)).collect();
     for round in 0..20 {
-        for talker in &mut talkers {
-            talker.say(&format!("say {round}"));
+        for session in &mut sessions {
+            session.send(&format!("say {round}"));
         }
     }
-    let lines = 20 * talkers.len();
-    let mut heard = vec![];
-    for talker in &talkers {
-        let lines: Result<Vec<String>, Failed> = (0..lines).map(|_| talker.line()).collect();
-        heard.push(lines?);
+    let lines = 20 * sessions.len();
+    let mut received = vec![];
+    for session in &sessions {
+        let lines: Result<Vec<String>, Failed> = (0..lines).map(|_| session.line()).collect();
+        received.push(lines?);
     }
-    for (i, line) in heard[0].iter().enumerate() {
+    for (i, line) in received[0].iter().enumerate() {
         assert!(line.starts_with(&format!("broadcast {} ", i + 1)), "{line}");
     }
-    assert!(heard.iter().all(|lines| *lines == heard[0]), "they did not hear the same");
+    assert!(
+        received.iter().all(|lines| *lines == received[0]),
+        "the programs received different lines"
+    );
     Ok(())
 }
 
-/// The same programs at a Unix socket.
+/// The programs that can connect to a Unix socket get their replies over one.
 fn unix_socket() -> Result<(), Failed> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
@@ -302,56 +329,29 @@ fn unix_socket() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Whether the program is there, and is the one that is meant.
-fn is_installed(program: &str) -> bool {
-    let script = match program {
-        // There are several netcats; the others have no -N.
-        "nc" => "nc -h 2>&1 | grep -q OpenBSD".to_owned(),
-        other => format!("command -v {other}"),
-    };
-    let status = Command::new("bash").args(["-c", &script]).stdout(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
-}
-
-fn trial(
-    name: String,
-    needs: &[&'static str],
-    test: impl FnOnce() -> Result<(), Failed> + Send + 'static,
-) -> Trial {
-    let missing: Vec<_> = needs.iter().copied().filter(|program| !is_installed(program)).collect();
-    if missing.is_empty() {
-        return Trial::test(name, test);
-    }
-    let missing = missing.join(", ");
-    let must_run = std::env::var_os("CI").is_some();
-    Trial::test(format!("{name} (not installed: {missing})"), move || {
-        Err(format!("install {missing} to run this test").into())
-    })
-    .with_ignored_flag(!must_run)
-}
+/// A test that is run with each program.
+type Test = fn(&Program) -> Result<(), Failed>;
 
 fn main() {
     let mut trials = vec![
         trial(
-            "all_together".to_owned(),
+            "all_programs_receive_the_same_order".to_owned(),
             &["nc", "ncat", "socat", "telnet", "bash", "openssl"],
-            together,
+            same_order_for_all,
         ),
-        trial("at_a_unix_socket".to_owned(), &["nc", "ncat", "socat"], unix_socket),
+        trial("unix_socket_serves_netcats".to_owned(), &["nc", "ncat", "socat"], unix_socket),
     ];
     for program in programs() {
-        trials.push(trial(format!("{}_talks", program.name), &[program.needs], || talk(program)));
-        trials.push(trial(
-            format!("{}_sees_what_was_before", program.name),
-            &[program.needs],
-            || look_back(program),
-        ));
-        if program.ends {
-            trials.push(trial(
-                format!("{}_gets_every_reply", program.name),
-                &[program.needs],
-                || end(program),
-            ));
+        let mut tests: Vec<(&str, Test)> = vec![
+            ("speaks_the_protocol", speaks_the_protocol),
+            ("gets_earlier_lines", gets_earlier_lines),
+        ];
+        if program.exits_at_end_of_input {
+            tests.push(("gets_every_reply", gets_every_reply));
+        }
+        for (name, test) in tests {
+            let name = format!("{}_{name}", program.name);
+            trials.push(trial(name, &[program.needs], move || test(program)));
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

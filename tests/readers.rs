@@ -1,4 +1,4 @@
-//! Readers of any pace beside a flood, over real sockets: each gets exactly what it was promised.
+//! Fast, slow and stalled readers under a flood, over real sockets, with each slow-consumer policy.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -10,15 +10,16 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use support::crowd::flood;
-use support::{Server, TIMEOUT, size};
+use support::{Server, TIMEOUT, size, wait_until};
 
-/// What a reader was told, from its welcome on.
+/// What a reader received after its welcome line.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Story {
-    /// The newest line that it has got or was told that it misses: they follow each other.
+struct ReaderLog {
+    /// The newest sequence number that a `broadcast` or `lagged` line accounts for.
     seq: u64,
+    /// How many lines the `lagged` lines reported as missed.
     missed: u64,
-    /// What was said last, if it was a goodbye.
+    /// The reason in the goodbye, if there was one.
     goodbye: Option<String>,
 }
 
@@ -26,48 +27,48 @@ struct Story {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pace {
     Fast,
-    /// So many bytes, and then a rest.
+    /// Pauses each time after this many bytes.
     Slow(usize, Duration),
 }
 
-/// Reads up to a line, or the end.
-fn read(stream: TcpStream, pace: Pace, up_to: u64, mut each: impl FnMut(u64)) -> Story {
-    let mut story = Story::default();
+/// Reads up to line `last` or a goodbye, and calls `on_line` with each new sequence number.
+fn read(stream: TcpStream, pace: Pace, last: u64, mut on_line: impl FnMut(u64)) -> ReaderLog {
+    let mut log = ReaderLog::default();
     let mut input = BufReader::with_capacity(64 * 1024, stream);
     let mut line = String::new();
-    let mut since_rest = 0;
-    while story.seq < up_to && story.goodbye.is_none() {
+    let mut since_pause = 0;
+    while log.seq < last && log.goodbye.is_none() {
         line.clear();
         if input.read_line(&mut line).unwrap() == 0 {
-            panic!("the end, without a goodbye, after {story:?}");
+            panic!("disconnected without a goodbye after {log:?}");
         }
-        if let Pace::Slow(bytes, rest) = pace {
-            since_rest += line.len();
-            if since_rest >= bytes {
-                since_rest = 0;
-                // Not to wait for something: this is how fast it is.
-                thread::sleep(rest);
+        if let Pace::Slow(bytes, pause) = pace {
+            since_pause += line.len();
+            if since_pause >= bytes {
+                since_pause = 0;
+                // Nothing is waited for: this makes the reader slow.
+                thread::sleep(pause);
             }
         }
-        assert!(line.ends_with('\n'), "half a line: {line}");
+        assert!(line.ends_with('\n'), "disconnected in the middle of a line: {line}");
         let words: Vec<&str> = line.trim_end().splitn(5, ' ').collect();
         match words[0] {
             "broadcast" => {
-                assert_eq!(words[1].parse(), Ok(story.seq + 1));
-                story.seq += 1;
+                assert_eq!(words[1].parse(), Ok(log.seq + 1));
+                log.seq += 1;
             }
             "lagged" => {
                 let lines: u64 = words[1].parse().unwrap();
-                story.seq += lines;
-                story.missed += lines;
+                log.seq += lines;
+                log.missed += lines;
             }
-            "goodbye" => story.goodbye = Some(words[1].to_owned()),
+            "goodbye" => log.goodbye = Some(words[1].to_owned()),
             "welcome" => assert_eq!(words[3], "0"),
-            _ => panic!("{line}"),
+            _ => panic!("unexpected line {line}"),
         }
-        each(story.seq);
+        on_line(log.seq);
     }
-    story
+    log
 }
 
 fn connect(server: &Server) -> TcpStream {
@@ -77,11 +78,11 @@ fn connect(server: &Server) -> TcpStream {
 }
 
 const FEED_SIZE: u64 = 1 << 20;
-const TEXT: usize = 180;
+const TEXT_SIZE: usize = 180;
 
-/// A flood to ten readers that are fast, one that is slow, and one that reads only when all is over:
-/// what each of them was told, the stalled one last.
-fn flood_to_all(policy: &str) -> (Server, Vec<Story>) {
+/// Floods ten fast readers, a slow one, and a stalled one that reads only when the flood is over.
+/// Returns their logs in this order. The fast readers have received everything.
+fn flood_readers(policy: &str) -> (Server, Vec<ReaderLog>) {
     let lines = size("OYEZ_LINES", 50_000);
     let server = Server::start(&[
         "--slow-clients",
@@ -93,100 +94,100 @@ fn flood_to_all(policy: &str) -> (Server, Vec<Story>) {
         "--drain-timeout",
         "60",
     ]);
-    let up_to = lines as u64;
+    let last = lines as u64;
     let stalled = connect(&server);
-    let stories = thread::scope(|scope| {
+    let logs = thread::scope(|scope| {
         let slow = Pace::Slow(16 * 1024, Duration::from_millis(2));
         let paces = std::iter::repeat_n(Pace::Fast, 10).chain([slow]);
-        let readers: Vec<ScopedJoinHandle<'_, Story>> = paces
+        let readers: Vec<ScopedJoinHandle<'_, ReaderLog>> = paces
             .map(|pace| (pace, connect(&server)))
-            .map(|(pace, stream)| scope.spawn(move || read(stream, pace, up_to, |_| {})))
+            .map(|(pace, stream)| scope.spawn(move || read(stream, pace, last, |_| {})))
             .collect();
-        while server.stat("clients") < 13 {}
-        flood(server.tcp(), &"x".repeat(TEXT), lines).join().unwrap();
-        let mut stories: Vec<Story> =
+        // The client that asks is the thirteenth.
+        wait_until(|| server.stat("clients") >= 13);
+        flood(server.tcp(), &"x".repeat(TEXT_SIZE), lines).join().unwrap();
+        let mut logs: Vec<ReaderLog> =
             readers.into_iter().map(|reader| reader.join().unwrap()).collect();
-        stories.push(read(stalled, Pace::Fast, up_to, |_| {}));
-        stories
+        logs.push(read(stalled, Pace::Fast, last, |_| {}));
+        logs
     });
-    let (_, most_kib) = server.memory_kib();
+    let peak_kib = server.peak_memory_kib();
     let feed_kib = FEED_SIZE / 1024;
-    assert!(most_kib < feed_kib + 12 * 1024, "{most_kib} KiB, {feed_kib} of them for the feed");
-    let all = Story { seq: up_to, ..Story::default() };
-    for fast in &stories[..10] {
-        assert_eq!(*fast, all);
+    assert!(peak_kib < feed_kib + 12 * 1024, "{peak_kib} KiB with a feed of {feed_kib} KiB");
+    for fast in &logs[..10] {
+        assert_eq!(*fast, ReaderLog { seq: last, ..ReaderLog::default() });
     }
-    (server, stories)
+    (server, logs)
 }
 
 #[test]
-fn who_is_too_slow_is_told_goodbye_and_the_others_get_every_line() {
-    let (server, stories) = flood_to_all("disconnect");
-    let mut cut = 0;
-    for story in &stories[10..] {
-        match story.goodbye.as_deref() {
-            Some("too-slow") => cut += 1,
-            goodbye => assert_eq!((goodbye, story.seq), (None, stories[0].seq)),
+fn slow_reader_is_evicted_with_a_goodbye_and_others_get_every_line() {
+    let (server, logs) = flood_readers("disconnect");
+    let mut evicted = 0;
+    for log in &logs[10..] {
+        match log.goodbye.as_deref() {
+            Some("too-slow") => evicted += 1,
+            goodbye => assert_eq!((goodbye, log.seq), (None, logs[0].seq)),
         }
-        assert_eq!(story.missed, 0, "an unbroken run");
+        assert_eq!(log.missed, 0, "lines before the goodbye must have no gap");
     }
-    assert_eq!(stories[11].goodbye.as_deref(), Some("too-slow"));
-    assert_eq!(server.stat("too_slow"), cut);
+    assert_eq!(logs[11].goodbye.as_deref(), Some("too-slow"));
+    assert_eq!(server.stat("too_slow"), evicted);
     assert_eq!(server.stat("lagged"), 0);
 }
 
 #[test]
-fn who_skips_is_told_of_each_line_that_it_misses() {
-    let (mut server, stories) = flood_to_all("skip");
-    for story in &stories[10..] {
-        assert_eq!((story.seq, &story.goodbye), (stories[0].seq, &None));
+fn slow_reader_with_skip_is_told_how_many_lines_it_missed() {
+    let (mut server, logs) = flood_readers("skip");
+    for log in &logs[10..] {
+        assert_eq!((log.seq, &log.goodbye), (logs[0].seq, &None));
     }
-    let missed = stories[10].missed + stories[11].missed;
-    assert!(stories[11].missed > 0);
+    let missed = logs[10].missed + logs[11].missed;
+    assert!(logs[11].missed > 0);
     assert_eq!(server.stat("lagged"), missed);
     assert_eq!(server.stat("too_slow"), 0);
-    let first = server.wait_for_log("client 1: too slow: it misses ");
-    assert!(first.contains(" lines, and goes on with newer ones"), "{first}");
+    let first = server.wait_for_log("client 1: slow consumer, skipped ");
+    assert!(first.contains(" lines (logged once per client)"), "{first}");
     let last = server.wait_for_log("client 1 from ");
-    assert!(last.contains(&format!(", it missed {} lines; ", stories[11].missed)), "{last}");
+    assert!(last.contains(&format!(", missed {} lines; ", logs[11].missed)), "{last}");
 }
 
 #[test]
-fn nobody_misses_a_line_where_all_wait_but_one_that_takes_none() {
-    let (mut server, stories) = flood_to_all("wait");
-    assert_eq!(stories[10], stories[0], "the slow one got every line");
-    assert_eq!(stories[11].goodbye.as_deref(), Some("too-slow"));
-    assert_eq!(stories[11].missed, 0);
+fn slow_reader_with_wait_gets_every_line_and_stalled_readers_are_evicted() {
+    let (mut server, logs) = flood_readers("wait");
+    assert_eq!(logs[10], logs[0], "the slow reader gets every line");
+    assert_eq!(logs[11].goodbye.as_deref(), Some("too-slow"));
+    assert_eq!(logs[11].missed, 0);
     assert_eq!((server.stat("too_slow"), server.stat("lagged")), (1, 0));
     assert!(server.stat("held") > 0);
     server.wait_for_log("broadcasts wait for ");
-    server.wait_for_log("disconnected: too slow: it took next to nothing for --stall-timeout");
+    server.wait_for_log("disconnected: too slow: took less than 32 KiB in --stall-timeout");
 }
 
 #[test]
-fn a_thousand_that_stall_cost_no_more_than_the_feed() {
+fn stalled_readers_use_no_memory_beyond_the_feed() {
     let stalled = size("OYEZ_STALLED", 1000);
     for policy in ["skip", "disconnect"] {
         let lines = 50_000;
         let arguments = ["--slow-clients", policy, "--feed-size", "1M", "--send-buffer", "16K"];
         let server = Server::start(&arguments);
         let streams: Vec<TcpStream> = (0..stalled).map(|_| connect(&server)).collect();
-        while server.stat("clients") < stalled as u64 + 1 {}
-        let (before_kib, _) = server.memory_kib();
-        flood(server.tcp(), &"x".repeat(TEXT), lines).join().unwrap();
-        let (_, most_kib) = server.memory_kib();
-        let more = most_kib - before_kib;
-        assert!(more < 1024 + 4 * 1024, "{more} KiB more, with a feed of 1024");
+        wait_until(|| server.stat("clients") > stalled as u64);
+        let before_kib = server.memory_kib();
+        flood(server.tcp(), &"x".repeat(TEXT_SIZE), lines).join().unwrap();
+        let growth_kib = server.peak_memory_kib() - before_kib;
+        assert!(growth_kib < 1024 + 4 * 1024, "{growth_kib} KiB more with a feed of 1024 KiB");
         let too_slow = if policy == "skip" { 0 } else { stalled as u64 };
         assert_eq!(server.stat("too_slow"), too_slow);
         drop(streams);
     }
 }
 
-/// Says lines without end, and reads the answers up to the goodbye: the number of the last line.
-fn flood_without_end(stream: &TcpStream) -> u64 {
+/// Broadcasts until the server shuts down, and reads the replies up to the goodbye. Returns the
+/// last sequence number that the server confirmed.
+fn flood_until_shutdown(stream: &TcpStream) -> u64 {
     let mut writer = stream.try_clone().unwrap();
-    let line = format!("say {}\n", "x".repeat(TEXT));
+    let line = format!("say {}\n", "x".repeat(TEXT_SIZE));
     writer.write_all(b"quiet\n").unwrap();
     let writing = thread::spawn(move || while writer.write_all(line.as_bytes()).is_ok() {});
     let (mut seq, mut goodbye) = (0, String::new());
@@ -204,36 +205,36 @@ fn flood_without_end(stream: &TcpStream) -> u64 {
 }
 
 #[test]
-fn at_its_end_the_server_gives_every_reader_all_that_was_said() {
+fn graceful_shutdown_delivers_every_line_to_every_reader() {
     for policy in ["disconnect", "skip", "wait"] {
         let server = Server::start(&["--slow-clients", policy, "--drain-timeout", "60"]);
         let readers: Vec<TcpStream> =
             (0..size("OYEZ_READERS", 50)).map(|_| connect(&server)).collect();
         let sender = connect(&server);
-        let (tell, told) = mpsc::channel();
-        let (stories, last) = thread::scope(|scope| {
+        let (notify, reached) = mpsc::channel();
+        let (logs, last) = thread::scope(|scope| {
             let read_all = |stream: TcpStream| {
-                let tell = tell.clone();
+                let notify = notify.clone();
                 scope.spawn(move || {
                     read(stream, Pace::Fast, u64::MAX, |seq| {
                         if seq == 20_000 {
-                            tell.send(()).unwrap();
+                            notify.send(()).unwrap();
                         }
                     })
                 })
             };
             let reading: Vec<_> = readers.into_iter().map(read_all).collect();
-            let sending = scope.spawn(move || flood_without_end(&sender));
-            told.recv_timeout(TIMEOUT).unwrap();
+            let sending = scope.spawn(move || flood_until_shutdown(&sender));
+            reached.recv_timeout(TIMEOUT).unwrap();
             server.signal("TERM");
-            let stories: Vec<Story> =
+            let logs: Vec<ReaderLog> =
                 reading.into_iter().map(|reader| reader.join().unwrap()).collect();
-            (stories, sending.join().unwrap())
+            (logs, sending.join().unwrap())
         });
         assert!(last >= 20_000);
         let shutdown = Some("shutdown".to_owned());
-        for story in stories {
-            assert_eq!(story, Story { seq: last, missed: 0, goodbye: shutdown.clone() });
+        for log in logs {
+            assert_eq!(log, ReaderLog { seq: last, missed: 0, goodbye: shutdown.clone() });
         }
         let (status, log) = server.wait();
         assert!(status.success() && log.contains(", 0 cut"), "{log}");

@@ -1,5 +1,5 @@
-//! `oyez` and servers that vanish, that come back, and that are none. The server is the test itself,
-//! but for where a real one is needed.
+//! `oyez` and servers that vanish, come back, or do not speak the protocol: reconnecting, resuming,
+//! and finding out which lines of a lost connection arrived. Mostly the test itself is the server.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -10,12 +10,12 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use support::{Client, Program, Server, oyez, oyezd, size};
+use support::{Client, Program, SILENT_SUCCESS, Server, oyez, oyezd, size, wait_until};
 
-/// A place where the test waits for `oyez`.
-struct Host(TcpListener);
+/// A listener at which the test itself is the server.
+struct FakeServer(TcpListener);
 
-impl Host {
+impl FakeServer {
     fn new() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").unwrap())
     }
@@ -24,13 +24,24 @@ impl Host {
         self.0.local_addr().unwrap().to_string()
     }
 
+    /// Returns a command for an `oyez` that connects here.
     fn oyez(&self, arguments: &[&str]) -> Command {
         let mut command = oyez();
         command.args(["-s", &self.address()]).args(arguments);
         command
     }
 
-    /// The next connection, which is told welcome.
+    fn start(&self, arguments: &[&str]) -> Program {
+        Program::start(&mut self.oyez(arguments))
+    }
+
+    /// Starts a `broadcast -` with these options and a pipe for its input.
+    fn start_broadcast(&self, options: &[&str]) -> Program {
+        let mut command = self.oyez(&[options, &["broadcast", "-"]].concat());
+        Program::start(command.stdin(Stdio::piped()))
+    }
+
+    /// Accepts the next connection and sends the welcome line.
     fn welcome(&self, feed: &str, seq: u64) -> Client {
         self.welcome_as(1, feed, seq)
     }
@@ -41,8 +52,8 @@ impl Host {
         oyez
     }
 
-    /// A connection of a `broadcast -` that is let say lines.
-    fn let_say(&self, id: u64, feed: &str, seq: u64) -> Client {
+    /// Accepts the next connection of a `broadcast -`, up to where it begins to send lines.
+    fn welcome_sender(&self, id: u64, feed: &str, seq: u64) -> Client {
         let mut oyez = self.welcome_as(id, feed, seq);
         oyez.expect("quiet");
         oyez.expect("stats");
@@ -53,19 +64,28 @@ impl Host {
 
 const FEED: &str = "00c0ffee";
 
+/// Waits until a program fails with status 1 and this error. Returns its stderr.
+#[track_caller]
+fn fails(program: Program, error: &str) -> String {
+    let (status, _, stderr) = program.wait_all();
+    assert_eq!(status, 1, "{stderr}");
+    assert!(stderr.contains(error), "{stderr}");
+    stderr
+}
+
 #[test]
-fn a_listener_goes_on_after_the_last_line_that_it_has_seen() {
-    let host = Host::new();
-    let mut listen = Program::start(&mut host.oyez(&["listen"]));
-    let mut server = host.welcome(FEED, 5);
+fn listener_resumes_after_its_last_line() {
+    let fake = FakeServer::new();
+    let mut listen = fake.start(&["listen"]);
+    let mut server = fake.welcome(FEED, 5);
     server.send("broadcast 6 bob six\nbroadcast 7 bob seven");
     listen.stdout.expect("six");
     listen.stdout.expect("seven");
     drop(server);
-    listen.stderr.expect("is lost: the server closed the connection; trying again");
-    let mut server = host.welcome(FEED, 9);
+    listen.stderr.expect("lost: the server closed the connection; reconnecting");
+    let mut server = fake.welcome(FEED, 9);
     server.expect(&format!("resume 7 {FEED}"));
-    // What comes before the answer comes again behind it.
+    // A broadcast that arrives before the reply is replayed after it, and printed once.
     server.send("broadcast 10 bob ten\nok resume 7\nbroadcast 8 bob eight\nbroadcast 9 bob nine");
     server.send("broadcast 10 bob ten\nbroadcast 11 bob eleven");
     for text in ["eight", "nine", "ten", "eleven"] {
@@ -73,47 +93,49 @@ fn a_listener_goes_on_after_the_last_line_that_it_has_seen() {
     }
     listen.stderr.expect("connected to ");
     server.reset();
-    listen.stderr.expect("is lost: the connection was reset; trying again");
-    // With a secret to show first, lines may come after the welcome and before it is in.
-    let mut server = host.welcome(FEED, 11);
+    listen.stderr.expect("lost: connection reset; reconnecting");
+    // It resumes even if it has the newest line of the welcome: a client that must authenticate
+    // may miss lines between the welcome and the `auth`.
+    let mut server = fake.welcome(FEED, 11);
     server.expect(&format!("resume 11 {FEED}"));
     server.send("ok resume 11\nbroadcast 12 bob twelve");
     listen.stdout.expect("twelve");
     server.send("goodbye shutdown");
-    listen.stderr.expect("again");
-    listen.stderr.expect("is lost: the server was shut down; trying again");
-    // Nothing comes behind a goodbye, whatever is still open.
-    let mut server = host.welcome("00000001", 0);
+    listen.stderr.expect("reconnected to ");
+    listen.stderr.expect("lost: the server was shut down; reconnecting");
+    // After a goodbye the client does not wait for the connection to close.
+    let mut server = fake.welcome("00000001", 0);
     server.expect("resume 0 00000001");
     server.send("ok resume 0\nbroadcast 1 bob one");
     listen.stdout.expect("one");
-    listen.stderr.expect("again");
-    listen.stderr.expect("it was restarted");
+    listen.stderr.expect("reconnected to ");
+    listen.stderr.expect("the server was restarted");
 }
 
-/// Which way to count what goes through.
+/// The direction whose bytes decide when a connection is cut off.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Direction {
     ToServer,
     FromServer,
 }
 
-/// Passes on what comes, both ways, and cuts the connection from time to time: so often, each time after
-/// another stretch of bytes that went this way.
-fn cut_now_and_then(to: SocketAddr, way: Way, cuts: u64) -> SocketAddr {
+/// Starts a proxy that cuts off the first `cuts` connections, each after a different number of
+/// bytes in this direction. Returns its address.
+fn cutting_proxy(to: SocketAddr, direction: Direction, cuts: u64) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for (nth, near) in (0..).zip(listener.incoming().map(Result::unwrap)) {
             let far = TcpStream::connect(to).unwrap();
-            let (from, to) = if way == Way::ToServer { (&near, &far) } else { (&far, &near) };
+            let (from, to) =
+                if direction == Direction::ToServer { (&near, &far) } else { (&far, &near) };
             let (mut back, mut forth) = (to.try_clone().unwrap(), from.try_clone().unwrap());
             thread::spawn(move || {
                 let _ = io::copy(&mut back, &mut forth);
                 let _ = forth.shutdown(Shutdown::Both);
             });
-            let stretch = if nth < cuts { 1_000 + nth * 7919 % 60_000 } else { u64::MAX };
-            let _ = io::copy(&mut from.take(stretch), &mut &*to);
+            let cut_after = if nth < cuts { 1_000 + nth * 7919 % 60_000 } else { u64::MAX };
+            let _ = io::copy(&mut from.take(cut_after), &mut &*to);
             let _ = near.shutdown(Shutdown::Both);
             let _ = far.shutdown(Shutdown::Both);
         }
@@ -121,107 +143,111 @@ fn cut_now_and_then(to: SocketAddr, way: Way, cuts: u64) -> SocketAddr {
     address
 }
 
-/// A listener and a sender, one of whom is cut off now and then: what the two of them said on standard
-/// error. OYEZ_CUTS and OYEZ_LINES make more of it.
-fn send_through_cuts(ways: [Option<Way>; 2]) -> [String; 2] {
+/// Sends lines from a sender to a listener, each of which may be behind a cutting proxy. Every line
+/// must arrive exactly once. OYEZ_CUTS and OYEZ_LINES set the size. Returns what the listener and
+/// the sender printed to stderr.
+fn send_through_cuts(
+    listener_cuts: Option<Direction>,
+    sender_cuts: Option<Direction>,
+) -> [String; 2] {
     let (cuts, lines) = (size("OYEZ_CUTS", 10), size("OYEZ_LINES", 50_000));
     let server = Server::start(&["--feed-size", "64M"]);
-    let [near_listener, near_sender] = ways.map(|way| match way {
-        Some(way) => cut_now_and_then(server.tcp(), way, cuts as u64).to_string(),
+    let directions = [listener_cuts, sender_cuts];
+    let [listener_address, sender_address] = directions.map(|direction| match direction {
+        Some(direction) => cutting_proxy(server.tcp(), direction, cuts as u64).to_string(),
         None => server.address.to_string(),
     });
     let count = lines.to_string();
     let mut listen = oyez();
-    listen.args(["-s", &near_listener, "listen", "--since", "0", "--count", &count]);
+    listen.args(["-s", &listener_address, "listen", "--since", "0", "--count", &count]);
     let listen = Program::start(&mut listen);
     let input: String = (1..=lines).fold(String::new(), |input, i| input + &format!("{i}\n"));
     let mut broadcast = oyez();
-    broadcast.args(["-s", &near_sender, "broadcast", "-"]);
-    let (status, _, sender_said) = Program::run_with(&mut broadcast, input.as_bytes());
-    assert_eq!(status, 0, "{sender_said}");
-    let (status, stdout, listener_said) = listen.wait_all();
-    assert_eq!(status, 0, "{listener_said}");
-    assert!(stdout == input, "what came is not what was sent: {listener_said} {sender_said}");
-    assert_eq!(server.stat("broadcasts"), lines as u64, "each line is there once");
-    let said = [listener_said, sender_said];
-    for (way, said) in ways.iter().zip(&said) {
-        let lost = said.matches(" is lost: ").count();
-        assert_eq!(lost, if way.is_some() { cuts } else { 0 }, "{said}");
+    broadcast.args(["-s", &sender_address, "broadcast", "-"]);
+    let (status, _, sender_stderr) = Program::run_with(&mut broadcast, input.as_bytes());
+    assert_eq!(status, 0, "{sender_stderr}");
+    let (status, stdout, listener_stderr) = listen.wait_all();
+    assert_eq!(status, 0, "{listener_stderr}");
+    assert!(stdout == input, "output and input differ: {listener_stderr} {sender_stderr}");
+    assert_eq!(server.stat("broadcasts"), lines as u64, "each line is broadcast once");
+    let stderrs = [listener_stderr, sender_stderr];
+    for (direction, stderr) in directions.iter().zip(&stderrs) {
+        let lost = stderr.matches(" lost: ").count();
+        assert_eq!(lost, if direction.is_some() { cuts } else { 0 }, "{stderr}");
     }
-    said
+    stderrs
 }
 
 #[test]
-fn a_listener_that_is_cut_off_again_and_again_misses_nothing_and_repeats_nothing() {
-    let [said, _] = send_through_cuts([Some(Way::FromServer), None]);
-    assert!(!said.contains("missing here"), "{said}");
+fn listener_cut_off_repeatedly_prints_every_line_once() {
+    let [stderr, _] = send_through_cuts(Some(Direction::FromServer), None);
+    assert!(!stderr.contains("missing here"), "{stderr}");
 }
 
 #[test]
-fn a_sender_that_is_cut_off_again_and_again_loses_nothing_and_repeats_nothing() {
-    send_through_cuts([None, Some(Way::ToServer)]);
+fn sender_cut_off_repeatedly_delivers_every_line_once() {
+    send_through_cuts(None, Some(Direction::ToServer));
 }
 
 #[test]
-fn a_sender_whose_answers_are_cut_off_again_and_again_repeats_nothing() {
-    send_through_cuts([None, Some(Way::FromServer)]);
+fn sender_that_loses_replies_repeatedly_delivers_every_line_once() {
+    send_through_cuts(None, Some(Direction::FromServer));
 }
 
 #[test]
-fn lines_that_are_gone_are_named_and_the_rest_is_asked_for() {
-    let host = Host::new();
-    let mut listen = Program::start(&mut host.oyez(&["listen"]));
-    host.welcome(FEED, 5);
-    listen.stderr.expect("is lost");
-    let mut server = host.welcome(FEED, 90);
+fn listener_reports_lines_no_longer_kept_and_resumes_after_them() {
+    let fake = FakeServer::new();
+    let mut listen = fake.start(&["listen"]);
+    fake.welcome(FEED, 5);
+    listen.stderr.expect("lost: ");
+    let mut server = fake.welcome(FEED, 90);
     server.expect(&format!("resume 5 {FEED}"));
     server.send(&format!("error gone 50 {FEED} kept from 50 on"));
     listen.stderr.expect("connected to ");
-    listen.stderr.expect("44 lines are missing here, 6 to 49: ");
+    listen.stderr.expect("lines 6 to 49 are missing here: ");
     server.expect(&format!("resume 49 {FEED}"));
     server.send("ok resume 49\nbroadcast 50 bob fifty");
     listen.stdout.expect("fifty");
     drop(server);
-    listen.stderr.expect("is lost");
-    let mut server = host.welcome(FEED, 51);
+    listen.stderr.expect("lost: ");
+    let mut server = fake.welcome(FEED, 51);
     server.expect(&format!("resume 50 {FEED}"));
     server.send("error not-allowed not in this version");
     listen.stderr.expect("connected to ");
-    listen.stderr.expect("1 line is missing here, 51: ");
+    listen.stderr.expect("line 51 is missing here: ");
     server.send("broadcast 52 bob new");
     listen.stdout.expect("new");
 }
 
 #[test]
-fn a_listener_comes_back_to_a_server_that_was_restarted() {
+fn listener_reconnects_to_a_restarted_server() {
     let server = Server::start(&[]);
     let address = server.address.to_string();
     let mut listen = Program::start(oyez().args(["-s", &address, "--name", "al", "listen"]));
     let mut bob = server.client();
-    while bob.stat("clients") < 2 {}
+    wait_until(|| bob.stat("clients") >= 2);
     bob.send("say before");
     listen.stdout.expect("before");
     server.signal("KILL");
-    listen.stderr.expect(&format!("the connection to {address} is lost: "));
+    listen.stderr.expect(&format!("connection to {address} lost: "));
     server.wait();
     let mut again = oyezd();
     again.args(["--listen", &address]);
     let server = Server::spawn(again);
-    listen.stderr.expect(&format!("connected to {address} again"));
-    listen.stderr.expect("it was restarted: what was said there last may be missing here");
+    listen.stderr.expect(&format!("reconnected to {address}"));
+    listen.stderr.expect("the server was restarted; lines sent just before that may be missing");
     let mut bob = server.client();
-    // Its name came with it.
+    // The listener has registered its name again.
     bob.send_to("al", "hi");
     bob.send("say after");
     listen.stdout.expect("after");
 }
 
 #[test]
-fn a_listener_can_begin_in_the_past() {
-    let host = Host::new();
-    let mut listen = host.oyez(&["listen", "--since", "3", "--count", "1"]);
-    let mut listen = Program::start(&mut listen);
-    let mut server = host.welcome(FEED, 5);
+fn listen_since_resumes_after_the_given_line() {
+    let fake = FakeServer::new();
+    let mut listen = fake.start(&["listen", "--since", "3", "--count", "1"]);
+    let mut server = fake.welcome(FEED, 5);
     server.expect("resume 3");
     server.send("ok resume 3\nbroadcast 4 bob four");
     listen.stdout.expect("four");
@@ -229,63 +255,61 @@ fn a_listener_can_begin_in_the_past() {
 }
 
 #[test]
-fn without_reconnecting_a_lost_connection_is_a_failure() {
-    let host = Host::new();
-    let listen = Program::start(&mut host.oyez(&["listen", "--no-reconnect"]));
-    host.welcome(FEED, 5).send("goodbye too-slow");
+fn lost_connection_is_an_error_without_reconnecting() {
+    let fake = FakeServer::new();
+    let listen = fake.start(&["listen", "--no-reconnect"]);
+    fake.welcome(FEED, 5).send("goodbye too-slow");
     let (status, _, stderr) = listen.wait_all();
-    let why = "the server ended the connection, because it was read too slowly";
-    assert_eq!((status, stderr), (1, format!("oyez: {}: {why}\n", host.address())));
+    let reason = "the server disconnected this client for reading too slowly";
+    assert_eq!((status, stderr), (1, format!("oyez: {}: {reason}\n", fake.address())));
 }
 
 #[test]
-fn a_name_that_ones_own_ghost_still_has_is_tried_again() {
-    let host = Host::new();
-    let mut listen = Program::start(&mut host.oyez(&["--name", "al", "listen"]));
-    let mut server = host.welcome(FEED, 0);
+fn name_still_held_by_the_lost_connection_is_requested_again() {
+    let fake = FakeServer::new();
+    let mut listen = fake.start(&["--name", "al", "listen"]);
+    let mut server = fake.welcome(FEED, 0);
     server.expect("name al");
     server.send("ok name al");
     drop(server);
-    let mut server = host.welcome(FEED, 0);
+    let mut server = fake.welcome(FEED, 0);
     server.expect("name al");
     server.expect(&format!("resume 0 {FEED}"));
     server.send("error name-taken somebody else has it\nok resume 0");
     server.expect("name al");
     server.send("ok name al\nbroadcast 1 bob hi");
     listen.stdout.expect("hi");
-    listen.stderr.wait_for("the name al is still taken, and is asked for again");
+    listen.stderr.wait_for("the name al is still taken; retrying");
 }
 
 #[test]
-fn a_silent_connection_is_kept_alive_and_a_dead_one_is_given_up() {
-    let host = Host::new();
-    let mut listen = Program::start(&mut host.oyez(&["--timeout", "1", "listen"]));
-    let mut server = host.welcome(FEED, 0);
+fn silent_connection_is_pinged_and_dropped_without_a_reply() {
+    let fake = FakeServer::new();
+    let mut listen = fake.start(&["--timeout", "1", "listen"]);
+    let mut server = fake.welcome(FEED, 0);
     server.expect("ping");
     server.send("pong");
     server.expect("ping");
-    // No answer, and no end either.
-    listen.stderr.expect("is lost: the server has not answered for 1 s; trying again");
-    host.welcome(FEED, 0);
-    listen.stderr.expect("again");
+    // The server neither replies nor closes.
+    listen.stderr.expect("lost: no answer from the server for 1 s; reconnecting");
+    fake.welcome(FEED, 0);
+    listen.stderr.expect("reconnected to ");
 
-    let ping = Program::start(&mut host.oyez(&["--timeout", "1", "ping"]));
-    let _server = host.welcome(FEED, 0);
-    let (status, _, stderr) = ping.wait_all();
-    assert_eq!(status, 1);
-    assert!(stderr.contains("the server has not answered for 1 s"), "{stderr}");
+    let ping = fake.start(&["--timeout", "1", "ping"]);
+    let _server = fake.welcome(FEED, 0);
+    fails(ping, "no answer from the server for 1 s");
 }
 
 #[test]
-fn a_secret_is_told_before_all_else() {
+fn secret_is_sent_before_anything_else() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
     fs::write(&file, "open sesame\n").unwrap();
     let file = file.to_str().unwrap();
-    let host = Host::new();
+    let fake = FakeServer::new();
     let arguments = ["--secret-file", file, "--name", "al", "broadcast", "hi"];
-    let broadcast = Program::start(&mut host.oyez(&arguments));
-    let mut server = host.welcome(FEED, 0);
+    let broadcast = fake.start(&arguments);
+    let mut server = fake.welcome(FEED, 0);
     server.expect("auth open sesame");
     server.expect("name al");
     server.send("ok auth user\nok name al");
@@ -293,20 +317,18 @@ fn a_secret_is_told_before_all_else() {
     server.send("ok quiet");
     server.expect("broadcast hi");
     server.send("ok broadcast 1");
-    assert_eq!(broadcast.wait_all(), (0, String::new(), String::new()));
+    assert_eq!(broadcast.wait_all(), SILENT_SUCCESS);
 
-    let broadcast = Program::start(&mut host.oyez(&arguments));
-    let mut server = host.welcome(FEED, 0);
+    let broadcast = fake.start(&arguments);
+    let mut server = fake.welcome(FEED, 0);
     server.expect("auth open sesame");
     server.send("error auth-failed wrong secret");
-    let (status, _, stderr) = broadcast.wait_all();
-    assert_eq!(status, 1);
-    assert!(stderr.contains("does not take the secret: auth-failed"), "{stderr}");
+    let stderr = fails(broadcast, "rejected the secret: auth-failed:");
     assert!(!stderr.contains("sesame"), "{stderr}");
 }
 
 #[test]
-fn a_secret_goes_over_no_network_in_the_clear() {
+fn secret_is_not_sent_unencrypted_over_a_network() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
     let run = |text: &[u8], server: &str| {
@@ -317,357 +339,327 @@ fn a_secret_goes_over_no_network_in_the_clear() {
         assert_eq!(status, 1, "{stderr}");
         stderr
     };
-    // Nothing is sent there: it is refused before.
+    // The command fails before it connects.
     let refused = run(b"open sesame\n", "192.0.2.1:5050");
-    assert!(refused.contains("--insecure sends it all the same"), "{refused}");
+    assert!(refused.contains("--insecure to send it anyway"), "{refused}");
     for (text, error) in [
-        (&b""[..], "it is empty"),
-        (b"\n", "it is empty"),
-        (b"two\nlines\n", "it is not one line of text"),
-        (b"\xff", "it is not one line of text"),
-        (&[b'x'; 2000], "it is longer than 1024 bytes"),
+        (&b""[..], "empty"),
+        (b"\n", "empty"),
+        (b"two\nlines\n", "not a single line of text"),
+        (b"\xff", "not a single line of text"),
+        (&[b'x'; 2000], "longer than 1024 bytes"),
     ] {
-        let said = run(text, "127.0.0.1:1");
-        assert!(said.contains(&format!("secret: {error}")), "{said}");
+        let stderr = run(text, "127.0.0.1:1");
+        assert!(stderr.contains(&format!("secret: {error}")), "{stderr}");
     }
 }
 
-const THREE_AND_FOUR: &str =
-    "2 lines of the input were broadcast; whether lines 3 to 4 were, is not known";
+const THREE_AND_FOUR: &str = "lines 1 to 2 were broadcast; lines 3 to 4 may have been";
 
-/// Four lines, of which the server answers two.
-fn say_four(broadcast: &mut Program, server: &mut Client, newest: u64) {
-    broadcast.feed(b"one\ntwo\nthree\nfour\n");
+/// Sends four lines, of which the server confirms the first two.
+fn send_four(broadcast: &mut Program, server: &mut Client, newest: u64) {
+    broadcast.write_input(b"one\ntwo\nthree\nfour\n");
     for text in ["one", "two", "three", "four"] {
         server.expect(&format!("broadcast {text}"));
     }
     server.send(&format!("ok broadcast {}\nok broadcast {}", newest + 1, newest + 2));
 }
 
-/// A `broadcast -` whose connection was lost, with two of four lines unanswered.
-fn half_answered(host: &Host, arguments: &[&str]) -> Program {
-    let mut broadcast = host.oyez(&[arguments, &["broadcast", "-"]].concat());
-    let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
-    let mut server = host.let_say(7, FEED, 20);
-    say_four(&mut broadcast, &mut server, 20);
+/// Starts a `broadcast -` that loses its connection, with id 7, when the server has confirmed two
+/// of its four lines.
+fn start_half_confirmed(fake: &FakeServer, options: &[&str]) -> Program {
+    let mut broadcast = fake.start_broadcast(options);
+    let mut server = fake.welcome_sender(7, FEED, 20);
+    send_four(&mut broadcast, &mut server, 20);
     drop(server);
-    broadcast.stderr.expect("is lost: ");
+    broadcast.stderr.expect("lost: ");
     broadcast
 }
 
+/// Plays the server while a reconnected sender finds out which lines of its lost connection
+/// arrived: `clients` no longer lists that connection, so the sender reads the feed after `after`.
+#[track_caller]
+fn answer_search(server: &mut Client, lost_id: u64, clients: &str, after: u64) {
+    server.expect(&format!("clients {}", lost_id - 1));
+    server.send(clients);
+    server.expect(&format!("resume {after} {FEED}"));
+    server.expect("quiet");
+}
+
 #[test]
-fn a_sender_looks_for_what_has_arrived_and_sends_the_rest() {
-    let host = Host::new();
-    let mut broadcast = half_answered(&host, &[]);
-    let mut server = host.let_say(9, FEED, 24);
+fn sender_finds_the_lines_that_arrived_and_sends_the_rest() {
+    let fake = FakeServer::new();
+    let mut broadcast = start_half_confirmed(&fake, &[]);
+    let mut server = fake.welcome_sender(9, FEED, 24);
     broadcast.stderr.expect("connected to ");
-    // As long as the server has the connection that was lost, it may still carry out what came over it.
+    // While the server still has the lost connection, it may execute more lines from it.
     for _ in 0..3 {
         server.expect("clients 6");
         server.send("client 7 -\nclient 9 -\nok clients 2 3");
     }
-    server.expect("clients 6");
-    server.send("client 9 -\nok clients 1 2");
-    server.expect(&format!("resume 22 {FEED}"));
-    server.expect("quiet");
+    answer_search(&mut server, 7, "client 9 -\nok clients 1 2", 22);
     server.send("ok resume 22\nbroadcast 23 bob three\nbroadcast 24 7 three\nbroadcast 25 9 four");
     drop(server);
 
-    // It goes on looking where it was cut off.
-    let mut server = host.let_say(12, FEED, 26);
-    server.expect("clients 6");
-    server.send("client 12 -\nok clients 1 2");
-    server.expect(&format!("resume 25 {FEED}"));
-    server.expect("quiet");
+    // After another cut the search continues where it ended.
+    let mut server = fake.welcome_sender(12, FEED, 26);
+    answer_search(&mut server, 7, "client 12 -\nok clients 1 2", 25);
     server.send("ok resume 25\nbroadcast 26 17 four\nok quiet");
     server.expect("broadcast four");
     server.send("ok broadcast 27");
-    broadcast.feed(b"five\n");
+    broadcast.write_input(b"five\n");
     server.expect("broadcast five");
     drop(server);
 
-    // What was said there is looked for there.
-    let mut server = host.let_say(13, FEED, 28);
-    server.expect("clients 11");
-    server.send("ok clients 0 2");
-    server.expect(&format!("resume 27 {FEED}"));
-    server.expect("quiet");
+    // Lines sent over the second connection are searched under its id.
+    let mut server = fake.welcome_sender(13, FEED, 28);
+    answer_search(&mut server, 12, "ok clients 0 2", 27);
     server.send("ok resume 27\nbroadcast 28 12 five\nok quiet");
-    broadcast.end_input();
+    broadcast.close_input();
     let (status, _, stderr) = broadcast.wait_all();
     assert_eq!(status, 0, "{stderr}");
 }
 
 #[test]
-fn where_it_cannot_be_known_what_has_arrived_it_ends_and_says_so() {
-    let asked = |feed: &str, answer: &str| {
-        let host = Host::new();
-        let broadcast = half_answered(&host, &[]);
+fn sender_fails_when_delivery_cannot_be_determined() {
+    let failure = |feed: &str, reply: &str| {
+        let fake = FakeServer::new();
+        let broadcast = start_half_confirmed(&fake, &[]);
         if feed == FEED {
-            let mut server = host.let_say(9, feed, 90);
-            server.expect("clients 6");
-            server.send("ok clients 0 1");
-            server.expect(&format!("resume 22 {FEED}"));
-            server.expect("quiet");
-            server.send(answer);
+            let mut server = fake.welcome_sender(9, feed, 90);
+            answer_search(&mut server, 7, "ok clients 0 1", 22);
+            server.send(reply);
         } else {
-            host.welcome_as(9, feed, 90);
+            fake.welcome_as(9, feed, 90);
         }
-        let (status, _, stderr) = broadcast.wait_all();
-        assert_eq!(status, 1);
+        let stderr = fails(broadcast, THREE_AND_FOUR);
         assert!(stderr.ends_with(&format!("{THREE_AND_FOUR}\n")), "{stderr}");
         stderr
     };
-    let gone = asked(FEED, &format!("error gone 50 {FEED} older lines are no longer kept"));
-    assert!(gone.contains("what was said since cannot be looked at: gone 50 "), "{gone}");
-    let left_out = asked(FEED, "ok resume 22\nlagged 10\nbroadcast 33 7 three\nok quiet");
-    assert!(left_out.contains("left out some of what was said since"), "{left_out}");
-    let another = asked(FEED, "ok resume 22\nbroadcast 23 7 four\nok quiet");
-    assert!(another.contains("line 3 of the input is another one in the feed"), "{another}");
-    let restarted = asked("00000001", "");
+    let gone = failure(FEED, &format!("error gone 50 {FEED} older lines were dropped"));
+    assert!(gone.contains("cannot find out which lines were broadcast: gone: 50 "), "{gone}");
+    let left_out = failure(FEED, "ok resume 22\nlagged 10\nbroadcast 33 7 three\nok quiet");
+    assert!(
+        left_out.contains("cannot find out which lines were broadcast: the server skipped some"),
+        "{left_out}"
+    );
+    let another = failure(FEED, "ok resume 22\nbroadcast 23 7 four\nok quiet");
+    assert!(another.contains("input line 3 has a different text in the feed"), "{another}");
+    let restarted = failure("00000001", "");
     assert!(restarted.contains(" was restarted; "), "{restarted}");
 }
 
 #[test]
-fn a_server_that_does_not_let_go_of_what_was_lost_is_not_waited_for_for_ever() {
-    let host = Host::new();
-    let mut broadcast = half_answered(&host, &["--timeout", "1"]);
-    let mut server = host.let_say(9, FEED, 24).writer();
-    let answering = thread::spawn(move || {
+fn sender_gives_up_when_the_server_keeps_the_lost_connection() {
+    let fake = FakeServer::new();
+    let mut broadcast = start_half_confirmed(&fake, &["--timeout", "1"]);
+    let mut server = fake.welcome_sender(9, FEED, 24).writer();
+    let replies = thread::spawn(move || {
         let requests = BufReader::new(server.try_clone().unwrap());
-        // Its end may be a reset.
+        // The client may close the connection with a reset.
         for line in requests.lines().map_while(Result::ok) {
             assert!(line == "clients 6" || line == "ping", "{line}");
-            let answer = if line == "ping" { "pong\n" } else { "client 7 -\nok clients 1 2\n" };
-            let _ = server.write_all(answer.as_bytes());
+            let reply = if line == "ping" { "pong\n" } else { "client 7 -\nok clients 1 2\n" };
+            let _ = server.write_all(reply.as_bytes());
         }
     });
-    broadcast.stderr.wait_for("has not let go of the connection that was lost; waiting for that");
-    let (status, _, stderr) = broadcast.wait_all();
-    assert_eq!(status, 1);
-    assert!(
-        stderr.contains("has not let go of the connection that was lost, and may go on"),
-        "{stderr}"
-    );
+    broadcast.stderr.wait_for("waiting for the server to close the lost connection");
+    let stderr =
+        fails(broadcast, "has not closed the lost connection, and may yet execute its lines");
     assert!(stderr.ends_with(&format!("{THREE_AND_FOUR}\n")), "{stderr}");
-    answering.join().unwrap();
+    replies.join().unwrap();
 }
 
 #[test]
-fn a_sender_that_has_said_all_needs_no_server_for_its_end() {
-    let host = Host::new();
-    let mut broadcast = host.oyez(&["broadcast", "-"]);
-    let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
-    let mut server = host.let_say(7, FEED, 0);
-    broadcast.feed(b"one\n");
+fn sender_with_every_line_confirmed_exits_without_a_server() {
+    let fake = FakeServer::new();
+    let mut broadcast = fake.start_broadcast(&[]);
+    let mut server = fake.welcome_sender(7, FEED, 0);
+    broadcast.write_input(b"one\n");
     server.expect("broadcast one");
     server.send("ok broadcast 1");
     drop(server);
-    drop(host);
-    broadcast.stderr.expect("is lost: ");
-    broadcast.end_input();
+    drop(fake);
+    broadcast.stderr.expect("lost: ");
+    broadcast.close_input();
     assert_eq!(broadcast.wait_all().0, 0);
 }
 
 #[test]
-fn a_sender_says_that_a_server_was_restarted_and_goes_on() {
-    let host = Host::new();
-    let mut broadcast = host.oyez(&["broadcast", "-"]);
-    let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
-    let mut server = host.let_say(7, FEED, 0);
-    broadcast.feed(b"one\n");
+fn sender_reports_a_restarted_server_and_continues() {
+    let fake = FakeServer::new();
+    let mut broadcast = fake.start_broadcast(&[]);
+    let mut server = fake.welcome_sender(7, FEED, 0);
+    broadcast.write_input(b"one\n");
     server.expect("broadcast one");
     server.send("ok broadcast 1");
     drop(server);
-    let mut server = host.let_say(1, "00000001", 0);
-    broadcast.stderr.expect("is lost: ");
+    let mut server = fake.welcome_sender(1, "00000001", 0);
+    broadcast.stderr.expect("lost: ");
     broadcast.stderr.expect("connected to ");
-    broadcast.stderr.expect("it was restarted: what was said there before is lost with it");
-    broadcast.feed(b"two\n");
+    broadcast.stderr.expect("the server was restarted and no longer has the lines sent before");
+    broadcast.write_input(b"two\n");
     server.expect("broadcast two");
     server.send("ok broadcast 1");
-    broadcast.end_input();
+    broadcast.close_input();
     assert_eq!(broadcast.wait_all().0, 0);
 }
 
 #[test]
-fn a_refused_line_is_left_out_or_the_last_one() {
-    for (arguments, status) in [(&["--skip-bad"][..], 0), (&[][..], 1)] {
-        let host = Host::new();
-        let mut broadcast = host.oyez(&[&["broadcast", "-"], arguments].concat());
-        let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
-        let mut server = host.let_say(7, FEED, 20);
-        say_four(&mut broadcast, &mut server, 20);
+fn refused_line_is_skipped_or_ends_the_input() {
+    for (options, status) in [(&["--skip-bad"][..], 0), (&[][..], 1)] {
+        let fake = FakeServer::new();
+        let mut broadcast = fake.start_broadcast(options);
+        let mut server = fake.welcome_sender(7, FEED, 20);
+        send_four(&mut broadcast, &mut server, 20);
         server.send("error line-too-long a line has at most 3 bytes\nok broadcast 23");
-        broadcast.end_input();
+        broadcast.close_input();
         let (code, _, stderr) = broadcast.wait_all();
         assert_eq!(code, status, "{stderr}");
-        let refused = "line 3 of the input was refused: line-too-long a line has at most 3 bytes";
+        let refused = "the server refused input line 3: line-too-long: a line has at most 3 bytes";
         assert!(stderr.contains(refused), "{stderr}");
-        let known = "; 3 lines of the input were broadcast, and no other\n";
-        assert_eq!(stderr.ends_with(known), status == 1, "{stderr}");
+        let outcome = "; 3 of lines 1 to 4 were broadcast; nothing after them\n";
+        assert_eq!(stderr.ends_with(outcome), status == 1, "{stderr}");
     }
 }
 
-/// With a secret, that it took too long is no reason to give up.
 #[test]
-fn who_knows_the_secret_and_is_late_tries_again() {
-    let host = Host::new();
+fn client_with_a_secret_reconnects_after_an_auth_timeout() {
+    let fake = FakeServer::new();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
     fs::write(&file, "sesame\n").unwrap();
-    let mut listen = host.oyez(&["--secret-file", file.to_str().unwrap(), "listen"]);
-    let mut listen = Program::start(&mut listen);
+    let mut listen = fake.start(&["--secret-file", file.to_str().unwrap(), "listen"]);
     for _ in 0..2 {
-        let mut server = host.welcome(FEED, 0);
+        let mut server = fake.welcome(FEED, 0);
         server.expect("auth sesame");
         server.send("goodbye auth-timeout");
-        listen.stderr.wait_for("is lost: the server ended the connection: auth-timeout");
+        listen.stderr.wait_for("lost: the server disconnected this client: auth-timeout");
     }
 }
 
 #[test]
-fn behind_a_goodbye_the_rest_is_sent_whatever_feed_there_is() {
-    let host = Host::new();
-    let mut broadcast = host.oyez(&["broadcast", "-"]);
-    let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
-    let mut server = host.let_say(7, FEED, 20);
-    say_four(&mut broadcast, &mut server, 20);
+fn sender_resends_unanswered_lines_after_a_goodbye() {
+    let fake = FakeServer::new();
+    let mut broadcast = fake.start_broadcast(&[]);
+    let mut server = fake.welcome_sender(7, FEED, 20);
+    send_four(&mut broadcast, &mut server, 20);
     server.send("goodbye shutdown");
-    let mut server = host.let_say(1, "00000001", 0);
-    broadcast.stderr.expect("is lost: the server was shut down; trying again");
+    let mut server = fake.welcome_sender(1, "00000001", 0);
+    broadcast.stderr.expect("lost: the server was shut down; reconnecting");
     server.expect("broadcast three");
     server.expect("broadcast four");
     server.send("ok broadcast 1\nok broadcast 2");
-    broadcast.end_input();
+    broadcast.close_input();
     assert_eq!(broadcast.wait_all().0, 0);
 }
 
 #[test]
-fn what_became_of_the_input_is_said_when_the_connection_breaks() {
-    let host = Host::new();
-    for arguments in
-        [&["broadcast", "-", "--no-reconnect"][..], &["--name", "al", "broadcast", "-"]]
-    {
-        let mut broadcast = host.oyez(arguments);
-        let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
-        let mut server = host.welcome(FEED, 0);
-        if arguments[0] == "--name" {
+fn lost_connection_error_says_how_much_was_broadcast() {
+    let fake = FakeServer::new();
+    for options in [&["--no-reconnect"][..], &["--name", "al"]] {
+        let mut broadcast = fake.start_broadcast(options);
+        let mut server = fake.welcome(FEED, 0);
+        if options[0] == "--name" {
             server.expect("name al");
             server.send("ok name al");
         }
         server.expect("quiet");
         server.expect("stats");
         server.send("ok quiet\nok stats");
-        say_four(&mut broadcast, &mut server, 0);
-        server.end();
-        let (status, _, stderr) = broadcast.wait_all();
-        assert_eq!(status, 1);
-        assert!(stderr.contains(THREE_AND_FOUR), "{stderr}");
+        send_four(&mut broadcast, &mut server, 0);
+        server.shutdown_write();
+        fails(broadcast, THREE_AND_FOUR);
     }
 
-    // What was not answered before a goodbye was never executed.
-    let mut broadcast = host.oyez(&["broadcast", "-", "--no-reconnect"]);
-    let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
-    let mut server = host.let_say(1, FEED, 0);
-    broadcast.feed(b"one\ntwo\n");
+    // A line that is unanswered at a goodbye was not executed.
+    let mut broadcast = fake.start_broadcast(&["--no-reconnect"]);
+    let mut server = fake.welcome_sender(1, FEED, 0);
+    broadcast.write_input(b"one\ntwo\n");
     server.expect("broadcast one");
     server.expect("broadcast two");
     server.send("ok broadcast 1\ngoodbye shutdown");
-    let (status, _, stderr) = broadcast.wait_all();
-    assert_eq!(status, 1);
-    let known = "the server was shut down; 1 line of the input was broadcast, and no other";
-    assert!(stderr.contains(known), "{stderr}");
+    fails(broadcast, "the server was shut down; line 1 was broadcast; nothing after it");
 }
 
 #[test]
-fn a_server_that_asks_for_a_secret_is_not_tried_for_ever() {
-    let host = Host::new();
-    let listen = Program::start(&mut host.oyez(&["listen"]));
-    host.welcome(FEED, 0).send("goodbye auth-timeout");
-    let (status, _, stderr) = listen.wait_all();
-    assert_eq!(status, 1);
-    assert!(stderr.contains("asks for a secret (--secret-file FILE gives it)"), "{stderr}");
+fn client_without_a_secret_gives_up_when_the_server_requires_it() {
+    let fake = FakeServer::new();
+    let listen = fake.start(&["listen"]);
+    fake.welcome(FEED, 0).send("goodbye auth-timeout");
+    fails(listen, "requires a secret; use --secret-file FILE");
 
-    let ping = Program::start(&mut host.oyez(&["--name", "al", "ping"]));
-    host.welcome(FEED, 0).send("error auth-required auth <secret> first");
-    let (status, _, stderr) = ping.wait_all();
-    assert_eq!(status, 1);
-    assert!(stderr.contains("(--secret-file FILE gives the secret)"), "{stderr}");
+    let ping = fake.start(&["--name", "al", "ping"]);
+    fake.welcome(FEED, 0).send("error auth-required auth <secret> first");
+    fails(ping, "(use --secret-file FILE)");
 }
 
 #[test]
-fn a_server_cannot_keep_it_busy_for_ever() {
-    let host = Host::new();
-    let clients = Program::start(&mut host.oyez(&["clients"]));
-    let mut server = host.welcome(FEED, 0);
+fn endless_reply_is_an_error() {
+    let fake = FakeServer::new();
+    let clients = fake.start(&["clients"]);
+    let mut server = fake.welcome(FEED, 0);
     server.send("client 1 -\nok clients 1 9");
-    // The next page has nobody on it, whatever it says.
+    // An empty page ends the list, although its total promises more.
     server.send("ok clients 1 9");
-    assert_eq!(clients.wait_all(), (0, String::new(), String::new()));
+    assert_eq!(clients.wait_all(), SILENT_SUCCESS);
 
-    let stats = Program::start(&mut host.oyez(&["stats"]));
-    let mut server = host.welcome(FEED, 0);
+    let stats = fake.start(&["stats"]);
+    let mut server = fake.welcome(FEED, 0);
     server.try_send_bytes("stat a 1\n".repeat(20_000).as_bytes());
     let (status, _, stderr) = stats.wait_all();
-    assert_eq!((status, stderr.as_str()), (1, "oyez: the server's answer has no end\n"));
+    assert_eq!((status, stderr.as_str()), (1, "oyez: the server's reply does not end\n"));
 
-    // Nor can it while lines are looked for that have arrived, whatever its answers are made of.
-    for (said, endless) in [
+    // The same holds while a sender finds out which lines arrived.
+    for (prefix, endless) in [
         ("", "stat a 1\n"),
         ("", "news from tomorrow\n"),
         ("ok quiet\nok stats\n", "client 7 -\n"),
         ("ok quiet\nok stats\nok clients 0 1\n", "direct 7 x\n"),
     ] {
-        let host = Host::new();
-        let broadcast = half_answered(&host, &[]);
-        let mut server = host.welcome_as(9, FEED, 24);
-        server.try_send_bytes(format!("{said}{}", endless.repeat(20_000)).as_bytes());
+        let fake = FakeServer::new();
+        let broadcast = start_half_confirmed(&fake, &[]);
+        let mut server = fake.welcome_as(9, FEED, 24);
+        server.try_send_bytes(format!("{prefix}{}", endless.repeat(20_000)).as_bytes());
         let (status, _, stderr) = broadcast.wait_all();
-        let what = format!("oyez: the server's answer has no end; {THREE_AND_FOUR}\n");
-        assert!(status == 1 && stderr.ends_with(&what), "{said:?} {endless:?}: {stderr}");
+        let error = format!("oyez: the server's reply does not end; {THREE_AND_FOUR}\n");
+        assert!(status == 1 && stderr.ends_with(&error), "{prefix:?} {endless:?}: {stderr}");
     }
 
-    let mut broadcast = host.oyez(&["broadcast", "-"]);
+    let mut broadcast = fake.oyez(&["broadcast", "-"]);
     let broadcast = Program::start(broadcast.stdin(File::open("/dev/zero").unwrap()));
-    let mut server = host.welcome(FEED, 0);
+    let mut server = fake.welcome(FEED, 0);
     server.send(&format!("ok quiet\nstat max_line {}\nok stats", u64::MAX));
-    let (status, _, stderr) = broadcast.wait_all();
-    assert_eq!(status, 1);
-    assert!(stderr.contains("line 1 of the input is longer than 1048630 bytes"), "{stderr}");
+    fails(broadcast, "input line 1 is longer than 1048630 bytes");
 }
 
 #[test]
-fn a_trickle_of_bytes_is_no_answer() {
-    let host = Host::new();
-    let ping = Program::start(&mut host.oyez(&["--timeout", "1", "ping"]));
-    let mut server = host.welcome(FEED, 0);
+fn trickle_of_bytes_does_not_extend_the_timeout() {
+    let fake = FakeServer::new();
+    let ping = fake.start(&["--timeout", "1", "ping"]);
+    let mut server = fake.welcome(FEED, 0);
     let trickle = thread::spawn(move || {
-        // Until nobody takes them.
+        // One byte at a time, until the client gives up and closes the connection.
         while server.try_send_bytes(b"x") {
             thread::sleep(std::time::Duration::from_millis(100));
         }
     });
-    let (status, _, stderr) = ping.wait_all();
-    assert_eq!(status, 1);
-    assert!(stderr.contains("the server has not answered for 1 s"), "{stderr}");
+    fails(ping, "no answer from the server for 1 s");
     trickle.join().unwrap();
 }
 
 #[test]
-fn shutdown_is_done_only_when_the_server_says_so() {
-    let host = Host::new();
-    let shutdown = Program::start(&mut host.oyez(&["shutdown"]));
-    host.welcome(FEED, 0).send("goodbye idle");
-    let (status, _, stderr) = shutdown.wait_all();
-    assert_eq!(status, 1);
-    assert!(stderr.contains("because nothing was said"), "{stderr}");
+fn shutdown_fails_unless_the_server_confirms_it() {
+    let fake = FakeServer::new();
+    let shutdown = fake.start(&["shutdown"]);
+    fake.welcome(FEED, 0).send("goodbye idle");
+    fails(shutdown, "the server disconnected this client for being idle");
 }
 
-/// Whatever a server sends that none would send, each command ends with one line, in which there is
-/// nothing that a terminal would obey.
+/// Input that no oyez server sends ends each command with one line, which contains no control
+/// characters.
 #[test]
-fn nothing_that_a_terminal_obeys_gets_through() {
+fn no_control_character_from_the_server_is_printed() {
     let welcome = format!("welcome 1 {FEED} 0 oyezd/9 hi\n").into_bytes();
     let after_welcome = |bytes: &[u8]| [welcome.as_slice(), bytes].concat();
     let openings = [
@@ -697,40 +689,41 @@ fn nothing_that_a_terminal_obeys_gets_through() {
     ];
     for opening in openings {
         for command in commands {
-            let host = Host::new();
-            let mut oyez = host.oyez(command);
+            let fake = FakeServer::new();
+            let mut oyez = fake.oyez(command);
             let oyez = Program::start(oyez.stdin(Stdio::piped()));
-            let mut server = Client::accept(&host.0);
-            // It may end before all of it is sent.
+            let mut server = Client::accept(&fake.0);
+            // The client may close the connection before it has read everything.
             server.try_send_bytes(&opening);
             let (status, stdout, stderr) = oyez.wait_all();
-            let shown = format!("{command:?}: {stdout:?} {stderr:?}");
-            let is_shown_as_it_is = |c: char| c == '\n' || !c.is_control() && c != '\u{2028}';
-            assert_eq!(status, 1, "{shown}");
-            assert!(stdout.chars().chain(stderr.chars()).all(is_shown_as_it_is), "{shown}");
-            assert!(stderr.contains("is no oyez server: it sent "), "{shown}");
-            assert!(stderr.len() < 500 && stderr.lines().count() == 1, "{shown}");
+            let context = format!("{command:?}: {stdout:?} {stderr:?}");
+            let is_harmless = |c: char| c == '\n' || !c.is_control() && c != '\u{2028}';
+            assert_eq!(status, 1, "{context}");
+            assert!(stdout.chars().chain(stderr.chars()).all(is_harmless), "{context}");
+            assert!(stderr.contains("is not an oyez server: it sent "), "{context}");
+            assert!(stderr.len() < 500 && stderr.lines().count() == 1, "{context}");
         }
     }
 }
 
 #[test]
-fn answers_that_nobody_asked_for_end_it() {
-    for said in ["pong", "ok quiet", "ok stats", "welcome 2 00000000 0 oyezd/9 hi", "ok listen 5"] {
-        let host = Host::new();
-        let listen = Program::start(&mut host.oyez(&["listen"]));
-        host.welcome(FEED, 0).send(said);
+fn unsolicited_reply_is_an_error() {
+    for reply in ["pong", "ok quiet", "ok stats", "welcome 2 00000000 0 oyezd/9 hi", "ok listen 5"]
+    {
+        let fake = FakeServer::new();
+        let listen = fake.start(&["listen"]);
+        fake.welcome(FEED, 0).send(reply);
         let (status, _, stderr) = listen.wait_all();
-        assert_eq!(status, 1, "{said}: {stderr}");
-        assert!(stderr.contains("is no oyez server: it sent "), "{said}: {stderr}");
+        assert_eq!(status, 1, "{reply}: {stderr}");
+        assert!(stderr.contains("is not an oyez server: it sent "), "{reply}: {stderr}");
     }
 }
 
 #[test]
-fn words_that_are_not_known_yet_are_passed_over() {
-    let host = Host::new();
-    let mut listen = Program::start(&mut host.oyez(&["listen", "--count", "1"]));
-    let mut server = host.welcome(FEED, 0);
+fn unknown_message_from_the_server_is_ignored() {
+    let fake = FakeServer::new();
+    let mut listen = fake.start(&["listen", "--count", "1"]);
+    let mut server = fake.welcome(FEED, 0);
     server.send("news from tomorrow\nok tomorrow 1\n\nbroadcast 1 bob hi");
     listen.stdout.expect("hi");
     assert_eq!(listen.wait().code(), Some(0));

@@ -1,4 +1,4 @@
-//! What one sees of the program from outside: arguments, addresses, and the log.
+//! The `oyezd` program: arguments, listeners, socket files, and the log.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -6,25 +6,18 @@ mod support;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use support::{Address, Client, Program, Server, oyezd};
+use support::{Address, Client, Program, Server, fails, oyezd, wait_until};
+use tempfile::TempDir;
 
+/// Returns a command for a server that listens on a Unix socket.
 fn unix_server(path: &Path, arguments: &[&str]) -> Command {
     let mut command = oyezd();
     command.arg("--listen").arg(format!("unix:{}", path.display())).args(arguments);
     command
-}
-
-#[track_caller]
-fn fails(command: &mut Command, status: i32, error: &str) {
-    let (ended, stdout, stderr) = Program::run(command);
-    assert_eq!(ended, status, "{stderr}");
-    assert_eq!(stdout, "");
-    assert!(stderr.starts_with("oyezd: ") && stderr.contains(error), "{stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 #[test]
@@ -40,7 +33,7 @@ fn help_and_version_go_to_stdout() {
 }
 
 #[test]
-fn wrong_arguments_are_one_line_and_status_2() {
+fn invalid_arguments_exit_with_status_2() {
     fails(oyezd().arg("--frobnicate"), 2, "unexpected argument \"--frobnicate\"; see oyezd --help");
     fails(oyezd().args(["--listen", "localhost:1"]), 2, "expected IP:PORT");
     fails(oyezd().args(["--slow-clients", "never"]), 2, "expected disconnect, skip or wait");
@@ -49,17 +42,17 @@ fn wrong_arguments_are_one_line_and_status_2() {
 
 #[cfg(not(feature = "tls"))]
 #[test]
-fn without_tls_it_says_how_to_have_it() {
+fn build_without_tls_explains_how_to_get_it() {
     let encrypted = ["--listen-tls", "127.0.0.1:0", "--tls-self-signed", "/nowhere"];
-    fails(oyezd().args(encrypted), 1, "this program was built without tls; build it with: ");
+    fails(oyezd().args(encrypted), 1, "this build does not support TLS; rebuild with: ");
     let mut oyez = support::oyez();
     let (status, _, stderr) = Program::run(oyez.args(["--tls", "ping"]));
     assert_eq!(status, 1);
-    assert!(stderr.contains("this program was built without tls; build it with: "), "{stderr}");
+    assert!(stderr.contains("this build does not support TLS; rebuild with: "), "{stderr}");
 }
 
 #[test]
-fn a_port_in_use_is_one_line_and_status_1() {
+fn unavailable_address_exits_with_status_1() {
     let server = Server::start(&[]);
     let address = server.tcp().to_string();
     fails(
@@ -67,27 +60,20 @@ fn a_port_in_use_is_one_line_and_status_1() {
         1,
         &format!("cannot listen on {address}: the port is in use"),
     );
-    fails(oyezd().args(["--listen", "192.0.2.1:0"]), 1, "an address of this host");
+    fails(oyezd().args(["--listen", "192.0.2.1:0"]), 1, "choose an address of this host");
 }
 
 #[test]
-fn it_listens_on_several_addresses() {
+fn server_listens_on_several_addresses() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let others = ["--listen", "127.0.0.1:0", "--listen", "[::1]:0"];
     let mut server = Server::spawn(unix_server(&path, &others));
     let mut addresses = vec![server.address.clone()];
     for _ in 0..2 {
-        addresses.push(support::address_in(&server.wait_for_log("listening on ")));
+        addresses.push(support::listening_address(&server.wait_for_log("listening on ")));
     }
-    let mut clients: Vec<_> = addresses
-        .iter()
-        .map(|address| {
-            let mut client = Client::connect(address);
-            client.welcome();
-            client
-        })
-        .collect();
+    let mut clients: Vec<_> = addresses.iter().map(Client::connect_and_read_welcome).collect();
     clients[0].send("say hi");
     for client in &mut clients {
         client.expect("broadcast 1 1 hi");
@@ -95,20 +81,19 @@ fn it_listens_on_several_addresses() {
 }
 
 #[test]
-fn ipv6_leaves_the_same_port_of_ipv4_alone() {
+fn ipv6_listener_does_not_occupy_the_ipv4_port() {
     let server = Server::start(&[]);
     let mut command = oyezd();
     command.args(["--listen", &format!("[::]:{}", server.port())]);
     let other = Server::spawn(command);
-    let mut client =
-        Client::connect(&Address::Tcp(format!("[::1]:{}", server.port()).parse().unwrap()));
-    client.welcome();
+    let address = Address::Tcp(format!("[::1]:{}", server.port()).parse().unwrap());
+    let _client = Client::connect_and_read_welcome(&address);
     assert_eq!(other.stat("clients"), 2);
     assert_eq!(server.stat("clients"), 1);
 }
 
 #[test]
-fn a_socket_file_is_made_with_its_mode_and_taken_away() {
+fn socket_file_has_the_given_mode_and_is_removed_at_exit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     for (arguments, mode) in [(&[][..], 0o600), (&["--unix-mode", "666"][..], 0o666)] {
@@ -125,15 +110,15 @@ fn a_socket_file_is_made_with_its_mode_and_taken_away() {
 }
 
 #[test]
-fn a_file_that_is_no_socket_is_never_touched() {
+fn file_that_is_not_a_socket_is_never_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("precious");
     fs::write(&path, "data").unwrap();
-    fails(&mut unix_server(&path, &[]), 1, "there is a file which is no socket");
+    fails(&mut unix_server(&path, &[]), 1, "the file exists and is not a socket");
     assert_eq!(fs::read_to_string(&path).unwrap(), "data");
     let link = folder.path().join("link");
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    fails(&mut unix_server(&link, &[]), 1, "there is a file which is no socket");
+    fails(&mut unix_server(&link, &[]), 1, "the file exists and is not a socket");
     fails(
         &mut unix_server(&folder.path().join("missing/socket"), &[]),
         1,
@@ -143,20 +128,20 @@ fn a_file_that_is_no_socket_is_never_touched() {
 }
 
 #[test]
-fn a_served_socket_is_in_use_and_a_stale_one_is_replaced() {
+fn live_socket_is_in_use_and_stale_socket_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let server = Server::spawn(unix_server(&path, &[]));
     fails(&mut unix_server(&path, &[]), 1, "the socket is in use");
     server.signal("KILL");
     server.wait();
-    assert!(path.exists(), "it was left over");
+    assert!(path.exists(), "a killed server leaves its socket file");
     let server = Server::spawn(unix_server(&path, &[]));
     server.client().ask("ping", "pong");
 }
 
 #[test]
-fn a_socket_that_is_no_longer_its_own_stays() {
+fn socket_file_of_another_server_is_not_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let server = Server::spawn(unix_server(&path, &[]));
@@ -169,9 +154,9 @@ fn a_socket_that_is_no_longer_its_own_stays() {
 }
 
 #[test]
-fn the_log_has_connections_and_their_ends() {
+fn connections_and_disconnects_are_logged() {
     let mut server = Server::start(&[]);
-    server.wait_for_log("clients at most; the limits allow");
+    server.wait_for_log("worst case with ");
     let mut client = server.client();
     server.wait_for_log("INFO  [oyezd] client 1 connected from 127.0.0.1:");
     client.ask("name bob", "ok name bob");
@@ -185,11 +170,11 @@ fn the_log_has_connections_and_their_ends() {
     server.client().reset();
     server.wait_for_log("client 2 from ");
     server.client().send("Host: x");
-    server.wait_for_log("disconnected: it speaks HTTP; ");
+    server.wait_for_log("disconnected: foreign protocol: HTTP; ");
 }
 
 #[test]
-fn at_debug_the_log_has_every_line_and_no_mistyped_secret() {
+fn debug_log_has_every_line_but_no_mistyped_secret() {
     let mut server = Server::start(&["--log-level", "debug"]);
     let mut client = server.client();
     client.send("say Grüße\u{202e}");
@@ -215,75 +200,65 @@ fn at_debug_the_log_has_every_line_and_no_mistyped_secret() {
     assert!(!log.contains('\u{202e}') && !log.contains('\u{1b}'), "{log}");
 }
 
-/// Starts a server on a Unix socket with this stderr, and waits until it listens.
-fn server_with_stderr(path: &Path, stderr: impl Into<Stdio>, arguments: &[&str]) -> Killed {
-    let child = unix_server(path, arguments).stderr(stderr).spawn().unwrap();
-    let deadline = std::time::Instant::now() + support::TIMEOUT;
-    while std::os::unix::net::UnixStream::connect(path).is_err() {
-        assert!(std::time::Instant::now() < deadline, "it does not listen");
-        std::thread::yield_now();
-    }
-    Killed(child)
+/// A server that logs every line to the stderr that it is given.
+struct LoggingServer {
+    address: Address,
+    _program: Program,
+    _folder: TempDir,
 }
 
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+impl LoggingServer {
+    fn start(stderr: impl Into<Stdio>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let mut command = unix_server(&path, &["--log-level", "debug"]);
+        let program = Program::from(command.stderr(stderr).spawn().unwrap());
+        // Its log goes elsewhere, so only the socket shows when the server listens.
+        wait_until(|| UnixStream::connect(&path).is_ok());
+        Self { address: Address::Unix(path), _program: program, _folder: folder }
     }
-}
 
-/// Many more lines than any pipe or terminal takes, and the service goes on.
-#[track_caller]
-fn serves_though_the_log_is_stuck(path: &Path) -> Client {
-    let address = Address::Unix(path.to_owned());
-    for _ in 0..200 {
-        let mut client = Client::connect(&address);
-        client.welcome();
-        for _ in 0..20 {
-            client.ask("ping x", "pong x");
+    /// Fills the log with many more lines than a pipe or a terminal buffers. All requests must be
+    /// answered all the same. Returns one more client.
+    #[track_caller]
+    fn fill_log(&self) -> Client {
+        for _ in 0..200 {
+            let mut client = Client::connect_and_read_welcome(&self.address);
+            for _ in 0..20 {
+                client.ask("ping x", "pong x");
+            }
         }
+        Client::connect_and_read_welcome(&self.address)
     }
-    let mut client = Client::connect(&address);
-    client.welcome();
-    client
 }
 
 #[test]
-fn a_log_that_nobody_holds_ends_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("socket");
+fn closed_log_pipe_does_not_stop_the_server() {
     let (reader, writer) = std::io::pipe().unwrap();
-    let _server = server_with_stderr(&path, writer, &["--log-level", "debug"]);
+    let server = LoggingServer::start(writer);
     drop(reader);
-    let mut client = serves_though_the_log_is_stuck(&path);
+    let mut client = server.fill_log();
     assert!(client.stat("log_dropped") > 1000);
 }
 
 #[test]
-fn a_log_on_a_full_disk_ends_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("socket");
+fn log_on_a_full_disk_does_not_stop_the_server() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let _server = server_with_stderr(&path, full, &["--log-level", "debug"]);
-    let mut client = serves_though_the_log_is_stuck(&path);
+    let server = LoggingServer::start(full);
+    let mut client = server.fill_log();
     assert!(client.stat("log_dropped") > 1000);
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing_and_what_was_dropped_is_reported() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("socket");
+fn unread_log_pipe_does_not_block_the_server_and_dropped_lines_are_reported() {
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let server = server_with_stderr(&path, writer, &["--log-level", "debug"]);
-    let mut client = serves_though_the_log_is_stuck(&path);
+    let server = LoggingServer::start(writer);
+    let mut client = server.fill_log();
     let dropped = client.stat("log_dropped");
     assert!(dropped > 1000);
-    // Once it is read, it says so.
+    // Once the pipe is read again, the log reports how many lines it dropped.
     let mut log = String::new();
-    while !log.contains(" lines of the log were dropped: stderr did not take them") {
+    while !log.contains(" log lines: stderr was full") {
         let mut bytes = [0; 64 * 1024];
         let len = reader.read(&mut bytes).unwrap();
         log.push_str(std::str::from_utf8(&bytes[..len]).unwrap());
@@ -296,20 +271,18 @@ fn a_log_that_nobody_reads_stops_nothing_and_what_was_dropped_is_reported() {
             && (line.contains("Z INFO ") || line.contains("Z DEBUG ") || line.contains("Z WARN "))
     };
     let torn: Vec<&str> = log.lines().filter(|line| !is_whole(line)).collect();
-    assert!(torn.is_empty(), "{torn:?}");
+    assert!(torn.is_empty(), "the log has torn lines: {torn:?}");
 }
 
 #[test]
-fn a_terminal_that_nobody_reads_stops_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("socket");
+fn unread_log_terminal_does_not_block_the_server() {
     let (mut controller, terminal) = support::terminal::open();
-    let _server = server_with_stderr(&path, terminal, &["--log-level", "debug"]);
-    let mut client = serves_though_the_log_is_stuck(&path);
+    let server = LoggingServer::start(terminal);
+    let mut client = server.fill_log();
     assert!(client.stat("log_dropped") > 1000);
-    // It is read again: the log goes on, with whole lines.
+    // Once the terminal is read again, the log continues with whole lines.
     let mut log = String::new();
-    while !log.contains(" lines of the log were dropped: stderr did not take them\r\n") {
+    while !log.contains(" log lines: stderr was full\r\n") {
         let mut bytes = [0; 4096];
         let len = controller.read(&mut bytes).unwrap();
         log.push_str(&String::from_utf8_lossy(&bytes[..len]));
@@ -319,7 +292,7 @@ fn a_terminal_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
-fn what_cannot_be_printed_is_no_error() {
+fn help_into_a_closed_pipe_is_not_an_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = oyezd();

@@ -1,6 +1,4 @@
+//! Commands: whatever parses encodes to a line that parses to the same command.
 #![no_main]
 
-#[path = "../../tests/support/properties.rs"]
-mod properties;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::command(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oyez_fuzz::properties::command(data));

@@ -1,6 +1,4 @@
+//! Line framing: every split into packets gives the lines that a simple model gives.
 #![no_main]
 
-#[path = "../../tests/support/properties.rs"]
-mod properties;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::line_buffer(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oyez_fuzz::properties::line_buffer(data));

@@ -1,6 +1,4 @@
+//! Replies: whatever parses encodes to a line that parses to the same reply.
 #![no_main]
 
-#[path = "../../tests/support/properties.rs"]
-mod properties;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::reply(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oyez_fuzz::properties::reply(data));

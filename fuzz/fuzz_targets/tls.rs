@@ -1,3 +1,4 @@
+//! TLS accept: no input completes a handshake, panics or loops.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| oyez::testing::faulty_socket::accept(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oyez::testing::handshake::never_completes(data));

@@ -1,12 +1,11 @@
-//! The server's binary: arguments, log, run.
+//! The server's binary: parses the arguments, starts the log, runs the server.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use oyez::escape::escape_untrusted;
-use oyez::server::config::{self, Action};
-use oyez::server::logging;
-use oyez::server::{End, Server};
+use oyez::server::config::{self, Action, Config};
+use oyez::server::{End, Server, logging};
 
 const FAILED: u8 = 1;
 const WRONG_ARGUMENTS: u8 = 2;
@@ -23,7 +22,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: config::Config) -> ExitCode {
+fn serve(config: Config) -> ExitCode {
     let server = match Server::bind(config) {
         Ok(server) => server,
         Err(error) => return fail(FAILED, &error),
@@ -31,12 +30,11 @@ fn serve(config: config::Config) -> ExitCode {
     match server.run() {
         Ok(End::Graceful) => ExitCode::SUCCESS,
         Ok(End::Forced) => ExitCode::from(FAILED),
-        Err(error) => fail(FAILED, &format!("cannot go on: {error}")),
+        Err(error) => fail(FAILED, &format!("cannot continue: {error}")),
     }
 }
 
-// Both ignore what cannot be written: nobody is there to be told.
-
+/// Ignores write errors: nobody reads the output.
 fn print(text: &str) -> ExitCode {
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS

@@ -8,7 +8,7 @@ use crate::cli::{
 };
 use crate::client::connection::address::ServerAddress;
 use crate::client::connection::options::ConnectOptions;
-use crate::net::tls_config::{ClientTrust, ServerVerification};
+use crate::net::tls_config::{ClientTlsConfig, ServerVerification};
 use crate::protocol::{Name, validate_text};
 
 /// Every command: its usage, and what it does.
@@ -199,7 +199,7 @@ fn connect_options(
         server,
         name: line.optional("--name", name)?,
         secret_file: line.optional("--secret-file", path)?,
-        tls: trust(line)?,
+        tls: tls(line)?,
         insecure: line.flag("--insecure"),
         timeout: line.value("--timeout", seconds)?,
         reconnect: false,
@@ -207,13 +207,13 @@ fn connect_options(
 }
 
 /// Reads the TLS options. Each of them turns TLS on.
-fn trust(line: &mut CommandLine) -> Result<Option<ClientTrust>, String> {
+fn tls(line: &mut CommandLine) -> Result<Option<ClientTlsConfig>, String> {
     let is_tls = line.flag("--tls");
     let roots = line.optional("--tls-ca", path)?;
     let pinned = line.optional("--tls-fingerprint", str::parse)?;
     let certificate = line.optional("--tls-cert", path)?;
     let key = line.optional("--tls-key", path)?;
-    let trust = match (roots, pinned) {
+    let verification = match (roots, pinned) {
         (None, None) => ServerVerification::System,
         (Some(path), None) => ServerVerification::Roots(path),
         (None, Some(fingerprint)) => ServerVerification::Pinned(fingerprint),
@@ -226,8 +226,8 @@ fn trust(line: &mut CommandLine) -> Result<Option<ClientTrust>, String> {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         _ => return Err("--tls-cert and --tls-key must be given together".to_owned()),
     };
-    let is_tls = is_tls || trust != ServerVerification::System || identity.is_some();
-    Ok(is_tls.then_some(ClientTrust { trust, identity }))
+    let is_tls = is_tls || verification != ServerVerification::System || identity.is_some();
+    Ok(is_tls.then_some(ClientTlsConfig { verification, identity }))
 }
 
 fn task(command: &str, words: &[String], line: &mut CommandLine) -> Result<Task, String> {
@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(config("listen --since 0 --count=3 --format json").task, Task::Listen(listen));
         assert_eq!(config("--timeout 5 raw").route.timeout, Duration::from_secs(5));
         assert!(config("ping").route.tls.is_none() && config("--tls ping").route.tls.is_some());
-        let roots = config("--tls-ca x ping").route.tls.map(|tls| tls.trust);
+        let roots = config("--tls-ca x ping").route.tls.map(|tls| tls.verification);
         assert_eq!(roots, Some(ServerVerification::Roots("x".into())));
         assert_eq!(parse_words(&["help"]), Ok(Action::Help));
         assert_eq!(parse_words(&["broadcast", "-h"]), Ok(Action::Help));

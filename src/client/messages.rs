@@ -1,34 +1,49 @@
-//! What to say of what happens with a server, for people to read.
+//! Errors and notices about the server, for people to read.
 
-use crate::client::connection::address::ServerAddress;
+use std::fmt::Display;
+
 use crate::escape::escape_untrusted;
 use crate::protocol::ErrorCode;
 
-/// What an `error` of the server's says, and what to do about it where that is known.
+/// An `error` reply, with advice where there is some.
 pub(super) fn explain(code: &str, explanation: &str) -> String {
     if code == ErrorCode::AUTH_REQUIRED.as_str() {
-        format!("{code} {explanation} (--secret-file FILE gives the secret)")
+        format!("{code}: {explanation} (use --secret-file FILE)")
     } else {
-        format!("{code} {explanation}")
+        format!("{code}: {explanation}")
     }
 }
 
-/// What to say of a connection that is lost, and tried again.
-pub(super) fn lost(server: &str, why: &str) -> String {
-    format!("the connection to {server} is lost: {why}; trying again")
+pub(super) fn connection_lost(server: &str, reason: &str) -> String {
+    format!("connection to {server} lost: {reason}; reconnecting")
 }
 
-/// What to say of a peer that says what no server would.
-pub(super) fn not_a_server(server: &ServerAddress, said: &str) -> String {
-    format!("{server} is no oyez server: it sent {said}")
+pub(super) fn reconnected(server: &str) -> String {
+    format!("reconnected to {server}")
 }
 
-/// Why the server has ended the connection.
+pub(super) fn lagged(count: u64) -> String {
+    let lines = if count == 1 { "line" } else { "lines" };
+    format!("missed {count} {lines} here: this client read too slowly")
+}
+
+pub(super) fn name_taken(name: &str) -> String {
+    format!("somebody is already called {name}; choose another name")
+}
+
+/// The peer sent something that no server would send.
+pub(super) fn not_a_server(server: &impl Display, sent: &str) -> String {
+    format!("{server} is not an oyez server: it sent {sent}")
+}
+
+/// Why the server closed the connection; `reason` is from its `goodbye`.
 pub(super) fn explain_goodbye(reason: &str) -> String {
     match reason {
         "shutdown" => "the server was shut down".to_owned(),
-        "too-slow" => "the server ended the connection, because it was read too slowly".to_owned(),
-        "idle" => "the server ended the connection, because nothing was said".to_owned(),
-        reason => format!("the server ended the connection: {}", escape_untrusted(reason, 80)),
+        "too-slow" => "the server disconnected this client for reading too slowly".to_owned(),
+        "idle" => "the server disconnected this client for being idle".to_owned(),
+        reason => {
+            format!("the server disconnected this client: {}", escape_untrusted(reason, 80))
+        }
     }
 }

@@ -1,11 +1,12 @@
-//! Standard input and output, beside a poll loop.
+//! Standard input, output and error, beside a poll loop.
 //!
-//! Neither is made non-blocking: that would change the terminal or pipe for all who share it. Input
-//! is read only when the system says that there is some; output waits until it is taken, and
-//! nothing is read from the server meanwhile.
+//! Neither input nor output is made non-blocking: that would change the terminal or pipe for every
+//! process that shares it. So input is read only when poll reports some, and writing to standard
+//! output may block. Nothing is read from the server meanwhile.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::unix::SourceFd;
@@ -13,16 +14,16 @@ use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::client::Failure;
+use crate::client::failure::Failure;
 use crate::escape::escape_untrusted;
 
 /// Standard input.
 #[derive(Debug)]
 pub(super) struct Input {
-    /// A file or a device that cannot be polled, and never makes anybody wait.
+    /// A file or a device: it cannot be polled, and reading it never blocks for long.
     is_always_ready: bool,
     is_ready: bool,
-    is_ended: bool,
+    has_ended: bool,
 }
 
 impl Input {
@@ -34,52 +35,51 @@ impl Input {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => true,
             Err(error) => return Err(error),
         };
-        Ok(Self { is_always_ready, is_ready: true, is_ended: false })
+        Ok(Self { is_always_ready, is_ready: true, has_ended: false })
     }
 
-    pub(super) fn note(&mut self) {
+    pub(super) fn on_event(&mut self) {
         self.is_ready = true;
     }
 
-    /// Whether reading may give something at once.
+    /// Whether reading may return something without another poll.
     pub(super) fn is_ready(&self) -> bool {
-        self.is_ready && !self.is_ended
+        self.is_ready && !self.has_ended
     }
 
-    /// Whether all of it was read.
-    pub(super) fn is_ended(&self) -> bool {
-        self.is_ended
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
-    /// Reads what is there: how many bytes. None may mean that there is nothing yet, or, as
-    /// [`is_ended`](Self::is_ended) says, that there is no more.
+    /// Reads without blocking. Returns the number of bytes: 0 if there are none yet, or none any
+    /// more ([`has_ended`](Self::has_ended)).
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
-        if self.is_ended || (!self.is_always_ready && !self.look()) {
+        if self.has_ended || (!self.is_always_ready && !self.check_ready()) {
             return Ok(0);
         }
         match rustix::io::read(rustix::stdio::stdin(), buffer) {
             Ok(0) => {
-                self.is_ended = true;
+                self.has_ended = true;
                 Ok(0)
             }
             Ok(len) => Ok(len),
             Err(Errno::INTR | Errno::AGAIN) => Ok(0),
-            // A terminal that is gone.
+            // The terminal hung up.
             Err(Errno::IO) if io::stdin().is_terminal() => {
-                self.is_ended = true;
+                self.has_ended = true;
                 Ok(0)
             }
             Err(error) => Err(Failure::Error(format!("cannot read standard input: {error}"))),
         }
     }
 
-    /// Asks whether there is something to read. The poll has told of it once, and will not again
-    /// before all of it is read.
-    fn look(&mut self) -> bool {
+    /// Asks the system whether there is input. Mio's events are edge-triggered, so none follows
+    /// until all input is read.
+    fn check_ready(&mut self) -> bool {
         let stdin = io::stdin();
         let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        self.is_ready = poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0);
+        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.is_ready = poll(&mut fds, Some(&no_wait)).is_ok_and(|ready| ready > 0);
         self.is_ready
     }
 }
@@ -93,31 +93,30 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Has the poll tell when the reader goes away, where that can be told. For tasks that are for
-    /// nothing else than for being read.
+    /// Has the poll report when the reader goes away, where the system can tell.
     pub(super) fn register(registry: &Registry, token: Token) -> Self {
         let stdout = io::stdout().as_raw_fd();
-        // An end that is only written to is never readable, but for this.
+        // The write end of a pipe never becomes readable: the only event is the error.
         let _ = registry.register(&mut SourceFd(&stdout), token, Interest::READABLE);
         Self::default()
     }
 
-    pub(super) fn note(&mut self, event: &Event) {
+    pub(super) fn on_event(&mut self, event: &Event) {
         self.is_closed |= event.is_error();
     }
 
-    /// Where to put what is to be written.
+    /// The buffer of bytes to write. Append to it.
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.unwritten
     }
 
-    /// Adds a line.
+    /// Appends a line to the buffer.
     pub(super) fn line(&mut self, line: &str) {
         self.unwritten.extend_from_slice(line.as_bytes());
         self.unwritten.push(b'\n');
     }
 
-    /// Writes all of it, however long that takes.
+    /// Writes the whole buffer, and blocks until that is done.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         if self.is_closed {
             return Err(Failure::OutputClosed);
@@ -131,7 +130,7 @@ impl Output {
     }
 }
 
-/// Writes all of it to standard output, which others may have made non-blocking.
+/// Writes all bytes to standard output, even if another process has made it non-blocking.
 pub(super) fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {
     let stdout = io::stdout();
     while !bytes.is_empty() {
@@ -147,7 +146,45 @@ pub(super) fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Says something on standard error that is not part of the output. Nobody may be there to be told.
+/// Writes a notice to standard error. A failure is ignored: there is nowhere to report it.
 pub(super) fn notice(text: &str) {
     let _ = writeln!(io::stderr(), "oyez: {}", escape_untrusted(text, 2048));
+}
+
+/// A line at the bottom of the terminal that shows how far a long task has come.
+pub(super) struct Progress {
+    is_wanted: bool,
+    is_shown: bool,
+    next: Instant,
+}
+
+impl Progress {
+    const INTERVAL: Duration = Duration::from_millis(200);
+
+    pub(super) fn new() -> Self {
+        // It would be in the way of typing.
+        let is_wanted = io::stderr().is_terminal() && !io::stdin().is_terminal();
+        Self { is_wanted, is_shown: false, next: Instant::now() + Self::INTERVAL }
+    }
+
+    pub(super) fn show(&mut self, text: impl FnOnce() -> String) {
+        let now = Instant::now();
+        if self.is_wanted && self.next <= now {
+            Self::write(&text());
+            self.is_shown = true;
+            self.next = now + Self::INTERVAL;
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        if self.is_shown {
+            Self::write("");
+            self.is_shown = false;
+        }
+    }
+
+    /// Overwrites the previous text, and leaves the cursor at its start.
+    fn write(text: &str) {
+        let _ = write!(io::stderr(), "\r{text:<60}\r");
+    }
 }

@@ -1,83 +1,83 @@
-//! What must hold whatever a server says. For tests and fuzzers alone.
+//! A check of the client's state machines against any conversation, for tests and fuzzing.
 
 use crate::client::connection::dial::Welcome;
-use crate::client::connection::requests::{Asker, RequestTracker};
+use crate::client::connection::requests::{Owner, RequestTracker};
 use crate::client::tasks::publish_queue::PublishQueue;
 use crate::client::tasks::resume_cursor::ResumeCursor;
 use crate::protocol::{Command, FeedId, Reply, Verb, validate_text};
 
-/// A dialogue that a fuzzer makes up: a line that begins with `>` is said, all others are heard. Each
-/// answer belongs to a question of its kind, in their order; and who listens and who sends is led to
-/// nothing that cannot be.
+/// Plays a conversation: lines that begin with `>` are sent, all others received. Checks that each
+/// reply completes a request of its kind, in order, and that the cursor and the publish queue take
+/// any line without breaking an invariant.
 pub fn converse(data: &[u8]) {
     let welcome = Welcome { id: 7, feed: FeedId(1), seq: 5 };
-    let mut dialogue = RequestTracker::new(welcome.id, welcome.seq);
-    let (mut position, mut delivery) = (ResumeCursor::beginning(None), PublishQueue::default());
-    position.arrive(welcome);
-    assert!(delivery.arrive(welcome));
-    let (mut asked, mut answered) = (Vec::<Verb>::new(), 0);
+    let mut requests = RequestTracker::new(welcome.id, welcome.seq);
+    let (mut cursor, mut queue) = (ResumeCursor::new(None), PublishQueue::default());
+    cursor.on_welcome(welcome);
+    assert!(queue.on_welcome(welcome));
+    let (mut sent, mut completed) = (Vec::<Verb>::new(), 0);
     let mut newest = welcome.seq;
-    let (mut said, mut delivered) = (0, 0);
+    let (mut broadcasts, mut confirmed) = (0, 0);
     for line in data.split(|&byte| byte == b'\n').filter_map(validate_text) {
         if let Some(request) = line.strip_prefix('>') {
             if let Ok(command) = Command::parse(request) {
                 if let Command::Broadcast { text } = command {
-                    said += 1;
-                    delivery.add(said, text);
-                    assert!(delivery.say_next().is_some());
+                    broadcasts += 1;
+                    queue.add(broadcasts, text.into());
+                    assert!(queue.send_next().is_some());
                 }
-                let number = dialogue.ask(&command, Asker::Task);
-                assert_eq!(number, asked.len() as u64);
-                asked.push(command.verb());
+                let number = requests.sent(&command, Owner::Task);
+                assert_eq!(number, sent.len() as u64);
+                sent.push(command.verb());
             }
             continue;
         }
-        let Ok(heard) = dialogue.hear(line) else { return };
-        if let Some(answer) = heard.answers {
-            assert!(answer.number >= answered, "answers come in order");
-            assert_eq!(asked[answer.number as usize], answer.question.verb);
-            // Those that were passed over were answered by nothing.
-            let passed = &asked[answered as usize..answer.number as usize];
-            passed.iter().filter(|verb| **verb == Verb::Broadcast).for_each(|_| {
-                delivery.refuse();
+        let Ok(incoming) = requests.on_line(line) else { return };
+        if let Some(done) = incoming.completed {
+            assert!(done.number >= completed, "replies are in order");
+            assert_eq!(sent[done.number as usize], done.request.verb);
+            // Requests before it had no reply.
+            let skipped = &sent[completed as usize..done.number as usize];
+            skipped.iter().filter(|verb| **verb == Verb::Broadcast).for_each(|_| {
+                queue.refuse();
             });
-            answered = answer.number + 1;
-            match (answer.question.verb, heard.reply) {
+            completed = done.number + 1;
+            match (done.request.verb, incoming.reply) {
                 (Verb::Broadcast, Some(Reply::Error { .. })) => {
-                    delivery.refuse();
+                    queue.refuse();
                 }
                 (Verb::Broadcast, _) => {
-                    delivered += 1;
-                    delivery.deliver(newest);
+                    confirmed += 1;
+                    queue.confirm(newest);
                 }
                 (Verb::Resume, Some(reply)) => {
-                    let _ = position.answer(&reply);
+                    let _ = cursor.on_resume_reply(&reply);
                 }
                 _ => {}
             }
-            assert_eq!(delivery.delivered(), delivered);
+            assert_eq!(queue.confirmed(), confirmed);
         }
-        if let Some(Reply::Broadcast { seq, .. }) = heard.reply {
-            position.take(seq);
+        if let Some(Reply::Broadcast { seq, .. }) = incoming.reply {
+            cursor.on_broadcast(seq);
             newest = newest.max(seq);
         }
-        if dialogue.goodbye().is_some() {
-            delivery.lose(true);
-            assert_eq!(delivery.unknown(), None);
+        if requests.goodbye().is_some() {
+            queue.on_disconnect(true);
+            assert_eq!(queue.unconfirmed(), None);
             return;
         }
     }
-    let unanswered = asked[answered as usize..].iter().filter(|verb| **verb == Verb::Broadcast);
-    let unknown = unanswered.count();
-    delivery.lose(false);
-    assert_eq!(delivery.unknown().is_some(), unknown > 0);
-    assert_eq!(delivery.lost_id(), (unknown > 0).then_some(welcome.id));
+    let pending = sent[completed as usize..].iter().filter(|verb| **verb == Verb::Broadcast);
+    let unconfirmed = pending.count();
+    queue.on_disconnect(false);
+    assert_eq!(queue.unconfirmed().is_some(), unconfirmed > 0);
+    assert_eq!(queue.lost_id(), (unconfirmed > 0).then_some(welcome.id));
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_committed_corpus_holds() {
-        crate::testing::faulty_socket::replay("client", super::converse);
+    fn committed_corpus_breaks_no_invariant() {
+        crate::testing::replay_corpus("client", super::converse);
     }
 }

@@ -1,4 +1,4 @@
-//! Secrets: what opens a server's door.
+//! Shared secrets: hidden from `Debug`, compared in constant time, zeroed on `Drop`.
 
 use std::fmt;
 
@@ -6,43 +6,38 @@ use subtle::ConstantTimeEq as _;
 
 use crate::protocol::validate_text;
 
-/// The longest secret, in bytes. Nobody needs more.
+/// The longest secret, in bytes.
 pub const MAX_SECRET: usize = 1024;
 
-/// A secret, which shows itself to nobody who debugs, and is wiped when it is dropped.
+/// A secret: its bytes, padded with NULs to one length, and its own length. Text has no NUL.
 #[derive(Clone)]
 pub struct Secret(Box<[u8; MAX_SECRET]>, usize);
 
 impl Secret {
-    /// A secret: one line of text, neither empty nor longer than [`MAX_SECRET`].
+    /// Accepts one line of text that is neither empty nor longer than [`MAX_SECRET`].
     pub fn new(text: &str) -> Option<Self> {
-        let is_line = validate_text(text.as_bytes()).is_some();
-        (is_line && !text.is_empty() && text.len() <= MAX_SECRET)
-            .then(|| Self(padded(text), text.len()))
+        if text.is_empty() || text.len() > MAX_SECRET {
+            return None;
+        }
+        validate_text(text.as_bytes())?;
+        let mut bytes = Box::new([0; MAX_SECRET]);
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Some(Self(bytes, text.len()))
     }
 
-    /// Whether this text is the secret. It takes the same time whatever the text, and whatever of it
-    /// is right.
+    /// Whether `text` is the secret. The time taken does not depend on how much of it is right.
     pub fn is(&self, text: &str) -> bool {
-        Self::new(text).is_some_and(|given| given == *self)
+        Self::new(text).is_some_and(|candidate| candidate == *self)
     }
 
-    /// The secret itself, to be sent.
+    /// The secret in the clear, to be sent.
     pub fn as_str(&self) -> &str {
-        // It was made of a str.
-        std::str::from_utf8(&self.0[..self.1]).unwrap_or_default()
+        std::str::from_utf8(&self.0[..self.1]).expect("a secret is made of a str")
     }
 }
 
-/// Of the same length, whatever the text's. No text has a NUL.
-fn padded(text: &str) -> Box<[u8; MAX_SECRET]> {
-    let mut bytes = Box::new([0; MAX_SECRET]);
-    bytes[..text.len()].copy_from_slice(text.as_bytes());
-    bytes
-}
-
-/// Overwrites what must not stay in memory. The compiler is kept from finding that nobody reads it
-/// afterwards.
+/// Overwrites bytes that must not stay in memory. `black_box` keeps the compiler from removing the
+/// writes as dead.
 pub(crate) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     std::hint::black_box(bytes);
@@ -73,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_whole_secret_is_the_secret() {
+    fn only_the_exact_text_matches_a_secret() {
         let secret = Secret::new("open sesame").expect("a secret");
         assert!(secret.is("open sesame") && secret.as_str() == "open sesame");
         for wrong in ["", "open sesam", "open sesame ", "open sesamE", "open sesame\0"] {
@@ -84,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sent_is_no_secret() {
+    fn empty_long_or_multi_line_text_is_not_a_secret() {
         for wrong in ["", "a\nb", "a\0", &"x".repeat(MAX_SECRET + 1)] {
             assert!(Secret::new(wrong).is_none(), "{wrong:?}");
         }

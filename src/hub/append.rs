@@ -12,7 +12,7 @@ use super::channel::feed::Offset;
 use super::event::{Event, Reason};
 use super::execute::Blocked;
 use super::handle::Handle;
-use super::registry::client::{InputState, Stage};
+use super::registry::client::{InputState, Stage, find};
 
 impl Hub {
     /// Appends a client's broadcast to the feed and returns its sequence number.
@@ -25,7 +25,7 @@ impl Hub {
         let len = feed.prepare(client.attribution(&mut DecimalBuf::default()), text);
         let (head, drops_before) = (feed.head(), feed.drops_before());
         let members = self.channel.members.iter();
-        let readers = members.map(|key| self.clients[key].reader(key, head));
+        let readers = members.map(|key| self.clients[key].reader(head));
         let backpressure = &mut self.channel.backpressure;
         match backpressure.admit(self.now_ms, head, drops_before, readers) {
             Admission::Append => {}
@@ -44,16 +44,16 @@ impl Hub {
             // The sender itself was evicted: its stream ends before this line.
             return Err(Blocked::Yield);
         }
-        self.budget.charge_append(len);
+        self.budget.append = self.budget.append.saturating_sub(len);
         self.counters.broadcasts += 1;
         Ok(self.channel.feed.append())
     }
 
-    /// Makes these slow consumers give way, so that the feed can drop everything before `drops_before`. What the turn's
-    /// budget does not allow is left for the next try.
+    /// Makes these slow consumers give way, so that the feed can drop everything before
+    /// `drops_before`. What the turn's budget does not allow is left for the next try.
     fn evict_or_skip(&mut self, slow: &[Handle], drops_before: Offset) -> Result<(), Blocked> {
         for handle in slow {
-            if self.budget.work == 0 {
+            if self.budget.turn.work == 0 {
                 return Err(Blocked::Yield);
             }
             match self.config.slow_clients {
@@ -66,8 +66,9 @@ impl Hub {
         Ok(())
     }
 
-    /// Drops what is pending of the feed for this client, except for the rest of a partial line, and closes it. If it
-    /// is closing already, eviction becomes the reason, except for foreign protocols, which get no goodbye.
+    /// Drops what is pending of the feed for this client, except for the rest of a partial line,
+    /// and closes it. If it is closing already, eviction becomes the reason, except for foreign
+    /// protocols, which get no goodbye.
     fn evict(&mut self, key: usize, eviction: Reason) {
         let client = &mut self.clients[key];
         self.budget.charge_scan(client.outbox.size());
@@ -107,7 +108,7 @@ impl Hub {
             return;
         }
         let awaits_readers = |handle: &Handle| {
-            let client = self.clients.find(*handle);
+            let client = find(&self.clients, *handle);
             client.is_some_and(|client| client.input_state == InputState::AwaitingReaders)
         };
         if !self.blocked_publishers.iter().any(awaits_readers) {
@@ -115,7 +116,7 @@ impl Hub {
         }
         let head = self.channel.feed.head();
         let members = self.channel.members.iter();
-        let readers = members.map(|key| self.clients[key].reader(key, head));
+        let readers = members.map(|key| self.clients[key].reader(head));
         let tick = backpressure.tick(self.now_ms, head, readers);
         for handle in tick.stalled {
             self.evict(handle.key, Reason::Stalled);
@@ -125,7 +126,7 @@ impl Hub {
         }
         if tick.is_open {
             for handle in mem::take(&mut self.blocked_publishers) {
-                if let Some(client) = self.clients.find(handle)
+                if let Some(client) = find(&self.clients, handle)
                     && client.input_state == InputState::AwaitingReaders
                 {
                     self.clients[handle.key].input_state = InputState::Reading;

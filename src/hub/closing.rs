@@ -4,24 +4,14 @@ use std::mem;
 
 use crate::protocol::{LineBuffer, Reply};
 
-use super::event::{Disconnect, Event, Reason};
+use super::event::{CloseStep, Disconnect, Event, Reason};
 use super::handle::Handle;
-use super::registry::client::{ClosingStep, InputState, Stage};
+use super::registry::client::{ClosingStep, InputState, Stage, find};
 use super::{Hub, Shutdown};
 
-/// What the server must do to a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseStep {
-    /// Shut down the write side (half-close), then call [`handle_write_shutdown`](Hub::handle_write_shutdown). The
-    /// connection stays open and its input is discarded until the peer closes: a close with unread input resets the
-    /// connection, and a reset destroys output that is still in flight.
-    ShutdownWrite,
-    /// Close the connection and [`remove`](Hub::remove) the client.
-    Close,
-}
-
 impl Hub {
-    /// Starts a graceful shutdown: every client gets its pending output and a goodbye, and new connections are refused.
+    /// Starts a graceful shutdown: every client gets its pending output and a goodbye, and new
+    /// connections are refused.
     pub fn begin_shutdown(&mut self) {
         self.shutdown = Shutdown::Begun;
         let open = self.clients.iter().filter(|(_, client)| !client.is_closing());
@@ -35,14 +25,14 @@ impl Hub {
     pub fn poll_close(&mut self) -> Option<(usize, CloseStep)> {
         loop {
             let (handle, close) = self.to_close.pop_front()?;
-            if self.clients.find(handle).is_some() {
+            if find(&self.clients, handle).is_some() {
                 return Some((handle.key, close));
             }
         }
     }
 
-    /// Records the result of [`CloseStep::ShutdownWrite`]. If the transport still holds bytes (`is_done` is false), the
-    /// write side is shut down when the socket is writable again.
+    /// Records the result of [`CloseStep::ShutdownWrite`]. If the transport still holds bytes
+    /// (`is_done` is false), the write side is shut down when the socket is writable again.
     pub fn handle_write_shutdown(&mut self, key: usize, is_done: bool) {
         let client = &mut self.clients[key];
         if let Stage::Closing { step, .. } = &mut client.stage
@@ -83,13 +73,15 @@ impl Hub {
         }
     }
 
-    /// Starts closing a client: pending output and a goodbye are still sent, further input is discarded.
+    /// Starts closing a client: pending output and a goodbye are still sent, further input is
+    /// discarded.
     pub(super) fn begin_close(&mut self, key: usize, reason: Reason) {
         let head = self.head();
         self.stop_rate_limiting(key);
         let client = &mut self.clients[key];
         let was = client.stage;
-        // Before the handshake there is no output to drain. After a failed one, the TLS alert is still to be sent.
+        // Before the handshake there is no output to drain. After a failed one, the TLS alert is
+        // still to be sent.
         let can_drain = was != Stage::Handshaking || reason == Reason::HandshakeFailed;
         let step = if can_drain { ClosingStep::Draining } else { ClosingStep::AwaitingPeerClose };
         client.stage = Stage::Closing { reason, step };
@@ -111,7 +103,7 @@ impl Hub {
     /// Moves a closing client through as many steps as it can take now.
     pub(super) fn advance_close(&mut self, key: usize) {
         let head = self.head();
-        let handle = self.clients.handle(key);
+        let handle = self.clients[key].handle();
         let client = &mut self.clients[key];
         let Stage::Closing { reason, step } = &mut client.stage else { return };
         if client.outbox.is_closed() {
@@ -158,8 +150,9 @@ impl Hub {
         }
     }
 
-    /// Closes an active client whose idle timeout has passed, or moves its deadline. Activity does not move the
-    /// deadline, so a busy client costs one check per timeout instead of one update per line.
+    /// Closes an active client whose idle timeout has passed, or moves its deadline. Activity does
+    /// not move the deadline, so a busy client costs one check per timeout instead of one update
+    /// per line.
     fn close_if_idle(&mut self, key: usize) {
         let client = &self.clients[key];
         // With a rate limit, a client that hung up had until now to have its last lines read.
@@ -182,15 +175,15 @@ impl Hub {
         }
     }
 
-    /// Asks for the connection to be closed. Asking again is harmless: [`poll_close`](Self::poll_close) skips clients
-    /// that are gone.
+    /// Asks for the connection to be closed. Asking again is harmless:
+    /// [`poll_close`](Self::poll_close) skips clients that are gone.
     fn drop_connection(&mut self, key: usize) {
-        self.to_close.push_back((self.clients.handle(key), CloseStep::Close));
+        self.to_close.push_back((self.clients[key].handle(), CloseStep::Close));
     }
 
     /// Sets, moves or clears the deadline of the client's current stage.
     pub(super) fn set_deadline(&mut self, key: usize, deadline_ms: Option<u64>) {
-        let handle = self.clients.handle(key);
+        let handle = self.clients[key].handle();
         let before_ms = mem::replace(&mut self.clients[key].deadline_ms, deadline_ms);
         self.deadlines.set(handle, before_ms, deadline_ms);
     }

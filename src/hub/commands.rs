@@ -16,17 +16,14 @@ impl Hub {
             Line::Text(text) => return self.request(key, text),
             Line::Blank(_) => {}
             Line::NotText(_) => {
-                let explanation = "a line must be UTF-8 text without control characters";
-                self.error(key, ErrorCode::NOT_TEXT, explanation);
+                self.error(key, ErrorCode::NOT_TEXT, "not UTF-8, or has control characters");
             }
             Line::TooLong => {
-                let explanation =
-                    format!("a line may have at most {} bytes", self.config.limits.max_line);
-                self.error(key, ErrorCode::LINE_TOO_LONG, &explanation);
+                let max_line = self.config.limits.max_line;
+                self.error(key, ErrorCode::LINE_TOO_LONG, &format!("at most {max_line} bytes"));
             }
             Line::Incomplete(_) => {
-                let explanation = "the connection ended inside this line; it was not executed";
-                self.error(key, ErrorCode::INCOMPLETE_LINE, explanation);
+                self.error(key, ErrorCode::INCOMPLETE_LINE, "the last line has no line feed");
             }
             Line::Foreign(foreign) => self.begin_close(key, Reason::Foreign(foreign)),
         }
@@ -56,8 +53,14 @@ impl Hub {
             Command::Send { client, text } => self.send(key, client, text),
             Command::Name { name } => self.rename(key, name),
             Command::Clients { after } => self.list_clients(key, after.unwrap_or(0)),
-            Command::Quiet => self.quiet(key),
-            Command::Listen => self.listen(key),
+            Command::Quiet => {
+                self.clients[key].outbox.unfollow(self.channel.feed.head());
+                self.ok(key, OkReply::Quiet);
+            }
+            Command::Listen => {
+                self.ok(key, OkReply::Listen { seq: self.channel.feed.newest_seq() });
+                self.clients[key].outbox.follow(self.channel.feed.head());
+            }
             Command::Stats => self.stats(key),
             Command::Help => self.help(key),
             Command::Quit => self.begin_close(key, Reason::Quit),
@@ -79,22 +82,15 @@ impl Hub {
 
     fn send(&mut self, key: usize, recipient: Recipient<'_>, text: &str) {
         let Some(to) = self.directory.find(recipient) else {
-            return self.error(
-                key,
-                ErrorCode::NO_SUCH_CLIENT,
-                "nobody here has this id or name; clients lists them",
-            );
+            return self.error(key, ErrorCode::NO_SUCH_CLIENT, "clients lists ids and names");
         };
         let sender = &self.clients[key];
         let from = sender.attribution(&mut DecimalBuf::default()).to_owned();
         let client = &self.clients[to];
-        // The room reserved for a reply is not for others: without it the recipient could not run its own commands.
+        // The room reserved for a reply is not for others: without it the recipient could not run
+        // its own commands.
         if client.outbox.is_closed() || !self.has_reply_room(client) {
-            return self.error(
-                key,
-                ErrorCode::BUSY,
-                "the recipient is not reading; try again later",
-            );
+            return self.error(key, ErrorCode::BUSY, "the recipient is not reading; try later");
         }
         self.counters.directs += 1;
         self.reply(to, Reply::Direct { from: &from, text });
@@ -104,11 +100,7 @@ impl Hub {
     fn rename(&mut self, key: usize, name: Name<'_>) {
         let client = &mut self.clients[key];
         if !self.directory.rename(client.id, client.name.as_deref(), name) {
-            return self.error(
-                key,
-                ErrorCode::NAME_TAKEN,
-                "somebody already has this name; choose another",
-            );
+            return self.error(key, ErrorCode::NAME_TAKEN, "choose another name");
         }
         client.name = Some(name.as_str().into());
         self.ok(key, OkReply::Name { name: name.as_str() });
@@ -125,18 +117,6 @@ impl Hub {
         self.ok(key, OkReply::Clients { shown: page.len() as u64, total });
     }
 
-    fn quiet(&mut self, key: usize) {
-        let head = self.head();
-        self.clients[key].outbox.unfollow(head);
-        self.ok(key, OkReply::Quiet);
-    }
-
-    fn listen(&mut self, key: usize) {
-        self.ok(key, OkReply::Listen { seq: self.channel.feed.newest_seq() });
-        let head = self.head();
-        self.clients[key].outbox.follow(head);
-    }
-
     fn history(&mut self, key: usize, count: u64) {
         let lines = count.min(self.channel.feed.kept_lines());
         self.ok(key, OkReply::History { lines });
@@ -148,13 +128,8 @@ impl Hub {
         let oldest = self.channel.feed.oldest_available();
         let is_other = feed.is_some_and(|feed| feed != id);
         if is_other || seq.saturating_add(1) < oldest {
-            let why = if is_other {
-                "this is a different feed"
-            } else {
-                "older lines are no longer kept"
-            };
-            let explanation = format!("{oldest} {id} {why}");
-            return self.error(key, ErrorCode::GONE, &explanation);
+            let why = if is_other { "not this feed" } else { "older lines were dropped" };
+            return self.error(key, ErrorCode::GONE, &format!("{oldest} {id} {why}"));
         }
         if seq > self.channel.feed.newest_seq() {
             let explanation = format!("the newest line is {}", self.channel.feed.newest_seq());

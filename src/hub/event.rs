@@ -1,4 +1,4 @@
-//! What the hub reports for the log: events, the trace of each line, and the summary of a connection.
+//! What the hub tells its caller: connections to close, and events for the log.
 
 use crate::protocol::ForeignProtocol;
 
@@ -46,6 +46,18 @@ impl Reason {
     }
 }
 
+/// What the server must do to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseStep {
+    /// Shut down the write side (half-close), then call
+    /// [`handle_write_shutdown`](super::Hub::handle_write_shutdown). The connection stays open and
+    /// its input is discarded until the peer closes: a close with unread input resets the
+    /// connection, and a reset destroys output that is still in flight.
+    ShutdownWrite,
+    /// Close the connection and [`remove`](super::Hub::remove) the client.
+    Close,
+}
+
 /// Something for the log.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
@@ -65,8 +77,8 @@ pub enum Event {
         /// How many wrong secrets it has shown.
         tries: u8,
     },
-    /// A client begins to close: nothing more of its input is executed. A [`Disconnect`] follows when it is removed.
-    /// If a client is evicted while it closes, this is reported again.
+    /// A client begins to close: nothing more of its input is executed. A [`Disconnect`] follows
+    /// when it is removed. If a client is evicted while it closes, this is reported again.
     Closing {
         /// The client's id.
         id: u64,
@@ -94,13 +106,14 @@ pub enum Event {
     },
 }
 
-/// An executed line and its final reply. The log shows it at level `debug`; the simulation checks it against its
-/// model. The text is as it was received, not escaped.
+/// An executed line and its final reply. The log shows it at level `debug`; the simulation checks
+/// it against its model. The text is as it was received, not escaped.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LineTrace {
     /// The sender's id.
     pub id: u64,
-    /// The line, redacted if it may hold a secret: unknown commands, and everything before authentication.
+    /// The line, redacted if it may hold a secret: unknown commands, and everything before
+    /// authentication.
     pub received: String,
     /// The last line of the reply, redacted in the same way.
     pub answered: String,

@@ -7,7 +7,7 @@ use crate::protocol::{Line, LineBuffer};
 use crate::read_outcome::ReadOutcome;
 
 use super::event::Reason;
-use super::registry::client::{Client, InputState, Stage};
+use super::registry::client::{Client, InputState, Stage, find};
 use super::{Hub, access};
 
 /// What a line costs beside its bytes, in bytes of work: blank lines are work, too.
@@ -47,29 +47,30 @@ impl Hub {
         }
     }
 
-    /// The next client to read from, once: established connections first, then a few handshakes, which cost more than
-    /// anything else a client can ask for.
+    /// The next client to read from, once: established connections first, then a few handshakes,
+    /// which cost more than anything else a client can ask for.
     pub fn poll_read(&mut self) -> Option<usize> {
-        while self.budget.read > 0
-            && let Some(handle) = self.to_read.pop(|handle| self.clients.find(handle).is_some())
+        while self.budget.turn.read > 0
+            && let Some(handle) = self.to_read.pop(|handle| find(&self.clients, handle).is_some())
         {
             if self.clients[handle.key].wants_read() {
                 return Some(handle.key);
             }
         }
-        while self.budget.handshakes > 0
-            && let Some(handle) = self.handshakes.pop(|handle| self.clients.find(handle).is_some())
+        while self.budget.turn.arrivals > 0
+            && let Some(handle) =
+                self.handshakes.pop(|handle| find(&self.clients, handle).is_some())
         {
             if self.clients[handle.key].wants_read() {
-                self.budget.handshakes -= 1;
+                self.budget.turn.arrivals -= 1;
                 return Some(handle.key);
             }
         }
         None
     }
 
-    /// Takes the outcome of one read of the client's connection. `overhead` is how many bytes were read from the socket
-    /// beyond those in the outcome.
+    /// Takes the outcome of one read of the client's connection. `overhead` is how many bytes were
+    /// read from the socket beyond those in the outcome.
     pub fn handle_read(&mut self, key: usize, outcome: &ReadOutcome<'_>, overhead: usize) {
         self.budget.charge_read(overhead);
         match outcome {
@@ -144,28 +145,29 @@ impl Hub {
 
     /// Executes lines, each client's in turn, as far as the turn's budget allows.
     pub fn execute(&mut self) {
-        self.budget.passes = self.budget.passes.saturating_sub(1);
+        self.budget.turn.passes = self.budget.turn.passes.saturating_sub(1);
         for _ in 0..self.runnable.len() {
-            if self.budget.work == 0 {
+            if self.budget.turn.work == 0 {
                 break;
             }
             let Some(handle) = self.runnable.pop_front() else { break };
-            let client = self.clients.find(handle);
+            let client = find(&self.clients, handle);
             if client.is_some_and(|client| client.input_state == InputState::Runnable) {
                 self.run(handle.key);
                 self.debug_check(handle.key);
             }
         }
-        // After the input: the process may have been stopped for a while, and what was received meanwhile counts.
+        // After the input: the process may have been stopped for a while, and what was received
+        // meanwhile counts.
         self.expire_deadlines();
     }
 
     /// Whether there is more to read or to execute, and budget for it.
     pub fn has_more_input(&self) -> bool {
-        let budget = &self.budget;
-        let can_read = budget.read > 0 && !self.to_read.is_empty();
+        let turn = &self.budget.turn;
+        let can_read = turn.read > 0 && !self.to_read.is_empty();
         let has_input = !self.runnable.is_empty() || can_read;
-        budget.passes > 0 && budget.work > 0 && budget.append > 0 && has_input
+        turn.passes > 0 && turn.work > 0 && self.budget.append > 0 && has_input
     }
 
     fn run(&mut self, key: usize) {
@@ -180,7 +182,7 @@ impl Hub {
         // Over-long lines count as many.
         self.charge_rate(key, input.take_discarded_lines());
         let is_limited = !self.is_within_rate(key);
-        let handle = self.clients.handle(key);
+        let handle = self.clients[key].handle();
         let client = &mut self.clients[key];
         let has_ended = input.is_ended();
         client.input = input;
@@ -205,13 +207,13 @@ impl Hub {
 
     fn execute_lines(&mut self, key: usize, input: &mut LineBuffer) -> Stop {
         let share = self.config.limits.turn.work_per_client;
-        let min_work = self.budget.work.saturating_sub(share);
+        let min_work = self.budget.turn.work.saturating_sub(share);
         while self.clients[key].is_open() {
             if !self.has_reply_room(&self.clients[key]) {
                 return Stop::OutboxFull;
             }
             let Some(line) = input.peek() else { return Stop::Drained };
-            if self.budget.work <= min_work {
+            if self.budget.turn.work <= min_work {
                 return Stop::Budget;
             }
             if !self.is_within_rate(key) {
@@ -260,7 +262,7 @@ impl Hub {
         if client.wants_read() {
             let is_handshaking = client.stage == Stage::Handshaking;
             let queue = if is_handshaking { &mut self.handshakes } else { &mut self.to_read };
-            queue.push(self.clients.handle(key));
+            queue.push(self.clients[key].handle());
         }
     }
 
@@ -271,7 +273,7 @@ impl Hub {
             return;
         }
         if self.has_reply_room(client) {
-            self.runnable.push_back(self.clients.handle(key));
+            self.runnable.push_back(self.clients[key].handle());
             self.clients[key].input_state = InputState::Runnable;
         } else {
             self.clients[key].input_state = InputState::AwaitingOutbox;

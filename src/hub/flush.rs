@@ -2,6 +2,7 @@
 
 use super::Hub;
 use super::delivery::outbox::Span;
+use super::registry::client::{Client, find};
 use super::schedule::flush_schedule::FlushClass;
 
 impl Hub {
@@ -20,40 +21,37 @@ impl Hub {
     /// The next client to write to, once: priority clients first, then bulk clients.
     pub fn poll_flush(&mut self) -> Option<usize> {
         let head = self.head();
-        let exists = |handle| self.clients.find(handle).is_some();
-        while self.budget.may_flush(FlushClass::Priority)
-            && let Some(handle) = self.flush.pop_priority(exists)
-        {
-            if self.clients[handle.key].wants_flush(head) {
-                self.budget.charge_flush_client(FlushClass::Priority);
-                return Some(handle.key);
+        let exists = |handle| find(&self.clients, handle).is_some();
+        for class in [FlushClass::Priority, FlushClass::Bulk] {
+            if class == FlushClass::Bulk && self.flush.bulk_pass_is_over() {
+                let members = self.channel.members.iter().map(|key| &self.clients[key]);
+                let ready = members.filter(|client| client.wants_flush(head));
+                self.flush.begin_bulk_pass(head, ready.map(Client::handle));
             }
-        }
-        if self.flush.bulk_pass_is_over() {
-            let members = self.channel.members.iter();
-            let ready = members.filter(|&key| self.clients[key].wants_flush(head));
-            self.flush.begin_bulk_pass(head, ready.map(|key| self.clients.handle(key)));
-        }
-        while self.budget.may_flush(FlushClass::Bulk)
-            && let Some(handle) = self.flush.pop_bulk(exists)
-        {
-            if self.clients[handle.key].wants_flush(head) {
-                self.budget.charge_flush_client(FlushClass::Bulk);
-                return Some(handle.key);
+            while self.budget.flush(class).is_left()
+                && let Some(handle) = self.flush.pop(class, exists)
+            {
+                if self.clients[handle.key].wants_flush(head) {
+                    self.budget.flush(class).clients -= 1;
+                    return Some(handle.key);
+                }
             }
         }
         None
     }
 
-    /// The client's pending output, in order. A span of the feed is a range for [`Feed::slices`](super::Feed::slices).
+    /// The client's pending output, in order. A span of the feed is a range for
+    /// [`Feed::slices`](super::Feed::slices).
     pub fn spans(&self, key: usize) -> impl Iterator<Item = Span<'_>> {
         self.clients[key].outbox.spans(self.head())
     }
 
-    /// The first `sent` bytes of the client's spans were written. `is_blocked`: its socket accepts no more.
+    /// The first `sent` bytes of the client's spans were written. `is_blocked`: its socket accepts
+    /// no more.
     pub fn consume(&mut self, key: usize, sent: usize, is_blocked: bool) {
         let head = self.head();
-        self.budget.charge_flush_bytes(self.flush.current(), sent);
+        let budget = self.budget.flush(self.flush.current());
+        budget.bytes = budget.bytes.saturating_sub(sent);
         self.counters.bytes_out += sent as u64;
         let client = &mut self.clients[key];
         client.bytes_out += sent as u64;
@@ -96,6 +94,6 @@ impl Hub {
             && self.channel.backpressure.is_far_behind(client.lag(head));
         let is_priority = client.outbox.has_entries() || is_far_behind;
         let class = if is_priority { FlushClass::Priority } else { FlushClass::Bulk };
-        self.flush.push(self.clients.handle(key), class);
+        self.flush.push(self.clients[key].handle(), class);
     }
 }

@@ -2,10 +2,9 @@
 
 use super::Hub;
 use super::handle::Handle;
-use super::registry::client::{InputState, Stage};
+use super::registry::client::{InputState, Stage, find};
 
 /// In debug builds every turn with a multiple of this number checks the whole hub.
-#[cfg(debug_assertions)]
 const TURNS_PER_CHECK: u64 = 64;
 
 impl Hub {
@@ -24,12 +23,12 @@ impl Hub {
         assert_eq!(self.deadlines.len(), with_deadline.count());
         let rate_limited = count(|state| matches!(state, InputState::RateLimited { .. }));
         assert_eq!(self.rate_limited.len(), rate_limited);
-        let exists = |handle: Handle| self.clients.find(handle).is_some();
+        let exists = |handle: Handle| find(&self.clients, handle).is_some();
         self.to_read.check_invariants(exists);
         self.handshakes.check_invariants(exists);
         self.flush.check_invariants(exists);
         let in_state = |handle: &Handle, state| {
-            self.clients.find(*handle).is_some_and(|client| client.input_state == state)
+            find(&self.clients, *handle).is_some_and(|client| client.input_state == state)
         };
         let runnable = self.runnable.iter().filter(|h| in_state(h, InputState::Runnable));
         assert_eq!(runnable.count(), count(|state| state == InputState::Runnable));
@@ -42,7 +41,7 @@ impl Hub {
     fn check_client(&self, key: usize) {
         let head = self.head();
         let client = &self.clients[key];
-        let (id, handle) = (client.id, self.clients.handle(key));
+        let (id, handle) = (client.id, self.clients[key].handle());
         client.outbox.check_invariants(head);
         assert!(client.outbox.size() <= self.config.limits.max_outbox);
         let oldest_needed = client.outbox.oldest_needed(head);
@@ -77,23 +76,17 @@ impl Hub {
     }
 
     /// In debug builds, checks the client that a public call has touched.
-    #[cfg(debug_assertions)]
     pub(super) fn debug_check(&self, key: usize) {
-        self.check_client(key);
-    }
-
-    #[cfg(not(debug_assertions))]
-    pub(super) fn debug_check(&self, _: usize) {}
-
-    /// In debug builds, checks the whole hub now and then.
-    #[cfg(debug_assertions)]
-    pub(super) fn debug_check_turn(&mut self) {
-        self.turns += 1;
-        if self.turns.is_multiple_of(TURNS_PER_CHECK) {
-            self.check_invariants();
+        if cfg!(debug_assertions) {
+            self.check_client(key);
         }
     }
 
-    #[cfg(not(debug_assertions))]
-    pub(super) fn debug_check_turn(&mut self) {}
+    /// In debug builds, checks the whole hub now and then.
+    pub(super) fn debug_check_turn(&mut self) {
+        self.turns += 1;
+        if cfg!(debug_assertions) && self.turns.is_multiple_of(TURNS_PER_CHECK) {
+            self.check_invariants();
+        }
+    }
 }

@@ -1,29 +1,31 @@
 //! Command semantics and client state: names, the feed, scheduling, slow consumers, shutdown.
 //!
-//! The hub performs **no I/O**, reads no clock and draws no randomness: there is no socket and no `Instant::now()` in
-//! here. Time and input are passed in, and what to do is polled, so the same code runs under the poll loop, a
-//! simulation and a fuzzer.
+//! The hub performs **no I/O**, reads no clock and draws no randomness: there is no socket and no
+//! `Instant::now()` in here. Time and input are passed in, and what to do is polled, so the same
+//! code runs under the poll loop, a simulation and a fuzzer.
 //!
 //! One turn of the caller:
-//! 1. [`begin_turn`](Hub::begin_turn) with the time, then [`handle_readable`](Hub::handle_readable),
-//!    [`handle_writable`](Hub::handle_writable) and [`handle_hangup`](Hub::handle_hangup) for what the poll reports;
+//! 1. [`begin_turn`](Hub::begin_turn) with the time, then
+//!    [`handle_readable`](Hub::handle_readable), [`handle_writable`](Hub::handle_writable) and
+//!    [`handle_hangup`](Hub::handle_hangup) for what the poll reports;
 //! 2. while [`poll_read`](Hub::poll_read) names a client, read its connection once; call
 //!    [`handle_handshake_done`](Hub::handle_handshake_done) if that completed its handshake, then
 //!    [`handle_read`](Hub::handle_read);
-//! 3. [`execute`](Hub::execute); repeat from 2 while it [`has_more_input`](Hub::has_more_input), so that replies to
-//!    pipelined requests leave together;
-//! 4. while [`poll_flush`](Hub::poll_flush) names a client, write its [`spans`](Hub::spans) once, and call
-//!    [`consume`](Hub::consume) or [`handle_write_failed`](Hub::handle_write_failed);
+//! 3. [`execute`](Hub::execute); repeat from 2 while it [`has_more_input`](Hub::has_more_input), so
+//!    that replies to pipelined requests leave together;
+//! 4. while [`poll_flush`](Hub::poll_flush) names a client, write its [`spans`](Hub::spans) once,
+//!    and call [`consume`](Hub::consume) or [`handle_write_failed`](Hub::handle_write_failed);
 //! 5. while [`poll_close`](Hub::poll_close) names a client, do what it says, and call
 //!    [`handle_write_shutdown`](Hub::handle_write_shutdown) or [`remove`](Hub::remove);
-//! 6. [`connect`](Hub::connect) new connections, and call [`handle_handshake_done`](Hub::handle_handshake_done) for
-//!    those without TLS; log what [`poll_event`](Hub::poll_event) returns;
+//! 6. [`connect`](Hub::connect) new connections, and call
+//!    [`handle_handshake_done`](Hub::handle_handshake_done) for those without TLS; log what
+//!    [`poll_event`](Hub::poll_event) returns;
 //! 7. wait for sockets: not at all if the hub [`has_work`](Hub::has_work), else until its
 //!    [`next_deadline`](Hub::next_deadline).
 //!
-//! The files here that hold an `impl Hub` are the orchestrator. The folders hold its parts, which know nothing of it:
-//! `registry` (the clients), `channel` (the feed and backpressure), `delivery` (pending output) and `schedule` (who is
-//! next).
+//! The files here that hold an `impl Hub` are the orchestrator. The folders hold its parts, which
+//! know nothing of it: `registry` (the clients), `channel` (the feed and backpressure), `delivery`
+//! (pending output) and `schedule` (who is next).
 
 mod access;
 mod append;
@@ -44,12 +46,13 @@ mod trace;
 
 use std::collections::VecDeque;
 
+use slab::Slab;
+
 pub use channel::backpressure::SlowConsumerPolicy;
 pub use channel::feed::{Feed, Offset};
-pub use closing::CloseStep;
 pub use counters::Counters;
 pub use delivery::outbox::Span;
-pub use event::{Disconnect, Event, LineTrace, Reason};
+pub use event::{CloseStep, Disconnect, Event, LineTrace, Reason};
 pub use registry::client::Origin;
 pub use registry::role::{AllowShutdown, Role, Secrets};
 
@@ -58,8 +61,7 @@ use crate::protocol::{FeedId, Reply};
 use channel::Channel;
 use channel::backpressure::Backpressure;
 use handle::Handle;
-use registry::client::Stage;
-use registry::clients::Clients;
+use registry::client::{Client, Stage};
 use registry::directory::Directory;
 use schedule::budget::TurnBudget;
 use schedule::flush_schedule::FlushSchedule;
@@ -87,8 +89,8 @@ pub struct HubConfig {
 /// The clients and the feed.
 ///
 /// **Invariants** (see [`check_invariants`](Self::check_invariants))
-/// - Every client with pending output and a writable socket is in a flush queue, or joins one when the next pass
-///   begins.
+/// - Every client with pending output and a writable socket is in a flush queue, or joins one when
+///   the next pass begins.
 /// - A client is in each queue at most once, and in the directory exactly while it is active.
 /// - No outbox is larger than `max-outbox`.
 #[derive(Debug)]
@@ -96,18 +98,21 @@ pub struct Hub {
     config: HubConfig,
     now_ms: u64,
     budget: TurnBudget,
-    clients: Clients,
+    clients: Slab<Client>,
+    last_id: u64,
     directory: Directory,
     channel: Channel,
     counters: Counters,
     shutdown: Shutdown,
     /// Clients whose sockets may be read.
     to_read: ReadyQueue,
-    /// The same, for clients whose handshake is not complete: those are expensive, and have a budget of their own.
+    /// The same, for clients whose handshake is not complete: those are expensive, and have a
+    /// budget of their own.
     handshakes: ReadyQueue,
     /// Clients in [`InputState::Runnable`](registry::client::InputState::Runnable), in order.
     runnable: VecDeque<Handle>,
-    /// Clients in [`InputState::AwaitingReaders`](registry::client::InputState::AwaitingReaders), in order.
+    /// Clients in [`InputState::AwaitingReaders`](registry::client::InputState::AwaitingReaders),
+    /// in order.
     blocked_publishers: VecDeque<Handle>,
     flush: FlushSchedule,
     to_close: VecDeque<(Handle, CloseStep)>,
@@ -118,7 +123,6 @@ pub struct Hub {
     events: VecDeque<Event>,
     /// The reply being encoded.
     line: Vec<u8>,
-    #[cfg(debug_assertions)]
     turns: u64,
 }
 
@@ -142,7 +146,8 @@ impl Hub {
             config,
             now_ms: 0,
             budget: TurnBudget::new(&limits),
-            clients: Clients::default(),
+            clients: Slab::new(),
+            last_id: 0,
             directory: Directory::default(),
             channel: Channel::new(feed, backpressure),
             counters: Counters::default(),
@@ -157,7 +162,6 @@ impl Hub {
             rate_limited: Timers::default(),
             events: VecDeque::new(),
             line: Vec::new(),
-            #[cfg(debug_assertions)]
             turns: 0,
         }
     }
@@ -182,7 +186,8 @@ impl Hub {
         !is_idle
     }
 
-    /// The time, in milliseconds since the server started, by which [`begin_turn`](Self::begin_turn) must run next.
+    /// The time, in milliseconds since the server started, by which
+    /// [`begin_turn`](Self::begin_turn) must run next.
     pub fn next_deadline(&self) -> Option<u64> {
         let backpressure = (!self.blocked_publishers.is_empty())
             .then(|| self.channel.backpressure.next_deadline(self.clients.len()));
@@ -197,16 +202,19 @@ impl Hub {
         self.clients.len() < self.config.limits.max_clients && self.shutdown != Shutdown::Begun
     }
 
-    /// Adds an accepted connection, for which there was [room](Self::has_room). Returns its key. Nothing is sent to it
-    /// before [`handle_handshake_done`](Self::handle_handshake_done).
+    /// Adds an accepted connection, for which there was [room](Self::has_room). Returns its key.
+    /// Nothing is sent to it before [`handle_handshake_done`](Self::handle_handshake_done).
     pub fn connect(&mut self, origin: Origin) -> usize {
         debug_assert!(self.has_room(), "the caller checks has_room");
         self.counters.clients_total += 1;
         let limits = &self.config.limits;
         let timeout_ms = limits.auth_timeout_ms;
-        let Handle { key, .. } = self.clients.insert(origin, self.now_ms, limits.max_line);
-        self.set_deadline(key, Some(self.now_ms + timeout_ms));
-        key
+        self.last_id += 1;
+        let entry = self.clients.vacant_entry();
+        let handle = Handle { id: self.last_id, key: entry.key() };
+        entry.insert(Client::new(handle, origin, self.now_ms, limits.max_line));
+        self.set_deadline(handle.key, Some(self.now_ms + timeout_ms));
+        handle.key
     }
 
     /// The client's TLS handshake is complete, or it needs none. Calling this again does nothing.

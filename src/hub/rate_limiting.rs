@@ -29,7 +29,7 @@ impl Hub {
     /// Neither reads nor executes the client's input until the rate limit allows another line.
     pub(super) fn limit_rate(&mut self, key: usize) {
         let until_ms = self.rate_allows_at_ms(key);
-        let handle = self.clients.handle(key);
+        let handle = self.clients[key].handle();
         self.rate_limited.set(handle, None, Some(until_ms));
         let client = &mut self.clients[key];
         client.input_state = InputState::RateLimited { until_ms };
@@ -41,8 +41,8 @@ impl Hub {
         }
     }
 
-    /// The peer is gone. Bounds how long its buffered lines may still wait to be executed, so that it cannot keep a
-    /// slot or a name.
+    /// The peer is gone. Bounds how long its buffered lines may still wait to be executed, so that
+    /// it cannot keep a slot or a name.
     pub(super) fn bound_linger(&mut self, key: usize) {
         let latest_ms = self.now_ms + self.config.limits.drain_timeout_ms;
         let deadline_ms =
@@ -64,7 +64,7 @@ impl Hub {
 
     /// Takes a client out of the timers.
     pub(super) fn stop_rate_limiting(&mut self, key: usize) {
-        let handle = self.clients.handle(key);
+        let handle = self.clients[key].handle();
         let client = &mut self.clients[key];
         if let InputState::RateLimited { until_ms } = client.input_state {
             client.input_state = InputState::Reading;

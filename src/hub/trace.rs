@@ -1,6 +1,6 @@
 //! Tracing lines: what was received, redacted, and what was answered.
 
-use crate::protocol::{Command, CommandError, CommandSpec, Line};
+use crate::protocol::{CommandSpec, Line};
 
 use super::Hub;
 use super::event::{Event, LineTrace};
@@ -33,11 +33,11 @@ impl Hub {
             _ if replies.is_empty() && self.channel.feed.newest_seq() > before.seq => {
                 format!("broadcast {}", self.channel.feed.newest_seq())
             }
-            _ if before.is_active => last_line(replies),
-            _ => without_echo(last_line(replies)),
+            // A pong repeats the client's own text, which may be a mistyped secret.
+            _ if !before.is_active && replies.starts_with(b"pong ") => "pong".to_owned(),
+            _ => last_line(replies),
         };
-        let received =
-            if before.is_active { describe(line) } else { describe_unauthenticated(line) };
+        let received = describe(line, before.is_active);
         self.events.push_back(Event::Line(LineTrace { id: client.id, received, answered }));
     }
 }
@@ -48,28 +48,13 @@ fn last_line(lines: &[u8]) -> String {
     String::from_utf8_lossy(last).into_owned()
 }
 
-/// A reply without the client's own text: only `pong` repeats any.
-fn without_echo(line: String) -> String {
-    if line.starts_with("pong ") { "pong".to_owned() } else { line }
-}
-
-/// Only the command, since anything that an unauthenticated client sends may be a mistyped secret.
-fn describe_unauthenticated(line: Line<'_>) -> String {
+/// The line, or only its command if it may hold a secret.
+fn describe(line: Line<'_>, is_active: bool) -> String {
     match line {
         Line::Text(text) => match CommandSpec::of_line(text) {
+            Some(spec) if is_active && spec.name != "auth" => text.to_owned(),
             Some(spec) => format!("{} ({} bytes)", spec.name, text.len()),
             None => format!("unknown command ({} bytes)", text.len()),
-        },
-        line => describe(line),
-    }
-}
-
-fn describe(line: Line<'_>) -> String {
-    match line {
-        Line::Text(text) => match Command::parse(text) {
-            Ok(Command::Auth { .. }) => format!("auth ({} bytes)", text.len()),
-            Err(CommandError::UNKNOWN) => format!("unknown command ({} bytes)", text.len()),
-            Ok(_) | Err(_) => text.to_owned(),
         },
         Line::NotText(bytes) => format!("not text ({} bytes)", bytes.len()),
         Line::Incomplete(bytes) => format!("incomplete line ({} bytes)", bytes.len()),

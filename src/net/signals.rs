@@ -1,33 +1,33 @@
-//! Signals, as events of the poll loop.
+//! Signals as events of a poll loop.
 
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
-/// Some signals, which do no more than being counted. Each of them writes one byte into a socket,
-/// which the loop reads.
+/// Counts signals. The handler of each writes one byte into a socket pair, which the loop polls.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    received: UnixStream,
+    receiver: UnixStream,
 }
 
 impl Signals {
+    /// Installs handlers for `signals`, and registers with a poll.
     pub(crate) fn register(registry: &Registry, token: Token, signals: &[i32]) -> io::Result<Self> {
-        let (received, sender) = std::os::unix::net::UnixStream::pair()?;
+        let (receiver, sender) = std::os::unix::net::UnixStream::pair()?;
         for &signal in signals {
             signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
         }
-        received.set_nonblocking(true)?;
-        let mut received = UnixStream::from_std(received);
-        registry.register(&mut received, token, Interest::READABLE)?;
-        Ok(Self { received })
+        receiver.set_nonblocking(true)?;
+        let mut receiver = UnixStream::from_std(receiver);
+        registry.register(&mut receiver, token, Interest::READABLE)?;
+        Ok(Self { receiver })
     }
 
-    /// How many signals have come since this was last asked.
+    /// How many signals have arrived since the last call.
     pub(crate) fn take(&mut self) -> usize {
         let mut bytes = [0; 64];
-        // Nothing else can go wrong with a socket whose both ends are held here.
-        self.received.read(&mut bytes).unwrap_or(0)
+        // The only possible error is WouldBlock: this process holds both ends.
+        self.receiver.read(&mut bytes).unwrap_or(0)
     }
 }

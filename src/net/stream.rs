@@ -1,4 +1,7 @@
-//! The two kinds of sockets, as one, and where they are.
+//! Stream sockets, TCP or Unix, and the addresses that servers listen on.
+//!
+//! `Socket` is what the layers above need of one: read, write and half-close. TCP connections use
+//! keep-alive and a user timeout, so that a vanished peer is noticed even while nothing is sent.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
@@ -12,19 +15,20 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
-/// When nothing is heard of a peer for so long, the kernel asks it whether it is still there …
+/// How long a connection is idle before the kernel sends the first keep-alive probe.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-/// … and this often again.
+
+/// The time between two keep-alive probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
-/// When a peer has answered nothing for so long, or has not let a single byte in, it is given up.
-/// In milliseconds.
+/// How long sent data may stay unacknowledged, or the peer's receive window closed, before the
+/// kernel drops the connection, in milliseconds.
 const USER_TIMEOUT_MS: u32 = 300_000;
 
-/// Where a server listens unless it is told otherwise.
+/// The address that `oyezd` listens on by default.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5050);
 
-/// Where a server listens.
+/// An address that a server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// A TCP address.
@@ -34,7 +38,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// Whether what is said there goes over a network, for all that is known here.
+    /// Whether traffic to this address may leave the host: anything but loopback and Unix sockets.
     pub fn is_remote(&self) -> bool {
         match self {
             Self::Tcp(address) => !address.ip().to_canonical().is_loopback(),
@@ -56,30 +60,33 @@ impl FromStr for Endpoint {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() {
-                Err("unix: needs a path")
-            } else {
-                Ok(Self::Unix(path.into()))
-            };
+        match text.strip_prefix("unix:") {
+            Some("") => Err("unix: needs a path"),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text
+                .parse()
+                .map(Self::Tcp)
+                .map_err(|_| "expected IP:PORT, [IPv6]:PORT or unix:PATH, as in 127.0.0.1:5050"),
         }
-        text.parse()
-            .map(Self::Tcp)
-            .map_err(|_| "expected IP:PORT, [IPv6]:PORT or unix:PATH, as in 127.0.0.1:5050")
     }
 }
 
-/// A connected, non-blocking socket.
+/// A connected byte stream that a [`Transport`](super::transport::Transport) runs over. Reads and
+/// writes do not block.
+pub(crate) trait Socket: Read + Write {
+    /// Half-close: ends the output with a FIN. The peer's data can still be read.
+    fn shutdown_write(&self) -> io::Result<()>;
+}
+
+/// A connected, non-blocking socket of the system.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
-    #[cfg(any(test, fuzzing))]
-    Unreal(Box<dyn crate::testing::faulty_socket::Socket>),
 }
 
 impl Stream {
-    /// Has lines sent at once, and a peer that vanished noticed.
+    /// Sets TCP_NODELAY, keep-alive and the user timeout. Does nothing on a Unix socket.
     pub(crate) fn tune(&self) -> Result<(), Errno> {
         let Self::Tcp(socket) = self else { return Ok(()) };
         sockopt::set_tcp_nodelay(socket, true)?;
@@ -93,22 +100,21 @@ impl Stream {
         Ok(())
     }
 
+    /// Registers the socket with a poll, for reading and writing.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let both = Interest::READABLE | Interest::WRITABLE;
+        let interests = Interest::READABLE | Interest::WRITABLE;
         match self {
-            Self::Tcp(stream) => registry.register(stream, token, both),
-            Self::Unix(stream) => registry.register(stream, token, both),
-            #[cfg(any(test, fuzzing))]
-            Self::Unreal(_) => Ok(()),
+            Self::Tcp(stream) => registry.register(stream, token, interests),
+            Self::Unix(stream) => registry.register(stream, token, interests),
         }
     }
+}
 
-    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+impl Socket for Stream {
+    fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-            #[cfg(any(test, fuzzing))]
-            Self::Unreal(stream) => stream.shutdown_write(),
         }
     }
 }
@@ -118,8 +124,6 @@ impl Read for Stream {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
-            #[cfg(any(test, fuzzing))]
-            Self::Unreal(stream) => stream.read(buffer),
         }
     }
 }
@@ -129,8 +133,6 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
-            #[cfg(any(test, fuzzing))]
-            Self::Unreal(stream) => stream.write(bytes),
         }
     }
 
@@ -138,8 +140,6 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.write_vectored(slices),
             Self::Unix(stream) => stream.write_vectored(slices),
-            #[cfg(any(test, fuzzing))]
-            Self::Unreal(stream) => stream.write_vectored(slices),
         }
     }
 

@@ -1,75 +1,74 @@
-//! What the two programs are told about certificates: which to show, and which to trust.
+//! TLS settings of both programs: which certificate to present, and which ones to trust.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where a certificate and its key are.
+/// Where the server's certificate and private key are. All files are PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// In two files, as PEM; the certificate's with those that lead to a root.
+    /// In two files.
     Files {
-        /// The certificate's.
+        /// The certificate, followed by its intermediates.
         certificate: PathBuf,
-        /// The key's.
+        /// The private key.
         key: PathBuf,
     },
-    /// In a folder, in which they are made if they are not there.
+    /// In a folder, where both are created if they do not exist.
     SelfSigned {
         /// The folder.
         folder: PathBuf,
     },
 }
 
-/// What a server shows of itself, and whom it lets in.
+/// The server's TLS settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerTrust {
-    /// What it shows.
+pub struct ServerTlsConfig {
+    /// The certificate to present.
     pub identity: Identity,
-    /// The file with the certificates that have to have signed a client's.
+    /// If set, clients must present a certificate signed by one in this file.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Which servers a client trusts.
+/// How the client verifies the server's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerVerification {
-    /// Those whose certificate is signed by one of the system's roots.
+    /// It must be signed by an authority that this system trusts.
     System,
-    /// Those whose certificate is signed by one in this file.
+    /// It must be signed by one in this file.
     Roots(PathBuf),
-    /// The one with exactly this certificate, whatever names and dates are in it.
+    /// It must be exactly this one. Its names and dates are not checked.
     Pinned(Fingerprint),
 }
 
-/// What a client shows of itself, and whom it trusts.
+/// The client's TLS settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientTrust {
-    /// Whom it trusts.
-    pub trust: ServerVerification,
-    /// The files of its certificate and key, if it has any.
+pub struct ClientTlsConfig {
+    /// How to verify the server.
+    pub verification: ServerVerification,
+    /// The files of the certificate to present and its key, if any.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// The SHA-256 of a certificate, which names it and no other.
+/// The SHA-256 hash of a certificate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(pub [u8; 32]);
 
 impl FromStr for Fingerprint {
     type Err = &'static str;
 
-    /// Takes what [`Display`](fmt::Display) gives, and what openssl prints: colons are passed
-    /// over, and letters may be of either case.
+    /// Parses what [`Display`](fmt::Display) prints, and what openssl prints after the same prefix:
+    /// in either case, with or without colons.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const EXPECTED: &str = "expected sha256: and 64 hexadecimal digits";
-        let digits = text.strip_prefix("sha256:").ok_or(EXPECTED)?;
-        let digits: Vec<u8> = digits.bytes().filter(|byte| *byte != b':').collect();
-        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        let digits = text.strip_prefix("sha256:").ok_or(EXPECTED)?.replace(':', "");
+        if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(EXPECTED);
         }
         let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| EXPECTED)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| EXPECTED)?;
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            let pair = &digits[2 * i..2 * i + 2];
+            *byte = u8::from_str_radix(pair, 16).expect("two hexadecimal digits");
         }
         Ok(Self(bytes))
     }
@@ -93,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fingerprints_are_read_in_both_spellings() {
+    fn fingerprint_parses_with_and_without_colons() {
         let plain = format!("sha256:{}", "0a".repeat(32));
         let parsed: Result<Fingerprint, _> = plain.parse();
         assert_eq!(parsed.map(|fingerprint| fingerprint.to_string()), Ok(plain.clone()));

@@ -1,69 +1,67 @@
-//! What a connection's bytes go over: a socket, plain or encrypted. The one seam at which TLS is.
+//! A connection's transport: a socket, plain or encrypted. Everything above this module is the same
+//! for both.
+//!
+//! A TLS transport carries data once its handshake is complete. Backpressure shows as
+//! [`Sent::is_full`]; a half-close is [`Transport::shutdown_write`].
 
-use std::io::{self, IoSlice, Read as _, Write as _};
+use std::io::{self, IoSlice};
 
-use crate::net::stream::Stream;
-use crate::net::tls::TlsStream;
+use super::stream::{Socket, Stream};
+use super::tls::TlsStream;
 use crate::read_outcome::ReadOutcome;
 
-/// A connection's two streams of bytes, non-blocking both.
+/// A non-blocking connection.
 #[derive(Debug)]
-pub(crate) enum Transport {
-    Plain(Stream),
-    Tls(Box<TlsStream>),
+pub(crate) enum Transport<S = Stream> {
+    Plain(S),
+    Tls(Box<TlsStream<S>>),
 }
 
-/// How a write went.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
-    /// So many bytes were taken.
+    /// How many bytes were accepted, from the beginning of the slices.
     pub(crate) bytes: usize,
-    /// The socket takes no more; the poll will say when it does.
+    /// The socket buffer is full (backpressure): wait until the poll reports it writable.
     pub(crate) is_full: bool,
 }
 
-impl Transport {
+impl<S: Socket> Transport<S> {
     /// The socket, to be registered with a poll.
-    pub(crate) fn stream_mut(&mut self) -> &mut Stream {
+    pub(crate) fn socket_mut(&mut self) -> &mut S {
         match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(tls) => tls.stream_mut(),
+            Self::Plain(socket) => socket,
+            Self::Tls(tls) => tls.socket_mut(),
         }
     }
 
-    /// Whether bytes can be written and read: hands are shaken, if that has to be done.
-    pub(crate) fn is_established(&self) -> bool {
+    /// Whether the TLS handshake is complete. Always true of a plain connection.
+    pub(crate) fn is_handshake_complete(&self) -> bool {
         match self {
             Self::Plain(_) => true,
-            Self::Tls(tls) => tls.is_established(),
+            Self::Tls(tls) => tls.is_handshake_complete(),
         }
     }
 
-    /// Reads once.
-    pub(crate) fn read<'a>(&mut self, buffer: &'a mut [u8]) -> ReadOutcome<'a> {
+    /// Reads once. Also returns the overhead of TLS: how many bytes were read from the socket
+    /// beyond the plaintext returned.
+    pub(crate) fn read<'a>(&mut self, buffer: &'a mut [u8]) -> (ReadOutcome<'a>, usize) {
         match self {
-            Self::Plain(stream) => match stream.read(buffer) {
-                Ok(0) => ReadOutcome::Eof,
-                Ok(len) => ReadOutcome::Data(&buffer[..len]),
-                Err(error) => error.into(),
+            Self::Plain(socket) => match socket.read(buffer) {
+                Ok(0) => (ReadOutcome::Eof, 0),
+                Ok(len) => (ReadOutcome::Data(&buffer[..len]), 0),
+                Err(error) => (error.into(), 0),
             },
             Self::Tls(tls) => tls.read(buffer),
         }
     }
 
-    /// How many bytes were read from the socket for nothing but encryption, since this was last asked.
-    pub(crate) fn take_overhead(&mut self) -> usize {
-        match self {
-            Self::Plain(_) => 0,
-            Self::Tls(tls) => tls.take_overhead(),
-        }
-    }
-
-    /// Writes from the beginning of the slices, as much as is taken.
+    /// Writes as much of the slices as the connection accepts, and a TLS connection may buffer some
+    /// of it: see [`flush`](Self::flush).
     pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
         match self {
-            Self::Plain(stream) => match stream.write_vectored(slices) {
-                // A short write means that the socket is full.
+            Self::Plain(socket) => match socket.write_vectored(slices) {
+                // A short write means that the socket buffer is full.
                 Ok(bytes) => {
                     let is_full = bytes < slices.iter().map(|slice| slice.len()).sum();
                     Ok(Sent { bytes, is_full })
@@ -78,8 +76,8 @@ impl Transport {
         }
     }
 
-    /// Passes on what was taken before and has not reached the socket; says whether all of it has.
-    /// To be called when the socket takes bytes again.
+    /// Writes buffered bytes to the socket. Returns whether the buffer is now empty. Call it
+    /// whenever the poll reports the socket writable.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         match self {
             Self::Plain(_) => Ok(true),
@@ -87,12 +85,148 @@ impl Transport {
         }
     }
 
-    /// Ends what is written, behind all that was taken; says whether that is done. If it is not,
-    /// [`flush`](Self::flush) will do it.
-    pub(crate) fn finish(&mut self) -> io::Result<bool> {
+    /// Half-close: ends the output after everything accepted so far, over TLS with a close_notify
+    /// and then the FIN. Returns whether that is done; if not, [`flush`](Self::flush) completes it.
+    pub(crate) fn shutdown_write(&mut self) -> io::Result<bool> {
         match self {
-            Self::Plain(stream) => stream.shutdown_write().map(|()| true),
-            Self::Tls(tls) => tls.finish(),
+            Self::Plain(socket) => socket.shutdown_write().map(|()| true),
+            Self::Tls(tls) => tls.shutdown_write(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::testing::faulty_socket::{FaultySocket, Pipe, Random};
+
+    /// One end of a connection: a random message to send, and what it has received.
+    struct End {
+        transport: Transport<FaultySocket>,
+        message: Vec<u8>,
+        sent: usize,
+        received: Vec<u8>,
+        /// The peer's half-close was read.
+        has_eof: bool,
+    }
+
+    impl End {
+        fn new(transport: Transport<FaultySocket>, random: &Random) -> Self {
+            let length = random.below(60_000);
+            let message = (0..length).map(|_| random.below(256) as u8).collect();
+            Self { transport, message, sent: 0, received: vec![], has_eof: false }
+        }
+
+        /// Reads, or writes some of the message in three slices.
+        fn step(&mut self, random: &Random) -> io::Result<()> {
+            if random.below(2) == 0 {
+                return self.read();
+            }
+            if !self.transport.is_handshake_complete() {
+                return self.transport.flush().map(|_| ());
+            }
+            let rest = &self.message[self.sent..];
+            let (first, rest) = rest.split_at(random.below(rest.len() + 1));
+            let (second, third) = rest.split_at(random.below(rest.len() + 1));
+            let slices = [first, second, third].map(IoSlice::new);
+            self.sent += self.transport.write(&slices)?.bytes;
+            Ok(())
+        }
+
+        fn read(&mut self) -> io::Result<()> {
+            let mut buffer = [0; 40_000];
+            match self.transport.read(&mut buffer).0 {
+                ReadOutcome::Data(bytes) => self.received.extend_from_slice(bytes),
+                ReadOutcome::NoData | ReadOutcome::WouldBlock => {}
+                ReadOutcome::CloseNotify | ReadOutcome::Eof => self.has_eof = true,
+                ReadOutcome::Truncated => return Err(io::ErrorKind::UnexpectedEof.into()),
+                ReadOutcome::TlsFailed(failure) => {
+                    return Err(io::Error::other(failure.to_string()));
+                }
+                ReadOutcome::Failed(error) => return Err(error),
+            }
+            Ok(())
+        }
+    }
+
+    type Pair = ([Transport<FaultySocket>; 2], [Rc<RefCell<Pipe>>; 2]);
+
+    /// Exchanges messages and then half-closes, once for each seed. In some runs the connection is
+    /// reset: then each end has received a beginning of the message, and gets an error.
+    fn check_exchange(pair: impl Fn(&Random) -> Pair, seeds: u64) {
+        for seed in 0..seeds {
+            let random = Random::new(seed);
+            let (transports, pipes) = pair(&random);
+            let [mut a, mut b] = transports.map(|transport| End::new(transport, &random));
+            let reset_at = (random.below(3) == 0).then(|| random.below(3000));
+            let mut has_failed = false;
+            for step in 0.. {
+                assert!(step < 100_000, "seed {seed}: the exchange does not end");
+                if Some(step) == reset_at {
+                    pipes.iter().for_each(|pipe| pipe.borrow_mut().is_reset = true);
+                }
+                let end = if random.below(2) == 0 { &mut a } else { &mut b };
+                has_failed = end.step(&random).is_err();
+                let is_sent = a.sent == a.message.len() && b.sent == b.message.len();
+                if has_failed || is_sent && a.received == b.message && b.received == a.message {
+                    break;
+                }
+            }
+            assert!(a.message.starts_with(&b.received), "seed {seed}: b received something else");
+            assert!(b.message.starts_with(&a.received), "seed {seed}: a received something else");
+            if reset_at.is_some() {
+                continue;
+            }
+            assert!(!has_failed, "seed {seed}: a transient error ended the connection");
+            let mut is_done = false;
+            for step in 0.. {
+                assert!(step < 10_000, "seed {seed}: the half-close does not arrive");
+                is_done = is_done || a.transport.shutdown_write().unwrap_or(true);
+                if b.read().is_err() || b.has_eof {
+                    break;
+                }
+            }
+            assert!(b.has_eof, "seed {seed}: an error instead of the half-close");
+        }
+    }
+
+    #[test]
+    fn plain_transport_delivers_everything_over_faulty_sockets() {
+        check_exchange(
+            |random| {
+                let (sockets, pipes) = FaultySocket::pair(random);
+                (sockets.map(Transport::Plain), pipes)
+            },
+            300,
+        );
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn tls_transport_delivers_everything_over_faulty_sockets() {
+        use crate::net::tls::{ClientTls, ServerTls};
+        use crate::net::tls_config::{
+            ClientTlsConfig, Identity, ServerTlsConfig, ServerVerification,
+        };
+
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let identity = Identity::SelfSigned { folder: folder.path().into() };
+        let server = ServerTls::read(&ServerTlsConfig { identity, client_ca: None });
+        let server = server.expect("a certificate can be created");
+        let verification = ServerVerification::Pinned(server.fingerprint());
+        let client = ClientTls::new("localhost", &ClientTlsConfig { verification, identity: None });
+        let client = client.expect("valid settings");
+        check_exchange(
+            |random| {
+                let ([near, far], pipes) = FaultySocket::pair(random);
+                let near = client.connect(near).expect("a connection");
+                let far = server.accept(far).expect("a connection");
+                ([near, far].map(|tls| Transport::Tls(Box::new(tls))), pipes)
+            },
+            100,
+        );
     }
 }

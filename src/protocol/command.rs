@@ -205,16 +205,12 @@ pub struct CommandError {
     pub usage: Option<&'static str>,
 }
 
-impl CommandError {
-    /// The first word is not a command.
-    pub const UNKNOWN: Self = Self { code: ErrorCode::UNKNOWN_COMMAND, usage: None };
-}
-
 impl<'a> Command<'a> {
     /// Parses a line of text; see [`Line::Text`](super::Line::Text).
     pub fn parse(line: &'a str) -> Result<Self, CommandError> {
         let (word, rest) = split_word(line);
-        let spec = CommandSpec::find(word).ok_or(CommandError::UNKNOWN)?;
+        let unknown = CommandError { code: ErrorCode::UNKNOWN_COMMAND, usage: None };
+        let spec = CommandSpec::find(word).ok_or(unknown)?;
         let mut fields = Fields(rest);
         let first = if *spec.args.end() == 2 { fields.word() } else { fields.rest() };
         let second = first.and_then(|_| fields.rest());

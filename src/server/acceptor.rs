@@ -1,39 +1,46 @@
-//! The door: who listens, who comes in, and what to do when there is no room.
+//! Accepts connections from all listeners in turn, and refuses those over the limits.
 
 use std::io;
 
 use log::warn;
 use mio::{Registry, Token};
+use rustix::io::Errno;
 
+use super::config::Config;
 use super::listener::Listener;
 use super::peer::Peer;
 use super::refused::Refused;
 use crate::net::stream::{Endpoint, Stream};
-use crate::server::config::Config;
 
-/// The first listener's token; the others' follow it downwards. Clients' tokens come from the other
-/// end.
+/// The token of the first listener; the others count down from it. Clients' tokens count up from 0.
 const FIRST_TOKEN: usize = usize::MAX - 2;
 
-/// How long accepting pauses when the system has no descriptor or no memory left for another
-/// connection, in milliseconds. The poll would not wake the server when there is again.
+/// How long accepting pauses when the system has no descriptor or memory for another connection, in
+/// milliseconds. The poll does not report when there is one again.
 const PAUSE_MS: u64 = 100;
 
-/// All listening sockets, and the connections that are refused.
+/// The listeners, and the refused connections.
 #[derive(Debug)]
 pub(super) struct Acceptor {
     listeners: Vec<Listener>,
-    /// Which of them has its turn.
-    nth: usize,
+    /// The index of the listener that was accepted from last.
+    last: usize,
     refused: Refused,
     /// Nothing is accepted before this time, in milliseconds since the server's start.
     paused_until_ms: Option<u64>,
-    /// The last attempt failed, which was logged.
+    /// The last attempt failed. Logged once, until accepting works again.
     is_failing: bool,
 }
 
+/// An accepted connection.
+pub(super) struct Accepted {
+    pub(super) stream: Stream,
+    pub(super) peer: Peer,
+    pub(super) is_tls: bool,
+}
+
 impl Acceptor {
-    /// Listens on all of the configuration's addresses.
+    /// Listens on all of the configuration's addresses. The error is one line for the operator.
     pub(super) fn bind(config: &Config, registry: &Registry) -> Result<Self, String> {
         let mut listeners = Vec::new();
         let plain = config.listen.iter().map(|address| (address, false));
@@ -47,45 +54,45 @@ impl Acceptor {
             listeners.push(listener);
         }
         let refused = Refused::default();
-        Ok(Self { listeners, nth: 0, refused, paused_until_ms: None, is_failing: false })
+        Ok(Self { listeners, last: 0, refused, paused_until_ms: None, is_failing: false })
     }
 
-    /// Where it listens, with the ports that it got, and whether what comes there is encrypted.
+    /// The addresses, with the ports that the kernel chose, and whether each is encrypted.
     pub(super) fn addresses(&self) -> impl Iterator<Item = (&Endpoint, bool)> {
         self.listeners.iter().map(|listener| (&listener.address, listener.is_tls))
     }
 
-    /// Notes an event, if it is one of a listener's; says whether it was.
-    pub(super) fn note(&mut self, token: Token) -> bool {
+    /// Takes an event if its token is a listener's. Returns whether it is.
+    pub(super) fn handle_event(&mut self, token: Token) -> bool {
         let listener = self.listeners.get_mut(FIRST_TOKEN - token.0);
         listener.map(|listener| listener.is_ready = true).is_some()
     }
 
-    /// The next connection that waits, from each address in turn; and whether it is encrypted.
-    pub(super) fn accept(&mut self, now_ms: u64) -> Option<(Stream, Peer, bool)> {
+    /// The next waiting connection, from each listener in turn.
+    pub(super) fn accept(&mut self, now_ms: u64) -> Option<Accepted> {
         if self.paused_until_ms.is_some_and(|until_ms| now_ms < until_ms) {
             return None;
         }
         self.paused_until_ms = None;
-        while self.has_waiting() {
-            self.nth = (self.nth + 1) % self.listeners.len();
-            let listener = &mut self.listeners[self.nth];
+        while self.is_any_ready() {
+            self.last = (self.last + 1) % self.listeners.len();
+            let listener = &mut self.listeners[self.last];
             if !listener.is_ready {
                 continue;
             }
             match listener.accept() {
                 Ok((stream, peer)) => {
                     self.is_failing = false;
-                    return Some((stream, peer, listener.is_tls));
+                    return Some(Accepted { stream, peer, is_tls: listener.is_tls });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     listener.is_ready = false;
                 }
-                // One that is gone counts as one: however many there are, the turn ends.
+                // Ends this turn, so that a stream of broken connections cannot hold up the loop.
                 Err(error) if concerns_one_connection(&error) => return None,
                 Err(error) => {
                     if !std::mem::replace(&mut self.is_failing, true) {
-                        warn!("cannot accept: {error}; trying again until it works");
+                        warn!("cannot accept connections: {error}; retrying every {PAUSE_MS} ms");
                     }
                     self.paused_until_ms = Some(now_ms + PAUSE_MS);
                     return None;
@@ -95,62 +102,62 @@ impl Acceptor {
         None
     }
 
-    /// Tells a connection that there is no room for it, and why. Over TLS, hands would have to be shaken
-    /// for that; there it is just closed.
-    pub(super) fn refuse(&mut self, stream: Stream, is_tls: bool, explanation: &str, now_ms: u64) {
-        if !is_tls {
-            self.refused.refuse(stream, explanation, now_ms);
+    /// Refuses a connection, and sends the peer the explanation. A TLS connection is closed without
+    /// one, since sending it would take a handshake.
+    pub(super) fn refuse(&mut self, accepted: Accepted, explanation: &str, now_ms: u64) {
+        if !accepted.is_tls {
+            self.refused.refuse(accepted.stream, explanation, now_ms);
         }
     }
 
-    /// A descriptor is free, which is what accepting may be waiting for.
+    /// Ends a pause: a connection was closed, so there is a free descriptor.
     pub(super) fn resume(&mut self) {
         self.paused_until_ms = None;
     }
 
-    /// Nobody comes in any more.
+    /// Closes all listeners.
     pub(super) fn stop(&mut self) {
         self.listeners.clear();
     }
 
-    /// Whether somebody may be accepted without waiting for an event.
+    /// Whether there may be a connection to accept at once.
     pub(super) fn has_work(&self) -> bool {
-        self.paused_until_ms.is_none() && self.has_waiting()
+        self.paused_until_ms.is_none() && self.is_any_ready()
     }
 
-    /// Lets those go that were refused a while ago.
+    /// Closes refused connections whose time is up.
     pub(super) fn close_overdue(&mut self, now_ms: u64) {
         self.refused.close_overdue(now_ms);
     }
 
-    /// When there is something to do though nothing happens, in milliseconds since the server's
-    /// start.
+    /// When to be called again even if no event arrives, in milliseconds since the server's start.
     pub(super) fn next_deadline(&self) -> Option<u64> {
         self.paused_until_ms.into_iter().chain(self.refused.next_deadline()).min()
     }
 
-    fn has_waiting(&self) -> bool {
+    fn is_any_ready(&self) -> bool {
         self.listeners.iter().any(|listener| listener.is_ready)
     }
 }
 
-/// Whether accepting can go on at once with the next connection. Of what is not known to be so, a
-/// pause is made, so that nothing spins.
+/// Whether the error is about one connection, and the next one can be accepted. After any other
+/// error accepting pauses, so that the loop does not spin.
 fn concerns_one_connection(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let its_own = [
-        Errno::INTR,
-        Errno::CONNABORTED,
-        Errno::CONNRESET,
-        Errno::TIMEDOUT,
-        Errno::PROTO,
-        Errno::NOPROTOOPT,
-        Errno::OPNOTSUPP,
-        Errno::PERM,
-        Errno::NETDOWN,
-        Errno::NETUNREACH,
-        Errno::HOSTDOWN,
-        Errno::HOSTUNREACH,
-    ];
-    Errno::from_io_error(error).is_some_and(|error| its_own.contains(&error))
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::INTR
+                | Errno::CONNABORTED
+                | Errno::CONNRESET
+                | Errno::TIMEDOUT
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::OPNOTSUPP
+                | Errno::PERM
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+        )
+    )
 }

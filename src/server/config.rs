@@ -13,7 +13,7 @@ use crate::cli::{
 use crate::hub::{AllowShutdown, SlowConsumerPolicy};
 use crate::limits::Limits;
 use crate::net::stream::{DEFAULT_ADDRESS, Endpoint};
-use crate::net::tls_config::{Identity, ServerTrust};
+use crate::net::tls_config::{Identity, ServerTlsConfig};
 
 /// Every option.
 #[rustfmt::skip] // A row per option.
@@ -106,7 +106,7 @@ pub struct Config {
     /// TLS listeners. At least one of the two lists has an entry.
     pub listen_tls: Vec<Endpoint>,
     /// The certificate for the TLS listeners, and which clients they accept.
-    pub trust: Option<ServerTrust>,
+    pub tls: Option<ServerTlsConfig>,
     /// The file mode of Unix sockets.
     pub unix_mode: u32,
     /// The file with the secret that clients authenticate with.
@@ -134,7 +134,7 @@ fn config(line: &mut CommandLine) -> Result<Config, String> {
     }
     let mut listen = line.values("--listen", str::parse)?;
     let listen_tls = line.values("--listen-tls", str::parse)?;
-    let trust = trust(line, !listen_tls.is_empty())?;
+    let tls = tls(line, !listen_tls.is_empty())?;
     if listen.is_empty() && listen_tls.is_empty() {
         listen.push(Endpoint::Tcp(DEFAULT_ADDRESS));
     }
@@ -165,7 +165,7 @@ fn config(line: &mut CommandLine) -> Result<Config, String> {
     Ok(Config {
         listen,
         listen_tls,
-        trust,
+        tls,
         unix_mode: line.value("--unix-mode", file_mode)?,
         secret_file: line.optional("--secret-file", path)?,
         admin_secret_file,
@@ -177,7 +177,7 @@ fn config(line: &mut CommandLine) -> Result<Config, String> {
 }
 
 /// Reads the TLS options, which need a TLS listener and are needed by one.
-fn trust(line: &mut CommandLine, has_tls_listener: bool) -> Result<Option<ServerTrust>, String> {
+fn tls(line: &mut CommandLine, has_tls_listener: bool) -> Result<Option<ServerTlsConfig>, String> {
     let certificate = line.optional("--tls-cert", path)?;
     let key = line.optional("--tls-key", path)?;
     let folder = line.optional("--tls-self-signed", path)?;
@@ -192,7 +192,7 @@ fn trust(line: &mut CommandLine, has_tls_listener: bool) -> Result<Option<Server
         }
     };
     match identity {
-        Some(identity) if has_tls_listener => Ok(Some(ServerTrust { identity, client_ca })),
+        Some(identity) if has_tls_listener => Ok(Some(ServerTlsConfig { identity, client_ca })),
         None if has_tls_listener => {
             Err("--listen-tls needs --tls-cert and --tls-key, or --tls-self-signed".to_owned())
         }
@@ -299,7 +299,7 @@ mod tests {
         let admin = self::config("--admin-secret-file x");
         assert_eq!(admin.allow_shutdown, AllowShutdown::Admin);
         let tls = self::config("--listen-tls 127.0.0.1:1 --tls-self-signed x");
-        assert!(tls.listen.is_empty() && tls.listen_tls.len() == 1 && tls.trust.is_some());
+        assert!(tls.listen.is_empty() && tls.listen_tls.len() == 1 && tls.tls.is_some());
         assert_eq!(self::config("--slow-clients skip").slow_clients, SlowConsumerPolicy::Skip);
         assert_eq!(self::config("--slow-clients wait").slow_clients, SlowConsumerPolicy::Block);
         let limits = self::config("--idle-timeout 5 --rate-limit 7 --max-per-address 3").limits;

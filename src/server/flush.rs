@@ -1,4 +1,5 @@
-//! From what a client is owed to its socket: by one write.
+//! Writes a client's pending output to its socket: one vectored write of slices of the client's
+//! outbox and of the feed.
 
 use std::io::{self, IoSlice};
 
@@ -8,41 +9,31 @@ use crate::net::transport::{Sent, Transport};
 /// The most slices in one write.
 const MAX_SLICES: usize = 64;
 
-/// Hands a client's socket what it is owed next, at most so many bytes.
-pub(super) fn flush(
-    hub: &Hub,
+/// Writes at most `max` bytes of the client's pending output.
+pub(super) fn flush<'a>(
+    hub: &'a Hub,
     key: usize,
-    most: usize,
+    max: usize,
     transport: &mut Transport,
 ) -> io::Result<Sent> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-    let count = gather(hub, key, most, &mut slices);
-    transport.write(&slices[..count])
-}
-
-/// The client's next bytes, as slices for one write: how many slices.
-fn gather<'a>(
-    hub: &'a Hub,
-    key: usize,
-    most: usize,
-    slices: &mut [IoSlice<'a>; MAX_SLICES],
-) -> usize {
     let (mut count, mut len) = (0, 0);
+    // Returns whether there is room for another slice.
     let mut add = |bytes: &'a [u8]| {
-        let bytes = &bytes[..bytes.len().min(most - len)];
+        let bytes = &bytes[..bytes.len().min(max - len)];
         slices[count] = IoSlice::new(bytes);
         count += 1;
         len += bytes.len();
-        count < MAX_SLICES && len < most
+        count < MAX_SLICES && len < max
     };
     for span in hub.spans(key) {
-        let goes_on = match span {
+        let has_room = match span {
             Span::Own(bytes) => add(bytes),
             Span::Feed(range) => hub.feed().slices(range).all(&mut add),
         };
-        if !goes_on {
+        if !has_room {
             break;
         }
     }
-    count
+    transport.write(&slices[..count])
 }

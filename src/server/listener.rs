@@ -1,4 +1,4 @@
-//! Sockets that are listened on: made, accepted from, and taken away again.
+//! Listening sockets: creates them, accepts from them, and removes the files of Unix sockets.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
@@ -17,17 +17,18 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 use super::peer::Peer;
 use crate::net::stream::{Endpoint, Stream};
 
-/// How many connections may wait to be accepted: a burst of 1000 must not be turned away. The
-/// kernel takes as many of them as net.core.somaxconn says.
+/// How many connections may wait to be accepted, enough for a burst of 1000. The kernel caps it at
+/// net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
-/// A listening socket. Dropping it removes the file of a Unix socket, if it is still this one's.
+/// A listening socket. Dropping the listener of a Unix socket removes the socket's file, unless
+/// another file has taken its place.
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: Socket,
-    /// Where it listens: with the port that it got, if it was to choose one.
+    /// The address, with the port that the kernel chose if it was to choose one.
     pub(super) address: Endpoint,
-    /// Whether what comes here is encrypted.
+    /// Whether connections to this address are encrypted.
     pub(super) is_tls: bool,
     /// There may be connections to accept.
     pub(super) is_ready: bool,
@@ -38,39 +39,41 @@ pub(super) struct Listener {
 enum Socket {
     Tcp(TcpListener),
     Unix {
-        /// Held for its end: it takes the file away, while the listener still keeps the file's
-        /// number from being used again.
+        /// Dropped before the listener: as long as that is open, the kernel does not reuse the
+        /// file's inode number.
         _file: SocketFile,
         listener: UnixListener,
     },
 }
 
-/// The file of a Unix socket that this process has made.
+/// The file of a Unix socket that this process created.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    /// Its device, and its number there.
-    identity: (u64, u64),
+    identity: Identity,
 }
 
+/// A file's device and inode number.
+type Identity = (u64, u64);
+
 impl Listener {
-    /// Listens on the address. The error says what is wrong, and what to do.
+    /// Listens on the address. The error is one line that says what is wrong and what to do.
     pub(super) fn bind(
         address: &Endpoint,
         is_tls: bool,
         unix_mode: u32,
         send_buffer: usize,
     ) -> Result<Self, String> {
+        let fail = |error: String| format!("cannot listen on {address}: {error}");
         let (socket, address) = match address {
-            Endpoint::Tcp(wanted) => {
-                let (listener, got) = bind_tcp(*wanted, send_buffer).map_err(|error| {
-                    format!("cannot listen on {wanted}: {}", explain_tcp(&error, *wanted))
-                })?;
-                (Socket::Tcp(listener), Endpoint::Tcp(got))
+            Endpoint::Tcp(tcp) => {
+                let (listener, bound) =
+                    bind_tcp(*tcp, send_buffer).map_err(|error| fail(explain_tcp(&error, *tcp)))?;
+                (Socket::Tcp(listener), Endpoint::Tcp(bound))
             }
             Endpoint::Unix(path) => {
-                let (listener, file) = bind_unix(path, unix_mode)
-                    .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+                let (listener, file) =
+                    bind_unix(path, unix_mode).map_err(|error| fail(error.to_string()))?;
                 (Socket::Unix { listener, _file: file }, address.clone())
             }
         };
@@ -84,13 +87,13 @@ impl Listener {
         }
     }
 
-    /// The next connection that waits, its options set.
+    /// Accepts the next connection, and sets its socket options.
     pub(super) fn accept(&self) -> io::Result<(Stream, Peer)> {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
                 let stream = Stream::Tcp(stream);
-                // A connection that is reset already has no options to set; reading it tells.
+                // This fails if the peer has reset the connection. Reading will report that.
                 let _ = stream.tune();
                 Ok((stream, Peer::Tcp(peer)))
             }
@@ -109,72 +112,78 @@ fn bind_tcp(address: SocketAddr, send_buffer: usize) -> io::Result<(TcpListener,
     let socket = new_socket(family)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
-        // [::] and 0.0.0.0 are two addresses, and each can be listened on beside the other.
+        // [::] does not include 0.0.0.0, so a server can listen on both.
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
-    // Accepted sockets inherit it. By default the kernel would buffer megabytes for a client that
-    // does not read.
+    // Accepted sockets inherit the size. By default the kernel would buffer megabytes for a client
+    // that does not read.
     sockopt::set_socket_send_buffer_size(&socket, send_buffer)?;
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
     let listener = StdTcpListener::from(socket);
-    let got = listener.local_addr()?;
-    Ok((TcpListener::from_std(listener), got))
+    let bound = listener.local_addr()?;
+    Ok((TcpListener::from_std(listener), bound))
 }
 
 fn explain_tcp(error: &io::Error, address: SocketAddr) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "the port is in use; end the program that has it, or choose another: --listen {}",
+            "the port is in use; stop the program that uses it, or choose another, such as {}",
             SocketAddr::new(address.ip(), address.port().saturating_add(1))
         ),
-        io::ErrorKind::AddrNotAvailable => format!("{error}; it has to be an address of this host"),
-        io::ErrorKind::PermissionDenied => format!("{error}; choose a port from 1024 on"),
+        io::ErrorKind::AddrNotAvailable => format!("{error}; choose an address of this host"),
+        io::ErrorKind::PermissionDenied => format!("{error}; choose a port of 1024 or higher"),
         _ => error.to_string(),
     }
 }
 
-fn bind_unix(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), String> {
-    let plain = |error: Errno| error.to_string();
+fn bind_unix(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
     let address = SocketAddrUnix::new(path).map_err(|error| match error {
-        Errno::NAMETOOLONG => "the path is too long; a socket's has at most 107 bytes".to_owned(),
-        error => error.to_string(),
+        Errno::NAMETOOLONG => {
+            io::Error::other("the path is too long for a Unix socket; choose a shorter one")
+        }
+        error => error.into(),
     })?;
-    let _one_at_a_time = lock_folder(path);
+    let _lock = lock_folder(path);
     remove_if_stale(path, &address)?;
-    let socket = new_socket(AddressFamily::UNIX).map_err(plain)?;
-    rustix::net::bind(&socket, &address).map_err(plain)?;
-    let identity = identity(path).map_err(|error| error.to_string())?;
-    let file = SocketFile { path: path.to_owned(), identity };
-    // Nobody can connect before it is listened on, so the mode holds from the beginning.
-    rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty()).map_err(plain)?;
-    rustix::net::listen(&socket, BACKLOG).map_err(plain)?;
+    let socket = new_socket(AddressFamily::UNIX)?;
+    rustix::net::bind(&socket, &address)?;
+    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
+    // No peer can connect before the socket listens, so the mode holds from the beginning.
+    rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())?;
+    rustix::net::listen(&socket, BACKLOG)?;
     Ok((UnixListener::from_std(StdUnixListener::from(socket)), file))
 }
 
-/// Takes a socket's file away if it is left over from a server that is gone, and only then.
-fn remove_if_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), String> {
+/// Removes the file of a Unix socket if no process listens on it: a killed server left it behind.
+fn remove_if_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(error),
         Ok(metadata) if metadata.file_type().is_socket() => {}
-        Ok(_) => return Err("there is a file which is no socket; choose another path".to_owned()),
-    }
-    let probe = new_socket(AddressFamily::UNIX).map_err(|error| error.to_string())?;
-    match rustix::net::connect(probe, address) {
-        Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(|error| error.to_string()),
-        // With a full backlog, somebody serves it, too.
-        Ok(()) | Err(Errno::AGAIN) => {
-            Err("the socket is in use; end the program that has it, or choose another path"
-                .to_owned())
+        Ok(_) => {
+            return Err(io::Error::other(
+                "the file exists and is not a socket; choose another path",
+            ));
         }
+    }
+    let probe = new_socket(AddressFamily::UNIX)?;
+    match rustix::net::connect(probe, address) {
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path),
         Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(format!("cannot tell whether the socket is in use: {error}")),
+        // EAGAIN means that the backlog is full: a process listens.
+        Ok(()) | Err(Errno::AGAIN) => Err(io::Error::other(
+            "the socket is in use; stop the program that uses it, or choose another path",
+        )),
+        Err(error) => {
+            Err(io::Error::other(format!("cannot check whether the socket is in use: {error}")))
+        }
     }
 }
 
-/// Keeps other servers from looking whether a socket is left over while this one makes its own, until
-/// it is dropped. Where a folder cannot be locked, or somebody else keeps it locked, it goes without.
+/// Locks the folder, so that of two servers that start at the same time neither removes the socket
+/// that the other has bound and not yet listened on. Without a lock if the folder cannot be locked,
+/// or another process keeps it locked.
 fn lock_folder(path: &Path) -> Option<OwnedFd> {
     const TRIES: u32 = 50;
     const PAUSE: Duration = Duration::from_millis(20);
@@ -201,6 +210,7 @@ fn new_socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
+/// The peer's process and user ids.
 #[cfg(target_os = "linux")]
 fn credentials(stream: &UnixStream) -> Option<(i32, u32)> {
     let credentials = sockopt::socket_peercred(stream).ok()?;
@@ -212,8 +222,7 @@ fn credentials(_: &UnixStream) -> Option<(i32, u32)> {
     None
 }
 
-/// Which file it is, whatever its name: its device, and its number there.
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+fn identity(path: &Path) -> io::Result<Identity> {
     path.symlink_metadata().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 

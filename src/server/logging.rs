@@ -1,8 +1,8 @@
-//! The log: one event, one line on stderr, and never a reason to wait or to die.
+//! The log: one event, one line on stderr. Logging never blocks the server and never ends it.
 //!
 //! `simple_logger` writes with `eprintln!`, which blocks on a pipe that nobody reads and panics on
-//! one that nobody holds. So this stands around it: a line is written only if stderr takes it now,
-//! and the lines that it did not take are counted, and reported when it takes more.
+//! a pipe that is closed. The logger here wraps it: it writes a line only if stderr has room, and
+//! otherwise drops the line, counts it, and reports the count once stderr has room again.
 
 use std::io::Write as _;
 use std::panic::{self, AssertUnwindSafe};
@@ -15,11 +15,11 @@ use simple_logger::SimpleLogger;
 
 use crate::escape::escape_untrusted;
 
-/// The longest message, in bytes. With its time and level it stays under PIPE_BUF, which a pipe
-/// that has room at all takes without blocking.
+/// The longest message, in bytes. With its time and level it stays under PIPE_BUF, so a pipe that
+/// has any room takes it without blocking.
 const MAX_MESSAGE: usize = 3 * 1024;
 
-/// What every line is marked with: whose log it is. Which module wrote it is nothing to its readers.
+/// The target shown in every line: the program, rather than the module that logs.
 const TARGET: &str = "oyezd";
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
@@ -28,19 +28,19 @@ static REPORTED: AtomicU64 = AtomicU64::new(0);
 static IS_TORN: AtomicBool = AtomicBool::new(false);
 static IS_WRITING: AtomicBool = AtomicBool::new(false);
 
-static LOGGER: OnceLock<Guarded> = OnceLock::new();
+static LOGGER: OnceLock<NonBlockingLogger> = OnceLock::new();
 
-struct Guarded(SimpleLogger);
+struct NonBlockingLogger(SimpleLogger);
 
-/// Starts the log at the level given, with UTC times. To be called once.
+/// Starts the log, with times in UTC. Call it once.
 pub fn start(level: LevelFilter) {
     unblock_stderr();
     let inner = SimpleLogger::new().with_level(level).with_utc_timestamps();
-    let logger = LOGGER.get_or_init(|| Guarded(inner));
+    let logger = LOGGER.get_or_init(|| NonBlockingLogger(inner));
     if log::set_logger(logger).is_ok() {
         log::set_max_level(level);
     }
-    // What a failed write has to say would go where the write has failed.
+    // The message of a panic in `eprintln!` would go to the stderr that has just failed.
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         if !IS_WRITING.load(Relaxed) {
@@ -49,10 +49,10 @@ pub fn start(level: LevelFilter) {
     }));
 }
 
-/// Gives this process a stderr that refuses instead of blocking, where it has a terminal or a pipe of
-/// it. A terminal that nobody reads takes half a line and then waits; and between asking a pipe
-/// whether it has room and writing to it, somebody else may have filled it. It is opened anew, so
-/// that other processes' stderr stays as it is.
+/// Makes stderr non-blocking if it is a terminal or a pipe. Polling is not enough: a terminal that
+/// nobody reads takes half a line and then blocks, and another process may fill a pipe between the
+/// poll and the write. Opens stderr again instead of setting O_NONBLOCK on it, which would affect
+/// all processes that share it.
 #[cfg(target_os = "linux")]
 fn unblock_stderr() {
     use rustix::fs::{FileType, Mode, OFlags, fstat, open};
@@ -74,21 +74,20 @@ pub fn dropped() -> u64 {
     DROPPED.load(Relaxed)
 }
 
-/// Says how many lines were dropped since this was last said, if any were and stderr takes it.
+/// Logs how many lines were dropped since the last such report, if any were and stderr has room.
 pub fn report_dropped() {
     let dropped = dropped();
     let new = dropped - REPORTED.load(Relaxed);
     let Some(logger) = LOGGER.get().filter(|_| new > 0) else { return };
-    let message = format!("{new} lines of the log were dropped: stderr did not take them");
-    if logger.write(Level::Warn, &message) {
+    if logger.write(Level::Warn, &format!("dropped {new} log lines: stderr was full")) {
         REPORTED.store(dropped, Relaxed);
     }
 }
 
-impl Guarded {
-    /// Writes a line, if stderr takes it now; says whether it did.
+impl NonBlockingLogger {
+    /// Writes a line if stderr has room. Returns whether it did.
     fn write(&self, level: Level, message: &str) -> bool {
-        if !stderr_takes_more() || !end_torn_line() {
+        if !stderr_has_room() || !end_torn_line() {
             return false;
         }
         IS_WRITING.store(true, Relaxed);
@@ -103,17 +102,17 @@ impl Guarded {
     }
 }
 
-impl Log for Guarded {
+impl Log for NonBlockingLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         self.0.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        let is_enabled = self.enabled(record.metadata());
-        if is_enabled
-            && !self
-                .write(record.level(), &escape_untrusted(&record.args().to_string(), MAX_MESSAGE))
-        {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let message = escape_untrusted(&record.args().to_string(), MAX_MESSAGE);
+        if !self.write(record.level(), &message) {
             DROPPED.fetch_add(1, Relaxed);
         }
     }
@@ -121,12 +120,12 @@ impl Log for Guarded {
     fn flush(&self) {}
 }
 
-/// Whether a new line can begin, if need be after an end for one that was written in part.
+/// Ends a line that was written in part. Returns whether a new line can begin.
 fn end_torn_line() -> bool {
     !IS_TORN.load(Relaxed) || std::io::stderr().write_all(b"\n").is_ok()
 }
 
-fn stderr_takes_more() -> bool {
+fn stderr_has_room() -> bool {
     let stderr = std::io::stderr();
     let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };

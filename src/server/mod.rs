@@ -1,18 +1,22 @@
-//! The one thread: a poll loop that moves bytes between sockets and the [`Hub`].
+//! The server: one thread with a poll loop that moves bytes between sockets and the [`Hub`].
+//!
+//! It holds everything that the hub does not: sockets, TLS handshakes, signals, files, the clock
+//! and the log. A graceful shutdown closes the listeners, drains every client within
+//! `--drain-timeout`, and logs how many were drained and how many were cut off.
 
 mod acceptor;
-mod addresses;
+mod address_limit;
 pub mod config;
 mod descriptors;
+mod events;
 mod flush;
 mod listener;
 pub mod logging;
 mod peer;
 mod refused;
-mod report;
 mod secrets;
 
-use std::hash::BuildHasher;
+use std::hash::BuildHasher as _;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -22,209 +26,206 @@ use mio::{Events, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::hub::{CloseStep, Hub, HubConfig, Origin, Secrets};
-use crate::limits::{Limits, READ_CHUNK};
+use crate::limits::READ_CHUNK;
 use crate::net::signals::Signals;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::transport::{Sent, Transport};
 use crate::protocol::FeedId;
 use crate::read_outcome::{ReadOutcome, TlsFailure};
-use acceptor::Acceptor;
-use addresses::Addresses;
+use acceptor::{Accepted, Acceptor};
+use address_limit::AddressLimit;
 use config::Config;
 use peer::Peer;
 
 /// How the server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Everybody was served or given up in time.
+    /// By a graceful shutdown: every client was drained, or cut off at the drain timeout.
     Graceful,
-    /// A second signal came, and nothing was waited for.
+    /// By a second signal, without waiting for anything.
     Forced,
 }
 
-/// The keys of clients are tokens, too, and count from 0.
+// Tokens from the top. Clients' tokens are their keys, which count up from 0.
 const SIGNALS: Token = Token(usize::MAX);
 const RELOAD: Token = Token(usize::MAX - 1);
 
-/// How many events are taken from the poll at once, at most. All that there are should fit: what is
-/// not seen this turn, a turn's broadcasts do not wait for.
+/// The most events taken from the poll at once. Large enough for every client: backpressure sees
+/// only readiness reported this turn.
 const MAX_EVENTS: usize = 64 * 1024;
 
-/// The server: its sockets, and the hub that says what to do with them.
+/// The server: its sockets, and the hub that decides what to do with them.
 ///
 /// **Invariants**
 /// - A client's connection is at its key in `connections`, and its token is that key.
-/// - Connections are closed after a batch of events is dealt with, and accepted after that, so that
-///   no event meets a new client under an old key.
+/// - Connections are closed after a batch of events, and accepted after that, so that no event of a
+///   closed connection reaches a new client under the same key.
 #[derive(Debug)]
 pub struct Server {
     poll: Poll,
     signals: Signals,
-    /// There are files to be read anew.
+    /// SIGHUP, if there are files to reload.
     reload: Option<Signals>,
     acceptor: Acceptor,
     connections: Vec<Option<Connection>>,
-    addresses: Addresses,
+    address_limit: AddressLimit,
     hub: Hub,
-    /// What new connections are encrypted with, where they are.
+    /// What new connections to the TLS addresses are encrypted with.
     tls: Option<ServerTls>,
     config: Config,
-    limits: Limits,
     started: Instant,
-    input: Box<[u8]>,
-    farewell: Option<Farewell>,
+    read_buffer: Box<[u8]>,
+    /// Set once a graceful shutdown has begun.
+    shutdown: Option<ShutdownSummary>,
 }
 
 #[derive(Debug)]
 struct Connection {
     transport: Transport,
     peer: Peer,
-    /// What was wrong with its encryption.
-    failure: Option<TlsFailure>,
+    /// Why TLS failed, for the log.
+    tls_failure: Option<TlsFailure>,
 }
 
-/// What became of the clients that were there at the server's end.
+/// How many clients were drained and how many were cut off during shutdown.
 #[derive(Clone, Copy, Debug, Default)]
-struct Farewell {
+struct ShutdownSummary {
     drained: usize,
     cut: usize,
 }
 
 impl Server {
-    /// Listens on all addresses. The error is one line that says what is wrong, and what to do.
-    pub fn bind(config: Config) -> Result<Self, String> {
-        let system = |error: io::Error| format!("cannot start: {error}");
-        let mut limits = config.limits;
-        descriptors::fit(&mut limits, config.listen.len() + config.listen_tls.len())?;
-        let poll = Poll::new().map_err(system)?;
+    /// Listens on all addresses. The error is one line that says what is wrong and what to do.
+    pub fn bind(mut config: Config) -> Result<Self, String> {
+        let fail = |error: io::Error| format!("cannot start: {error}");
+        descriptors::fit(&mut config.limits, config.listen.len() + config.listen_tls.len())?;
+        let poll = Poll::new().map_err(fail)?;
         let signals =
-            Signals::register(poll.registry(), SIGNALS, &[SIGINT, SIGTERM]).map_err(system)?;
-        // Without such files, the signal keeps its usual meaning.
+            Signals::register(poll.registry(), SIGNALS, &[SIGINT, SIGTERM]).map_err(fail)?;
+        // With nothing to reload, SIGHUP keeps its default action.
         let has_files = config.secret_file.is_some()
             || config.admin_secret_file.is_some()
-            || config.trust.is_some();
+            || config.tls.is_some();
         let reload = has_files.then(|| Signals::register(poll.registry(), RELOAD, &[SIGHUP]));
-        let reload = reload.transpose().map_err(system)?;
+        let reload = reload.transpose().map_err(fail)?;
         let (secrets, tls) = read_files(&config)?;
         let acceptor = Acceptor::bind(&config, poll.registry())?;
-        secrets::warn_of_plain_addresses(&secrets, acceptor.addresses());
-        let rules = HubConfig {
-            limits,
+        secrets::warn_if_unencrypted(&secrets, acceptor.addresses());
+        events::started(acceptor.addresses(), tls.as_ref(), &config.limits);
+        let hub_config = HubConfig {
+            limits: config.limits,
             secrets,
             allow_shutdown: config.allow_shutdown,
             slow_clients: config.slow_clients,
             trace_lines: config.log_level >= log::LevelFilter::Debug,
         };
-        report::started(acceptor.addresses(), tls.as_ref(), &limits);
         Ok(Self {
             poll,
             signals,
             reload,
             acceptor,
             connections: Vec::new(),
-            addresses: Addresses::new(limits.max_per_address),
-            hub: Hub::new(rules, new_feed_id()),
+            address_limit: AddressLimit::new(config.limits.max_per_address),
+            hub: Hub::new(hub_config, random_feed_id()),
             tls,
             config,
-            limits,
             started: Instant::now(),
-            input: vec![0; READ_CHUNK].into(),
-            farewell: None,
+            read_buffer: vec![0; READ_CHUNK].into(),
+            shutdown: None,
         })
     }
 
-    /// Serves until the end. The error is one that leaves nothing to serve with.
+    /// Serves until shutdown. The error is the poll's: the server cannot continue.
     pub fn run(mut self) -> io::Result<End> {
-        let mut events = Events::with_capacity(self.limits.max_clients.clamp(64, MAX_EVENTS));
+        let max_events = self.config.limits.max_clients.clamp(64, MAX_EVENTS);
+        let mut events = Events::with_capacity(max_events);
         let mut signals = 0;
         loop {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
-                // It was stopped, perhaps for long. Nothing is too late before it is seen what has come
-                // meanwhile.
+                // The process may have been stopped for long. Deadlines expire only after what
+                // arrived meanwhile has been read.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
             let now_ms = self.now_ms();
             self.hub.begin_turn(now_ms);
-            let signals_before = signals;
             for event in &events {
                 match event.token() {
                     SIGNALS => signals += self.signals.take(),
                     RELOAD => self.reload(),
-                    token => self.note(token, event),
+                    token => self.handle_event(token, event),
                 }
             }
             self.read_and_execute();
             self.write();
-            if signals > 1 {
-                report::forced(self.hub.len());
-                return Ok(End::Forced);
-            }
-            if signals > signals_before {
-                self.begin_shutdown("a signal");
-            } else if self.hub.is_shutdown_requested() {
-                self.begin_shutdown("a client's command");
+            match signals {
+                0 if self.hub.is_shutdown_requested() => self.begin_shutdown("shutdown command"),
+                0 => {}
+                1 => self.begin_shutdown("signal"),
+                _ => {
+                    events::forced(self.hub.len());
+                    return Ok(End::Forced);
+                }
             }
             self.close();
             self.accept(now_ms);
-            self.log_turn();
-            if let Some(farewell) = self.farewell
+            self.log_events();
+            if let Some(summary) = self.shutdown
                 && self.hub.is_empty()
             {
-                report::shut_down(farewell.drained, farewell.cut);
+                events::shut_down(summary.drained, summary.cut);
                 return Ok(End::Graceful);
             }
         }
     }
 
-    fn note(&mut self, token: Token, event: &Event) {
-        if self.acceptor.note(token) {
+    fn handle_event(&mut self, token: Token, event: &Event) {
+        if self.acceptor.handle_event(token) {
             return;
         }
-        // What went wrong, reading and writing will tell.
+        // Reading and writing report what the error is.
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.hub.handle_readable(token.0);
         }
         if event.is_writable() || event.is_write_closed() || event.is_error() {
-            self.note_writable(token.0);
+            self.handle_writable(token.0);
         }
         if event.is_error() {
             self.hub.handle_hangup(token.0);
         }
     }
 
-    fn note_writable(&mut self, key: usize) {
+    fn handle_writable(&mut self, key: usize) {
         let Some(Some(connection)) = self.connections.get_mut(key) else { return };
         match connection.transport.flush() {
             Ok(true) => self.hub.handle_writable(key),
             Ok(false) => {}
-            Err(error) => self.note_write_failed(key, &error),
+            Err(error) => self.handle_write_failed(key, &error),
         }
     }
 
-    fn note_write_failed(&mut self, key: usize, error: &io::Error) {
-        debug!("client {}: {error}", self.hub.id(key));
+    fn handle_write_failed(&mut self, key: usize, error: &io::Error) {
+        debug!("client {}: write failed: {error}", self.hub.id(key));
         self.hub.handle_write_failed(key);
     }
 
-    /// Reads certificates and secrets anew, for those who come after it. Where one of them is wrong, all
-    /// stay as they are.
+    /// Reloads certificates and secrets, for new connections. If any file is invalid, nothing
+    /// changes.
     fn reload(&mut self) {
         if self.reload.as_mut().is_none_or(|signals| signals.take() == 0) {
             return;
         }
         match read_files(&self.config) {
             Ok((secrets, tls)) => {
-                info!("read anew: {}", report::files(&self.config));
-                if let Some(tls) = &tls {
-                    report::identity(tls);
-                }
+                events::reloaded(&self.config, tls.as_ref());
                 self.hub.set_secrets(secrets);
                 self.tls = tls;
             }
-            Err(error) => warn!("nothing was read anew, and all stays as it is: {error}"),
+            Err(error) => {
+                warn!("reload failed, keeping the current certificates and secrets: {error}");
+            }
         }
     }
 
@@ -240,15 +241,16 @@ impl Server {
 
     fn read(&mut self) {
         while let Some(key) = self.hub.poll_read() {
-            let connection = connected(&mut self.connections, key);
-            let outcome = connection.transport.read(&mut self.input);
-            let overhead = connection.transport.take_overhead();
-            if connection.transport.is_established() {
+            let connection = connection(&mut self.connections, key);
+            let (outcome, overhead) = connection.transport.read(&mut self.read_buffer);
+            if connection.transport.is_handshake_complete() {
                 self.hub.handle_handshake_done(key);
             }
             match &outcome {
-                ReadOutcome::TlsFailed(failure) => connection.failure = Some(failure.clone()),
-                ReadOutcome::Failed(error) => debug!("client {}: {error}", self.hub.id(key)),
+                ReadOutcome::TlsFailed(failure) => connection.tls_failure = Some(failure.clone()),
+                ReadOutcome::Failed(error) => {
+                    debug!("client {}: read failed: {error}", self.hub.id(key));
+                }
                 _ => {}
             }
             self.hub.handle_read(key, &outcome, overhead);
@@ -256,28 +258,26 @@ impl Server {
     }
 
     fn write(&mut self) {
+        let max = self.config.limits.turn.flush_per_client;
         while let Some(key) = self.hub.poll_flush() {
-            let transport = &mut connected(&mut self.connections, key).transport;
-            let most = self.limits.turn.flush_per_client;
-            match flush::flush(&self.hub, key, most, transport) {
+            let transport = &mut connection(&mut self.connections, key).transport;
+            match flush::flush(&self.hub, key, max, transport) {
                 Ok(Sent { bytes, is_full }) => self.hub.consume(key, bytes, is_full),
-                Err(error) => self.note_write_failed(key, &error),
+                Err(error) => self.handle_write_failed(key, &error),
             }
         }
     }
 
     fn close(&mut self) {
-        while let Some((key, close)) = self.hub.poll_close() {
-            match close {
+        while let Some((key, step)) = self.hub.poll_close() {
+            match step {
                 CloseStep::ShutdownWrite => {
-                    let finished = connected(&mut self.connections, key).transport.finish();
-                    match finished {
-                        Ok(is_done) => self.hub.handle_write_shutdown(key, is_done),
-                        // All that it was owed was sent before.
-                        Err(error) => {
-                            self.hub.handle_write_shutdown(key, true);
-                            self.note_write_failed(key, &error);
-                        }
+                    let transport = &mut connection(&mut self.connections, key).transport;
+                    let result = transport.shutdown_write();
+                    // If it fails there is nothing left to send either.
+                    self.hub.handle_write_shutdown(key, *result.as_ref().unwrap_or(&true));
+                    if let Err(error) = result {
+                        self.handle_write_failed(key, &error);
                     }
                 }
                 CloseStep::Close => self.close_connection(key),
@@ -287,82 +287,75 @@ impl Server {
 
     fn close_connection(&mut self, key: usize) {
         let Some(connection) = self.connections[key].take() else { return };
-        let departure = self.hub.remove(key);
-        if let Some(farewell) = &mut self.farewell {
-            if departure.is_cut {
-                farewell.cut += 1;
-            } else {
-                farewell.drained += 1;
-            }
+        let disconnect = self.hub.remove(key);
+        if let Some(summary) = &mut self.shutdown {
+            summary.drained += usize::from(!disconnect.is_cut);
+            summary.cut += usize::from(disconnect.is_cut);
         }
-        report::departure(&departure, connection.peer, connection.failure.as_ref());
-        self.addresses.leave(connection.peer);
+        events::disconnected(&disconnect, connection.peer, connection.tls_failure.as_ref());
+        self.address_limit.remove(connection.peer);
         self.acceptor.resume();
     }
 
-    /// Lets in who waits, as many as a turn may.
+    /// Accepts waiting connections, up to the turn's budget.
     fn accept(&mut self, now_ms: u64) {
         self.acceptor.close_overdue(now_ms);
-        for _ in 0..self.limits.turn.accept {
-            let Some((stream, peer, is_tls)) = self.acceptor.accept(now_ms) else { break };
-            self.admit(stream, peer, is_tls, now_ms);
+        for _ in 0..self.config.limits.turn.accept {
+            let Some(accepted) = self.acceptor.accept(now_ms) else { break };
+            let (problem, option) = if !self.address_limit.has_room(accepted.peer) {
+                ("too many connections from this address", "--max-per-address")
+            } else if !self.hub.has_room() {
+                ("too many clients", "--max-clients")
+            } else {
+                self.connect(accepted);
+                continue;
+            };
+            info!("refused {}: {problem} ({option})", accepted.peer);
+            self.hub.count_refused();
+            self.acceptor.refuse(accepted, &format!("{problem}; try again later"), now_ms);
         }
     }
 
-    fn admit(&mut self, stream: Stream, peer: Peer, is_tls: bool, now_ms: u64) {
-        if !self.addresses.enter(peer) {
-            info!("refused {peer}: it has as many connections as --max-per-address says");
-            self.hub.count_refused();
-            let explanation = "there are too many connections from your address; close one";
-            return self.acceptor.refuse(stream, is_tls, explanation, now_ms);
-        }
-        if !self.hub.has_room() {
-            info!("refused {peer}: all {} places are taken", self.limits.max_clients);
-            self.hub.count_refused();
-            self.addresses.leave(peer);
-            let explanation = "the server has as many clients as it takes; try again later";
-            return self.acceptor.refuse(stream, is_tls, explanation, now_ms);
-        }
+    fn connect(&mut self, Accepted { stream, peer, is_tls }: Accepted) {
         let mut transport = match self.transport(stream, is_tls) {
             Ok(transport) => transport,
             Err(error) => {
                 self.hub.count_refused();
-                self.addresses.leave(peer);
                 return warn!("refused {peer}: {error}");
             }
         };
+        self.address_limit.add(peer);
         let key = self.hub.connect(Origin { is_local: peer.is_local() });
-        let registered = transport.stream_mut().register(self.poll.registry(), Token(key));
+        info!("client {} connected from {peer}", self.hub.id(key));
+        if transport.is_handshake_complete() {
+            self.hub.handle_handshake_done(key);
+        }
+        if let Err(error) = transport.socket_mut().register(self.poll.registry(), Token(key)) {
+            warn!("client {}: cannot poll its socket: {error}", self.hub.id(key));
+            self.hub.handle_read(key, &ReadOutcome::Failed(error), 0);
+        }
         if self.connections.len() <= key {
             self.connections.resize_with(key + 1, || None);
         }
-        info!("client {} connected from {peer}", self.hub.id(key));
-        if transport.is_established() {
-            self.hub.handle_handshake_done(key);
-        }
-        self.connections[key] = Some(Connection { transport, peer, failure: None });
-        if let Err(error) = registered {
-            warn!("client {}: cannot be polled: {error}", self.hub.id(key));
-            self.hub.handle_read(key, &ReadOutcome::Failed(error), 0);
-        }
+        self.connections[key] = Some(Connection { transport, peer, tls_failure: None });
     }
 
     fn transport(&self, stream: Stream, is_tls: bool) -> io::Result<Transport> {
-        match (is_tls, &self.tls) {
-            (false, _) => Ok(Transport::Plain(stream)),
-            (true, Some(tls)) => Ok(Transport::Tls(Box::new(tls.accept(stream)?))),
-            (true, None) => Err(io::Error::other("there is no certificate to show")),
+        if !is_tls {
+            return Ok(Transport::Plain(stream));
         }
+        let tls = self.tls.as_ref().expect("--listen-tls requires a certificate");
+        Ok(Transport::Tls(Box::new(tls.accept(stream)?)))
     }
 
     fn begin_shutdown(&mut self, cause: &str) {
-        if self.farewell.is_some() {
+        if self.shutdown.is_some() {
             return;
         }
-        self.farewell = Some(Farewell::default());
+        self.shutdown = Some(ShutdownSummary::default());
+        // Close the listeners before logging this, so that nobody who reads it can still connect.
         self.acceptor.stop();
-        // Who reads this finds nobody listening.
-        report::shutting_down(cause, self.hub.len(), self.limits.drain_timeout_ms);
+        events::shutting_down(cause, self.hub.len(), self.config.limits.drain_timeout_ms);
         self.hub.begin_shutdown();
     }
 
@@ -380,27 +373,27 @@ impl Server {
         self.started.elapsed().as_millis() as u64
     }
 
-    fn log_turn(&mut self) {
+    fn log_events(&mut self) {
         while let Some(event) = self.hub.poll_event() {
-            report::event(event);
+            events::hub_event(event);
         }
         logging::report_dropped();
         self.hub.set_log_dropped(logging::dropped());
     }
 }
 
-/// What clients have to show, and what is shown to them.
+/// Reads the secrets, and the certificate and its key.
 fn read_files(config: &Config) -> Result<(Secrets, Option<ServerTls>), String> {
     let secrets = secrets::read(config)?;
-    let tls = config.trust.as_ref().map(ServerTls::read).transpose()?;
+    let tls = config.tls.as_ref().map(ServerTls::read).transpose()?;
     Ok((secrets, tls))
 }
 
-fn connected(connections: &mut [Option<Connection>], key: usize) -> &mut Connection {
-    connections[key].as_mut().expect("the hub names only clients that are connected")
+fn connection(connections: &mut [Option<Connection>], key: usize) -> &mut Connection {
+    connections[key].as_mut().expect("the hub names only connected clients")
 }
 
-/// A number that differs from run to run: the standard library seeds its hash maps with one.
-fn new_feed_id() -> FeedId {
+/// An id that differs from run to run: the standard library seeds its hash maps at random.
+fn random_feed_id() -> FeedId {
     FeedId(std::hash::RandomState::new().hash_one(std::process::id()) as u32)
 }

@@ -1,18 +1,18 @@
-//! Who is at the other end of a connection.
+//! The peer of an accepted connection.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// Who is at the other end.
+/// The peer of an accepted connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Peer {
     Tcp(SocketAddr),
-    /// The peer's process and user, where the system tells.
+    /// The peer's process and user ids, if the system provides them.
     Unix(Option<(i32, u32)>),
 }
 
 impl Peer {
-    /// The peer's address, if it has one; of one of IPv4, the same in both forms.
+    /// The IP address, with IPv4-mapped IPv6 addresses as IPv4. None for a Unix socket.
     pub(super) fn ip(self) -> Option<IpAddr> {
         match self {
             Self::Tcp(address) => Some(address.ip().to_canonical()),
@@ -20,8 +20,8 @@ impl Peer {
         }
     }
 
-    /// Whether the peer is on this host: a loopback address, or at a Unix socket a process of this
-    /// one's user or of root.
+    /// Whether the peer is on this host: at a loopback address, or at a Unix socket a process of
+    /// root or of the server's own user.
     pub(super) fn is_local(self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().to_canonical().is_loopback(),

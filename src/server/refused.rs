@@ -1,52 +1,52 @@
-//! Connections that came when the server was full.
+//! Connections refused with `error server-full`.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::{Read as _, Write as _};
 
 use crate::limits::MAX_REFUSED;
-use crate::net::stream::Stream;
+use crate::net::stream::{Socket as _, Stream};
 use crate::protocol::{ErrorCode, Reply};
 
-/// A few connections that were told `server-full`, and are kept for a little while: one that is
-/// closed with its input unread is reset, and the reset can overtake what it was told.
+/// How long a refused connection is kept, in milliseconds.
+const LINGER_MS: u64 = 1000;
+
+/// Keeps a few refused connections open for a moment. Closing a socket with unread input resets the
+/// connection, and the reset could overtake the error line.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
-    /// With the time at which each is closed, in milliseconds since the server's start.
+    /// Each with the time at which it is closed, in milliseconds since the server's start.
     streams: VecDeque<(u64, Stream)>,
 }
 
-/// How long a refused connection is kept, in milliseconds.
-const KEPT_MS: u64 = 1000;
-
 impl Refused {
-    /// Tells a connection that there is no room for it, and why, and lets it go.
+    /// Sends `error server-full` with this explanation, and half-closes the connection.
     pub(super) fn refuse(&mut self, mut stream: Stream, explanation: &str, now_ms: u64) {
         let mut line = Vec::new();
         Reply::Error { code: ErrorCode::SERVER_FULL.as_str(), explanation }.encode(&mut line);
-        // A new socket takes a line; if its peer is gone, there is nobody to tell.
+        // The buffer of a new socket has room for a line. An error means that the peer has hung up.
         let _ = stream.write(&line);
         let _ = stream.shutdown_write();
         if self.streams.len() == MAX_REFUSED {
             self.close_oldest();
         }
-        self.streams.push_back((now_ms + KEPT_MS, stream));
+        self.streams.push_back((now_ms + LINGER_MS, stream));
     }
 
-    /// Closes those whose time is up.
+    /// Closes the connections whose time is up.
     pub(super) fn close_overdue(&mut self, now_ms: u64) {
-        while self.next_deadline().is_some_and(|deadline| deadline <= now_ms) {
+        while self.next_deadline().is_some_and(|deadline_ms| deadline_ms <= now_ms) {
             self.close_oldest();
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        self.streams.front().map(|(deadline, _)| *deadline)
+        self.streams.front().map(|(deadline_ms, _)| *deadline_ms)
     }
 
     fn close_oldest(&mut self) {
         if let Some((_, mut stream)) = self.streams.pop_front() {
-            let mut dropped = [0; 16 * 1024];
-            let _ = stream.read(&mut dropped);
+            // Discards what the peer has sent, so that the close is not a reset.
+            let _ = stream.read(&mut [0; 16 * 1024]);
         }
     }
 }

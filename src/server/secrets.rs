@@ -1,45 +1,47 @@
-//! The secrets that clients have to show, from their files.
+//! Reads the secrets that clients authenticate with.
 
 use std::path::Path;
 
 use log::warn;
 
+use super::config::Config;
 use crate::credentials::file::is_readable_by_others;
 use crate::credentials::secret::Secret;
 use crate::credentials::secret_file;
 use crate::hub::Secrets;
 use crate::net::stream::Endpoint;
-use crate::server::config::Config;
 
-/// Reads the secrets anew. The error is one line that says what is wrong.
+/// Reads the secret files, at start and on every reload. The error is one line for the operator.
 pub(super) fn read(config: &Config) -> Result<Secrets, String> {
-    let user = config.secret_file.as_deref().map(|path| one(path, config)).transpose()?;
-    let admin = config.admin_secret_file.as_deref().map(|path| one(path, config)).transpose()?;
+    let max_line = config.limits.max_line;
+    let read = |path: &Option<_>| path.as_deref().map(|path| read_one(path, max_line)).transpose();
+    let (user, admin) = (read(&config.secret_file)?, read(&config.admin_secret_file)?);
     if user.is_some() && user == admin {
-        return Err("the secret and the admin secret are the same; choose two".to_owned());
+        return Err("--secret-file and --admin-secret-file hold the same secret; \
+                    choose two different ones"
+            .to_owned());
     }
     Ok(Secrets { user, admin })
 }
 
-fn one(path: &Path, config: &Config) -> Result<Secret, String> {
+fn read_one(path: &Path, max_line: usize) -> Result<Secret, String> {
     let secret = secret_file::read(path)?;
-    let longest = config.limits.max_line - "auth ".len();
-    if secret.as_str().len() > longest {
+    let max = max_line - "auth ".len();
+    if secret.as_str().len() > max {
         return Err(format!(
-            "secret file {}: with --max-line {}, a secret can have {longest} bytes at most",
-            path.display(),
-            config.limits.max_line
+            "secret file {}: longer than {max} bytes, the most that --max-line {max_line} allows",
+            path.display()
         ));
     }
     if is_readable_by_others(path) {
         let path = path.display();
-        warn!("secret file {path}: others can read it; mend that with: chmod 600 {path}");
+        warn!("secret file {path} is readable by others; fix: chmod 600 {path}");
     }
     Ok(secret)
 }
 
-/// Warns of a secret that goes over a network for everybody to read.
-pub(super) fn warn_of_plain_addresses<'a>(
+/// Warns if clients send their secrets over a network in the clear.
+pub(super) fn warn_if_unencrypted<'a>(
     secrets: &Secrets,
     addresses: impl Iterator<Item = (&'a Endpoint, bool)>,
 ) {
@@ -48,8 +50,8 @@ pub(super) fn warn_of_plain_addresses<'a>(
         && let Some(address) = plain.find(|address| address.is_remote())
     {
         warn!(
-            "clients at {address} send their secret over the network for everybody to read; \
-             --listen-tls {address} would hide it"
+            "clients at {address} send their secrets unencrypted over the network; \
+             use --listen-tls {address}"
         );
     }
 }

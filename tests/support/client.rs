@@ -1,14 +1,14 @@
-//! A client that says what it expects.
+//! A blocking client that asserts what it receives.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::tls::{self, TlsStream};
-use super::{Address, TIMEOUT};
+use super::{Address, TIMEOUT, wait_until};
 
 enum Stream {
     Tcp(TcpStream),
@@ -18,11 +18,12 @@ enum Stream {
 
 pub struct Client {
     stream: BufReader<Stream>,
+    /// The id from the welcome line; 0 until that was read.
     pub id: u64,
 }
 
 impl Client {
-    /// A connection, of which nothing is read yet.
+    /// Connects, and reads nothing.
     pub fn connect(address: &Address) -> Self {
         let stream = match address {
             Address::Tcp(address) => Stream::Tcp(TcpStream::connect(address).unwrap()),
@@ -32,22 +33,34 @@ impl Client {
                 Stream::Tls(Box::new(tls::connect(stream, roots)))
             }
         };
-        stream.set_timeouts(TIMEOUT);
-        Self { stream: BufReader::new(stream), id: 0 }
+        Self::new(stream)
     }
 
-    /// The other side: the next connection that comes to this listener.
+    /// Connects and reads the welcome line.
+    #[track_caller]
+    pub fn connect_and_read_welcome(address: &Address) -> Self {
+        let mut client = Self::connect(address);
+        client.read_welcome();
+        client
+    }
+
+    /// Accepts the next connection to a listener of the test's own, which stands in for a server.
+    #[track_caller]
     pub fn accept(listener: &TcpListener) -> Self {
-        let mut fds = [PollFd::new(listener, PollFlags::IN)];
         let timeout = Timespec { tv_sec: TIMEOUT.as_secs() as i64, tv_nsec: 0 };
-        assert_eq!(poll(&mut fds, Some(&timeout)).unwrap(), 1, "nobody comes");
-        let stream = Stream::Tcp(listener.accept().unwrap().0);
+        let ready = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&timeout)).unwrap();
+        assert_eq!(ready, 1, "no connection arrived");
+        Self::new(Stream::Tcp(listener.accept().unwrap().0))
+    }
+
+    fn new(stream: Stream) -> Self {
         stream.set_timeouts(TIMEOUT);
         Self { stream: BufReader::new(stream), id: 0 }
     }
 
-    /// Reads the welcome: the seq that it names.
-    pub fn welcome(&mut self) -> u64 {
+    /// Reads the welcome line and returns its sequence number.
+    #[track_caller]
+    pub fn read_welcome(&mut self) -> u64 {
         let line = self.line();
         let words: Vec<&str> = line.split(' ').collect();
         assert_eq!(words[0], "welcome", "{line}");
@@ -62,7 +75,7 @@ impl Client {
         self.stream.get_mut().flush().unwrap();
     }
 
-    /// Sends bytes, and says whether there was somebody to take them.
+    /// Sends bytes to a peer that may close meanwhile. Returns whether all were sent.
     pub fn try_send_bytes(&mut self, bytes: &[u8]) -> bool {
         self.stream.get_mut().write_all(bytes).is_ok()
     }
@@ -73,14 +86,13 @@ impl Client {
         self.send_bytes(format!("{line}\n").as_bytes());
     }
 
-    /// The next line, without its LF.
+    /// Reads the next line, without its LF.
     #[track_caller]
     pub fn line(&mut self) -> String {
-        let line = self.line_or_end();
-        line.expect("a line, and not the end")
+        self.line_or_end().expect("the connection ended instead of sending another line")
     }
 
-    /// The next line without its LF, or `None` at the end.
+    /// Reads the next line, without its LF. Returns `None` at the end of the connection.
     #[track_caller]
     pub fn line_or_end(&mut self) -> Option<String> {
         let mut line = Vec::new();
@@ -89,41 +101,41 @@ impl Client {
         if line.is_empty() {
             return None;
         }
-        Some(line.strip_suffix('\n').expect("a whole line").to_owned())
+        Some(line.strip_suffix('\n').expect("the connection ended in the middle of a line").into())
     }
 
+    /// Reads the next line, which must be this one.
     #[track_caller]
     pub fn expect(&mut self, line: &str) {
         assert_eq!(self.line(), line);
     }
 
-    /// Sends a line and expects the answer.
+    /// Sends a line and reads the reply, which must be this one.
     #[track_caller]
-    pub fn ask(&mut self, line: &str, answer: &str) {
+    pub fn ask(&mut self, line: &str, reply: &str) {
         self.send(line);
-        self.expect(answer);
+        self.expect(reply);
     }
 
-    /// Sends a line to somebody who may not have this name yet, until they have.
+    /// Sends a direct message, and repeats it until the recipient has registered the name.
     #[track_caller]
     pub fn send_to(&mut self, name: &str, text: &str) {
         let done = format!("ok send {name}");
-        let mut answer = String::new();
-        let deadline = Instant::now() + TIMEOUT;
-        while answer != done {
-            assert!(Instant::now() < deadline, "nobody takes the name {name}");
+        wait_until(|| {
             self.send(&format!("send {name} {text}"));
-            answer = self.line();
-            assert!(answer == done || answer.starts_with("error no-such-client "), "{answer}");
-        }
+            let reply = self.line();
+            assert!(reply == done || reply.starts_with("error no-such-client "), "{reply}");
+            reply == done
+        });
     }
 
+    /// Expects that the connection ends here.
     #[track_caller]
     pub fn expect_end(&mut self) {
         assert_eq!(self.line_or_end(), None);
     }
 
-    /// Everything up to the end.
+    /// Reads everything up to the end of the connection.
     #[track_caller]
     pub fn rest(&mut self) -> String {
         let mut rest = String::new();
@@ -131,38 +143,40 @@ impl Client {
         rest
     }
 
-    /// Everything that comes, up to the end or to where it is cut off.
+    /// Reads everything up to the end of the connection, or to where an error cuts it off.
     pub fn rest_until_error(&mut self) -> String {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest);
         String::from_utf8_lossy(&rest).into_owned()
     }
 
-    /// One value of `stats`.
+    /// Returns one value of `stats`.
+    #[track_caller]
     pub fn stat(&mut self, key: &str) -> u64 {
         self.send("stats");
+        let prefix = format!("stat {key} ");
         let mut value = None;
         loop {
             let line = self.line();
             if line == "ok stats" {
-                return value.unwrap_or_else(|| panic!("no {key} in stats"));
+                return value.unwrap_or_else(|| panic!("stats has no {key}"));
             }
-            if let Some(rest) = line.strip_prefix(&format!("stat {key} ")) {
+            if let Some(rest) = line.strip_prefix(&prefix) {
                 value = Some(rest.parse().unwrap());
             }
         }
     }
 
-    /// Another handle for sending, for a thread of its own.
+    /// Returns a second handle for writing, to be used in another thread. TCP only.
     pub fn writer(&self) -> TcpStream {
         match self.stream.get_ref() {
             Stream::Tcp(stream) => stream.try_clone().unwrap(),
-            Stream::Unix(_) | Stream::Tls(_) => panic!("only for TCP"),
+            Stream::Unix(_) | Stream::Tls(_) => panic!("only a TCP client has a second writer"),
         }
     }
 
-    /// Ends the output, and goes on reading.
-    pub fn end(&mut self) {
+    /// Half-closes the connection: sends nothing more, and can still read.
+    pub fn shutdown_write(&mut self) {
         match self.stream.get_mut() {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
@@ -173,21 +187,20 @@ impl Client {
         }
     }
 
-    /// Ends the connection with a reset.
+    /// Closes a TCP connection with a reset, and any other as dropping does.
     pub fn reset(self) {
         if let Stream::Tcp(stream) = self.stream.into_inner() {
-            let socket = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
-            socket.unwrap();
+            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
         }
     }
 
-    /// Sends as much as the connection takes without anybody reading, up to `most` bytes: how many
-    /// bytes went.
-    pub fn send_until_full(&mut self, bytes: &[u8], most: usize) -> usize {
+    /// Repeats `bytes` without reading, until the connection takes no more or `max` bytes are sent.
+    /// Returns how many bytes were sent.
+    pub fn send_until_full(&mut self, bytes: &[u8], max: usize) -> usize {
         let stream = self.stream.get_mut();
         stream.set_timeouts(Duration::from_millis(300));
         let mut sent = 0;
-        while sent < most {
+        while sent < max {
             match stream.write(&bytes[sent % bytes.len()..]) {
                 Ok(len) => sent += len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -201,18 +214,19 @@ impl Client {
 
 impl Stream {
     fn set_timeouts(&self, timeout: Duration) {
+        let timeout = Some(timeout);
         match self {
             Self::Tcp(stream) => {
-                stream.set_read_timeout(Some(timeout)).unwrap();
-                stream.set_write_timeout(Some(timeout)).unwrap();
+                stream.set_read_timeout(timeout).unwrap();
+                stream.set_write_timeout(timeout).unwrap();
             }
             Self::Unix(stream) => {
-                stream.set_read_timeout(Some(timeout)).unwrap();
-                stream.set_write_timeout(Some(timeout)).unwrap();
+                stream.set_read_timeout(timeout).unwrap();
+                stream.set_write_timeout(timeout).unwrap();
             }
             Self::Tls(stream) => {
-                stream.sock.set_read_timeout(Some(timeout)).unwrap();
-                stream.sock.set_write_timeout(Some(timeout)).unwrap();
+                stream.sock.set_read_timeout(timeout).unwrap();
+                stream.sock.set_write_timeout(timeout).unwrap();
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Many readers in one thread, and senders that do not wait for anybody.
+//! Load: many readers in one thread, and senders that do not wait for replies.
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
@@ -10,7 +10,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::TIMEOUT;
 
-/// Readers that check what they get: the welcome, and then every broadcast line, seq by seq.
+/// Readers that check that they receive the welcome line and then every broadcast in sequence.
 pub struct Crowd {
     poll: Poll,
     readers: Vec<Reader>,
@@ -19,26 +19,27 @@ pub struct Crowd {
 
 struct Reader {
     stream: TcpStream,
-    unfinished: Vec<u8>,
-    /// The newest seq that came, from the welcome on.
+    /// The beginning of a line whose end has not arrived.
+    partial: Vec<u8>,
+    /// The newest sequence number received; the welcome line has the first.
     seq: Option<u64>,
 }
 
 impl Crowd {
-    /// So many readers, connected and welcomed.
+    /// Connects this many readers and reads their welcome lines.
     pub fn connect(address: SocketAddr, readers: usize) -> Self {
         let poll = Poll::new().unwrap();
         let readers = (0..readers)
             .map(|key| {
                 let stream = StdTcpStream::connect(address).unwrap();
                 stream.set_nonblocking(true).unwrap();
-                // Otherwise the readers' own buffers grow until this host has no memory left for
-                // sockets, and what then stalls is neither the server nor the readers.
+                // Fixed receive buffers: growing ones can use up the memory that the kernel grants
+                // to all sockets, and then connections stall for a reason of their own.
                 let buffer = 128 * 1024;
                 rustix::net::sockopt::set_socket_recv_buffer_size(&stream, buffer).unwrap();
                 let mut stream = TcpStream::from_std(stream);
                 poll.registry().register(&mut stream, Token(key), Interest::READABLE).unwrap();
-                Reader { stream, unfinished: Vec::new(), seq: None }
+                Reader { stream, partial: Vec::new(), seq: None }
             })
             .collect();
         let mut crowd = Self { poll, readers, input: vec![0; 64 * 1024] };
@@ -46,7 +47,7 @@ impl Crowd {
         crowd
     }
 
-    /// Reads until every reader has got every line up to this one.
+    /// Reads until every reader has received every broadcast up to this one.
     pub fn read_through(&mut self, seq: u64) {
         self.read_until(|newest| newest.is_some_and(|newest| newest >= seq));
     }
@@ -56,7 +57,7 @@ impl Crowd {
         let mut events = Events::with_capacity(1024);
         let mut waiting = self.readers.iter().filter(|reader| !done(reader.seq)).count();
         while waiting > 0 {
-            assert!(Instant::now() < deadline, "{waiting} readers wait still");
+            assert!(Instant::now() < deadline, "{waiting} readers are still waiting for lines");
             self.poll.poll(&mut events, Some(TIMEOUT)).unwrap();
             for event in &events {
                 let reader = &mut self.readers[event.token().0];
@@ -74,31 +75,31 @@ impl Reader {
     fn read(&mut self, input: &mut [u8]) {
         loop {
             match self.stream.read(input) {
-                Ok(0) => panic!("cut, with {:?}", String::from_utf8_lossy(&self.unfinished)),
-                Ok(len) => self.take(&input[..len]),
+                Ok(0) => panic!("disconnected after {:?}", String::from_utf8_lossy(&self.partial)),
+                Ok(len) => self.push(&input[..len]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => panic!("{error}"),
             }
         }
     }
 
-    fn take(&mut self, input: &[u8]) {
+    fn push(&mut self, input: &[u8]) {
         let mut rest = input;
         while let Some(lf) = memchr::memchr(b'\n', rest) {
-            if self.unfinished.is_empty() {
+            if self.partial.is_empty() {
                 self.seq = Some(next_seq(self.seq, &rest[..lf]));
             } else {
-                self.unfinished.extend_from_slice(&rest[..lf]);
-                self.seq = Some(next_seq(self.seq, &self.unfinished));
-                self.unfinished.clear();
+                self.partial.extend_from_slice(&rest[..lf]);
+                self.seq = Some(next_seq(self.seq, &self.partial));
+                self.partial.clear();
             }
             rest = &rest[lf + 1..];
         }
-        self.unfinished.extend_from_slice(rest);
+        self.partial.extend_from_slice(rest);
     }
 }
 
-/// The seq that a line brings a reader to. It must be the next one.
+/// Returns the sequence number of a line, which must follow `seq`.
 fn next_seq(seq: Option<u64>, line: &[u8]) -> u64 {
     let field = |nth: usize| {
         let word = line.split(|&byte| byte == b' ').nth(nth).unwrap_or_default();
@@ -111,28 +112,28 @@ fn next_seq(seq: Option<u64>, line: &[u8]) -> u64 {
         }
         Some(seq) => {
             assert!(line.starts_with(b"broadcast "), "{}", String::from_utf8_lossy(line));
-            assert_eq!(field(1), seq + 1, "a gap");
+            assert_eq!(field(1), seq + 1, "sequence numbers must have no gap");
             seq + 1
         }
     }
 }
 
-/// A sender of so many lines that reads its answers, but does not wait for them. It ends when all
-/// of them have come.
+/// Starts a sender that broadcasts `text` this many times without waiting for the replies. The
+/// thread ends once it has read all of them.
 pub fn flood(address: SocketAddr, text: &str, lines: usize) -> JoinHandle<()> {
     let batch = format!("broadcast {text}\n").repeat(100);
     thread::spawn(move || {
         let mut stream = StdTcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(b"quiet\n").unwrap();
-        let mut answers = BufReader::new(stream.try_clone().unwrap());
+        let mut replies = BufReader::new(stream.try_clone().unwrap());
         let mut line = String::new();
         while line != "ok quiet\n" {
             line.clear();
-            answers.read_line(&mut line).unwrap();
+            replies.read_line(&mut line).unwrap();
         }
         let reader = thread::spawn(move || {
-            for line in answers.lines().take(lines) {
+            for line in replies.lines().take(lines) {
                 assert!(line.unwrap().starts_with("ok broadcast "));
             }
         });

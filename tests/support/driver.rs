@@ -1,54 +1,72 @@
-//! A hub with a clock and sockets that are not real.
+//! Runs a hub with a simulated clock and simulated sockets, in the call order of the server.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use oyez::hub::{
-    AllowShutdown, CloseStep, Disconnect, Hub, HubConfig, Origin, Secrets, SlowConsumerPolicy, Span,
+    AllowShutdown, CloseStep, Disconnect, Event, Hub, HubConfig, Origin, Secrets,
+    SlowConsumerPolicy, Span,
 };
 use oyez::limits::Limits;
 use oyez::protocol::FeedId;
 use oyez::read_outcome::ReadOutcome;
 
-/// Drives a hub as the server does, with sockets that take as many bytes as they are given room for.
+/// Room for everything: the socket never blocks.
+pub const UNLIMITED: usize = 1 << 30;
+
+/// How many bytes a [`filler`](Driver::filler) line takes in the feed, LF included.
+pub const LINE: usize = 100;
+/// How many filler lines fit into one chunk of the feed of [`small_limits`].
+pub const CHUNK_LINES: usize = 5;
+/// How many fit into that feed. The next one drops the oldest chunk.
+pub const FEED_LINES: usize = 4 * CHUNK_LINES;
+
+/// Limits that tests reach with a few lines: the feed has four chunks of 512 bytes.
+pub fn small_limits() -> Limits {
+    Limits { max_line: 200, feed_size: 2048, reader_grace_ms: 10, ..Limits::default() }
+}
+
 pub struct Driver {
     pub hub: Hub,
     pub now_ms: u64,
+    /// The sockets by key. A closed one stays until its key is used again.
     pub sockets: BTreeMap<usize, Socket>,
-    /// Who is there under which key.
+    /// The connected clients: their ids by key.
     pub ids: BTreeMap<usize, u64>,
-    /// What the hub has got of whom, in order.
-    pub heard: Vec<(u64, Heard)>,
-    /// What was sent to whom, in order.
-    pub told: Vec<(u64, Vec<u8>)>,
-    pub departed: Vec<Disconnect>,
+    /// The clients that a transcript has named: key and id.
+    pub names: BTreeMap<String, (usize, u64)>,
+    /// What the hub has read, in order, with the client's id.
+    pub inputs: Vec<(u64, Input)>,
+    /// What the hub has written, in order, with the client's id.
+    pub outputs: Vec<(u64, Vec<u8>)>,
+    pub disconnects: Vec<Disconnect>,
 }
 
-/// What the hub gets of a client.
-pub enum Heard {
+pub enum Input {
     Bytes(Vec<u8>),
+    /// The connection ended, in order or not.
     End,
 }
 
 #[derive(Default)]
 pub struct Socket {
+    /// What the peer has sent and the hub has not read.
     pub input: Vec<u8>,
-    pub ended: bool,
+    /// The peer has closed its side.
+    pub eof: bool,
+    /// How many more bytes the socket accepts before it blocks.
     pub room: usize,
-    /// So many bytes at a time, if it is a socket that takes little, and yet takes it.
+    /// How many bytes one write takes at most, without blocking.
     pub max_write: Option<usize>,
+    /// What the hub has written.
     pub received: Vec<u8>,
-    /// Nothing can be said over it yet.
-    pub is_arriving: bool,
-    /// It cannot be written to, and when all is read it is seen to be lost.
+    /// How much of that a transcript has checked.
+    pub checked: usize,
+    pub is_handshaking: bool,
+    /// Writes fail, and so does the read after the last byte of input.
     pub is_broken: bool,
-    pub finished: bool,
-}
-
-/// Small, so that the edges are near: a feed of four chunks of 512 bytes.
-pub fn small_limits() -> Limits {
-    let limits = Limits { max_line: 200, feed_size: 2048, ..Limits::default() };
-    Limits { reader_grace_ms: 10, ..limits }
+    /// The hub has shut down its side.
+    pub write_shutdown: bool,
 }
 
 impl Driver {
@@ -57,47 +75,46 @@ impl Driver {
     }
 
     pub fn with_policy(limits: Limits, slow_clients: SlowConsumerPolicy) -> Self {
-        let secrets = Secrets::default();
-        let rules = HubConfig {
+        let config = HubConfig {
             limits,
-            secrets,
+            secrets: Secrets::default(),
             allow_shutdown: AllowShutdown::Local,
             slow_clients,
             trace_lines: false,
         };
-        Self::with_rules(rules, FeedId(1))
+        Self::with_config(config, FeedId(1))
     }
 
-    pub fn with_rules(rules: HubConfig, feed: FeedId) -> Self {
+    pub fn with_config(config: HubConfig, feed: FeedId) -> Self {
         Self {
-            hub: Hub::new(rules, feed),
+            hub: Hub::new(config, feed),
             now_ms: 0,
             sockets: BTreeMap::new(),
             ids: BTreeMap::new(),
-            heard: vec![],
-            told: vec![],
-            departed: vec![],
+            names: BTreeMap::new(),
+            inputs: vec![],
+            outputs: vec![],
+            disconnects: vec![],
         }
     }
 
-    /// A client to whom nothing can be said yet, and whose socket will take so many bytes.
-    pub fn admit(&mut self, origin: Origin, room: usize) -> usize {
+    /// Connects a client whose handshake is not complete, and whose socket accepts `room` bytes.
+    pub fn accept(&mut self, origin: Origin, room: usize) -> usize {
         let key = self.hub.connect(origin);
         self.ids.insert(key, self.hub.id(key));
-        self.sockets.insert(key, Socket { room, is_arriving: true, ..Socket::default() });
+        self.sockets.insert(key, Socket { room, is_handshaking: true, ..Socket::default() });
         key
     }
 
-    /// It can be spoken to from now on.
     pub fn finish_handshake(&mut self, key: usize) {
-        self.socket(key).is_arriving = false;
+        self.socket(key).is_handshaking = false;
         self.hub.handle_handshake_done(key);
         self.hub.handle_readable(key);
     }
 
-    /// A client whose socket takes so many bytes.
+    /// Connects a client whose socket accepts `room` bytes, and runs the hub.
     pub fn connect(&mut self, room: usize) -> usize {
-        let key = self.admit(Origin { is_local: true }, room);
+        let key = self.accept(Origin { is_local: true }, room);
         self.finish_handshake(key);
         self.run();
         key
@@ -107,46 +124,91 @@ impl Driver {
         self.sockets.get_mut(&key).unwrap()
     }
 
-    pub fn send(&mut self, key: usize, text: &str) {
+    /// Puts bytes into a socket, for the hub to read when it runs.
+    pub fn queue(&mut self, key: usize, text: &str) {
         self.socket(key).input.extend_from_slice(text.as_bytes());
         self.hub.handle_readable(key);
+    }
+
+    /// Sends bytes, and runs the hub.
+    pub fn send(&mut self, key: usize, text: &str) {
+        self.queue(key, text);
         self.run();
     }
 
-    pub fn end(&mut self, key: usize) {
-        self.socket(key).ended = true;
+    /// Closes the peer's side, and runs the hub.
+    pub fn half_close(&mut self, key: usize) {
+        self.socket(key).eof = true;
         self.hub.handle_readable(key);
         self.run();
     }
 
-    /// The peer reads: its socket has room again.
-    pub fn make_room(&mut self, key: usize, room: usize) {
+    /// The peer reads: its socket accepts `room` more bytes. Runs the hub.
+    pub fn add_room(&mut self, key: usize, room: usize) {
         self.socket(key).room += room;
         self.hub.handle_writable(key);
         self.run();
     }
 
-    /// What a client has got so far, as lines; the last one may be half a line.
+    /// `count` requests of this client's, each of whose broadcasts takes [`LINE`] bytes in the
+    /// feed. It has no name, and nobody else broadcasts in between.
+    pub fn filler(&self, key: usize, count: usize) -> String {
+        let first = self.hub.feed().newest_seq() + 1;
+        let line = |seq| {
+            let broadcast = pad(&format!("broadcast {seq} {} ", self.ids[&key]));
+            let text = broadcast.splitn(4, ' ').last().unwrap_or_default();
+            format!("say {text}\n")
+        };
+        (first..first + count as u64).map(line).collect()
+    }
+
+    /// Fills an empty feed: the next filler line drops the oldest chunk.
+    pub fn fill_feed(&mut self, sender: usize) {
+        let lines = self.filler(sender, FEED_LINES);
+        self.send(sender, &lines);
+        assert_eq!(self.hub.feed().oldest_seq(), 1);
+    }
+
+    /// What a client has received, in lines. The last one may be partial.
     pub fn received(&self, key: usize) -> Vec<String> {
         let text = String::from_utf8(self.sockets[&key].received.clone()).unwrap();
         text.split_inclusive('\n').map(|line| line.trim_end_matches('\n').to_owned()).collect()
     }
 
-    /// Takes turns until there is nothing left to do now.
+    /// The last line that a client has received.
+    pub fn last_line(&self, key: usize) -> String {
+        self.received(key).pop().unwrap_or_default()
+    }
+
+    /// The events since the last call.
+    pub fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.hub.poll_event()).collect()
+    }
+
+    /// Sets the clock, and runs the hub.
+    pub fn run_at(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        self.run();
+    }
+
+    /// Takes turns until the hub has no work and no deadline within the next 50 ms. Such a
+    /// deadline, of held broadcasts for example, moves the clock.
     pub fn run(&mut self) {
         for turn in 0.. {
-            assert!(turn < 10_000, "the hub always has work: it would spin");
+            assert!(turn < 10_000, "the hub has work in every turn: it spins");
             self.turn();
             if !self.hub.has_work() {
                 match self.hub.next_deadline() {
-                    // Broadcasts that are held go on after a while.
-                    Some(deadline) if deadline <= self.now_ms + 50 => self.now_ms = deadline,
+                    Some(deadline_ms) if deadline_ms <= self.now_ms + 50 => {
+                        self.now_ms = deadline_ms;
+                    }
                     _ => break,
                 }
             }
         }
     }
 
+    /// Takes one turn, then checks the hub's invariants.
     pub fn turn(&mut self) {
         self.hub.begin_turn(self.now_ms);
         loop {
@@ -158,91 +220,90 @@ impl Driver {
         }
         self.write();
         self.close();
+        self.hub.check_invariants();
     }
 
     fn read(&mut self) {
         while let Some(key) = self.hub.poll_read() {
             let id = self.ids[&key];
             let socket = self.socket(key);
-            let input = if socket.is_arriving { vec![] } else { std::mem::take(&mut socket.input) };
-            let is_broken = socket.is_broken;
-            match (input.is_empty(), socket.ended) {
-                (false, _) => {
-                    self.hub.handle_read(key, &ReadOutcome::Data(&input), 0);
-                    self.heard.push((id, Heard::Bytes(input)));
-                }
-                (true, true) => {
-                    self.heard.push((id, Heard::End));
-                    let reset = || io::ErrorKind::ConnectionReset.into();
-                    let outcome =
-                        if is_broken { ReadOutcome::Failed(reset()) } else { ReadOutcome::Eof };
-                    self.hub.handle_read(key, &outcome, 0);
-                }
-                (true, false) => self.hub.handle_read(key, &ReadOutcome::WouldBlock, 0),
+            let input =
+                if socket.is_handshaking { vec![] } else { std::mem::take(&mut socket.input) };
+            if !input.is_empty() {
+                self.hub.handle_read(key, &ReadOutcome::Data(&input), 0);
+                self.inputs.push((id, Input::Bytes(input)));
+            } else if socket.eof {
+                let outcome = if socket.is_broken {
+                    ReadOutcome::Failed(io::ErrorKind::ConnectionReset.into())
+                } else {
+                    ReadOutcome::Eof
+                };
+                self.hub.handle_read(key, &outcome, 0);
+                self.inputs.push((id, Input::End));
+            } else {
+                self.hub.handle_read(key, &ReadOutcome::WouldBlock, 0);
             }
         }
     }
 
     fn write(&mut self) {
         while let Some(key) = self.hub.poll_flush() {
-            let socket = &self.sockets[&key];
-            let most = socket.room.min(socket.max_write.unwrap_or(usize::MAX));
-            let mut owed = vec![];
-            for span in self.hub.spans(key) {
-                if owed.len() > most {
-                    break;
-                }
-                match span {
-                    Span::Own(bytes) => owed.extend_from_slice(bytes),
-                    Span::Feed(range) => {
-                        let before = owed.len();
-                        let len = (range.end - range.start) as usize;
-                        self.hub
-                            .feed()
-                            .slices(range)
-                            .for_each(|slice| owed.extend_from_slice(slice));
-                        assert_eq!(owed.len() - before, len, "the feed has what it owes");
-                    }
-                }
-            }
             let socket = self.sockets.get_mut(&key).unwrap();
             if socket.is_broken {
                 self.hub.handle_write_failed(key);
                 continue;
             }
-            let sent = owed.len().min(most);
-            socket.room -= sent;
-            socket.received.extend_from_slice(&owed[..sent]);
-            self.told.push((self.ids[&key], owed[..sent].to_vec()));
-            self.hub.consume(key, sent, socket.room == 0);
+            let max = socket.room.min(socket.max_write.unwrap_or(usize::MAX));
+            let mut bytes = pending(&self.hub, key, max);
+            bytes.truncate(max);
+            socket.room -= bytes.len();
+            socket.received.extend_from_slice(&bytes);
+            self.hub.consume(key, bytes.len(), socket.room == 0);
+            self.outputs.push((self.ids[&key], bytes));
         }
     }
 
     fn close(&mut self) {
-        while let Some((key, close)) = self.hub.poll_close() {
-            match close {
+        while let Some((key, step)) = self.hub.poll_close() {
+            match step {
                 CloseStep::ShutdownWrite => {
-                    self.socket(key).finished = true;
+                    self.socket(key).write_shutdown = true;
                     self.hub.handle_write_shutdown(key, true);
                 }
                 CloseStep::Close => {
-                    self.departed.push(self.hub.remove(key));
+                    self.disconnects.push(self.hub.remove(key));
                     self.ids.remove(&key);
                 }
             }
         }
-        self.hub.check_invariants();
     }
 }
 
-pub const UNLIMITED: usize = 1 << 30;
-
-/// A line that takes 100 bytes in the feed while its seq has `digits` digits.
-pub fn say(digits: usize) -> String {
-    format!("say {}\n", "x".repeat(100 - "broadcast  1 \n".len() - digits))
+/// The first `max` bytes of a client's pending output, or a few more.
+fn pending(hub: &Hub, key: usize, max: usize) -> Vec<u8> {
+    let mut bytes = vec![];
+    for span in hub.spans(key) {
+        if bytes.len() > max {
+            break;
+        }
+        match span {
+            Span::Own(reply) => bytes.extend_from_slice(reply),
+            Span::Feed(range) => {
+                let end = bytes.len() + (range.end - range.start) as usize;
+                hub.feed().slices(range).for_each(|slice| bytes.extend_from_slice(slice));
+                assert_eq!(bytes.len(), end, "the feed still has everything that is pending");
+            }
+        }
+    }
+    bytes
 }
 
-/// The numbers of the broadcast lines among these.
+/// A broadcast line that begins like this, and takes [`LINE`] bytes with its LF.
+pub fn pad(beginning: &str) -> String {
+    format!("{beginning:x<width$}", width = LINE - 1)
+}
+
+/// The sequence numbers of the broadcasts among these lines.
 pub fn seqs(lines: &[String]) -> Vec<u64> {
     let words = lines.iter().map(|line| line.split(' ').collect::<Vec<_>>());
     words.filter(|words| words[0] == "broadcast").map(|words| words[1].parse().unwrap()).collect()

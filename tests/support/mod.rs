@@ -1,28 +1,47 @@
-//! What the tests share. Each of them uses a part of it.
+//! Helpers that the tests share.
+//!
+//! Every test program compiles all of this and uses a part of it. What the others use would be
+//! reported as dead code, unused re-exports and unreachable `pub` items.
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used)]
 
 mod client;
 pub mod crowd;
 pub mod driver;
+pub mod hub_transcript;
+pub mod installed;
 pub mod model;
 mod program;
 pub mod properties;
+pub mod rng;
+pub mod seeds;
 mod server;
 pub mod simulation;
 pub mod terminal;
 pub mod tls;
 pub mod transcript;
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub use client::Client;
-pub use program::{Program, oyez};
-pub use server::{Address, Server, address_in, oyezd};
+pub use program::{Program, SILENT_SUCCESS, fails, oyez, succeeds};
+pub use rng::Rng;
+pub use server::{Address, Server, listening_address, oyezd};
 
-/// How long anything is waited for. Nothing that works comes near it.
+/// The longest that a test waits for anything. A working program is far below it.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A size that a longer run can set otherwise.
+/// A size with a default, which an environment variable can raise for a longer run.
 pub fn size(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
+/// Polls a condition that no event announces until it is true.
+#[track_caller]
+pub fn wait_until(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + TIMEOUT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "the condition is still false after {TIMEOUT:?}");
+        thread::yield_now();
+    }
 }

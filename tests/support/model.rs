@@ -1,7 +1,14 @@
-//! The protocol by a simple reading of it: what each client must be told, kept for each by itself.
+//! A simple model of the protocol: what each client must receive.
 //!
-//! It is told of each line in the order in which the hub executes them, and works out what everybody
-//! gets. Where the hub has one feed and cursors, here is a queue for each client; nothing is fast.
+//! It follows the hub line by line, in the order in which the hub executes them. Where the hub has
+//! one feed and a cursor for each client, the model has a queue of expected lines for each client.
+//! It has no budgets, no sockets and no clock.
+//!
+//! The model frames and parses requests with the production [`LineBuffer`] and [`Command::parse`],
+//! so it cannot detect a fault in either. `tests/lines.rs`, the parser's unit tests and the fuzz
+//! targets `line_buffer` and `command` test those. It also believes the hub about what only the hub
+//! can know: which line it executed next, whether a recipient is busy, and how much of the feed is
+//! still kept.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -13,7 +20,6 @@ pub const FEED: FeedId = FeedId(0xc0ffee);
 pub const USER_SECRET: &str = "sesame";
 pub const ADMIN_SECRET: &str = "swordfish";
 
-/// What is said to whom, and what has been.
 pub struct Model {
     pub max_line: usize,
     pub slow_clients: SlowConsumerPolicy,
@@ -21,180 +27,181 @@ pub struct Model {
     pub has_admin_secret: bool,
     pub allow_shutdown: AllowShutdown,
     pub has_rate_limit: bool,
-    /// Every line that was broadcast, the first one's number being 1.
+    /// Every broadcast line. The first has sequence number 1.
     pub feed: Vec<String>,
-    /// The numbers that the oldest line may have that is still kept: it moves on while a turn lasts.
+    /// The oldest kept line's number before and after the current turn.
     pub oldest: RangeInclusive<u64>,
+    /// Every client so far by id, closed ones included.
     pub clients: BTreeMap<u64, Client>,
-    /// The server has begun to end.
     pub is_shutting_down: bool,
 }
 
-/// One client, as far as it can know itself.
 pub struct Client {
     pub stage: Stage,
     is_local: bool,
     name: Option<String>,
     is_admin: bool,
-    wrong_tries: u8,
+    wrong_secrets: u8,
     is_quiet: bool,
-    /// It has asked for what was before, and may be lapped by its own doing.
-    pub is_rewound: bool,
-    lines: LineBuffer,
-    /// What it must be told, in order.
-    expected: VecDeque<Item>,
-    /// The beginning of a line that has come.
-    unfinished: String,
-    /// It cannot be told anything any more.
-    pub is_deaf: bool,
-    /// Its input has ended.
-    is_ended: bool,
-    /// It was the line that the hub tells of next.
-    has_left_by_this_line: bool,
-    /// How many lines it was told that it misses.
+    /// It has moved its cursor back and may be evicted before it has caught up, whatever its socket
+    /// accepts.
+    pub is_replaying: bool,
+    /// What the hub has read and not executed.
+    input: LineBuffer,
+    /// What it must receive, in order.
+    expected: VecDeque<Expected>,
+    /// The beginning of the line that it is receiving.
+    partial: String,
+    /// Its connection is broken: nothing more is sent.
+    pub write_closed: bool,
+    /// The hub has read its end of input.
+    has_eof: bool,
+    /// One of its lines closed it. That line's own event is still to come.
+    was_closed_by_line: bool,
+    /// The sum of its `lagged` counts.
     pub missed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    Arriving,
-    Outside,
-    Inside,
-    Leaving(Reason),
+    Handshaking,
+    Unauthenticated,
+    Active,
+    Closing(Reason),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Item {
-    /// A line for it alone; after a `*`, anything.
+enum Expected {
+    /// A line for this client alone. A `*` at its end stands for anything.
     Line(String),
-    /// A line for it that it may have been too busy for.
-    Perhaps(String),
-    /// The line of the feed with this number.
-    Feed(u64),
-    /// Its cursor moves here.
-    Move,
+    /// The same, unless the sender was told that this client is busy.
+    MaybeLine(String),
+    /// The broadcast with this number.
+    Broadcast(u64),
+    /// The cursor moves here. `lagged` counts do not extend beyond it.
+    Seek,
 }
 
 impl Client {
     fn new(max_line: usize, is_local: bool) -> Self {
         Self {
-            stage: Stage::Arriving,
+            stage: Stage::Handshaking,
             is_local,
             name: None,
             is_admin: false,
-            wrong_tries: 0,
+            wrong_secrets: 0,
             is_quiet: false,
-            is_rewound: false,
-            lines: LineBuffer::new(max_line),
+            is_replaying: false,
+            input: LineBuffer::new(max_line),
             expected: VecDeque::new(),
-            unfinished: String::new(),
-            is_deaf: false,
-            is_ended: false,
-            has_left_by_this_line: false,
+            partial: String::new(),
+            write_closed: false,
+            has_eof: false,
+            was_closed_by_line: false,
             missed: 0,
         }
     }
 
-    /// Its lines, from the next one that is not blank.
-    fn take_lines(&mut self) -> LineBuffer {
-        let mut lines = std::mem::replace(&mut self.lines, LineBuffer::new(0));
-        while let Some(Line::Blank(_)) = lines.peek() {
-            lines.advance();
-        }
-        lines
+    /// Takes the input out, from its next line that is not blank.
+    fn take_input(&mut self) -> LineBuffer {
+        let mut input = std::mem::replace(&mut self.input, LineBuffer::new(0));
+        skip_blank_lines(&mut input);
+        input
     }
 
-    /// What it is owed of the feed is lost, but for the end of a line that it has got a part of.
-    fn lose_feed(&mut self) {
-        let mut is_half_sent = !self.unfinished.is_empty();
+    /// Drops all pending broadcasts, but not the rest of a partial line.
+    fn drop_broadcasts(&mut self) {
+        let mut is_partial = !self.partial.is_empty();
         self.expected.retain(|item| match item {
-            Item::Move => false,
-            Item::Feed(_) => std::mem::take(&mut is_half_sent),
-            Item::Perhaps(_) => true,
-            Item::Line(line) => {
-                is_half_sent = false;
+            Expected::Seek => false,
+            Expected::Broadcast(_) => std::mem::take(&mut is_partial),
+            Expected::MaybeLine(_) => true,
+            Expected::Line(line) => {
+                is_partial = false;
                 !line.starts_with("goodbye ")
             }
         });
     }
 
-    /// It misses so many lines of what comes before its cursor moves the next time.
-    fn skip(&mut self, count: u64) {
-        self.pass_moves();
+    /// Drops the next `count` broadcasts, all of which are before the next seek.
+    fn skip_broadcasts(&mut self, count: u64) {
+        self.skip_seeks();
         for _ in 0..count {
-            let moves = self.expected.iter().position(|item| *item == Item::Move);
-            let end = moves.unwrap_or(self.expected.len());
-            let next =
-                self.expected.iter().take(end).position(|item| matches!(item, Item::Feed(_)));
-            self.expected.remove(next.expect("there is something to miss"));
+            let seek = self.expected.iter().position(|item| *item == Expected::Seek);
+            let end = seek.unwrap_or(self.expected.len());
+            let mut before_seek = self.expected.iter().take(end);
+            let next = before_seek.position(|item| matches!(item, Expected::Broadcast(_)));
+            self.expected.remove(next.expect("lagged counts only pending broadcasts"));
         }
         self.missed += count;
     }
 
-    /// It may have moved its cursor before its connection broke; it is told nothing in any case.
-    fn rewind_unseen(&mut self) {
-        self.is_quiet = false;
-        self.is_rewound = true;
-    }
-
-    fn pass_moves(&mut self) {
-        while let Some(Item::Move) = self.expected.front() {
+    fn skip_seeks(&mut self) {
+        while let Some(Expected::Seek) = self.expected.front() {
             self.expected.pop_front();
         }
     }
 
-    /// It is told this line.
-    fn take(&mut self, id: u64, line: &str, feed: &[String]) {
-        self.pass_moves();
-        while let Some(Item::Perhaps(perhaps)) = self.expected.front() {
-            let is_it = perhaps == line;
+    /// Checks that this line is the next one expected.
+    fn receive(&mut self, id: u64, line: &str, feed: &[String]) {
+        self.skip_seeks();
+        while let Some(Expected::MaybeLine(optional)) = self.expected.front() {
+            let is_equal = optional == line;
             self.expected.pop_front();
-            if is_it {
+            if is_equal {
                 return;
             }
-            self.pass_moves();
+            self.skip_seeks();
         }
         let next = self.expected.pop_front();
         let expected = match &next {
-            Some(Item::Feed(seq)) => &feed[*seq as usize - 1],
-            Some(Item::Line(line)) => line,
-            Some(Item::Move | Item::Perhaps(_)) | None => {
-                panic!("client {id}: {line:?}, and nothing is to come")
+            Some(Expected::Broadcast(seq)) => &feed[*seq as usize - 1],
+            Some(Expected::Line(line)) => line,
+            Some(Expected::Seek | Expected::MaybeLine(_)) | None => {
+                panic!("client {id} received {line:?}, but nothing was expected")
             }
         };
-        let is_it = match expected.strip_suffix('*') {
-            Some(beginning) if matches!(next, Some(Item::Line(_))) => line.starts_with(beginning),
+        let is_expected = match expected.strip_suffix('*') {
+            Some(beginning) if matches!(next, Some(Expected::Line(_))) => {
+                line.starts_with(beginning)
+            }
             _ => line == expected,
         };
-        assert!(is_it, "client {id}: {expected:?} was to come, and {line:?} came");
+        assert!(is_expected, "client {id} received {line:?}, but {expected:?} was expected");
     }
 
     fn expect(&mut self, line: impl Into<String>) {
-        self.expected.push_back(Item::Line(line.into()));
+        self.expected.push_back(Expected::Line(line.into()));
     }
 
-    fn is_heard(&self) -> bool {
-        matches!(self.stage, Stage::Outside | Stage::Inside)
+    /// Whether its lines are executed.
+    fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Unauthenticated | Stage::Active)
     }
 
-    /// Whether it has been told everything.
-    pub fn is_told_all(&self) -> bool {
-        let is_due = |item: &Item| matches!(item, Item::Line(_) | Item::Feed(_));
-        self.unfinished.is_empty() && !self.expected.iter().any(is_due)
+    /// Whether it has received everything it must.
+    pub fn has_received_all(&self) -> bool {
+        let is_due = |item: &Expected| matches!(item, Expected::Line(_) | Expected::Broadcast(_));
+        self.partial.is_empty() && !self.expected.iter().any(is_due)
     }
 
-    /// Whether all that it has said was executed.
-    pub fn is_heard_out(&mut self) -> bool {
-        while let Some(Line::Blank(_)) = self.lines.peek() {
-            self.lines.advance();
-        }
-        !self.is_heard() || self.lines.peek().is_none()
+    /// Whether every line that the hub has read was executed, or never will be.
+    pub fn is_input_done(&mut self) -> bool {
+        skip_blank_lines(&mut self.input);
+        !self.is_open() || self.input.peek().is_none()
     }
 
-    /// What is still to come, for a message.
+    /// What it has yet to receive, for a message.
     pub fn outstanding(&self) -> String {
-        let next: Vec<&Item> = self.expected.iter().take(3).collect();
-        format!("{next:?} and {} in all, after {:?}", self.expected.len(), self.unfinished)
+        let next: Vec<&Expected> = self.expected.iter().take(3).collect();
+        let (count, partial) = (self.expected.len(), &self.partial);
+        format!("{count} items from {next:?}, after the partial line {partial:?}")
+    }
+}
+
+fn skip_blank_lines(input: &mut LineBuffer) {
+    while let Some(Line::Blank(_)) = input.peek() {
+        input.advance();
     }
 }
 
@@ -204,7 +211,13 @@ impl Model {
     }
 
     pub fn client(&mut self, id: u64) -> &mut Client {
-        self.clients.get_mut(&id).expect("it has connected")
+        self.clients.get_mut(&id).expect("the client has connected")
+    }
+
+    /// The clients that broadcasts, `clients` and `send` know.
+    fn active(&self) -> impl Iterator<Item = (u64, &Client)> {
+        let clients = self.clients.iter().map(|(id, client)| (*id, client));
+        clients.filter(|(_, client)| client.stage == Stage::Active)
     }
 
     fn newest(&self) -> u64 {
@@ -213,51 +226,50 @@ impl Model {
 
     pub fn finish_handshake(&mut self, id: u64) {
         let welcome = format!("welcome {id} {FEED} {} oyezd/*", self.newest());
-        let stage = if self.has_user_secret { Stage::Outside } else { Stage::Inside };
+        let stage = if self.has_user_secret { Stage::Unauthenticated } else { Stage::Active };
         let client = self.client(id);
         client.stage = stage;
         client.expect(welcome);
     }
 
-    /// The hub has got these bytes of a client's, or its end.
-    pub fn hear(&mut self, id: u64, bytes: Option<&[u8]>) {
+    /// The hub has read these bytes, or the end of input.
+    pub fn handle_input(&mut self, id: u64, bytes: Option<&[u8]>) {
         let client = self.client(id);
         match bytes {
-            _ if !client.is_heard() => {}
-            Some(bytes) => client.lines.push(bytes),
+            _ if !client.is_open() => {}
+            Some(bytes) => client.input.push(bytes),
             None => {
-                client.lines.end();
-                client.is_ended = true;
+                client.input.end();
+                client.has_eof = true;
             }
         }
     }
 
-    /// The hub has executed the client's next line, and answered it with this in the end. It is believed
-    /// where only it can know: whether somebody is busy, and what is kept.
+    /// The hub has executed the client's next line, and `answered` is the last line of its reply.
     pub fn execute(&mut self, id: u64, answered: &str) {
-        if std::mem::take(&mut self.client(id).has_left_by_this_line) {
+        if std::mem::take(&mut self.client(id).was_closed_by_line) {
             return;
         }
         let client = self.client(id);
-        assert!(client.is_heard(), "client {id} is not heard");
-        let mut lines = client.take_lines();
-        match lines.peek().expect("a line was said before it was executed") {
+        assert!(client.is_open(), "client {id}: a line was executed in stage {:?}", client.stage);
+        let mut input = client.take_input();
+        match input.peek().expect("the hub executes only lines that it has read") {
             Line::Text(text) => self.request(id, text, answered),
             Line::NotText(_) => self.client(id).expect("error not-text *"),
             Line::TooLong => self.client(id).expect("error line-too-long *"),
             Line::Incomplete(_) => self.client(id).expect("error incomplete-line *"),
-            line => panic!("client {id} has stayed after {line:?}"),
+            line => panic!("client {id} is still open after {line:?}"),
         }
-        lines.advance();
-        self.client(id).lines = lines;
+        input.advance();
+        self.client(id).input = input;
     }
 
     fn request(&mut self, id: u64, text: &str, answered: &str) {
         let word = text.split(' ').next().unwrap_or_default().to_ascii_lowercase();
         let newest = self.newest();
         let client = self.client(id);
-        let is_for_all = ["ping", "help", "auth", "quit"].contains(&word.as_str());
-        if client.stage != Stage::Inside && !is_for_all {
+        let is_before_auth = ["ping", "help", "auth", "quit"].contains(&word.as_str());
+        if client.stage != Stage::Active && !is_before_auth {
             return client.expect("error auth-required *");
         }
         let command = match Command::parse(text) {
@@ -280,7 +292,7 @@ impl Model {
             Command::Listen => {
                 client.expect(format!("ok listen {newest}"));
                 if std::mem::take(&mut client.is_quiet) {
-                    client.expected.push_back(Item::Move);
+                    client.expected.push_back(Expected::Seek);
                 }
             }
             Command::Stats => self.stats(id),
@@ -294,7 +306,9 @@ impl Model {
             Command::Shutdown if !self.may_shut_down(id) => {
                 self.client(id).expect("error not-allowed *");
             }
-            Command::Quit | Command::Shutdown => panic!("client {id} has stayed after {text}"),
+            Command::Quit | Command::Shutdown => {
+                panic!("client {id} is still open after {text:?}")
+            }
         }
     }
 
@@ -306,8 +320,8 @@ impl Model {
         let seq = self.newest() + 1;
         self.feed.push(format!("broadcast {seq} {} {text}", self.name_of(id)));
         for client in self.clients.values_mut() {
-            if client.stage == Stage::Inside && !client.is_quiet {
-                client.expected.push_back(Item::Feed(seq));
+            if client.stage == Stage::Active && !client.is_quiet {
+                client.expected.push_back(Expected::Broadcast(seq));
             }
         }
         if self.client(id).is_quiet {
@@ -317,14 +331,11 @@ impl Model {
 
     fn find(&self, recipient: Recipient<'_>) -> Option<u64> {
         let typed = recipient.as_str();
-        let mut inside = self.clients.iter().filter(|(_, client)| client.stage == Stage::Inside);
-        let is_meant = |id: u64, client: &Client| match recipient {
+        let is_recipient = |id: u64, client: &Client| match recipient {
             Recipient::Id { id: wanted, .. } => id == wanted,
-            Recipient::Name(_) => {
-                client.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(typed))
-            }
+            Recipient::Name(_) => has_name(client, typed),
         };
-        inside.find(|(id, client)| is_meant(**id, client)).map(|(id, _)| *id)
+        self.active().find(|(id, client)| is_recipient(*id, client)).map(|(id, _)| id)
     }
 
     fn send(&mut self, id: u64, recipient: Recipient<'_>, text: &str, answered: &str) {
@@ -334,25 +345,24 @@ impl Model {
         };
         if answered.starts_with("error busy ") {
             let to = &self.clients[&to];
-            assert!(to.is_deaf || !to.expected.is_empty(), "one who is told all is not busy");
+            assert!(
+                to.write_closed || !to.expected.is_empty(),
+                "client {id} was told that a recipient without pending output is busy"
+            );
             return self.client(id).expect("error busy *");
         }
         let direct = format!("direct {from} {text}");
-        if self.client(id).is_deaf {
-            return self.client(to).expected.push_back(Item::Perhaps(direct));
+        if self.client(id).write_closed {
+            // Its reply is lost, so there is no telling whether the recipient was busy.
+            return self.client(to).expected.push_back(Expected::MaybeLine(direct));
         }
         self.client(to).expect(direct);
         self.client(id).expect(format!("ok send {}", recipient.as_str()));
     }
 
     fn rename(&mut self, id: u64, name: &str) {
-        let try_send_bytes = self.clients.iter().any(|(other, client)| {
-            let has_it = |own: &String| own.eq_ignore_ascii_case(name);
-            *other != id
-                && client.stage == Stage::Inside
-                && client.name.as_ref().is_some_and(has_it)
-        });
-        if try_send_bytes {
+        let is_taken = self.active().any(|(other, client)| other != id && has_name(client, name));
+        if is_taken {
             return self.client(id).expect("error name-taken *");
         }
         self.client(id).name = Some(name.to_owned());
@@ -360,37 +370,39 @@ impl Model {
     }
 
     fn list(&mut self, id: u64, after: u64) {
-        let inside = self.clients.iter().filter(|(_, client)| client.stage == Stage::Inside);
-        let inside: Vec<(u64, String)> = inside
-            .map(|(id, client)| (*id, client.name.clone().unwrap_or_else(|| "-".to_owned())))
-            .collect();
-        let total = inside.len();
-        let shown: Vec<_> = inside.into_iter().filter(|(id, _)| *id > after).take(500).collect();
-        for (listed, name) in &shown {
+        let name = |client: &Client| client.name.clone().unwrap_or_else(|| "-".to_owned());
+        let active: Vec<_> = self.active().map(|(id, client)| (id, name(client))).collect();
+        let total = active.len();
+        let page: Vec<_> = active.into_iter().filter(|(id, _)| *id > after).take(500).collect();
+        for (listed, name) in &page {
             self.client(id).expect(format!("client {listed} {name}"));
         }
-        self.client(id).expect(format!("ok clients {} {total}", shown.len()));
+        self.client(id).expect(format!("ok clients {} {total}", page.len()));
     }
 
     fn history(&mut self, id: u64, count: u64, answered: &str) {
         let newest = self.newest();
-        if self.client(id).is_deaf {
-            return self.client(id).rewind_unseen();
+        if self.client(id).write_closed {
+            return self.replay_unseen(id);
         }
         let lines = answered.strip_prefix("ok history ").and_then(|number| number.parse().ok());
         let lines: u64 = lines.unwrap_or_else(|| panic!("history was answered {answered:?}"));
-        assert!(lines <= count);
+        assert!(lines <= count, "history {count} was answered {answered:?}");
         if lines < count {
-            assert!(self.oldest.contains(&(newest + 1 - lines)), "all that is kept comes");
+            let from = newest + 1 - lines;
+            assert!(
+                self.oldest.contains(&from),
+                "history {count} begins at {from}, not the oldest"
+            );
         }
         self.client(id).expect(format!("ok history {lines}"));
-        self.give_again(id, newest - lines);
+        self.replay(id, newest - lines);
     }
 
     fn resume(&mut self, id: u64, seq: u64, feed: Option<FeedId>, answered: &str) {
         let newest = self.newest();
-        if self.client(id).is_deaf {
-            return self.client(id).rewind_unseen();
+        if self.client(id).write_closed {
+            return self.replay_unseen(id);
         }
         let may_be_gone = seq.saturating_add(1) < *self.oldest.end();
         let must_be_gone = seq.saturating_add(1) < *self.oldest.start();
@@ -404,25 +416,32 @@ impl Model {
             return self.client(id).expect("error bad-argument *");
         }
         self.client(id).expect(format!("ok resume {seq}"));
-        self.give_again(id, seq);
+        self.replay(id, seq);
     }
 
-    /// From the line after this one on, the feed comes again.
-    fn give_again(&mut self, id: u64, seq: u64) {
+    /// Moves the cursor back: all lines after `seq` are due again.
+    fn replay(&mut self, id: u64, seq: u64) {
         let newest = self.newest();
         let client = self.client(id);
         client.is_quiet = false;
-        client.is_rewound |= seq < newest;
-        client.expected.push_back(Item::Move);
-        client.expected.extend((seq + 1..=newest).map(Item::Feed));
+        client.is_replaying |= seq < newest;
+        client.expected.push_back(Expected::Seek);
+        client.expected.extend((seq + 1..=newest).map(Expected::Broadcast));
+    }
+
+    /// The same for a broken connection, which receives nothing.
+    fn replay_unseen(&mut self, id: u64) {
+        let client = self.client(id);
+        client.is_quiet = false;
+        client.is_replaying = true;
     }
 
     fn stats(&mut self, id: u64) {
-        let inside = self.clients.values().filter(|client| client.stage == Stage::Inside).count();
+        let active = self.active().count();
         let (newest, total) = (self.newest(), self.clients.len());
         for stat in [
             "uptime_seconds *".to_owned(),
-            format!("clients {inside}"),
+            format!("clients {active}"),
             format!("clients_total {total}"),
             "refused *".to_owned(),
             "lines_in *".to_owned(),
@@ -453,15 +472,15 @@ impl Model {
         let is_user = self.has_user_secret && secret == USER_SECRET;
         let client = self.client(id);
         if !is_admin && !is_user {
-            client.wrong_tries += 1;
-            assert!(client.wrong_tries < 3, "client {id} has stayed after its third try");
+            client.wrong_secrets += 1;
+            assert!(client.wrong_secrets < 3, "client {id} is still open after 3 wrong secrets");
             return client.expect("error auth-failed *");
         }
-        client.wrong_tries = 0;
+        client.wrong_secrets = 0;
         client.is_admin |= is_admin;
         let role = if client.is_admin { "admin" } else { "user" };
         client.expect(format!("ok auth {role}"));
-        client.stage = Stage::Inside;
+        client.stage = Stage::Active;
     }
 
     fn may_shut_down(&self, id: u64) -> bool {
@@ -473,15 +492,15 @@ impl Model {
         }
     }
 
-    /// The hub says that a client leaves, and there must be a reason for it.
-    pub fn leave(&mut self, id: u64, reason: Reason) {
+    /// The hub has begun to close a client. The reason must be a valid one.
+    pub fn begin_close(&mut self, id: u64, reason: Reason) {
         let may_shut_down = self.may_shut_down(id);
         let (policy, is_shutting_down) = (self.slow_clients, self.is_shutting_down);
         let has_rate_limit = self.has_rate_limit;
         let client = self.client(id);
         let stage = client.stage;
-        let mut lines = client.take_lines();
-        let next = if client.is_heard() { lines.peek() } else { None };
+        let mut input = client.take_input();
+        let next = if client.is_open() { input.peek() } else { None };
         let command = match next {
             Some(Line::Text(text)) => Command::parse(text).ok(),
             _ => None,
@@ -490,67 +509,75 @@ impl Model {
             Reason::Quit => command == Some(Command::Quit),
             Reason::Shutdown => command == Some(Command::Shutdown) && may_shut_down,
             Reason::AuthFailed => {
-                matches!(command, Some(Command::Auth { .. })) && client.wrong_tries == 2
+                matches!(command, Some(Command::Auth { .. })) && client.wrong_secrets == 2
             }
             Reason::Foreign(_) => matches!(next, Some(Line::Foreign(_))),
             _ => false,
         };
-        // Of who is gone nobody keeps count here; the hub may not have seen yet that it is.
-        let may_be_owed = client.is_deaf || !client.expected.is_empty();
-        let may_leave = match reason {
+        // The model does not track pending output of a broken connection. The hub does, until it
+        // notices.
+        let may_be_behind = client.write_closed || !client.expected.is_empty();
+        let is_valid = match reason {
             Reason::Shutdown => is_by_line || is_shutting_down,
             Reason::Quit | Reason::AuthFailed => is_by_line,
-            Reason::Foreign(_) => is_by_line || stage == Stage::Leaving(reason),
-            Reason::EndOfInput => next.is_none() && client.is_ended,
-            // Who says more than it may, and is gone, is not heard out.
-            Reason::Lost => client.is_deaf && (next.is_none() || has_rate_limit),
+            Reason::Foreign(_) => is_by_line || stage == Stage::Closing(reason),
+            Reason::EndOfInput => next.is_none() && client.has_eof,
+            // A rate-limited client that hung up is not executed to its end.
+            Reason::Lost => client.write_closed && (next.is_none() || has_rate_limit),
             Reason::TooSlow => match policy {
-                SlowConsumerPolicy::Disconnect => may_be_owed,
+                SlowConsumerPolicy::Disconnect => may_be_behind,
                 SlowConsumerPolicy::Skip => false,
-                SlowConsumerPolicy::Block => client.is_rewound,
+                SlowConsumerPolicy::Block => client.is_replaying,
             },
-            Reason::Stalled => policy == SlowConsumerPolicy::Block && may_be_owed,
-            Reason::Idle => stage == Stage::Inside,
-            Reason::AuthTimeout => matches!(stage, Stage::Arriving | Stage::Outside),
-            Reason::HandshakeFailed => stage == Stage::Arriving,
+            Reason::Stalled => policy == SlowConsumerPolicy::Block && may_be_behind,
+            Reason::Idle => stage == Stage::Active,
+            Reason::AuthTimeout => matches!(stage, Stage::Handshaking | Stage::Unauthenticated),
+            Reason::HandshakeFailed => stage == Stage::Handshaking,
         };
-        assert!(may_leave, "client {id} leaves for {reason:?}, with {next:?} to come");
-        client.has_left_by_this_line = is_by_line && stage != Stage::Leaving(reason);
-        client.stage = Stage::Leaving(reason);
-        if let Stage::Arriving = stage {
+        assert!(
+            is_valid,
+            "client {id} in stage {stage:?} was closed for {reason:?} before {next:?}"
+        );
+        client.was_closed_by_line = is_by_line && stage != Stage::Closing(reason);
+        client.stage = Stage::Closing(reason);
+        if let Stage::Handshaking = stage {
             return;
         }
-        let is_lapped = match reason {
+        let is_evicted = match reason {
             Reason::TooSlow | Reason::Stalled => true,
-            // It was leaving for that before, and is told nothing of it.
+            // It was closing as foreign already, which an eviction does not change.
             Reason::Foreign(_) => stage == client.stage,
             _ => false,
         };
-        if is_lapped {
-            client.lose_feed();
+        if is_evicted {
+            client.drop_broadcasts();
         }
         if let Some(word) = reason.goodbye() {
             client.expect(format!("goodbye {word}"));
         }
     }
 
-    /// The client was told this. It must be what comes next.
-    pub fn tell(&mut self, id: u64, bytes: &[u8]) {
-        let most = self.max_line + 64;
+    /// The client has received these bytes. They must be what it expects next.
+    pub fn handle_output(&mut self, id: u64, bytes: &[u8]) {
+        let max_len = self.max_line + 64;
         let skips = self.slow_clients == SlowConsumerPolicy::Skip;
         let feed = std::mem::take(&mut self.feed);
         let client = self.client(id);
-        client.unfinished.push_str(std::str::from_utf8(bytes).expect("all that is said is text"));
-        while let Some((line, rest)) = client.unfinished.split_once('\n') {
-            assert!(line.len() < most, "client {id}: a line of {} bytes", line.len());
+        client.partial.push_str(std::str::from_utf8(bytes).expect("all output is text"));
+        while let Some((line, rest)) = client.partial.split_once('\n') {
+            assert!(line.len() < max_len, "client {id} received a line of {} bytes", line.len());
             let (line, rest) = (line.to_owned(), rest.to_owned());
             match line.strip_prefix("lagged ") {
-                Some(count) if skips => client.skip(count.parse().unwrap()),
-                _ => client.take(id, &line, &feed),
+                Some(count) if skips => client.skip_broadcasts(count.parse().unwrap()),
+                _ => client.receive(id, &line, &feed),
             }
-            client.unfinished = rest;
+            client.partial = rest;
         }
-        client.is_rewound &= !client.is_told_all();
+        client.is_replaying &= !client.has_received_all();
         self.feed = feed;
     }
+}
+
+fn has_name(client: &Client, name: &str) -> bool {
+    client.name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(name))
 }

@@ -1,6 +1,7 @@
-//! A program that a test has started.
+//! Programs that a test runs, and what they print.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -8,47 +9,74 @@ use std::time::{Duration, Instant};
 
 use super::TIMEOUT;
 
-/// The built client, to be given arguments.
+/// Returns a command for the built client, without arguments.
 pub fn oyez() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oyez"));
     command.stdin(Stdio::null()).env_remove("OYEZ_SERVER").env_remove("NO_COLOR");
     command
 }
 
-/// A running program, and what it prints. It is killed when the test lets go of it.
-pub struct Program {
-    child: Child,
-    pub stdout: Printed,
-    pub stderr: Printed,
+/// The status and output of a program that succeeds and prints nothing.
+pub const SILENT_SUCCESS: (i32, String, String) = (0, String::new(), String::new());
+
+/// Runs a program that must succeed and print nothing to stderr. Returns its stdout.
+#[track_caller]
+pub fn succeeds(command: &mut Command) -> String {
+    let (status, stdout, stderr) = Program::run(command);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    stdout
 }
 
-/// Lines that a program prints, as they come, each with its LF if it has one.
-pub struct Printed {
+/// Runs a program that must fail with this status, and print nothing but one line to stderr: its
+/// name and an error that contains this text.
+#[track_caller]
+pub fn fails(command: &mut Command, status: i32, error: &str) {
+    let name = Path::new(command.get_program()).file_name().unwrap().to_str().unwrap();
+    let prefix = format!("{name}: ");
+    let (actual, stdout, stderr) = Program::run(command);
+    assert_eq!((actual, stdout.as_str()), (status, ""), "{stderr}");
+    assert!(stderr.starts_with(&prefix) && stderr.contains(error), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+/// A running program and its output. Dropping it kills the program.
+pub struct Program {
+    child: Child,
+    pub stdout: Output,
+    pub stderr: Output,
+}
+
+/// The lines that a program prints to one of its streams.
+pub struct Output {
+    /// Lines not read yet, each with its LF unless it is the last one and has none.
     lines: Receiver<String>,
+    /// Lines read so far, for failure messages and `all`.
     seen: Vec<String>,
 }
 
 impl Program {
-    /// Starts a program. What it prints is taken away from it, wherever the command sends it.
+    /// Starts a program and captures both of its output streams.
     pub fn start(command: &mut Command) -> Self {
         command.stdout(Stdio::piped());
         Self::start_with_piped_stderr(command)
     }
 
-    /// The same, but leaves standard output to the command.
+    /// Starts a program, captures stderr, and leaves stdout to the command.
     pub fn start_with_piped_stderr(command: &mut Command) -> Self {
         command.stderr(Stdio::piped()).spawn().unwrap().into()
     }
 
-    /// Runs a program with this text as its standard input, through a pipe.
+    /// Runs a program with this input on a pipe. Returns its status and output.
+    #[track_caller]
     pub fn run_with(command: &mut Command, input: &[u8]) -> (i32, String, String) {
         let mut program = Self::start(command.stdin(Stdio::piped()));
-        program.feed(input);
-        program.end_input();
+        program.write_input(input);
+        program.close_input();
         program.wait_all()
     }
 
-    /// Runs a program that must end by itself: its status and what it printed.
+    /// Runs a program. Returns its status and output.
+    #[track_caller]
     pub fn run(command: &mut Command) -> (i32, String, String) {
         Self::start(command).wait_all()
     }
@@ -57,42 +85,41 @@ impl Program {
         self.child.id()
     }
 
-    /// Writes to standard input, which the command has made a pipe. That nobody reads it is no error.
-    pub fn feed(&mut self, bytes: &[u8]) {
+    /// Writes to stdin, which must be a pipe. The program may have closed its end.
+    pub fn write_input(&mut self, bytes: &[u8]) {
         let _ = self.child.stdin.as_mut().unwrap().write_all(bytes);
     }
 
-    pub fn end_input(&mut self) {
+    pub fn close_input(&mut self) {
         self.child.stdin = None;
     }
 
-    /// Sends a signal, by its name.
+    /// Sends a signal, given by its name without SIG.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
         assert!(status.unwrap().success());
     }
 
-    /// The status, if it has ended.
+    /// Returns the status if the program has exited.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// Waits for the end.
+    /// Waits until the program exits.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + TIMEOUT;
         loop {
             match self.try_wait() {
                 Some(status) => return status,
-                None if Instant::now() > deadline => panic!("the program does not end"),
-                // There is no event to wait for with a bound; this is no synchronisation.
+                None if Instant::now() > deadline => panic!("the program does not exit"),
+                // `Child` has no wait with a timeout, so this polls.
                 None => thread::sleep(Duration::from_millis(2)),
             }
         }
     }
 
-    /// Waits for the end: the status, and all that was printed. A program ended by a signal has the
-    /// status -1.
+    /// Waits until the program exits. Returns its status, -1 after a signal, and its output.
     #[track_caller]
     pub fn wait_all(mut self) -> (i32, String, String) {
         let status = self.wait();
@@ -102,8 +129,8 @@ impl Program {
 
 impl From<Child> for Program {
     fn from(mut child: Child) -> Self {
-        let stdout = Printed::of(child.stdout.take());
-        let stderr = Printed::of(child.stderr.take());
+        let stdout = Output::capture(child.stdout.take());
+        let stderr = Output::capture(child.stderr.take());
         Self { child, stdout, stderr }
     }
 }
@@ -115,8 +142,8 @@ impl Drop for Program {
     }
 }
 
-impl Printed {
-    fn of(pipe: Option<impl Read + Send + 'static>) -> Self {
+impl Output {
+    fn capture(pipe: Option<impl Read + Send + 'static>) -> Self {
         let (sender, lines) = channel();
         if let Some(pipe) = pipe {
             thread::spawn(move || {
@@ -134,7 +161,7 @@ impl Printed {
         Self { lines, seen: Vec::new() }
     }
 
-    /// The next line.
+    /// Returns the next line, without its LF.
     #[track_caller]
     pub fn line(&mut self) -> String {
         match self.lines.recv_timeout(TIMEOUT) {
@@ -142,19 +169,19 @@ impl Printed {
                 self.seen.push(line.clone());
                 line.trim_end_matches('\n').to_owned()
             }
-            Err(_) => panic!("no line came after:\n{}", self.seen.concat()),
+            Err(_) => panic!("no further line was printed after:\n{}", self.seen.concat()),
         }
     }
 
-    /// The next line, which must hold this text.
+    /// Returns the next line, which must contain this text.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
         let line = self.line();
-        assert!(line.contains(text), "{text:?} was expected, and came: {line:?}");
+        assert!(line.contains(text), "expected {text:?} in {line:?}");
         line
     }
 
-    /// The next line that holds this text.
+    /// Skips to the next line that contains this text and returns it.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) -> String {
         loop {
@@ -165,7 +192,7 @@ impl Printed {
         }
     }
 
-    /// All that was printed, up to the end.
+    /// Returns the whole output, from its beginning to its end.
     pub fn all(&mut self) -> String {
         self.seen.extend(self.lines.iter());
         self.seen.concat()

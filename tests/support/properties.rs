@@ -1,51 +1,51 @@
-//! What must hold for any input. The fuzz targets run these on inputs that they make up, and
-//! `cargo test` on the committed ones.
-#![allow(dead_code)]
+//! Properties of the protocol that hold for any input. Fuzz targets check them on their own inputs,
+//! and `tests/lines.rs` on the committed corpora and on every split of fixed inputs.
 
 use oyez::protocol::{
     Command, CommandSpec, ForeignProtocol, Line, LineBuffer, Reply, validate_text,
 };
 
-/// A command that was encoded is the command that is parsed.
+use super::rng::Rng;
+
+/// Every command that parses encodes to a line that parses to the same command.
 pub fn command(data: &[u8]) {
     let Some(line) = validate_text(data) else { return };
-    let parsed = Command::parse(line);
-    let Ok(command) = parsed else { return };
+    let Ok(command) = Command::parse(line) else { return };
     let mut encoded = Vec::new();
     command.encode(&mut encoded);
-    let (lf, line) = encoded.split_last().expect("a line");
-    assert_eq!(*lf, b'\n');
-    let line = validate_text(line).expect("a command is text");
-    assert_eq!(Command::parse(line), Ok(command), "{line:?}");
+    assert_eq!(Command::parse(encoded_line(&encoded)), Ok(command), "{line:?}");
 }
 
-/// A reply that was encoded is the reply that is parsed.
+/// Every reply that parses encodes to a line that parses to the same reply.
 pub fn reply(data: &[u8]) {
     let Some(line) = validate_text(data) else { return };
     let Some(reply) = Reply::parse(line) else { return };
     let mut encoded = Vec::new();
     reply.encode(&mut encoded);
-    let (lf, line) = encoded.split_last().expect("a line");
-    assert_eq!(*lf, b'\n');
-    let line = validate_text(line).expect("a reply is text");
-    assert_eq!(Reply::parse(line), Some(reply), "{line:?}");
+    assert_eq!(Reply::parse(encoded_line(&encoded)), Some(reply), "{line:?}");
 }
 
-/// The longest line in these properties: short, so that made-up input crosses it.
+/// The text of an encoded line, which must be valid and end with LF.
+fn encoded_line(encoded: &[u8]) -> &str {
+    let (last, line) = encoded.split_last().expect("an encoded line is not empty");
+    assert_eq!(*last, b'\n');
+    validate_text(line).expect("an encoded line is text")
+}
+
+/// The `max_line` of these properties: short, so that random input exceeds it.
 pub const MAX_LINE: usize = 24;
 
-/// However input is cut into packets, the same lines come out as a simple reading of the rules
-/// says. The first byte seeds where the cuts are.
+/// However the input is split into packets, [`LineBuffer`] gives the lines of the [`line_model`].
+/// The first byte of the data seeds the split.
 pub fn line_buffer(data: &[u8]) {
     let Some((&seed, input)) = data.split_first() else { return };
-    let expected = model(input);
-    let mut state = u64::from(seed) + 1;
+    let expected = line_model(input);
+    let mut rng = Rng::new(seed.into());
     let mut packets = vec![];
     let mut rest = input;
     while !rest.is_empty() {
-        // Any generator will do; this one is Knuth's.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let (packet, left) = rest.split_at(((state >> 60) as usize).clamp(1, rest.len()));
+        let len = rng.below(16).clamp(1, rest.len());
+        let (packet, left) = rest.split_at(len);
         packets.push(packet);
         rest = left;
     }
@@ -55,90 +55,100 @@ pub fn line_buffer(data: &[u8]) {
     assert_eq!(lines_of(&bytes), expected, "byte by byte");
 }
 
-/// What comes out of the buffer for input in these packets, and its end.
+/// What [`LineBuffer`] gives for these packets and the end of input.
 pub fn lines_of(packets: &[&[u8]]) -> Vec<String> {
     let mut buffer = LineBuffer::new(MAX_LINE);
     let mut lines = vec![];
     for packet in packets {
         buffer.push(packet);
-        take(&mut buffer, &mut lines);
+        drain(&mut buffer, &mut lines);
     }
     buffer.end();
-    take(&mut buffer, &mut lines);
+    drain(&mut buffer, &mut lines);
     lines
 }
 
-fn take(buffer: &mut LineBuffer, lines: &mut Vec<String>) {
+fn drain(buffer: &mut LineBuffer, lines: &mut Vec<String>) {
     while let Some(line) = buffer.peek() {
         let line = format!("{line:?}");
-        assert_eq!(buffer.peek().map(|line| format!("{line:?}")), Some(line.clone()), "it stays");
+        let again = buffer.peek().map(|line| format!("{line:?}"));
+        assert_eq!(again.as_ref(), Some(&line), "peek gives the same line until advance");
         buffer.advance();
         lines.push(line);
     }
-    assert!(buffer.buffered_bytes() <= MAX_LINE + 1, "{} bytes are held", buffer.buffered_bytes());
+    let held = buffer.buffered_bytes();
+    assert!(held <= MAX_LINE + 1, "{held} bytes are held");
 }
 
-/// The same by a simple reading of the rules: split at every LF, and look at each line.
-pub fn model(input: &[u8]) -> Vec<String> {
+/// A simple model of the line rules: split the whole input at every LF, then look at each line.
+pub fn line_model(input: &[u8]) -> Vec<String> {
     let mut lines = vec![];
-    let mut first = true;
-    let mut pieces: Vec<&[u8]> = input.split(|&byte| byte == b'\n').collect();
-    let unfinished = pieces.pop().unwrap_or_default();
-    for (piece, ended) in pieces.into_iter().map(|piece| (piece, true)).chain([(unfinished, false)])
-    {
+    // Whether all lines so far were blank.
+    let mut is_first = true;
+    let mut pieces: Vec<(&[u8], bool)> =
+        input.split(|&byte| byte == b'\n').map(|piece| (piece, true)).collect();
+    if let Some((_, has_lf)) = pieces.last_mut() {
+        *has_lf = false;
+    }
+    for (piece, has_lf) in pieces {
+        // A CR in position MAX_LINE + 1 belongs to the line end only if an LF follows. At the end
+        // of input none does.
         let line = piece.strip_suffix(b"\r").unwrap_or(piece);
-        // A CR beyond the limit belongs to the line unless an LF comes, which at the end it does not.
-        let too_long = line.len() > MAX_LINE;
-        let crossing = &line[..line.len().min(MAX_LINE + 1)];
-        let foreign = |foreign| format!("{:?}", Line::Foreign(foreign));
-        if first && line.first() == Some(&0x16) {
+        let is_too_long = line.len() > MAX_LINE;
+        let beginning = &line[..line.len().min(MAX_LINE + 1)];
+        let foreign = |protocol| format!("{:?}", Line::Foreign(protocol));
+        if is_first && line.first() == Some(&0x16) {
             lines.push(foreign(ForeignProtocol::Tls));
             return lines;
         }
-        if piece.is_empty() && !ended {
+        if piece.is_empty() && !has_lf {
             return lines;
         }
-        if (first && has_method(crossing)) || is_host(crossing) {
+        if (is_first && begins_with_method(beginning)) || is_host_header(beginning) {
             lines.push(foreign(ForeignProtocol::Http));
             return lines;
         }
-        if too_long {
+        if is_too_long {
             lines.push(format!("{:?}", Line::TooLong));
         }
-        let request = ends_in_version(line) && !is_command(crossing);
-        if first && request && (ended || !too_long) {
+        let is_request_line = ends_in_version(line) && !begins_with_command(beginning);
+        if is_first && is_request_line && (has_lf || !is_too_long) {
             lines.push(foreign(ForeignProtocol::Http));
             return lines;
         }
-        let blank = |line: &[u8]| line.iter().all(|byte| b" \t".contains(byte));
-        let said = match (too_long, ended) {
+        let parsed = match (is_too_long, has_lf) {
             (true, _) => None,
-            (false, true) if blank(line) => validate_text(line).map(Line::Blank),
+            (false, true) if is_blank(line) => validate_text(line).map(Line::Blank),
             (false, true) => Some(validate_text(line).map_or(Line::NotText(line), Line::Text)),
-            (false, false) if blank(piece) => validate_text(piece).map(Line::Blank),
+            (false, false) if is_blank(piece) => validate_text(piece).map(Line::Blank),
             (false, false) => Some(Line::Incomplete(piece)),
         };
-        lines.extend(said.map(|said| format!("{said:?}")));
-        first &= matches!(said, Some(Line::Blank(_)));
+        lines.extend(parsed.map(|line| format!("{line:?}")));
+        is_first &= matches!(parsed, Some(Line::Blank(_)));
     }
     lines
 }
 
-fn has_method(line: &[u8]) -> bool {
+fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(|byte| b" \t".contains(byte))
+}
+
+fn begins_with_method(line: &[u8]) -> bool {
     let methods =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PRI"];
     methods.iter().any(|method| line.starts_with(format!("{method} ").as_bytes()))
 }
 
-fn is_host(line: &[u8]) -> bool {
+fn is_host_header(line: &[u8]) -> bool {
     line.eq_ignore_ascii_case(b"host:") || line.to_ascii_lowercase().starts_with(b"host: ")
 }
 
-fn is_command(line: &[u8]) -> bool {
+fn begins_with_command(line: &[u8]) -> bool {
     let word = line.split(|&byte| byte == b' ').next().unwrap_or_default();
     std::str::from_utf8(word).is_ok_and(|word| CommandSpec::find(word).is_some())
 }
 
+/// Whether the line ends in ` HTTP/<digit>.<digit>`.
 fn ends_in_version(line: &[u8]) -> bool {
     let tail = &line[line.len().saturating_sub(9)..];
     tail.len() == 9

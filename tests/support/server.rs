@@ -1,57 +1,60 @@
-//! A server of the test's own, on a port of its own.
+//! A server process for one test, on a port of its own.
 
+use std::borrow::BorrowMut;
 use std::fmt;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{Client, Program};
+use super::{Client, Program, TIMEOUT};
 
-/// The built binary, to be given arguments.
+/// Returns a command for the built server, without arguments.
 pub fn oyezd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oyezd"));
     command.stdin(Stdio::null());
     command
 }
 
-/// A running `oyezd`. It is killed when the test lets go of it.
+/// A running `oyezd`. Dropping it kills the process.
 pub struct Server {
     program: Program,
     pub address: Address,
-    /// Where it makes its certificate, if it does.
-    folder: Option<TempDir>,
+    /// Keeps the folder with the self-signed certificate, if there is one.
+    certificates: Option<TempDir>,
 }
 
 #[derive(Clone, Debug)]
 pub enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
-    /// Encrypted, and the file with the certificate to trust.
+    /// A TLS listener, and the file with the root certificate to trust.
     Tls(SocketAddr, PathBuf),
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => address.fmt(f),
+            Self::Tcp(address) | Self::Tls(address, _) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tls(address, _) => address.fmt(f),
         }
     }
 }
 
 impl Server {
-    /// Starts a server on a free port of the loopback address.
+    /// Starts a server on a free loopback port.
     pub fn start(arguments: &[&str]) -> Self {
         let mut command = oyezd();
         command.args(["--listen", "127.0.0.1:0"]).args(arguments);
         Self::spawn(command)
     }
 
-    /// Starts a server by way of a shell, which carries out a script before.
-    pub fn start_after(script: &str, arguments: &[&str]) -> Self {
+    /// Starts a server on a free loopback port, from a shell that runs `script` first.
+    pub fn start_after_script(script: &str, arguments: &[&str]) -> Self {
         let program = oyezd().get_program().to_str().unwrap().to_owned();
         let arguments = arguments.join(" ");
         let script = format!("{script}\nexec {program} --listen 127.0.0.1:0 {arguments}");
@@ -60,32 +63,28 @@ impl Server {
         Self::spawn(command)
     }
 
-    /// Starts a server with a command that says where to listen.
-    pub fn spawn(mut command: Command) -> Self {
-        let mut program = Program::start_with_piped_stderr(&mut command);
-        let line = program.stderr.wait_for("listening on ");
-        Self { program, address: address_in(&line), folder: None }
-    }
-
-    /// Starts a server on a free port of the loopback address, where everything is encrypted.
+    /// Starts a server with TLS on a free loopback port.
     pub fn start_tls(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let certificates = folder.path().join("tls");
         let mut command = oyezd();
-        command.args(["--listen-tls", "127.0.0.1:0", "--tls-self-signed"]).arg(&certificates);
-        let mut server = Self::spawn({
-            command.args(arguments);
-            command
-        });
-        server.address = Address::Tls(server.tcp(), certificates.join("cert.pem"));
-        server.folder = Some(folder);
+        command.args(["--listen-tls", "127.0.0.1:0", "--tls-self-signed"]).arg(folder.path());
+        let mut server = Self::spawn(command.args(arguments));
+        server.address = Address::Tls(server.tcp(), folder.path().join("cert.pem"));
+        server.certificates = Some(folder);
         server
+    }
+
+    /// Starts a server with a complete command, and waits until it listens.
+    pub fn spawn(mut command: impl BorrowMut<Command>) -> Self {
+        let mut program = Program::start_with_piped_stderr(command.borrow_mut());
+        let line = program.stderr.wait_for("listening on ");
+        Self { program, address: listening_address(&line), certificates: None }
     }
 
     pub fn tcp(&self) -> SocketAddr {
         match &self.address {
             Address::Tcp(address) | Address::Tls(address, _) => *address,
-            Address::Unix(path) => panic!("it listens at {}", path.display()),
+            Address::Unix(path) => panic!("the server listens on unix:{}", path.display()),
         }
     }
 
@@ -97,60 +96,91 @@ impl Server {
         self.program.pid()
     }
 
-    /// A new client, whose welcome was read.
+    /// Connects a new client and reads its welcome line.
+    #[track_caller]
     pub fn client(&self) -> Client {
-        let mut client = Client::connect(&self.address);
-        client.welcome();
-        client
+        Client::connect_and_read_welcome(&self.address)
     }
 
-    /// Waits for a line of the log that holds `text`, among those not waited for before.
+    /// Skips to the next line of the log that contains this text and returns it.
     #[track_caller]
     pub fn wait_for_log(&mut self, text: &str) -> String {
         self.program.stderr.wait_for(text)
     }
 
-    /// One value of `stats`, asked for by a client of its own.
+    /// Returns one value of `stats`, over a connection of its own.
+    #[track_caller]
     pub fn stat(&self, key: &str) -> u64 {
         self.client().stat(key)
     }
 
-    /// Sends a signal, by its name.
+    /// Sends a signal, given by its name without SIG.
     pub fn signal(&self, name: &str) {
         self.program.signal(name);
     }
 
-    /// Waits for the end of the process: its status, and the whole log.
+    /// Waits until the process exits. Returns its status and the whole log.
     #[track_caller]
     pub fn wait(mut self) -> (ExitStatus, String) {
         (self.program.wait(), self.program.stderr.all())
     }
 
-    /// How many descriptors the process has open.
-    pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    /// Returns how many descriptors the process has open.
+    pub fn open_descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
-    /// Memory that the process holds now and held at most, in KiB.
-    pub fn memory_kib(&self) -> (u64, u64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let value = |key: &str| -> u64 {
-            let line = status.lines().find(|line| line.starts_with(key)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse().unwrap()
-        };
-        (value("VmRSS:"), value("VmHWM:"))
+    /// Returns the resident memory of the process in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        self.process_status("VmRSS:")
     }
 
-    /// Processor time that the process has used, in clock ticks of a hundredth of a second.
-    pub fn cpu_ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        let (_, fields) = stat.rsplit_once(") ").unwrap();
-        let fields: Vec<&str> = fields.split(' ').collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    /// Returns the largest resident memory that the process ever had, in KiB.
+    pub fn peak_memory_kib(&self) -> u64 {
+        self.process_status("VmHWM:")
+    }
+
+    /// Asserts that the server is blocked in its event loop, and stays there while nothing happens.
+    ///
+    /// This counts wakeups instead of measuring processor time, so neither a slow nor a busy host
+    /// matters: a loop that spins never sleeps, and one that polls falls asleep on every turn.
+    #[track_caller]
+    pub fn assert_idle(&self) {
+        let before = self.wait_until_asleep();
+        // Nothing is waited for: the server is observed for this long.
+        thread::sleep(Duration::from_millis(500));
+        let wakeups = self.wait_until_asleep() - before;
+        // Listeners that pause for lack of descriptors look again every 100 ms.
+        assert!(wakeups <= 20, "the idle server woke up {wakeups} times in half a second");
+    }
+
+    /// Waits until the process sleeps. Returns how often it has fallen asleep so far.
+    #[track_caller]
+    fn wait_until_asleep(&self) -> u64 {
+        let deadline = Instant::now() + TIMEOUT;
+        while !self.is_asleep() {
+            assert!(Instant::now() < deadline, "the server never sleeps: its event loop spins");
+            thread::yield_now();
+        }
+        self.process_status("voluntary_ctxt_switches:")
+    }
+
+    fn is_asleep(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // The state follows the program's name, which is in parentheses.
+        stat.rsplit_once(") ").unwrap().1.starts_with('S')
+    }
+
+    /// Returns one number of /proc/PID/status.
+    fn process_status(&self, key: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 }
 
-pub fn address_in(line: &str) -> Address {
+/// Returns the address in a `listening on` line of the log.
+pub fn listening_address(line: &str) -> Address {
     let (_, rest) = line.split_once("listening on ").unwrap();
     match rest.strip_prefix("unix:") {
         Some(path) => Address::Unix(path.into()),

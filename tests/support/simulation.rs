@@ -1,4 +1,37 @@
-//! A hub, its clients and what befalls them, held against a simple model at each step.
+//! A hub and its clients under a random schedule, checked against the [model](super::model).
+//!
+//! # Grammar
+//!
+//! A run is a setup and a schedule, both made from one stream of [choices](Choices): a seed's
+//! random numbers, or the bytes of a fuzzer's input. So `tests/simulation.rs` and the fuzz target
+//! `hub` share one grammar, one model and one set of checks.
+//!
+//! ```text
+//! setup    = small limits, slow-consumer policy, secrets, who may shut down   (fn setup)
+//! schedule = action, action, …                                                (ACTIONS)
+//! action   = connect | finish a handshake | send lines | send bytes | read
+//!          | half-close | break | wait | turns | settle | shut down
+//! lines    = 1 to 100 copies of one request, valid or not                     (COPIES, LINES)
+//! bytes    = parts of lines, foreign protocols, overlong lines, noise         (fn bytes)
+//! ```
+//!
+//! An action names its client by number, counted round, so that leaving out other actions keeps a
+//! schedule valid. The tables in capitals hold the weights.
+//!
+//! # Checks
+//!
+//! After each turn:
+//! - the hub's own invariants: [`Hub::check_invariants`](oyez::hub::Hub::check_invariants);
+//! - each client has received exactly what the model expects, in order, and no line is over the
+//!   limit;
+//! - each close has a valid reason, and only an evicted, broken or overdue client lost output;
+//! - only readers whose sockets accept no bytes, or that replay, are evicted or skipped;
+//! - the hub has room for a connection exactly when the model says so, and ids count up;
+//! - the hub does not claim to have work in which nothing happens.
+//!
+//! At the end, when every socket accepts everything and time passes: every client's input is
+//! executed and its output delivered; every client that ends is removed; and the counters agree
+//! with the model.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,24 +40,22 @@ use oyez::credentials::secret::Secret;
 use oyez::hub::{AllowShutdown, Event, HubConfig, Origin, Reason, Secrets, SlowConsumerPolicy};
 use oyez::limits::{FlushLimits, Limits};
 
-use super::driver::{Driver, Heard, UNLIMITED};
+use super::driver::{Driver, Input, UNLIMITED};
 use super::model::{ADMIN_SECRET, FEED, Model, Stage, USER_SECRET};
+use super::rng::Rng;
 
-/// Where choices come from: a seed, or bytes that a fuzzer makes up.
+/// Where choices come from.
 pub enum Choices<'a> {
-    Seed(u64),
+    Seed(Rng),
+    /// A fuzzer's input. Once it is used up, every choice is 0.
     Bytes(&'a [u8]),
 }
 
 impl Choices<'_> {
-    /// A number below this one.
-    pub fn below(&mut self, end: usize) -> usize {
+    /// A number from 0 up to, but not including, `end`.
+    fn below(&mut self, end: usize) -> usize {
         match self {
-            Self::Seed(state) => {
-                // Any generator will do; this one is Knuth's.
-                *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                (*state >> 33) as usize % end
-            }
+            Self::Seed(rng) => rng.below(end),
             Self::Bytes(bytes) => {
                 let (taken, rest) = bytes.split_at(bytes.len().min(if end > 256 { 2 } else { 1 }));
                 *bytes = rest;
@@ -33,16 +64,38 @@ impl Choices<'_> {
         }
     }
 
-    fn one_in(&mut self, cases: usize) -> bool {
-        self.below(cases) == 0
+    /// A number from 1 to `max`.
+    fn up_to(&mut self, max: usize) -> usize {
+        1 + self.below(max)
     }
 
-    fn is_used_up(&self) -> bool {
+    /// True in one of `n` cases.
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn one_of<T: Copy>(&mut self, values: &[T]) -> T {
+        values[self.below(values.len())]
+    }
+
+    /// One of the values, each as often as its weight says.
+    fn weighted<T: Copy>(&mut self, values: &[(usize, T)]) -> T {
+        let mut left = self.below(values.iter().map(|(weight, _)| weight).sum());
+        for &(weight, value) in values {
+            match left.checked_sub(weight) {
+                None => return value,
+                Some(rest) => left = rest,
+            }
+        }
+        unreachable!("the choice is below the sum of the weights")
+    }
+
+    fn are_used_up(&self) -> bool {
         matches!(self, Self::Bytes([]))
     }
 }
 
-/// What a server is started with.
+/// What the server is started with.
 #[derive(Clone, Debug)]
 pub struct Setup {
     limits: Limits,
@@ -52,163 +105,287 @@ pub struct Setup {
     allow_shutdown: AllowShutdown,
 }
 
-/// Something that happens. Clients are numbered as they come, and counted round.
+/// One step of a schedule. `client` counts the connections in order, modulo their number.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Op {
-    /// A client comes, whose socket takes so many bytes. It may take its time until it can be spoken to.
-    Connect { room: usize, is_local: bool, is_established: bool },
-    /// One that has taken its time can be spoken to.
-    ComeUp(usize),
-    /// A client says this, so often.
-    Say(usize, String, usize),
-    /// It says bytes that may be anything.
-    SayBytes(usize, Vec<u8>),
-    /// It takes so many bytes more, at most so many at a time.
-    Take(usize, usize, usize),
-    /// It says no more.
-    End(usize),
-    /// Its connection breaks.
-    Break(usize),
-    /// Time passes, in milliseconds.
-    Pass(u64),
-    /// So many turns.
-    Turn(usize),
-    /// All that can be done is done.
+    Connect {
+        room: usize,
+        is_local: bool,
+        has_handshake: bool,
+    },
+    FinishHandshake {
+        client: usize,
+    },
+    Send {
+        client: usize,
+        line: String,
+        copies: usize,
+    },
+    SendBytes {
+        client: usize,
+        bytes: Vec<u8>,
+    },
+    /// The client's socket accepts `room` more bytes, and from now on at most `max_write` at a
+    /// time.
+    Read {
+        client: usize,
+        room: usize,
+        max_write: Option<usize>,
+    },
+    HalfClose {
+        client: usize,
+    },
+    Break {
+        client: usize,
+    },
+    Wait {
+        ms: u64,
+    },
+    Turns {
+        count: usize,
+    },
+    /// Turns until the hub has no work.
     Settle,
-    /// The server is told to end.
-    ShutDown,
+    Shutdown,
 }
 
 impl fmt::Debug for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect { room, is_local, is_established } => {
-                let (local, up) = (["far", "local"], ["arriving", "up"]);
-                let (local, up) = (local[usize::from(*is_local)], up[usize::from(*is_established)]);
-                write!(f, "a client comes: {local}, {up}, takes {room} bytes")
+            Self::Connect { room, is_local, has_handshake } => {
+                let origin = if *is_local { "local" } else { "remote" };
+                let handshake = if *has_handshake { ", with a handshake" } else { "" };
+                write!(f, "connect: {origin}, room for {room} bytes{handshake}")
             }
-            Self::ComeUp(who) => write!(f, "{who} is up"),
-            Self::Say(who, line, 1) => write!(f, "{who} says {line:?}"),
-            Self::Say(who, line, times) => write!(f, "{who} says {line:?} {times} times"),
-            Self::SayBytes(who, bytes) => {
-                write!(f, "{who} says {:?}", String::from_utf8_lossy(bytes))
+            Self::FinishHandshake { client } => write!(f, "client {client} finishes its handshake"),
+            Self::Send { client, line, copies: 1 } => write!(f, "client {client} sends {line:?}"),
+            Self::Send { client, line, copies } => {
+                write!(f, "client {client} sends {line:?} {copies} times")
             }
-            Self::Take(who, room, sip) => write!(f, "{who} takes {room} bytes, {sip} at a time"),
-            Self::End(who) => write!(f, "{who} ends"),
-            Self::Break(who) => write!(f, "{who} is cut off"),
-            Self::Pass(ms) => write!(f, "{ms} ms pass"),
-            Self::Turn(turns) => write!(f, "{turns} turns"),
-            Self::Settle => write!(f, "all is done that can be"),
-            Self::ShutDown => write!(f, "the server is told to end"),
+            Self::SendBytes { client, bytes } => {
+                write!(f, "client {client} sends the bytes \"{}\"", bytes.escape_ascii())
+            }
+            Self::Read { client, room, max_write: None } => {
+                write!(f, "client {client} reads {room} bytes")
+            }
+            Self::Read { client, room, max_write: Some(max) } => {
+                write!(f, "client {client} reads {room} bytes, at most {max} at a time")
+            }
+            Self::HalfClose { client } => write!(f, "client {client} closes its side"),
+            Self::Break { client } => write!(f, "client {client} loses its connection"),
+            Self::Wait { ms } => write!(f, "{ms} ms pass"),
+            Self::Turns { count } => write!(f, "{count} turns"),
+            Self::Settle => write!(f, "turns until the hub has no work"),
+            Self::Shutdown => write!(f, "the server shuts down"),
         }
     }
 }
 
-/// A setup whose limits are so small that they are met all the time.
+/// Makes a setup whose limits are so small that schedules reach them all the time.
 pub fn setup(choices: &mut Choices<'_>) -> Setup {
     let mut limits = Limits::default();
-    limits.max_clients = 2 + choices.below(9);
+    limits.max_clients = 1 + choices.up_to(9);
     limits.max_line = 60 + choices.below(100);
     limits.feed_size = 1024 << choices.below(3);
     limits.max_outbox = limits.reply_room() + 200 + choices.below(4000);
-    limits.drain_timeout_ms = 1 + choices.below(3000) as u64;
-    limits.auth_timeout_ms = 1 + choices.below(3000) as u64;
-    limits.stall_timeout_ms = 1 + choices.below(3000) as u64;
+    limits.drain_timeout_ms = choices.up_to(3000) as u64;
+    limits.auth_timeout_ms = choices.up_to(3000) as u64;
+    limits.stall_timeout_ms = choices.up_to(3000) as u64;
     limits.reader_grace_ms = choices.below(200) as u64;
     limits.idle_timeout_ms = choices.one_in(4).then(|| 500 + choices.below(3000) as u64);
-    limits.rate_limit = choices.one_in(4).then(|| 1 + choices.below(50) as u32);
-    limits.turn.read = 1 + choices.below(500);
-    limits.turn.arrivals = 1 + choices.below(3);
-    limits.turn.work = 1 + choices.below(2000);
-    limits.turn.work_per_client = 1 + choices.below(500);
-    let mut flush = || FlushLimits { bytes: 1 + choices.below(500), clients: 1 + choices.below(4) };
+    limits.rate_limit = choices.one_in(4).then(|| choices.up_to(50) as u32);
+    limits.turn.read = choices.up_to(500);
+    limits.turn.arrivals = choices.up_to(3);
+    limits.turn.work = choices.up_to(2000);
+    limits.turn.work_per_client = choices.up_to(500);
+    let mut flush = || FlushLimits { bytes: choices.up_to(500), clients: choices.up_to(4) };
     (limits.turn.flush_first, limits.turn.flush_feed) = (flush(), flush());
-    let policies =
-        [SlowConsumerPolicy::Disconnect, SlowConsumerPolicy::Skip, SlowConsumerPolicy::Block];
-    let shutdown = [AllowShutdown::Nobody, AllowShutdown::Local, AllowShutdown::Admin];
     Setup {
         limits,
-        slow_clients: policies[choices.below(3)],
+        slow_clients: choices.one_of(&[
+            SlowConsumerPolicy::Disconnect,
+            SlowConsumerPolicy::Skip,
+            SlowConsumerPolicy::Block,
+        ]),
         has_user_secret: choices.one_in(4),
         has_admin_secret: choices.one_in(3),
-        allow_shutdown: shutdown[choices.below(3)],
+        allow_shutdown: choices.one_of(&[
+            AllowShutdown::Nobody,
+            AllowShutdown::Local,
+            AllowShutdown::Admin,
+        ]),
     }
 }
 
-/// What happens, one after the other.
-pub fn schedule(choices: &mut Choices<'_>, most: usize) -> Vec<Op> {
+/// Makes a schedule of at most `max_len` steps.
+pub fn schedule(choices: &mut Choices<'_>, max_len: usize) -> Vec<Op> {
+    let len = choices.up_to(max_len);
     let mut ops = vec![];
-    let length = 1 + choices.below(most);
-    for _ in 0..length {
-        if choices.is_used_up() {
-            break;
-        }
+    while ops.len() < len && !choices.are_used_up() {
         ops.push(op(choices));
     }
     ops
 }
 
+#[derive(Clone, Copy)]
+enum Action {
+    Connect,
+    FinishHandshake,
+    Send,
+    SendBytes,
+    Read,
+    HalfClose,
+    Break,
+    ShortWait,
+    LongWait,
+    Settle,
+    Shutdown,
+    Turns,
+}
+
+/// How often each action is taken, as weights.
+const ACTIONS: [(usize, Action); 12] = [
+    (4, Action::Connect),
+    (1, Action::FinishHandshake),
+    (17, Action::Send),
+    (1, Action::SendBytes),
+    (6, Action::Read),
+    (1, Action::HalfClose),
+    (1, Action::Break),
+    (2, Action::ShortWait),
+    (1, Action::LongWait),
+    (2, Action::Settle),
+    (1, Action::Shutdown),
+    (3, Action::Turns),
+];
+
+/// Only one in so many shutdown actions shuts the server down. The others are turns instead.
+const SHUTDOWN_ONE_IN: usize = 8;
+
 fn op(choices: &mut Choices<'_>) -> Op {
-    let room = |choices: &mut Choices<'_>| match choices.below(4) {
-        0 => choices.below(300),
-        1 => choices.below(3000),
-        _ => UNLIMITED,
-    };
-    let who = choices.below(10);
-    match choices.below(40) {
-        0..4 => Op::Connect {
+    let client = choices.below(10);
+    match choices.weighted(&ACTIONS) {
+        Action::Connect => Op::Connect {
             room: room(choices),
             is_local: choices.one_in(2),
-            is_established: !choices.one_in(6),
+            has_handshake: choices.one_in(6),
         },
-        4 => Op::ComeUp(who),
-        5..22 => {
-            let times = match choices.below(12) {
-                0 => 1 + choices.below(100),
-                1..5 => 1 + choices.below(10),
-                _ => 1,
+        Action::FinishHandshake => Op::FinishHandshake { client },
+        Action::Send => {
+            let copies = match choices.weighted(&COPIES) {
+                Copies::Flood => choices.up_to(100),
+                Copies::Few => choices.up_to(10),
+                Copies::One => 1,
             };
-            Op::Say(who, line(choices), times)
+            Op::Send { client, line: line(choices), copies }
         }
-        22 => Op::SayBytes(who, bytes(choices)),
-        23..29 => {
-            let most = if choices.one_in(4) { 4 } else { 400 };
-            Op::Take(who, room(choices), 1 + choices.below(most))
+        Action::SendBytes => Op::SendBytes { client, bytes: bytes(choices) },
+        Action::Read => {
+            let max = if choices.one_in(4) { 4 } else { 400 };
+            let room = room(choices);
+            let max_write = Some(choices.up_to(max)).filter(|max_write| *max_write < 300);
+            Op::Read { client, room, max_write }
         }
-        29 => Op::End(who),
-        30 => Op::Break(who),
-        31..33 => Op::Pass(choices.below(60) as u64),
-        33 => Op::Pass(choices.below(4000) as u64),
-        34..36 => Op::Settle,
-        36 if choices.one_in(8) => Op::ShutDown,
-        _ => Op::Turn(1 + choices.below(5)),
+        Action::HalfClose => Op::HalfClose { client },
+        Action::Break => Op::Break { client },
+        Action::ShortWait => Op::Wait { ms: choices.below(60) as u64 },
+        Action::LongWait => Op::Wait { ms: choices.below(4000) as u64 },
+        Action::Settle => Op::Settle,
+        Action::Shutdown if choices.one_in(SHUTDOWN_ONE_IN) => Op::Shutdown,
+        Action::Shutdown | Action::Turns => Op::Turns { count: choices.up_to(5) },
     }
 }
 
+/// How many bytes a socket accepts: a few, many, or all.
+fn room(choices: &mut Choices<'_>) -> usize {
+    match choices.weighted(&[(1, Some(300)), (1, Some(3000)), (2, None)]) {
+        Some(end) => choices.below(end),
+        None => UNLIMITED,
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Copies {
+    Flood,
+    Few,
+    One,
+}
+
+/// How often a line is sent many times, a few times or once, as weights.
+const COPIES: [(usize, Copies); 3] = [(1, Copies::Flood), (4, Copies::Few), (7, Copies::One)];
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Say,
+    BroadcastNothing,
+    Ping,
+    UpperCasePing,
+    SendToId,
+    SendToName,
+    Name,
+    Clients,
+    Quiet,
+    Listen,
+    History,
+    Resume,
+    ResumeThisFeed,
+    LongRepliesAndErrors,
+    Auth,
+    Leave,
+    BlankOrMalformed,
+    TooLong,
+}
+
+/// How often each kind of request is sent, as weights.
+const LINES: [(usize, Kind); 18] = [
+    (10, Kind::Say),
+    (1, Kind::BroadcastNothing),
+    (2, Kind::Ping),
+    (1, Kind::UpperCasePing),
+    (1, Kind::SendToId),
+    (1, Kind::SendToName),
+    (1, Kind::Name),
+    (1, Kind::Clients),
+    (1, Kind::Quiet),
+    (1, Kind::Listen),
+    (2, Kind::History),
+    (1, Kind::Resume),
+    (1, Kind::ResumeThisFeed),
+    (1, Kind::LongRepliesAndErrors),
+    (2, Kind::Auth),
+    (1, Kind::Leave),
+    (1, Kind::BlankOrMalformed),
+    (1, Kind::TooLong),
+];
+
 fn line(choices: &mut Choices<'_>) -> String {
-    let text = "x".repeat(1 + choices.below(70));
-    let secret = [USER_SECRET, ADMIN_SECRET, "guess"][choices.below(3)];
+    let text = "x".repeat(choices.up_to(70));
+    let secret = choices.one_of(&[USER_SECRET, ADMIN_SECRET, "guess"]);
     let number = choices.below(40);
-    let name = ["al", "Bob", "AL", "c"][choices.below(4)];
-    match choices.below(30) {
-        0..10 => format!("say {text}"),
-        10 => "broadcast ".to_owned(),
-        11 | 12 => format!("ping {number}"),
-        13 => "PING".to_owned(),
-        14 => format!("send {} {text}", 1 + number % 8),
-        15 => format!("send {name} {text}"),
-        16 => format!("name {name}"),
-        17 => ["clients".to_owned(), format!("clients {}", number % 8)][number % 2].clone(),
-        18 => "quiet".to_owned(),
-        19 => "listen".to_owned(),
-        20 | 21 => format!("history {number}"),
-        22 => format!("resume {number}"),
-        23 => format!("resume {number} {FEED}"),
-        24 => ["stats", "help", "resume 1 00000001", "nonsense"][number % 4].to_owned(),
-        25 | 26 => format!("auth {secret}"),
-        27 => ["quit", "shutdown"][usize::from(number < 8)].to_owned(),
-        28 => ["", " \t", "quit now", "say \u{1b}[2J"][number % 4].to_owned(),
-        _ => "y".repeat(100 + number),
+    let name = choices.one_of(&["al", "Bob", "AL", "c"]);
+    match choices.weighted(&LINES) {
+        Kind::Say => format!("say {text}"),
+        Kind::BroadcastNothing => "broadcast ".to_owned(),
+        Kind::Ping => format!("ping {number}"),
+        Kind::UpperCasePing => "PING".to_owned(),
+        Kind::SendToId => format!("send {} {text}", 1 + number % 8),
+        Kind::SendToName => format!("send {name} {text}"),
+        Kind::Name => format!("name {name}"),
+        Kind::Clients if number.is_multiple_of(2) => "clients".to_owned(),
+        Kind::Clients => format!("clients {}", number % 8),
+        Kind::Quiet => "quiet".to_owned(),
+        Kind::Listen => "listen".to_owned(),
+        Kind::History => format!("history {number}"),
+        Kind::Resume => format!("resume {number}"),
+        Kind::ResumeThisFeed => format!("resume {number} {FEED}"),
+        Kind::LongRepliesAndErrors => {
+            ["stats", "help", "resume 1 00000001", "nonsense"][number % 4].to_owned()
+        }
+        Kind::Auth => format!("auth {secret}"),
+        // 8 of the 40 numbers.
+        Kind::Leave => if number < 8 { "shutdown" } else { "quit" }.to_owned(),
+        Kind::BlankOrMalformed => ["", " \t", "quit now", "say \u{1b}[2J"][number % 4].to_owned(),
+        Kind::TooLong => "y".repeat(100 + number),
     }
 }
 
@@ -223,39 +400,59 @@ fn bytes(choices: &mut Choices<'_>) -> Vec<u8> {
     }
 }
 
-/// A day that a fuzzer makes up.
-pub fn day(data: &[u8]) {
+/// The length of a fuzzer's schedules.
+const MAX_FUZZED_LEN: usize = 200;
+
+/// Runs the schedule that a fuzzer's input encodes. If it fails, prints it.
+pub fn run_bytes(data: &[u8]) {
+    struct PrintOnPanic<'a>(&'a Setup, &'a [Op]);
+    impl Drop for PrintOnPanic<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("{:?}\n{}", self.0, list(self.1));
+            }
+        }
+    }
     let mut choices = Choices::Bytes(data);
     let setup = setup(&mut choices);
-    let ops = schedule(&mut choices, 200);
-    play(&setup, &ops, |_| {});
+    let ops = schedule(&mut choices, MAX_FUZZED_LEN);
+    let _print = PrintOnPanic(&setup, &ops);
+    run(&setup, &ops, |_| {});
 }
 
-/// The hub, and the model that it is held against.
+/// A schedule for people, one step a line.
+pub fn list(ops: &[Op]) -> String {
+    ops.iter().map(|op| format!("  {op:?}\n")).collect()
+}
+
+/// Runs a schedule, then brings every client to its end. Panics if a check fails. Calls `on_step`
+/// with each step's index before the step.
+pub fn run(setup: &Setup, ops: &[Op], on_step: impl FnMut(usize)) {
+    World::new(setup).run(ops, on_step);
+}
+
+/// Runs a schedule and returns everything that happened: steps, events, output and disconnects.
+pub fn trace(setup: &Setup, ops: &[Op]) -> String {
+    let mut world = World::new(setup);
+    world.trace = Some(String::new());
+    world.run(ops, |_| {});
+    world.trace.unwrap_or_default()
+}
+
+/// The hub and the model.
 struct World {
     driver: Driver,
     model: Model,
     max_clients: usize,
-    /// The clients as they came: key and id. Keys are used again.
+    /// Every client in order: its key, which a later client may use again, and its id.
     clients: Vec<(usize, u64)>,
-}
-
-/// Plays the schedule, and then lets everything come to its end. Panics where something is not as the
-/// model says; `step` is told of each step before it is taken.
-pub fn play(setup: &Setup, ops: &[Op], mut step: impl FnMut(usize)) {
-    let mut world = World::new(setup);
-    for (nth, op) in ops.iter().enumerate() {
-        step(nth);
-        world.play(op);
-    }
-    step(ops.len());
-    world.end();
+    trace: Option<String>,
 }
 
 impl World {
     fn new(setup: &Setup) -> Self {
-        let secret = |is_there: bool, text| if is_there { Secret::new(text) } else { None };
-        let rules = HubConfig {
+        let secret = |is_set: bool, text| if is_set { Secret::new(text) } else { None };
+        let config = HubConfig {
             limits: setup.limits,
             secrets: Secrets {
                 user: secret(setup.has_user_secret, USER_SECRET),
@@ -266,7 +463,7 @@ impl World {
             trace_lines: true,
         };
         Self {
-            driver: Driver::with_rules(rules, FEED),
+            driver: Driver::with_config(config, FEED),
             model: Model {
                 max_line: setup.limits.max_line,
                 slow_clients: setup.slow_clients,
@@ -281,100 +478,116 @@ impl World {
             },
             max_clients: setup.limits.max_clients,
             clients: vec![],
+            trace: None,
         }
     }
 
-    /// The key of a client, if it is still there.
-    fn key(&self, who: usize) -> Option<usize> {
-        let nth = who.checked_rem(self.clients.len())?;
-        let (key, id) = self.clients[nth];
-        self.driver.ids.get(&key).is_some_and(|there| *there == id).then_some(key)
+    fn run(&mut self, ops: &[Op], mut on_step: impl FnMut(usize)) {
+        for (step, op) in ops.iter().enumerate() {
+            on_step(step);
+            self.record(|| format!("{op:?}"));
+            self.apply(op);
+        }
+        on_step(ops.len());
+        self.finish();
     }
 
-    fn play(&mut self, op: &Op) {
+    fn record(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push_str(&line());
+            trace.push('\n');
+        }
+    }
+
+    /// The key of a client, if it is still connected.
+    fn key(&self, client: usize) -> Option<usize> {
+        let (key, id) = self.clients[client.checked_rem(self.clients.len())?];
+        (self.driver.ids.get(&key) == Some(&id)).then_some(key)
+    }
+
+    fn apply(&mut self, op: &Op) {
         match op {
-            Op::Connect { room, is_local, is_established } => {
-                self.connect(*room, *is_local, *is_established);
+            Op::Connect { room, is_local, has_handshake } => {
+                self.connect(*room, *is_local, *has_handshake);
             }
-            Op::Pass(ms) => {
+            Op::Wait { ms } => {
                 self.driver.now_ms += ms;
                 self.turn();
             }
-            Op::Turn(turns) => {
-                for _ in 0..*turns {
+            Op::Turns { count } => {
+                for _ in 0..*count {
                     self.turn();
                 }
             }
             Op::Settle => self.settle(),
-            Op::ShutDown => self.shut_down(),
-            Op::ComeUp(who)
-            | Op::Say(who, ..)
-            | Op::SayBytes(who, ..)
-            | Op::Take(who, ..)
-            | Op::End(who)
-            | Op::Break(who) => {
-                if let Some(key) = self.key(*who) {
-                    self.befall(key, op);
+            Op::Shutdown => self.shut_down(),
+            Op::FinishHandshake { client }
+            | Op::Send { client, .. }
+            | Op::SendBytes { client, .. }
+            | Op::Read { client, .. }
+            | Op::HalfClose { client }
+            | Op::Break { client } => {
+                if let Some(key) = self.key(*client) {
+                    self.apply_to_client(key, op);
                 }
             }
         }
     }
 
-    fn befall(&mut self, key: usize, op: &Op) {
+    fn apply_to_client(&mut self, key: usize, op: &Op) {
         let id = self.driver.ids[&key];
         let socket = self.driver.socket(key);
         match op {
-            Op::ComeUp(_) if !socket.is_broken => self.finish_handshake(key),
-            Op::Say(_, line, times) if !socket.ended => {
-                let line = format!("{line}\n");
-                socket.input.extend_from_slice(line.repeat(*times).as_bytes());
-                self.driver.hub.handle_readable(key);
+            Op::FinishHandshake { .. } if !socket.is_broken => self.finish_handshake(key),
+            Op::Send { line, copies, .. } if !socket.eof => {
+                self.driver.queue(key, &format!("{line}\n").repeat(*copies));
             }
-            Op::SayBytes(_, bytes) if !socket.ended => {
+            Op::SendBytes { bytes, .. } if !socket.eof => {
                 socket.input.extend_from_slice(bytes);
                 self.driver.hub.handle_readable(key);
             }
-            Op::Take(_, room, sip) => {
+            Op::Read { room, max_write, .. } => {
                 socket.room = socket.room.saturating_add(*room);
-                socket.max_write = (*sip < 300).then_some(*sip);
+                socket.max_write = *max_write;
                 if socket.room > 0 {
                     self.driver.hub.handle_writable(key);
                 }
             }
-            Op::End(_) => {
-                socket.ended = true;
+            Op::HalfClose { .. } => {
+                socket.eof = true;
                 self.driver.hub.handle_readable(key);
             }
-            Op::Break(_) => {
-                (socket.ended, socket.is_broken) = (true, true);
-                self.model.client(id).is_deaf = true;
+            Op::Break { .. } => {
+                (socket.eof, socket.is_broken) = (true, true);
+                self.model.client(id).write_closed = true;
                 self.driver.hub.handle_readable(key);
                 self.driver.hub.handle_writable(key);
                 self.driver.hub.handle_hangup(key);
             }
+            // A client that has closed its side sends nothing.
             _ => {}
         }
     }
 
-    fn connect(&mut self, room: usize, is_local: bool, is_established: bool) {
+    fn connect(&mut self, room: usize, is_local: bool, has_handshake: bool) {
         let has_room = self.driver.ids.len() < self.max_clients && !self.model.is_shutting_down;
-        assert_eq!(self.driver.hub.has_room(), has_room);
+        assert_eq!(self.driver.hub.has_room(), has_room, "whether there is room for a client");
         if !has_room {
             return;
         }
-        let key = self.driver.admit(Origin { is_local }, room);
+        let key = self.driver.accept(Origin { is_local }, room);
         let id = self.driver.ids[&key];
         assert_eq!(id, self.clients.len() as u64 + 1, "ids count up");
         self.clients.push((key, id));
         self.model.connect(id, is_local);
-        if is_established {
+        if !has_handshake {
             self.finish_handshake(key);
         }
     }
 
     fn finish_handshake(&mut self, key: usize) {
         let id = self.driver.ids[&key];
-        if self.model.client(id).stage == Stage::Arriving {
+        if self.model.client(id).stage == Stage::Handshaking {
             self.driver.finish_handshake(key);
             self.model.finish_handshake(id);
         }
@@ -383,32 +596,39 @@ impl World {
     fn shut_down(&mut self) {
         if !std::mem::replace(&mut self.model.is_shutting_down, true) {
             self.driver.hub.begin_shutdown();
-            self.hear_reports();
+            self.take_events();
         }
     }
 
-    /// One turn, after which the model must agree: whether anything came of it.
+    /// Takes one turn and has the model check it. Returns whether anything happened.
     fn turn(&mut self) -> bool {
         let oldest = self.driver.hub.feed().oldest_seq().max(1);
         self.driver.turn();
         self.model.oldest = oldest..=self.driver.hub.feed().oldest_seq().max(1);
-        for (id, heard) in std::mem::take(&mut self.driver.heard) {
-            match heard {
-                Heard::Bytes(bytes) => self.model.hear(id, Some(&bytes)),
-                Heard::End => self.model.hear(id, None),
+        for (id, input) in std::mem::take(&mut self.driver.inputs) {
+            match input {
+                Input::Bytes(bytes) => self.model.handle_input(id, Some(&bytes)),
+                Input::End => self.model.handle_input(id, None),
             }
         }
-        let mut is_eventful = self.hear_reports();
-        for (id, bytes) in std::mem::take(&mut self.driver.told) {
+        let mut is_eventful = self.take_events();
+        for (id, bytes) in std::mem::take(&mut self.driver.outputs) {
+            self.record(|| format!("    output of client {id}: \"{}\"", bytes.escape_ascii()));
             is_eventful |= !bytes.is_empty();
-            self.model.tell(id, &bytes);
+            self.model.handle_output(id, &bytes);
         }
-        for departure in std::mem::take(&mut self.driver.departed) {
-            let client = self.model.client(departure.id);
-            let shown = format!("{departure:?}, and {}", client.outstanding());
-            assert_eq!(client.stage, Stage::Leaving(departure.reason), "{shown}");
-            assert!(departure.is_cut || client.is_told_all() || client.is_deaf, "{shown}");
-            assert!(client.missed <= departure.missed, "{shown}");
+        for disconnect in std::mem::take(&mut self.driver.disconnects) {
+            self.record(|| format!("    {disconnect:?}"));
+            let client = self.model.client(disconnect.id);
+            let context = format!("{disconnect:?}; outstanding: {}", client.outstanding());
+            assert_eq!(client.stage, Stage::Closing(disconnect.reason), "{context}");
+            let may_close = disconnect.is_cut || client.has_received_all() || client.write_closed;
+            assert!(may_close, "output is lost, but not reported: {context}");
+            assert!(
+                client.missed <= disconnect.missed,
+                "{} lines missed: {context}",
+                client.missed
+            );
         }
         if self.driver.hub.is_shutdown_requested() {
             self.shut_down();
@@ -416,96 +636,104 @@ impl World {
         is_eventful
     }
 
-    /// Whether there were any.
-    fn hear_reports(&mut self) -> bool {
-        let mut are_some = false;
-        while let Some(report) = self.driver.hub.poll_event() {
-            are_some = true;
-            match report {
+    /// Passes the hub's events to the model. Returns whether there were any.
+    fn take_events(&mut self) -> bool {
+        let events = self.driver.events();
+        for event in &events {
+            self.record(|| format!("    {event:?}"));
+            match event {
                 Event::Line(line) => self.model.execute(line.id, &line.answered),
                 Event::Closing { id, reason } => {
-                    if reason == Reason::TooSlow {
-                        self.check_lapped(id);
+                    if *reason == Reason::TooSlow {
+                        self.check_overrun(*id);
                     }
-                    self.model.leave(id, reason);
+                    self.model.begin_close(*id, *reason);
                 }
-                Event::Lagged { id, .. } => self.check_lapped(id),
+                Event::Lagged { id, .. } => self.check_overrun(*id),
                 _ => {}
             }
         }
-        are_some
+        !events.is_empty()
     }
 
-    /// Only who takes no bytes is lapped, or who has moved back.
-    fn check_lapped(&mut self, id: u64) {
-        let there = self.driver.ids.iter().find(|(_, there)| **there == id);
-        // It may be gone already.
-        let Some((&key, _)) = there else { return };
-        let takes_bytes = self.driver.socket(key).room > 0;
-        assert!(!takes_bytes || self.model.client(id).is_rewound, "client {id} takes bytes");
+    /// Only a reader whose socket accepts no bytes is overrun by the feed, or one that replays.
+    fn check_overrun(&mut self, id: u64) {
+        let connected = self.driver.ids.iter().find(|(_, connected)| **connected == id);
+        // It may have been removed since.
+        let Some((&key, _)) = connected else { return };
+        let accepts_bytes = self.driver.socket(key).room > 0;
+        let is_replaying = self.model.client(id).is_replaying;
+        assert!(
+            !accepts_bytes || is_replaying,
+            "client {id} was overrun, but its socket accepts bytes"
+        );
     }
 
-    /// Takes turns until there is nothing left to do now.
+    /// Takes turns until the hub has no work.
     fn settle(&mut self) {
-        let mut uneventful = 0;
-        while uneventful == 0 || self.driver.hub.has_work() {
-            uneventful = if self.turn() { 0 } else { uneventful + 1 };
-            assert!(uneventful < 1000, "the hub has work, and does none: it would spin");
+        let mut idle_turns = 0;
+        while idle_turns == 0 || self.driver.hub.has_work() {
+            idle_turns = if self.turn() { 0 } else { idle_turns + 1 };
+            assert!(idle_turns < 1000, "the hub has work, but does nothing: it spins");
         }
     }
 
-    /// Lets time pass, and everybody take what there is.
-    fn end(&mut self) {
-        let keys: Vec<usize> = self.driver.ids.keys().copied().collect();
-        for key in keys {
+    /// Lets every socket accept everything, and time pass. Then closes every client.
+    fn finish(&mut self) {
+        self.record(|| "every client reads everything".to_owned());
+        for key in self.keys() {
             let socket = self.driver.socket(key);
             (socket.room, socket.max_write) = (UNLIMITED, None);
+            let is_broken = socket.is_broken;
             self.driver.hub.handle_writable(key);
-            self.come_up_late(key);
+            if !is_broken {
+                self.finish_handshake(key);
+            }
         }
         self.settle();
-        // Those whose lines wait for others, or until they may say more, are heard in time.
+        // Held broadcasts and rate-limited clients need time.
         while let Some(deadline_ms) = self.driver.hub.next_deadline()
-            && !self.is_all_said()
+            && !self.is_all_input_done()
         {
             self.driver.now_ms = self.driver.now_ms.max(deadline_ms);
             self.settle();
         }
-        for key in self.driver.ids.keys() {
-            let id = self.driver.ids[key];
-            let client = self.model.clients.get_mut(&id).expect("it has connected");
-            let shown = client.outstanding();
-            assert!(client.is_deaf || client.is_told_all(), "client {id} waits for {shown}");
-            assert!(client.is_heard_out(), "client {id} is not heard out");
+        for id in self.driver.ids.values() {
+            let client = self.model.client(*id);
+            let outstanding = client.outstanding();
+            let is_served = client.write_closed || client.has_received_all();
+            assert!(is_served, "client {id} still expects {outstanding}");
+            assert!(client.is_input_done(), "client {id} has sent lines that are not executed");
         }
-        // All go, and nothing is left of them.
-        let keys: Vec<usize> = self.driver.ids.keys().copied().collect();
-        for key in keys {
-            self.driver.socket(key).ended = true;
+        self.close_all();
+        assert_eq!(self.driver.hub.counters().broadcasts, self.model.feed.len() as u64);
+        let missed: u64 = self.model.clients.values().map(|client| client.missed).sum();
+        assert!(missed <= self.driver.hub.counters().lagged, "{missed} lines were missed");
+    }
+
+    fn close_all(&mut self) {
+        self.record(|| "every client closes its side".to_owned());
+        for key in self.keys() {
+            self.driver.socket(key).eof = true;
             self.driver.hub.handle_readable(key);
         }
         self.settle();
-        // Who is told all and has ended is closed at once; others may wait until they may say more.
-        let is_closed = self.driver.hub.is_empty() || self.model.has_rate_limit;
-        assert!(is_closed, "somebody stays who has ended");
+        // Without a rate limit nothing is left to wait for.
+        let is_empty = self.driver.hub.is_empty() || self.model.has_rate_limit;
+        assert!(is_empty, "a client that has closed its side is still connected");
         while let Some(deadline_ms) = self.driver.hub.next_deadline() {
             self.driver.now_ms = self.driver.now_ms.max(deadline_ms);
             self.settle();
         }
-        assert!(self.driver.hub.is_empty(), "somebody stays for ever");
-        assert_eq!(self.driver.hub.counters().broadcasts, self.model.feed.len() as u64);
-        let missed: u64 = self.model.clients.values().map(|client| client.missed).sum();
-        assert!(missed <= self.driver.hub.counters().lagged);
+        assert!(self.driver.hub.is_empty(), "a client stays connected for ever");
     }
 
-    fn come_up_late(&mut self, key: usize) {
-        if !self.driver.socket(key).is_broken {
-            self.finish_handshake(key);
-        }
+    fn keys(&self) -> Vec<usize> {
+        self.driver.ids.keys().copied().collect()
     }
 
-    fn is_all_said(&mut self) -> bool {
-        let ids: Vec<u64> = self.driver.ids.values().copied().collect();
-        ids.into_iter().all(|id| self.model.client(id).is_heard_out())
+    fn is_all_input_done(&mut self) -> bool {
+        let model = &mut self.model;
+        self.driver.ids.values().all(|id| model.client(*id).is_input_done())
     }
 }

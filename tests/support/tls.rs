@@ -1,4 +1,4 @@
-//! Certificates for tests, and connections over TLS.
+//! Certificates, and client connections over TLS.
 
 use std::fs;
 use std::net::TcpStream;
@@ -15,15 +15,15 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::TIMEOUT;
 
-/// One that signs certificates.
+/// A certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    /// An authority, whose certificate is put in this file.
+    /// Creates an authority and writes its certificate to `file`.
     pub fn new(file: &Path) -> Self {
         let mut parameters = CertificateParams::new([]).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Two authorities have two names.
+        // Verifiers look authorities up by name, so each needs a name of its own.
         parameters.distinguished_name.push(DnType::CommonName, file.to_str().unwrap());
         let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap());
         let issuer = issuer.unwrap();
@@ -31,12 +31,12 @@ impl Authority {
         Self(issuer)
     }
 
-    /// Issues a certificate for this name, and puts it and its key in two files.
+    /// Issues a certificate for a host name, and writes it and its key to two files.
     pub fn issue(&self, name: &str, certificate: &Path, key: &Path) {
         self.issue_until(name, 4000, certificate, key);
     }
 
-    /// The same; it is valid up to this year.
+    /// As `issue`, for a certificate that is valid until the beginning of `year`.
     pub fn issue_until(&self, name: &str, year: i32, certificate: &Path, key: &Path) {
         let mut parameters = CertificateParams::new([name.to_owned()]).unwrap();
         parameters.not_after = date_time_ymd(year, 1, 1);
@@ -48,7 +48,8 @@ impl Authority {
 
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
-/// A connection to a server on this host that shows a certificate signed by what is in the file.
+/// Starts TLS on a connection to `localhost`, whose certificate must be signed by one in `roots`.
+/// The handshake takes place on the first read or write.
 pub fn connect(stream: TcpStream, roots: &Path) -> TlsStream {
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.set_write_timeout(Some(TIMEOUT)).unwrap();

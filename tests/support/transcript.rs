@@ -1,27 +1,27 @@
-//! Conversations, written down as they go:
+//! Transcripts: a small language for conversations between clients and the server.
 //!
 //! ```text
-//! a+                connect, and read the welcome
+//! a+                connect and read the welcome line
 //! a> say hi         send a line
-//! a~ say h          send without a line end
-//! a< broadcast *    expect a line; * stands for anything
-//! a.                end the output
-//! a|                expect the end
+//! a~ say h          send without a line ending
+//! a< broadcast *    expect a line; * matches anything
+//! a.                half-close: send nothing more
+//! a|                expect the end of the connection
 //! ```
 //!
-//! `\r \n \t \0 \\ \xNN` stand for bytes. One space after the sign is left out.
+//! The escapes `\r \n \t \0 \\ \xNN` stand for bytes. One space after the sign is skipped.
 
 use std::collections::BTreeMap;
 
 use super::{Client, Server, oyezd};
 
-/// Plays a transcript with a server of its own, over TCP, over a Unix socket, and over TLS.
+/// Plays a transcript three times, each with a new server: over TCP, a Unix socket and TLS.
 #[track_caller]
 pub fn play(transcript: &str) {
     play_with(&[], transcript);
 }
 
-/// The same, with arguments for the server.
+/// As `play`, with arguments for the server.
 #[track_caller]
 pub fn play_with(arguments: &[&str], transcript: &str) {
     play_on(&Server::start(arguments), transcript);
@@ -35,7 +35,7 @@ pub fn play_with(arguments: &[&str], transcript: &str) {
     }
 }
 
-/// Plays a transcript with this server.
+/// Plays a transcript on a running server.
 #[track_caller]
 pub fn play_on(server: &Server, transcript: &str) {
     let mut clients: BTreeMap<&str, Client> = BTreeMap::new();
@@ -44,36 +44,38 @@ pub fn play_on(server: &Server, transcript: &str) {
         let (name, rest) = line.split_at(sign);
         let text = rest[1..].strip_prefix(' ').unwrap_or(&rest[1..]);
         if rest.starts_with('+') {
-            let mut client = Client::connect(&server.address);
-            client.welcome();
-            clients.insert(name, client);
+            clients.insert(name, server.client());
             continue;
         }
-        let client = clients.get_mut(name).unwrap_or_else(|| panic!("{line}: not connected"));
+        let client =
+            clients.get_mut(name).unwrap_or_else(|| panic!("{line}: {name} is not connected"));
         match rest.as_bytes()[0] {
             b'>' => client.send_bytes(&[unescape(text).as_slice(), b"\n"].concat()),
             b'~' => client.send_bytes(&unescape(text)),
             b'<' => {
-                let said = client.line_or_end();
-                let said = said.unwrap_or_else(|| panic!("{line}: the end came"));
+                let received = client.line_or_end();
+                let received = received.unwrap_or_else(|| panic!("{line}: the connection ended"));
                 let pattern = String::from_utf8(unescape(text)).unwrap();
-                assert!(matches(&pattern, &said), "expected: {line}\n    came: {name}< {said}");
+                assert!(
+                    matches(&pattern, &received),
+                    "expected: {line}\nreceived: {name}< {received}"
+                );
             }
-            b'.' => client.end(),
-            b'|' => assert_eq!(client.line_or_end(), None, "{line}: not the end"),
-            sign => panic!("{line}: what is {:?}?", sign as char),
+            b'.' => client.shutdown_write(),
+            b'|' => assert_eq!(client.line_or_end(), None, "{line}: the connection did not end"),
+            sign => panic!("{line}: unknown sign {:?}", sign as char),
         }
     }
 }
 
-/// Whether the text is what the pattern says, `*` standing for anything.
-fn matches(pattern: &str, text: &str) -> bool {
+/// Returns whether the text matches the pattern, in which `*` matches anything.
+pub(super) fn matches(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(start) else { return false };
     (0..=text.len()).any(|i| text.is_char_boundary(i) && matches(rest, &text[i..]))
 }
 
-fn unescape(text: &str) -> Vec<u8> {
+pub(super) fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text;
     while let Some((before, escape)) = rest.split_once('\\') {
@@ -85,7 +87,7 @@ fn unescape(text: &str) -> Vec<u8> {
             b'0' => (0, 1),
             b'\\' => (b'\\', 1),
             b'x' => (u8::from_str_radix(&escape[1..3], 16).unwrap(), 3),
-            other => panic!("\\{} is no escape", other as char),
+            other => panic!("unknown escape \\{}", other as char),
         };
         bytes.push(byte);
         rest = &escape[len..];

@@ -1,17 +1,17 @@
 //! The conversation with the server: typed lines become commands, and replies become messages.
 //!
-//! This module does not touch the terminal. It hands each message to a [`Show`].
+//! This module does not touch the terminal. It shows messages on a [`Screen`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::screen::{LEGEND, Message};
-use super::slash_command::{HELP, SlashCommand};
+use super::screen::Screen;
+use super::slash_command::{self, HELP};
 use crate::client::connection::dial::Welcome;
-use crate::client::connection::requests::{Asker, Heard};
+use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::connection::{Connection, Event};
-use crate::client::messages::{explain, lost};
-use crate::client::tasks::resume_cursor::{Place, ResumeCursor};
+use crate::client::messages::{connection_lost, explain, lagged, name_taken};
+use crate::client::tasks::resume_cursor::{LineState, ResumeCursor};
 use crate::protocol::{Command, ErrorCode, OkReply, Reply, Verb};
 
 /// How long quitting waits for the server's goodbye.
@@ -20,42 +20,30 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The maximum length of [`Conversation::requests`].
 const MAX_REQUESTS: usize = 100;
 
-/// Displays a message.
-pub(super) type Show<'a> = &'a mut dyn FnMut(Message<'_>);
-
 pub(super) struct Conversation {
     /// The server's address, for messages.
     server: String,
     cursor: ResumeCursor,
-    phase: Phase,
+    /// When the conversation ends at the latest. `None` until the user quits.
+    ends_at: Option<Instant>,
     /// Unanswered requests, oldest first, with their numbers on the current connection. Commands
     /// whose replies say it all are left out.
     requests: VecDeque<(u64, Request)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Talking,
-    /// `quit` was sent, and the goodbye has not arrived yet.
-    Quitting {
-        deadline: Instant,
-    },
-    Over,
-}
-
 /// What is needed to show the answer to a request.
 enum Request {
     Ping { sent_at: Instant },
-    Name { name: String },
+    Name(String),
     Send { to: String, text: String },
 }
 
 impl Request {
     /// Returns `None` for commands whose replies say it all.
-    fn new(command: &Command<'_>, now: Instant) -> Option<Self> {
+    fn new(command: &Command<'_>) -> Option<Self> {
         match *command {
-            Command::Ping { .. } => Some(Self::Ping { sent_at: now }),
-            Command::Name { name } => Some(Self::Name { name: name.as_str().to_owned() }),
+            Command::Ping { .. } => Some(Self::Ping { sent_at: Instant::now() }),
+            Command::Name { name } => Some(Self::Name(name.as_str().to_owned())),
             Command::Send { client, text } => {
                 Some(Self::Send { to: client.as_str().to_owned(), text: text.to_owned() })
             }
@@ -66,47 +54,35 @@ impl Request {
 
 impl Conversation {
     /// Starts on the first connection, which has nothing to resume.
-    pub(super) fn new(server: String, welcome: Welcome, show: Show<'_>) -> Self {
+    pub(super) fn new(server: String, welcome: Welcome, screen: &mut Screen) -> Self {
         let text = format!("connected to {server}; what you type goes to everybody; see /help");
-        show(Message::Notice(&text));
+        screen.notice(&text);
         let mut cursor = ResumeCursor::default();
-        cursor.arrive(welcome);
-        Self { server, cursor, phase: Phase::Talking, requests: VecDeque::new() }
+        cursor.on_welcome(welcome);
+        Self { server, cursor, ends_at: None, requests: VecDeque::new() }
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.phase == Phase::Over
+        self.ends_at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// Returns when [`expire`](Self::expire) must run next.
+    /// Returns when [`is_over`](Self::is_over) must be checked next.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Quitting { deadline } => Some(deadline),
-            Phase::Talking | Phase::Over => None,
-        }
-    }
-
-    /// Ends the conversation if the goodbye is late.
-    pub(super) fn expire(&mut self, now: Instant) {
-        if self.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.end();
-        }
+        self.ends_at
     }
 
     /// Ends the conversation without a goodbye.
     pub(super) fn end(&mut self) {
-        self.phase = Phase::Over;
+        self.ends_at = Some(Instant::now());
     }
 
     /// Sends `quit` and waits for the server's goodbye. Ends at once if there is no connection, or
     /// if this was called before.
     pub(super) fn quit(&mut self, connection: &mut Connection) {
-        self.phase = match self.phase {
-            Phase::Talking if connection.say(&Command::Quit, Asker::Task).is_some() => {
-                Phase::Quitting { deadline: Instant::now() + GOODBYE_TIMEOUT }
-            }
-            _ => Phase::Over,
-        };
+        let is_sent =
+            self.ends_at.is_none() && connection.send(&Command::Quit, Owner::Task).is_some();
+        let timeout = if is_sent { GOODBYE_TIMEOUT } else { Duration::ZERO };
+        self.ends_at = Some(Instant::now() + timeout);
     }
 
     /// Executes a typed line. Returns false if it could not be sent and should stay in the editor.
@@ -114,27 +90,21 @@ impl Conversation {
         &mut self,
         text: &str,
         connection: &mut Connection,
-        show: Show<'_>,
+        screen: &mut Screen,
     ) -> bool {
-        match SlashCommand::parse(text) {
-            SlashCommand::Empty => {}
-            SlashCommand::Help => {
-                HELP.iter().chain(&LEGEND).for_each(|line| show(Message::Notice(line)));
-            }
-            SlashCommand::Quit => self.quit(connection),
-            SlashCommand::Invalid(error) => show(Message::Error(&error)),
-            SlashCommand::Send(_)
-                if !connection.has_room() || self.requests.len() >= MAX_REQUESTS =>
-            {
-                let error = "not sent: the server does not answer; press Enter to try again";
-                show(Message::Error(error));
+        match slash_command::parse(text).as_deref() {
+            Err(error) => screen.error(error),
+            Ok([]) => {}
+            Ok([Command::Help]) => HELP.iter().for_each(|line| screen.notice(line)),
+            Ok([Command::Quit]) => self.quit(connection),
+            Ok(_) if !connection.has_room() || self.requests.len() >= MAX_REQUESTS => {
+                screen.error("not sent: the server does not answer; press Enter to try again");
                 return false;
             }
-            SlashCommand::Send(commands) => {
+            Ok(commands) => {
                 for command in commands {
-                    let request = Request::new(&command, Instant::now());
-                    let number = connection.say(&command, Asker::Task);
-                    self.requests.extend(number.zip(request));
+                    let number = connection.send(command, Owner::Task);
+                    self.requests.extend(number.zip(Request::new(command)));
                 }
             }
         }
@@ -145,25 +115,25 @@ impl Conversation {
     pub(super) fn on_event(
         &mut self,
         event: Event<'_>,
-        show: Show<'_>,
+        screen: &mut Screen,
     ) -> Option<Command<'static>> {
         match event {
-            Event::Up(welcome) => {
-                let arrival = self.cursor.arrive(welcome);
-                for text in arrival.notices(&self.server) {
-                    show(Message::Notice(&text));
+            Event::Connected(welcome) => {
+                let start = self.cursor.on_welcome(welcome);
+                for text in start.notices(&self.server) {
+                    screen.notice(&text);
                 }
-                return arrival.ask;
+                return start.request;
             }
-            Event::Heard(line) => return self.on_line(&line, show),
-            Event::NameHeld(text) => show(Message::Notice(&text)),
-            Event::NameRefused(text) => show(Message::Error(&text)),
-            Event::Down { .. } if self.phase != Phase::Talking => self.end(),
-            Event::Down { why, has_unconfirmed, .. } => {
+            Event::Received(line) => return self.on_line(&line, screen),
+            Event::Notice(text) => screen.notice(&text),
+            Event::NameRefused(text) => screen.error(&text),
+            Event::Disconnected { .. } if self.ends_at.is_some() => self.end(),
+            Event::Disconnected { why, has_unconfirmed, .. } => {
                 self.requests.clear();
-                show(Message::Notice(&lost(&self.server, &why)));
+                screen.notice(&connection_lost(&self.server, &why));
                 if has_unconfirmed {
-                    show(Message::Error("your last lines may not have been delivered"));
+                    screen.error("your last lines may not have been delivered");
                 }
             }
         }
@@ -171,42 +141,37 @@ impl Conversation {
     }
 
     /// Shows a line from the server. Returns a command to send in response.
-    fn on_line(&mut self, line: &Heard<'_>, show: Show<'_>) -> Option<Command<'static>> {
+    fn on_line(&mut self, line: &Incoming<'_>, screen: &mut Screen) -> Option<Command<'static>> {
         let reply = line.reply?;
-        let request = line.answers.and_then(|answered| self.take_request(answered.number));
-        if line.answers(Verb::Resume) {
-            let resumed = self.cursor.answer(&reply);
+        let request = line.completed.and_then(|completed| self.take_request(completed.number));
+        if line.completes(Verb::Resume) {
+            let resumed = self.cursor.on_resume_reply(&reply);
             if let Some(text) = resumed.notice() {
-                show(Message::Notice(&text));
+                screen.notice(&text);
             }
-            return resumed.ask();
+            return resumed.request();
         }
-        if line.answers_to(Asker::Upkeep) {
+        if line.completes_for(Owner::Connection) {
             return None;
         }
-        match reply {
+        match (reply, request.as_ref()) {
             // `history` repeats lines on request, so those that were seen before are shown again.
-            Reply::Broadcast { seq, .. } if self.cursor.take(seq) == Place::Early => {}
-            Reply::Broadcast { text, .. } if line.answers(Verb::Broadcast) => {
-                show(Message::OwnBroadcast { text });
+            (Reply::Broadcast { seq, .. }, _)
+                if self.cursor.on_broadcast(seq) == LineState::Early => {}
+            (Reply::Broadcast { text, .. }, _) if line.completes(Verb::Broadcast) => {
+                screen.own_broadcast(text);
             }
-            Reply::Broadcast { from, text, .. } => show(Message::Broadcast { from, text }),
-            Reply::Direct { from, text } => show(Message::Direct { from, text }),
-            Reply::Ok(OkReply::Send { .. }) => {
-                if let Some(Request::Send { to, text }) = &request {
-                    show(Message::OwnDirect { to, text });
-                }
+            (Reply::Broadcast { from, text, .. }, _) => screen.broadcast(from, text),
+            (Reply::Direct { from, text }, _) => screen.direct(from, text),
+            (Reply::Ok(OkReply::Send { .. }), Some(Request::Send { to, text })) => {
+                screen.own_direct(to, text);
             }
-            Reply::Lagged(count) => {
-                let lines = if count == 1 { "line" } else { "lines" };
-                let text = format!("missed {count} {lines} here: this client read too slowly");
-                show(Message::Error(&text));
+            (Reply::Lagged(count), _) => screen.error(&lagged(count)),
+            (Reply::Error { code, explanation }, request) => {
+                screen.error(&error_text(code, explanation, request));
             }
-            Reply::Error { code, explanation } => {
-                show(Message::Error(&error_text(code, explanation, request.as_ref())));
-            }
-            Reply::Goodbye(_) if line.answers(Verb::Quit) => self.end(),
-            _ => show(Message::Notice(&notice_text(&reply, request.as_ref())?)),
+            (Reply::Goodbye(_), _) if line.completes(Verb::Quit) => self.end(),
+            (reply, request) => screen.notice(&notice_text(reply, request)?),
         }
         None
     }
@@ -214,25 +179,16 @@ impl Conversation {
     /// Removes and returns the request with this number. Answers arrive in order, so requests
     /// before it will get none and are dropped.
     fn take_request(&mut self, number: u64) -> Option<Request> {
-        while let Some((first, _)) = self.requests.front()
-            && *first <= number
-        {
-            let (first, request) = self.requests.pop_front()?;
-            if first == number {
-                return Some(request);
-            }
-        }
-        None
+        let end = self.requests.partition_point(|(sent, _)| *sent <= number);
+        let (sent, request) = self.requests.drain(..end).next_back()?;
+        (sent == number).then_some(request)
     }
 }
 
 fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> String {
-    let is = |error: ErrorCode| code == error.as_str();
     match request {
-        Some(Request::Name { name }) if is(ErrorCode::NAME_TAKEN) => {
-            format!("somebody is already called {name}; choose another name")
-        }
-        Some(Request::Send { to, .. }) if is(ErrorCode::NO_SUCH_CLIENT) => {
+        Some(Request::Name(name)) if code == ErrorCode::NAME_TAKEN.as_str() => name_taken(name),
+        Some(Request::Send { to, .. }) if code == ErrorCode::NO_SUCH_CLIENT.as_str() => {
             format!("no such client: {to}; see /clients")
         }
         _ => explain(code, explanation),
@@ -240,8 +196,8 @@ fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> Strin
 }
 
 /// Returns what to tell the user of a reply, or `None` if the chat has no use for it.
-fn notice_text(reply: &Reply<'_>, request: Option<&Request>) -> Option<String> {
-    Some(match (*reply, request) {
+fn notice_text(reply: Reply<'_>, request: Option<&Request>) -> Option<String> {
+    Some(match (reply, request) {
         (Reply::Pong(_), Some(Request::Ping { sent_at })) => {
             let ms = sent_at.elapsed().as_secs_f64() * 1000.0;
             format!("the server answered in {ms:.1} ms")

@@ -8,11 +8,7 @@ use std::collections::VecDeque;
 
 use unicode_segmentation::{GraphemeCursor, UnicodeSegmentation as _};
 
-use super::keys::Key;
-
-/// The maximum length of the text in bytes. It exceeds a server's limit for one line because a
-/// paste may have many lines.
-pub(super) const MAX_TEXT: usize = 64 * 1024;
+use super::keys::{Key, MAX_TEXT};
 
 /// How many lines the history keeps.
 const MAX_HISTORY: usize = 500;
@@ -20,6 +16,7 @@ const MAX_HISTORY: usize = 500;
 /// The text being typed, and the lines typed before.
 ///
 /// **Invariants**
+/// - `text.len() <= MAX_TEXT`.
 /// - `cursor` is a byte offset into `text`, on the boundary of a grapheme cluster.
 /// - `recalled <= history.len()`.
 #[derive(Debug, Default)]
@@ -28,7 +25,7 @@ pub(super) struct Editor {
     cursor: usize,
     /// The text that was killed last, for [`Key::Yank`].
     killed: String,
-    /// The lines typed before, oldest first.
+    /// The lines typed before, newest first.
     history: VecDeque<String>,
     /// Which line of the history is being edited, counted from the newest, which is 1; 0 is none.
     recalled: usize,
@@ -76,12 +73,9 @@ impl Editor {
         let text = std::mem::take(&mut self.text);
         self.cursor = 0;
         self.recalled = 0;
-        self.draft.clear();
-        if !text.trim().is_empty() && self.history.back() != Some(&text) {
-            if self.history.len() == MAX_HISTORY {
-                self.history.pop_front();
-            }
-            self.history.push_back(text);
+        if !text.trim().is_empty() && self.history.front() != Some(&text) {
+            self.history.push_front(text);
+            self.history.truncate(MAX_HISTORY);
         }
     }
 
@@ -125,7 +119,7 @@ impl Editor {
         }
         self.text = match line {
             0 => std::mem::take(&mut self.draft),
-            line => self.history[self.history.len() - line].clone(),
+            line => self.history[line - 1].clone(),
         };
         self.recalled = line;
         self.cursor = self.text.len();

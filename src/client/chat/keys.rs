@@ -3,7 +3,14 @@
 //! vte parses the escape sequences; this module knows which key each of them stands for. Pasted
 //! text arrives as one [`Key::Paste`], by the terminal's bracketed paste mode.
 
+use std::mem;
 use std::time::{Duration, Instant};
+
+use vte::{Params, Parser, Perform};
+
+/// The maximum length of the text being typed, and so of a paste, in bytes. It exceeds a server's
+/// limit for one line because a paste may have many lines.
+pub(super) const MAX_TEXT: usize = 64 * 1024;
 
 /// An escape sequence that is not complete after this time is dropped, so that a lone press of
 /// Escape does not swallow the keys that follow.
@@ -18,7 +25,8 @@ const DEL: u8 = 0x7f;
 pub(super) enum Key {
     /// Typed characters.
     Text(String),
-    /// Pasted text. Lines end in LF; LF and TAB are its only C0 controls.
+    /// Pasted text. Lines end in LF; LF and TAB are its only C0 controls. A paste that exceeds
+    /// [`MAX_TEXT`] is truncated, but still exceeds it, so that the editor refuses it.
     Paste(String),
     Enter,
     Backspace,
@@ -45,8 +53,9 @@ pub(super) enum Key {
 }
 
 /// Decodes keys from input that may be split anywhere.
+#[derive(Default)]
 pub(super) struct Keys {
-    parser: vte::Parser,
+    parser: Parser,
     decoder: Decoder,
     last_byte: u8,
     /// When input last arrived, until [`expire`](Self::expire) has seen to it.
@@ -54,27 +63,16 @@ pub(super) struct Keys {
 }
 
 /// Receives what the parser finds.
+#[derive(Default)]
 struct Decoder {
     keys: Vec<Key>,
     /// The text of an unfinished paste.
     paste: Option<String>,
-    max_paste: usize,
     /// The last sequence was SS3: the next character names a key.
     is_after_ss3: bool,
 }
 
 impl Keys {
-    /// A paste that exceeds `max_paste` bytes is truncated, but still exceeds it, so that the
-    /// reader can refuse it.
-    pub(super) fn new(max_paste: usize) -> Self {
-        Self {
-            parser: vte::Parser::new(),
-            decoder: Decoder { keys: vec![], paste: None, max_paste, is_after_ss3: false },
-            last_byte: 0,
-            last_input: None,
-        }
-    }
-
     /// Decodes input. Returns the keys that are complete.
     pub(super) fn decode(&mut self, bytes: &[u8], now: Instant) -> Vec<Key> {
         if !bytes.is_empty() {
@@ -83,14 +81,14 @@ impl Keys {
         for &byte in bytes {
             // vte ignores DEL in an escape sequence, but terminals send ESC DEL for Alt-Backspace.
             if byte == DEL && self.last_byte == ESC {
-                self.parser = vte::Parser::new();
+                self.parser = Parser::new();
                 self.decoder.push(Key::KillWordLeft);
             } else {
                 self.parser.advance(&mut self.decoder, &[byte]);
             }
             self.last_byte = byte;
         }
-        std::mem::take(&mut self.decoder.keys)
+        mem::take(&mut self.decoder.keys)
     }
 
     /// Returns when [`expire`](Self::expire) must run next. A paste has no deadline: missing its
@@ -103,40 +101,36 @@ impl Keys {
     /// Drops an escape sequence that was not completed in time.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.parser = vte::Parser::new();
-            self.decoder.is_after_ss3 = false;
-            self.last_byte = 0;
-            self.last_input = None;
+            *self = Self::default();
         }
     }
 }
 
 impl Decoder {
-    /// Adds a key. Keys inside a paste are ignored.
-    fn push(&mut self, key: Key) {
+    /// Adds a key, if there is one. Keys inside a paste are ignored.
+    fn push(&mut self, key: impl Into<Option<Key>>) {
         if self.paste.is_none() {
-            self.keys.push(key);
+            self.keys.extend(key.into());
         }
     }
 }
 
-impl vte::Perform for Decoder {
+impl Perform for Decoder {
     fn print(&mut self, c: char) {
         if c == char::from(DEL) {
             return self.push(Key::Backspace);
         }
         if let Some(paste) = &mut self.paste {
-            if paste.len() <= self.max_paste {
+            if paste.len() <= MAX_TEXT {
                 paste.push(c);
             }
             return;
         }
-        if std::mem::take(&mut self.is_after_ss3) {
-            // SS3 M is Enter on a numeric keypad.
-            let key = if c == 'M' { Some(Key::Enter) } else { cursor_key(c) };
-            if let Some(key) = key {
-                return self.push(key);
-            }
+        // SS3 M is Enter on a numeric keypad.
+        if mem::take(&mut self.is_after_ss3)
+            && let Some(key) = if c == 'M' { Some(Key::Enter) } else { cursor_key(c) }
+        {
+            return self.push(key);
         }
         match self.keys.last_mut() {
             Some(Key::Text(text)) => text.push(c),
@@ -145,17 +139,12 @@ impl vte::Perform for Decoder {
     }
 
     fn execute(&mut self, byte: u8) {
-        if self.paste.is_some() {
-            match byte {
-                b'\r' | b'\n' => self.print('\n'),
-                b'\t' => self.print('\t'),
-                // A way out if the end of the paste never arrives.
-                CTRL_C => self.paste = None,
-                _ => {}
-            }
-            return;
-        }
-        self.push(match byte {
+        let is_pasting = self.paste.is_some();
+        let key = match byte {
+            b'\r' | b'\n' if is_pasting => return self.print('\n'),
+            b'\t' if is_pasting => return self.print('\t'),
+            // A way out if the end of the paste never arrives.
+            CTRL_C if self.paste.take().is_some() => return,
             0x01 => Key::Home,
             0x02 => Key::Left,
             CTRL_C => Key::Interrupt,
@@ -173,16 +162,11 @@ impl vte::Perform for Decoder {
             0x19 => Key::Yank,
             0x1a => Key::Suspend,
             _ => return,
-        });
+        };
+        self.push(key);
     }
 
-    fn csi_dispatch(
-        &mut self,
-        params: &vte::Params,
-        intermediates: &[u8],
-        ignore: bool,
-        action: char,
-    ) {
+    fn csi_dispatch(&mut self, params: &Params, intermediates: &[u8], ignore: bool, action: char) {
         if ignore || !intermediates.is_empty() {
             return;
         }
@@ -193,7 +177,7 @@ impl vte::Perform for Decoder {
         let key = match (action, number) {
             ('~', 200) => {
                 self.paste = Some(String::new());
-                return;
+                None
             }
             ('~', 201) => self.paste.take().map(Key::Paste),
             ('~', 1 | 7) => Some(Key::Home),
@@ -204,9 +188,7 @@ impl vte::Perform for Decoder {
             ('D', _) if with_alt_or_ctrl => Some(Key::WordLeft),
             (letter, _) => cursor_key(letter),
         };
-        if let Some(key) = key {
-            self.push(key);
-        }
+        self.push(key);
     }
 
     fn esc_dispatch(&mut self, intermediates: &[u8], _: bool, byte: u8) {
@@ -240,14 +222,12 @@ fn cursor_key(letter: char) -> Option<Key> {
 mod tests {
     use super::*;
 
-    const MAX_PASTE: usize = 100;
-
     /// Checks that these bytes decode to these keys, both in one piece and byte by byte.
     #[track_caller]
     fn check(bytes: &[u8], expected: &[Key]) {
         let now = Instant::now();
-        assert_eq!(Keys::new(MAX_PASTE).decode(bytes, now), expected, "{bytes:?}");
-        let mut keys = Keys::new(MAX_PASTE);
+        assert_eq!(Keys::default().decode(bytes, now), expected, "{bytes:?}");
+        let mut keys = Keys::default();
         let mut decoded: Vec<Key> = vec![];
         for byte in bytes {
             for key in keys.decode(&[*byte], now) {
@@ -303,14 +283,14 @@ mod tests {
 
     #[test]
     fn oversized_paste_is_truncated_but_still_over_the_limit() {
-        let bytes = format!("\x1b[200~{}\x1b[201~", "x".repeat(10 * MAX_PASTE));
-        check(bytes.as_bytes(), &[Key::Paste("x".repeat(MAX_PASTE + 1))]);
+        let bytes = format!("\x1b[200~{}\x1b[201~", "x".repeat(2 * MAX_TEXT));
+        check(bytes.as_bytes(), &[Key::Paste("x".repeat(MAX_TEXT + 1))]);
     }
 
     #[test]
     fn end_of_a_paste_may_arrive_late() {
         let start = Instant::now();
-        let mut keys = Keys::new(MAX_PASTE);
+        let mut keys = Keys::default();
         assert_eq!(keys.decode(b"\x1b[200~abc\x1b[2", start), []);
         assert_eq!(keys.next_deadline(), None);
         keys.expire(start + 10 * SEQUENCE_TIMEOUT);
@@ -321,7 +301,7 @@ mod tests {
     fn unfinished_sequence_does_not_swallow_later_keys() {
         let start = Instant::now();
         for unfinished in ["\x1b", "\x1b[", "\x1bO", "\x1b]", "\x1bP", "\x1b_"] {
-            let mut keys = Keys::new(MAX_PASTE);
+            let mut keys = Keys::default();
             assert_eq!(keys.decode(unfinished.as_bytes(), start), []);
             // A read without input does not extend the deadline.
             assert_eq!(keys.decode(b"", start + SEQUENCE_TIMEOUT / 2), []);

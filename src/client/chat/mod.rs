@@ -31,19 +31,20 @@ use time::OffsetDateTime;
 
 use crate::client::connection::Event;
 use crate::client::connection::dial::Welcome;
-use crate::client::connection::requests::Asker;
-use crate::client::{Failure, Session};
+use crate::client::connection::requests::Owner;
+use crate::client::failure::Failure;
+use crate::client::session::Session;
 use crate::net::signals::Signals;
 use conversation::Conversation;
-use editor::{Editor, MAX_TEXT};
+use editor::Editor;
 use keys::{Key, Keys};
-use screen::{Message, Screen};
+use screen::Screen;
 use terminal::Terminal;
 
 const QUIT_SIGNALS: Token = Token(10);
 const TERMINAL_SIGNALS: Token = Token(11);
 
-/// What to show when [`MAX_TEXT`] is exceeded.
+/// What to show when [`keys::MAX_TEXT`] is exceeded.
 const TOO_LONG: &str = "the text exceeds 64 KiB; to send a file, run: oyez broadcast - < FILE";
 
 struct Chat {
@@ -64,33 +65,31 @@ pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
     // Until a server is found, the terminal stays in its normal mode, and Ctrl-C ends the program.
     let welcome = loop {
         match session.connection.next_event(Instant::now())? {
-            Some(Event::Up(welcome)) => break welcome,
+            Some(Event::Connected(welcome)) => break welcome,
             Some(_) => {}
             None => session.wait(None, false)?,
         }
     };
-    let mut chat = Chat::new(session, welcome)
-        .map_err(|error| Failure::Error(format!("cannot use the terminal: {error}")))?;
+    let mut chat = Chat::new(session, welcome).map_err(|error| terminal_failed(&error))?;
     let result = chat.run(session);
     // Dropping the chat restores the terminal, so all output must be written before.
-    chat.screen.erase(session.output.buffer());
-    result.and(session.output.flush())
+    chat.screen.erase();
+    result.and(chat.flush(session))
 }
 
 /// Checks that standard input and output are a terminal that can move its cursor.
 fn check_terminal() -> Result<(), Failure> {
-    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        let error =
-            "chat needs a terminal; scripts can use broadcast -, listen or raw (see oyez --help)";
-        return Err(Failure::Usage(error.to_owned()));
-    }
     let term = env::var_os("TERM").unwrap_or_default();
-    if term.is_empty() || term == "dumb" {
-        return Err(Failure::Usage(format!(
+    let error = if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        "chat needs a terminal; scripts can use broadcast -, listen or raw (see oyez --help)".into()
+    } else if term.is_empty() || term == "dumb" {
+        format!(
             "chat needs a terminal that can move its cursor, but TERM is {term:?}; use oyez raw"
-        )));
-    }
-    Ok(())
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Failure::Usage(error))
 }
 
 impl Chat {
@@ -105,22 +104,17 @@ impl Chat {
             flag::register_conditional_default(signal, Arc::clone(&is_quitting))?;
             flag::register(signal, Arc::clone(&is_quitting))?;
         }
-        let quit_signals = Signals::register(registry, QUIT_SIGNALS, &QUIT)?;
-        let terminal_signals = Signals::register(registry, TERMINAL_SIGNALS, &[SIGWINCH, SIGCONT])?;
-        let terminal = Terminal::enter()?;
         let has_colour = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let mut screen = Screen::new(has_colour, terminal::columns());
+        let mut screen = Screen::new(has_colour, terminal::columns(), time_of_day);
         let server = session.connection.server().to_string();
-        let conversation =
-            Conversation::new(server, welcome, &mut printer(&mut screen, session.output.buffer()));
         Ok(Self {
-            terminal,
-            quit_signals,
-            terminal_signals,
-            keys: Keys::new(MAX_TEXT),
+            quit_signals: Signals::register(registry, QUIT_SIGNALS, &QUIT)?,
+            terminal_signals: Signals::register(registry, TERMINAL_SIGNALS, &[SIGWINCH, SIGCONT])?,
+            terminal: Terminal::enter()?,
+            keys: Keys::default(),
             editor: Editor::default(),
+            conversation: Conversation::new(server, welcome, &mut screen),
             screen,
-            conversation,
         })
     }
 
@@ -131,8 +125,9 @@ impl Chat {
             // In the background, the terminal belongs to another program.
             if self.terminal.is_foreground() {
                 self.handle_keys(session)?;
-                self.screen.draw(&prompt(session), &self.editor, session.output.buffer());
+                self.screen.draw(&prompt(session), &self.editor);
             }
+            self.flush(session)?;
             let deadlines = [self.conversation.next_deadline(), self.keys.next_deadline()];
             session.wait(deadlines.into_iter().flatten().min(), true)?;
         }
@@ -140,16 +135,13 @@ impl Chat {
     }
 
     fn handle_server(&mut self, session: &mut Session) -> Result<(), Failure> {
-        let Session { connection, output, .. } = session;
-        let mut show = printer(&mut self.screen, output.buffer());
         while !self.conversation.is_over()
-            && let Some(event) = connection.next_event(Instant::now())?
+            && let Some(event) = session.connection.next_event(Instant::now())?
         {
-            if let Some(command) = self.conversation.on_event(event, &mut show) {
-                connection.say(&command, Asker::Upkeep);
+            if let Some(command) = self.conversation.on_event(event, &mut self.screen) {
+                session.connection.send(&command, Owner::Connection);
             }
         }
-        self.conversation.expire(Instant::now());
         Ok(())
     }
 
@@ -158,7 +150,7 @@ impl Chat {
             self.conversation.quit(&mut session.connection);
         }
         if self.terminal_signals.take() > 0 {
-            self.screen.resize(terminal::columns(), session.output.buffer());
+            self.screen.resize(terminal::columns());
             // After SIGCONT, another program may have changed the terminal's mode.
             self.terminal.reenter().map_err(|error| terminal_failed(&error))?;
         }
@@ -179,47 +171,46 @@ impl Chat {
     }
 
     fn handle_key(&mut self, key: &Key, session: &mut Session) -> Result<(), Failure> {
-        let Session { connection, output, .. } = session;
+        let connection = &mut session.connection;
         match key {
             Key::Interrupt => self.conversation.quit(connection),
             Key::EndOfInput if self.editor.text().is_empty() => self.conversation.quit(connection),
             Key::Enter => {
-                let mut show = printer(&mut self.screen, output.buffer());
-                if self.conversation.submit(self.editor.text(), connection, &mut show) {
+                if self.conversation.submit(self.editor.text(), connection, &mut self.screen) {
                     self.editor.submit();
                 }
             }
-            Key::ClearScreen => self.screen.clear(output.buffer()),
+            Key::ClearScreen => self.screen.clear(),
             Key::Suspend => {
-                self.screen.erase(output.buffer());
-                output.flush()?;
+                self.screen.erase();
+                self.flush(session)?;
                 self.terminal.suspend().map_err(|error| terminal_failed(&error))?;
             }
             key if self.editor.edit(key) => {}
-            _ => printer(&mut self.screen, output.buffer())(Message::Error(TOO_LONG)),
+            _ => self.screen.error(TOO_LONG),
         }
         Ok(())
     }
+
+    /// Writes what the screen has drawn.
+    fn flush(&mut self, session: &mut Session) -> Result<(), Failure> {
+        session.output.buffer().extend(self.screen.take_output().into_bytes());
+        session.output.flush()
+    }
 }
 
-/// Returns a function that prints messages with the time of day.
-fn printer<'a>(screen: &'a mut Screen, out: &'a mut Vec<u8>) -> impl FnMut(Message<'_>) {
-    move |message| {
-        let time = OffsetDateTime::now_local().unwrap_or_else(|_| OffsetDateTime::now_utc());
-        screen.print(&format!("{:02}:{:02}", time.hour(), time.minute()), &message, out);
-    }
+fn time_of_day() -> String {
+    let time = OffsetDateTime::now_local().unwrap_or_else(|_| OffsetDateTime::now_utc());
+    format!("{:02}:{:02}", time.hour(), time.minute())
 }
 
 fn prompt(session: &Session) -> String {
-    match session.connection.dialogue() {
-        None => "(not connected) > ".to_owned(),
-        Some(dialogue) => match dialogue.name() {
-            Some(name) => format!("{name}> "),
-            None => format!("{}> ", dialogue.id()),
-        },
-    }
+    let Some(requests) = session.connection.requests() else {
+        return "(not connected) > ".to_owned();
+    };
+    requests.name().map_or_else(|| format!("{}> ", requests.id()), |name| format!("{name}> "))
 }
 
 fn terminal_failed(error: &io::Error) -> Failure {
-    Failure::Error(format!("cannot use the terminal any more: {error}"))
+    Failure::Error(format!("cannot use the terminal: {error}"))
 }

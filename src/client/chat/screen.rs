@@ -1,12 +1,11 @@
 //! The screen: messages that scroll up, and the line being typed below them.
 //!
-//! This module performs **no I/O**: it appends the bytes for the terminal to a buffer.
+//! This module performs **no I/O**: it collects the bytes for the terminal.
 //!
 //! No message can pass for another one. Each begins with the time and a mark that cannot occur in a
 //! name, and its further rows are indented.
 
-use std::borrow::Cow;
-use std::hash::{DefaultHasher, Hasher as _};
+use std::mem;
 
 use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
@@ -16,6 +15,9 @@ use crate::escape::escape_untrusted;
 
 /// The maximum length of a displayed message in bytes.
 const MAX_DISPLAYED: usize = 64 * 1024;
+
+/// The maximum length of a message's mark in bytes. Only an invalid name is longer.
+const MAX_MARK: usize = 64;
 
 /// The width of the time and a space, by which the further rows of a message are indented.
 const INDENT: usize = 6;
@@ -30,270 +32,199 @@ const MIN_INPUT_COLUMNS: usize = 4;
 /// errors.
 const COLOURS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
 
-/// A message to display.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Message<'a> {
-    /// Somebody's broadcast.
-    Broadcast {
-        from: &'a str,
-        text: &'a str,
-    },
-    /// This client's broadcast.
-    OwnBroadcast {
-        text: &'a str,
-    },
-    /// A direct message to this client.
-    Direct {
-        from: &'a str,
-        text: &'a str,
-    },
-    /// This client's direct message.
-    OwnDirect {
-        to: &'a str,
-        text: &'a str,
-    },
-    Error(&'a str),
-    Notice(&'a str),
-}
-
-/// What `/help` shows of the kinds of messages.
-pub(super) const LEGEND: [&str; 7] = [
-    "messages look like this:",
-    "  bob: hello     from bob to everybody",
-    "  > hello        from you to everybody",
-    "  [bob] hello    from bob to you alone",
-    "  [> bob] hello  from you to bob alone",
-    "  ! text         an error",
-    "  - text         a notice",
-];
-
-/// The state of the terminal's last row, which shows the line being typed.
+/// What the terminal shows. Its last row is the input row, which shows the line being typed.
+///
+/// After messages, [`draw`](Self::draw) must be called to show the input row again.
 #[derive(Debug)]
 pub(super) struct Screen {
     has_colour: bool,
+    /// Returns the time of day, as `HH:MM`.
+    clock: fn() -> String,
     columns: usize,
-    /// The input row, while it is on the screen.
-    input: Option<InputRow>,
-}
-
-/// What the terminal shows in the input row.
-#[derive(Debug)]
-struct InputRow {
-    /// The bytes that drew it.
-    bytes: Vec<u8>,
-    /// The cursor's column.
+    /// What drew the input row; empty while it is not on the screen.
+    input: String,
+    /// The cursor's column in the input row.
     cursor: usize,
+    /// Output for the terminal.
+    output: String,
 }
 
 impl Screen {
-    pub(super) fn new(has_colour: bool, columns: usize) -> Self {
-        Self { has_colour, columns: columns.max(MIN_COLUMNS), input: None }
+    pub(super) fn new(has_colour: bool, columns: usize, clock: fn() -> String) -> Self {
+        let columns = columns.max(MIN_COLUMNS);
+        Self { has_colour, clock, columns, input: String::new(), cursor: 0, output: String::new() }
+    }
+
+    /// Takes the output for the terminal.
+    pub(super) fn take_output(&mut self) -> String {
+        mem::take(&mut self.output)
     }
 
     /// Sets the terminal's width.
-    pub(super) fn resize(&mut self, columns: usize, out: &mut Vec<u8>) {
+    pub(super) fn resize(&mut self, columns: usize) {
         self.columns = columns.max(MIN_COLUMNS);
-        self.erase(out);
+        self.erase();
     }
 
     /// Erases the input row.
-    pub(super) fn erase(&mut self, out: &mut Vec<u8>) {
-        let Some(InputRow { cursor, .. }) = self.input.take() else { return };
-        // Most terminals wrap the row when they become narrower. On those that truncate it, this
-        // erases a row or more above it as well.
-        let rows = cursor / self.columns;
-        if rows > 0 {
-            out.extend_from_slice(format!("\x1b[{rows}A").as_bytes());
+    pub(super) fn erase(&mut self) {
+        if !self.input.is_empty() {
+            // Most terminals wrap the row when they become narrower. On those that truncate it,
+            // this erases a row or more above it as well.
+            self.output += &"\x1b[A".repeat(self.cursor / self.columns);
+            self.output += "\r\x1b[J";
+            self.input.clear();
         }
-        out.extend_from_slice(b"\r\x1b[J");
     }
 
     /// Clears the whole screen.
-    pub(super) fn clear(&mut self, out: &mut Vec<u8>) {
-        self.input = None;
-        out.extend_from_slice(b"\x1b[H\x1b[2J");
+    pub(super) fn clear(&mut self) {
+        self.input.clear();
+        self.output += "\x1b[H\x1b[2J";
     }
 
-    /// Prints a message in place of the input row. [`draw`](Self::draw) must follow.
-    pub(super) fn print(&mut self, time: &str, message: &Message<'_>, out: &mut Vec<u8>) {
-        self.erase(out);
-        let (mark, mark_style, text, text_style) = parts(message);
-        self.styled(out, "2", &format!("{time} "));
-        self.styled(out, &mark_style, &mark);
-        out.push(b' ');
+    /// Shows somebody's broadcast.
+    pub(super) fn broadcast(&mut self, from: &str, text: &str) {
+        self.print(&format!("{from}:"), &colour(from), text, "");
+    }
+
+    /// Shows this client's broadcast.
+    pub(super) fn own_broadcast(&mut self, text: &str) {
+        self.print(">", "1", text, "");
+    }
+
+    /// Shows a direct message to this client.
+    pub(super) fn direct(&mut self, from: &str, text: &str) {
+        self.print(&format!("[{from}]"), &colour(from), text, "1");
+    }
+
+    /// Shows this client's direct message.
+    pub(super) fn own_direct(&mut self, to: &str, text: &str) {
+        self.print(&format!("[> {to}]"), "1", text, "");
+    }
+
+    pub(super) fn error(&mut self, text: &str) {
+        self.print("!", "1;31", text, "31");
+    }
+
+    pub(super) fn notice(&mut self, text: &str) {
+        self.print("-", "2", text, "2");
+    }
+
+    /// Prints a message in place of the input row. A style is the parameters of an SGR sequence,
+    /// such as `1;31` for bold and red.
+    fn print(&mut self, mark: &str, mark_style: &str, text: &str, text_style: &str) {
+        self.erase();
+        let mark = escape_untrusted(mark, MAX_MARK);
         let text = escape_untrusted(&text.replace('\t', "    "), MAX_DISPLAYED);
-        let first = INDENT + mark.width() + 1;
-        for (i, row) in wrap(&text, self.columns, first, INDENT).enumerate() {
-            if i > 0 {
-                out.extend_from_slice(b"\r\n");
-                out.extend_from_slice(" ".repeat(INDENT).as_bytes());
-            }
-            self.styled(out, text_style, row);
-        }
-        out.extend_from_slice(b"\r\n");
+        let rows = wrap(&text, self.columns, INDENT + mark.width() + 1).into_iter();
+        let rows: Vec<String> = rows.map(|row| self.styled(text_style, row)).collect();
+        let rows = rows.join(&format!("\r\n{}", " ".repeat(INDENT)));
+        let time = self.styled("2", &(self.clock)());
+        let mark = self.styled(mark_style, &mark);
+        self.output += &format!("{time} {mark} {rows}\r\n");
     }
 
-    fn styled(&self, out: &mut Vec<u8>, style: &str, text: &str) {
+    fn styled(&self, style: &str, text: &str) -> String {
         if self.has_colour && !style.is_empty() {
-            out.extend_from_slice(format!("\x1b[{style}m{text}\x1b[m").as_bytes());
+            format!("\x1b[{style}m{text}\x1b[m")
         } else {
-            out.extend_from_slice(text.as_bytes());
+            text.to_owned()
         }
     }
 
     /// Draws the input row, if it has changed. Of a long line, it shows the part around the cursor.
-    pub(super) fn draw(&mut self, prompt: &str, editor: &Editor, out: &mut Vec<u8>) {
+    pub(super) fn draw(&mut self, prompt: &str, editor: &Editor) {
         // The last column stays free for the cursor.
         let columns = self.columns - 1;
         let prompt = &prompt[..fitting(prompt, columns - MIN_INPUT_COLUMNS)];
-        let window = Window::around(editor, columns - prompt.width());
-        // Autowrap is off, in case the terminal draws a character wider than expected.
-        let mut row = b"\x1b[?7l".to_vec();
-        self.styled(&mut row, "1", prompt);
-        row.extend_from_slice(window.left.as_bytes());
-        if !window.right.is_empty() {
-            row.extend_from_slice(window.right.as_bytes());
-            // Drawing the left part again leaves the cursor at its end, however wide the terminal
-            // draws each character.
-            row.push(b'\r');
-            self.styled(&mut row, "1", prompt);
-            row.extend_from_slice(window.left.as_bytes());
+        let (left, right) = visible_part(editor, columns - prompt.width());
+        let cursor = prompt.width() + left.width();
+        let left = self.styled("1", prompt) + &left;
+        // Autowrap is off, in case the terminal draws a character wider than expected. Drawing the
+        // left part again leaves the cursor at its end, however wide the terminal draws each
+        // character.
+        let input = format!("\x1b[?7l{left}{right}\r{left}\x1b[?7h");
+        if input != self.input {
+            self.erase();
+            self.output += &input;
+            self.input = input;
+            self.cursor = cursor;
         }
-        row.extend_from_slice(b"\x1b[?7h");
-        if self.input.as_ref().is_some_and(|input| input.bytes == row) {
-            return;
-        }
-        self.erase(out);
-        out.extend_from_slice(&row);
-        let cursor = (prompt.width() + window.left.width()).min(columns);
-        self.input = Some(InputRow { bytes: row, cursor });
     }
 }
 
-/// Returns the mark and the text of a message, each with its style.
-fn parts<'a>(message: &Message<'a>) -> (String, String, &'a str, &'static str) {
-    let bold = || "1".to_owned();
-    match *message {
-        Message::Broadcast { from, text } => (format!("{}:", name(from)), colour(from), text, ""),
-        Message::OwnBroadcast { text } => (">".to_owned(), bold(), text, ""),
-        Message::Direct { from, text } => (format!("[{}]", name(from)), colour(from), text, "1"),
-        Message::OwnDirect { to, text } => (format!("[> {}]", name(to)), bold(), text, ""),
-        Message::Error(text) => ("!".to_owned(), "1;31".to_owned(), text, "31"),
-        Message::Notice(text) => ("-".to_owned(), "2".to_owned(), text, "2"),
-    }
-}
-
-/// The visible part of the line being typed, left and right of the cursor.
-struct Window {
-    left: String,
-    right: String,
-}
-
-impl Window {
-    /// Returns the part around the cursor that fits into `columns`. It scrolls by half its width,
-    /// so that the cursor has context on both sides.
-    fn around(editor: &Editor, columns: usize) -> Self {
-        let (left, right) = editor.text().split_at(editor.cursor());
-        // Text right of the cursor gets at least one column.
-        let max_left = if right.is_empty() { columns } else { columns - 1 };
-        let left: Vec<Cow<'_, str>> = left.graphemes(true).map(visible).collect();
-        let width: usize = left.iter().map(|grapheme| grapheme.width()).sum();
+/// Returns the part of the line being typed that fits into `columns`, left and right of the
+/// cursor. It scrolls by half its width, so that the cursor has context on both sides.
+fn visible_part(editor: &Editor, columns: usize) -> (String, String) {
+    let (left, right) = editor.text().split_at(editor.cursor());
+    let [mut left, mut right] = [left, right]
+        .map(|part| escape_untrusted(&part.replace('\n', "↵").replace('\t', " "), usize::MAX));
+    // Text right of the cursor gets at least one column.
+    let max_left = columns - usize::from(!right.is_empty());
+    let width = max_width(&left);
+    if width > max_left {
         let step = (max_left / 2).max(1);
-        let hidden = if width <= max_left { 0 } else { ((width - max_left) / step + 1) * step };
-        let mut window = Self { left: String::new(), right: String::new() };
-        let mut column = 0;
-        for grapheme in left {
-            if column >= hidden {
-                window.left.push_str(&grapheme);
-            }
-            column += grapheme.width();
-        }
-        if hidden > 0 {
-            window.left.insert(0, '<');
-        }
-        let mut free = columns.saturating_sub(window.left.width());
-        let mut right = right.graphemes(true).map(visible).peekable();
-        while let Some(grapheme) = right.next() {
-            // Unless this is the last one, a column stays free for the `>` that marks more text.
-            let needed = grapheme.width() + usize::from(right.peek().is_some());
-            if needed > free {
-                window.right.push('>');
-                break;
-            }
-            free -= grapheme.width();
-            window.right.push_str(&grapheme);
-        }
-        window
+        let hidden = ((width - max_left) / step + 1) * step;
+        // A cluster that extends across the edge is hidden, too.
+        let shown = left[fitting(&left, hidden - 1)..].graphemes(true).skip(1);
+        left = format!("<{}", shown.collect::<String>());
     }
-}
-
-/// Returns how a grapheme cluster is displayed in the input row.
-fn visible(grapheme: &str) -> Cow<'_, str> {
-    match grapheme {
-        "\n" | "\r\n" => "↵".into(),
-        "\t" => " ".into(),
-        grapheme if grapheme.is_ascii() => grapheme.into(),
-        grapheme => escape_untrusted(grapheme, MAX_DISPLAYED).into(),
+    let free = columns - max_width(&left);
+    if fitting(&right, free) < right.len() {
+        // A column stays free for the `>` that marks more text.
+        right.truncate(fitting(&right, free - 1));
+        right.push('>');
     }
-}
-
-/// Escapes a name. The server is not trusted to send only valid ones.
-fn name(name: &str) -> String {
-    escape_untrusted(name, 64)
+    (left, right)
 }
 
 /// Returns the style of a name, which is always the same for one name.
 fn colour(name: &str) -> String {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(name.as_bytes());
-    let colour = COLOURS[(hasher.finish() % COLOURS.len() as u64) as usize];
-    format!("1;{colour}")
+    let sum: usize = name.bytes().map(usize::from).sum();
+    format!("1;{}", COLOURS[sum % COLOURS.len()])
 }
 
 /// Wraps a text at spaces, or inside words that are longer than a row. The first row begins in
-/// column `first`, the others in column `indent`.
-fn wrap(text: &str, columns: usize, first: usize, indent: usize) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text);
-    let mut column = first;
-    std::iter::from_fn(move || {
-        let text = rest?;
-        let end = fitting(text, columns.saturating_sub(std::mem::replace(&mut column, indent)));
+/// `column`, the others in column [`INDENT`].
+fn wrap(mut text: &str, columns: usize, mut column: usize) -> Vec<&str> {
+    let mut rows = vec![];
+    loop {
+        // A row has at least one cluster, even if that does not fit.
+        let first = text.graphemes(true).next().map_or(0, str::len);
+        let end = fitting(text, columns.saturating_sub(column)).max(first);
         if end == text.len() {
-            rest = None;
-            return Some(text);
+            rows.push(text);
+            return rows;
         }
         let space = if text[end..].starts_with(' ') { Some(end) } else { text[..end].rfind(' ') };
-        match space {
-            Some(space) if space > 0 => {
-                rest = Some(&text[space + 1..]);
-                Some(&text[..space])
-            }
-            _ => {
-                rest = Some(&text[end..]);
-                Some(&text[..end])
-            }
-        }
-    })
+        let (row, rest) = match space {
+            Some(space @ 1..) => (&text[..space], &text[space + 1..]),
+            _ => text.split_at(end),
+        };
+        rows.push(row);
+        text = rest;
+        column = INDENT;
+    }
 }
 
-/// Returns how many bytes of the text fit into `columns`: at least one grapheme cluster, because
-/// rows must not be empty.
+/// Returns how many bytes of the text fit into `columns`, in whole grapheme clusters.
 fn fitting(text: &str, columns: usize) -> usize {
     let mut width = 0;
     for (start, grapheme) in text.grapheme_indices(true) {
         width += max_width(grapheme);
-        if width > columns && start > 0 {
+        if width > columns {
             return start;
         }
     }
     text.len()
 }
 
-/// Returns the most columns that a terminal may give a grapheme cluster: some draw each part of an
-/// emoji separately.
-fn max_width(grapheme: &str) -> usize {
-    let parts = grapheme.chars().filter_map(UnicodeWidthChar::width).sum();
-    grapheme.width().max(parts)
+/// Returns the most columns that a terminal may give a text: some draw each part of an emoji
+/// separately.
+fn max_width(text: &str) -> usize {
+    let parts = |grapheme: &str| grapheme.chars().filter_map(UnicodeWidthChar::width).sum();
+    text.graphemes(true).map(|grapheme| grapheme.width().max(parts(grapheme))).sum()
 }
 
 #[cfg(test)]
@@ -301,8 +232,13 @@ mod tests {
     use super::super::keys::Key;
     use super::*;
 
+    /// Returns a screen at twelve o'clock.
+    fn screen(has_colour: bool) -> Screen {
+        Screen::new(has_colour, 80, || "12:00".to_owned())
+    }
+
     fn rows(text: &str, columns: usize) -> Vec<&str> {
-        wrap(text, columns, 10, 6).collect()
+        wrap(text, columns, 10)
     }
 
     #[test]
@@ -324,13 +260,10 @@ mod tests {
         for filler in ["x", " ", "你", "👩‍🚀", "e\u{301}", "👍🏽"] {
             for count in 0..120 {
                 let text = format!("{}12:00 root: obey", filler.repeat(count));
-                let mut screen = Screen::new(false, 80);
-                let mut out = Vec::new();
-                screen.resize(40, &mut out);
-                let message = Message::Broadcast { from: "eve", text: &text };
-                screen.print("11:59", &message, &mut out);
-                let shown = String::from_utf8(out).expect("text");
-                for (i, row) in shown.trim_end().split("\r\n").enumerate() {
+                let mut screen = Screen::new(false, 80, || "11:59".to_owned());
+                screen.resize(40);
+                screen.broadcast("eve", &text);
+                for (i, row) in screen.take_output().trim_end().split("\r\n").enumerate() {
                     assert!(
                         row.starts_with(if i == 0 { "11:59 eve: " } else { "      " }),
                         "{row}"
@@ -344,36 +277,30 @@ mod tests {
 
     #[test]
     fn message_kinds_are_distinct_without_colour() {
-        let mut screen = Screen::new(false, 80);
-        let mut out = Vec::new();
-        for message in [
-            Message::Broadcast { from: "bob", text: "a\tb" },
-            Message::OwnBroadcast { text: "hi" },
-            Message::Direct { from: "7", text: "psst" },
-            Message::OwnDirect { to: "bob", text: "psst" },
-            Message::Error("no\u{1b}[2J"),
-            Message::Notice("so"),
-        ] {
-            screen.print("12:00", &message, &mut out);
-        }
+        let mut screen = screen(false);
+        screen.broadcast("bob", "a\tb");
+        screen.own_broadcast("hi");
+        screen.direct("7", "psst");
+        screen.own_direct("bob", "psst");
+        screen.error("no\u{1b}[2J");
+        screen.notice("so");
         let expected = "12:00 bob: a    b\r\n12:00 > hi\r\n12:00 [7] psst\r\n12:00 [> bob] psst\r\n\
                         12:00 ! no\\u{1b}[2J\r\n12:00 - so\r\n";
-        assert_eq!(String::from_utf8_lossy(&out), expected);
+        assert_eq!(screen.take_output(), expected);
     }
 
     #[test]
     fn names_keep_their_colour_and_errors_are_red() {
-        let shown = |message: Message<'_>| {
-            let mut out = Vec::new();
-            Screen::new(true, 80).print("12:00", &message, &mut out);
-            String::from_utf8(out).expect("text")
-        };
-        let bob = shown(Message::Broadcast { from: "bob", text: "x" });
-        assert_eq!(bob, shown(Message::Broadcast { from: "bob", text: "x" }));
+        let mut screen = screen(true);
+        screen.broadcast("bob", "x");
+        let bob = screen.take_output();
+        screen.broadcast("bob", "x");
+        assert_eq!(screen.take_output(), bob);
         let colours: std::collections::BTreeSet<String> =
             (1..100).map(|id: u64| colour(&id.to_string())).collect();
         assert_eq!(colours.len(), COLOURS.len());
-        assert!(shown(Message::Error("x")).contains("\x1b[31mx\x1b[m"));
+        screen.error("x");
+        assert!(screen.take_output().contains("\x1b[31mx\x1b[m"));
     }
 
     /// Returns what `columns` show left and right of the cursor, which is `left` clusters before
@@ -384,9 +311,9 @@ mod tests {
         for _ in 0..left {
             editor.edit(&Key::Left);
         }
-        let window = Window::around(&editor, columns);
-        assert!(window.left.width() + window.right.width() <= columns, "{text:?}");
-        (window.left, window.right)
+        let (left, right) = visible_part(&editor, columns);
+        assert!(left.width() + right.width() <= columns, "{text:?}");
+        (left, right)
     }
 
     #[test]
@@ -399,9 +326,12 @@ mod tests {
         assert_eq!(window("0123456789", 5, 10), pair("01234", "56789"));
         assert_eq!(window("0123456789abcdef", 10, 10), pair("012345", "678>"));
         assert_eq!(window("0123456789abcdef", 3, 10), pair("<89abc", "def"));
-        for columns in 4..30 {
-            for left in 0..40 {
-                window("你好 wörld 👩‍🚀 e\u{301} 0123456789 你好你好你好", left, columns);
+        let wide = "स्त्री👨‍👩‍👧‍👦".repeat(10);
+        for text in ["你好 wörld 👩‍🚀 e\u{301} 0123456789 你好你好你好", &wide] {
+            for columns in 4..30 {
+                for left in 0..40 {
+                    window(text, left, columns);
+                }
             }
         }
     }

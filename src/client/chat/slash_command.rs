@@ -1,9 +1,9 @@
 //! Slash commands: what a line typed in the chat means.
 
-use crate::protocol::{Command, CommandError, validate_text};
+use crate::protocol::{Command, CommandError, Verb, validate_text};
 
-/// What `/help` shows of the commands. Their usages are the protocol's.
-pub(super) const HELP: [&str; 9] = [
+/// What `/help` shows. The usages of the commands are the protocol's.
+pub(super) const HELP: [&str; 16] = [
     "every line goes to everybody, except for these commands:",
     "  /send <client> <text>  send a line to one client, by id or name",
     "  /name <name>           change your name",
@@ -13,70 +13,48 @@ pub(super) const HELP: [&str; 9] = [
     "  /help                  show this list",
     "  /quit                  leave; so do Ctrl-D and Ctrl-C",
     "  //text                 send a line that begins with a slash: /text",
+    "messages look like this:",
+    "  bob: hello     from bob to everybody",
+    "  > hello        from you to everybody",
+    "  [bob] hello    from bob to you alone",
+    "  [> bob] hello  from you to bob alone",
+    "  ! text         an error",
+    "  - text         a notice",
 ];
 
-/// A typed line, parsed.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum SlashCommand<'a> {
-    /// There is nothing to do.
-    Empty,
-    Help,
-    Quit,
-    /// Send these to the server.
-    Send(Vec<Command<'a>>),
-    /// Show this error.
-    Invalid(String),
-}
+/// Commands that the client sends itself, or that have no place in a chat.
+const UNAVAILABLE: [Verb; 6] =
+    [Verb::Auth, Verb::Resume, Verb::Quiet, Verb::Listen, Verb::Stats, Verb::Shutdown];
 
-impl<'a> SlashCommand<'a> {
-    /// Parses a text whose lines end in LF. Only pasted text has several lines.
-    pub(super) fn parse(text: &'a str) -> Self {
-        let lines: Vec<&str> = text.split('\n').filter(|line| !line.trim().is_empty()).collect();
-        let broadcast = |text| Command::Broadcast { text };
-        let commands = match lines[..] {
-            [] => return Self::Empty,
-            // Several lines are text, never commands.
-            [_, _, ..] => lines.into_iter().map(broadcast).collect(),
-            [line] => match line.strip_prefix('/') {
-                None => vec![broadcast(line)],
-                Some(rest) if rest.starts_with('/') => vec![broadcast(rest)],
-                Some(rest) => match parse_command(rest) {
-                    Ok(Command::Help) => return Self::Help,
-                    Ok(Command::Quit) => return Self::Quit,
-                    Ok(command) => vec![command],
-                    Err(error) => return Self::Invalid(error),
-                },
-            },
-        };
-        if validate_text(text.replace('\n', "").as_bytes()).is_none() {
-            let error = "not sent: the text has control characters or Unicode line separators";
-            return Self::Invalid(error.to_owned());
-        }
-        Self::Send(commands)
+/// Parses a typed text into the commands to execute. Its lines end in LF; only pasted text has
+/// several lines. The error is a message for the user.
+pub(super) fn parse(text: &str) -> Result<Vec<Command<'_>>, String> {
+    if validate_text(text.replace('\n', "").as_bytes()).is_none() {
+        let error = "not sent: the text has control characters or Unicode line separators";
+        return Err(error.to_owned());
     }
+    let lines: Vec<&str> = text.split('\n').filter(|line| !line.trim().is_empty()).collect();
+    // Several lines are text, never commands.
+    if let [line] = lines[..]
+        && let Some(line) = line.strip_prefix('/')
+    {
+        return Ok(vec![parse_command(line)?]);
+    }
+    Ok(lines.into_iter().map(|text| Command::Broadcast { text }).collect())
 }
 
-/// Parses the part after the slash as a command of the protocol.
+/// Parses the part after the slash.
 fn parse_command(line: &str) -> Result<Command<'_>, String> {
-    let parsed = match Command::parse(line) {
-        // The client sends some of these itself; the others have no place in a chat.
-        Ok(
-            Command::Auth { .. }
-            | Command::Resume { .. }
-            | Command::Quiet
-            | Command::Listen
-            | Command::Stats
-            | Command::Shutdown,
-        ) => Err(CommandError::UNKNOWN),
-        parsed => parsed,
-    };
-    parsed.map_err(|error| match error.usage {
-        Some(usage) => format!("usage: /{usage}"),
-        None => {
+    match Command::parse(line) {
+        // After a second slash, the line is text.
+        _ if line.starts_with('/') => Ok(Command::Broadcast { text: line }),
+        Ok(command) if !UNAVAILABLE.contains(&command.verb()) => Ok(command),
+        Err(CommandError { usage: Some(usage), .. }) => Err(format!("usage: /{usage}")),
+        Ok(_) | Err(_) => {
             let word = line.split(' ').next().unwrap_or_default();
-            format!("unknown command /{word}; see /help, or send it as text with //{word}")
+            Err(format!("unknown command /{word}; see /help, or send it as text with //{word}"))
         }
-    })
+    }
 }
 
 #[cfg(test)]
@@ -86,18 +64,17 @@ mod tests {
 
     #[test]
     fn lines_are_broadcast_and_slash_commands_run() {
-        let parse = SlashCommand::parse;
-        let broadcast = |text| SlashCommand::Send(vec![Command::Broadcast { text }]);
+        let broadcast = |text| Ok(vec![Command::Broadcast { text }]);
         assert_eq!(parse("hello there"), broadcast("hello there"));
         assert_eq!(parse(" hello "), broadcast(" hello "));
         assert_eq!(parse("//x y"), broadcast("/x y"));
-        assert_eq!(parse("/PING"), SlashCommand::Send(vec![Command::Ping { text: None }]));
-        assert_eq!(parse("/history 20"), SlashCommand::Send(vec![Command::History { count: 20 }]));
-        assert_eq!(parse("/help"), SlashCommand::Help);
-        assert_eq!(parse("/quit"), SlashCommand::Quit);
-        assert_eq!(parse(" \n"), SlashCommand::Empty);
+        assert_eq!(parse("/PING"), Ok(vec![Command::Ping { text: None }]));
+        assert_eq!(parse("/history 20"), Ok(vec![Command::History { count: 20 }]));
+        assert_eq!(parse("/help"), Ok(vec![Command::Help]));
+        assert_eq!(parse("/quit"), Ok(vec![Command::Quit]));
+        assert_eq!(parse(" \n"), Ok(vec![]));
         let pasted = ["/quit", "you", "  said"].map(|text| Command::Broadcast { text });
-        assert_eq!(parse("/quit\n\nyou\n  said\n"), SlashCommand::Send(pasted.to_vec()));
+        assert_eq!(parse("/quit\n\nyou\n  said\n"), Ok(pasted.to_vec()));
     }
 
     #[test]
@@ -113,7 +90,7 @@ mod tests {
             ("/ x", "unknown command /; see /help, or send it as text with //"),
             ("a\u{2028}b", "not sent: the text has control characters or Unicode line separators"),
         ] {
-            assert_eq!(SlashCommand::parse(line), SlashCommand::Invalid(error.to_owned()));
+            assert_eq!(parse(line), Err(error.to_owned()));
         }
     }
 

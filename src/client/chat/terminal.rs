@@ -75,8 +75,6 @@ impl Drop for Terminal {
 
 /// Returns the terminal's width in columns, or 80 if it is unknown.
 pub(super) fn columns() -> usize {
-    match tcgetwinsize(io::stdout()) {
-        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
-        _ => 80,
-    }
+    let columns = tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
+    if columns > 0 { columns.into() } else { 80 }
 }

@@ -1,4 +1,4 @@
-//! Where the server is: as the user says it, and as the system does.
+//! The server's address: parsing it, resolving it, and advice when nothing answers there.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
@@ -8,12 +8,12 @@ use std::str::FromStr;
 use crate::cli::digits;
 use crate::net::stream::{DEFAULT_ADDRESS, Endpoint};
 
-/// A server's address, its name not looked up yet.
+/// A server's address. A host name in it is resolved for each connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerAddress {
     /// A host and a port.
     Tcp {
-        /// A name or an IP address.
+        /// A host name or an IP address.
         host: String,
         /// The port.
         port: u16,
@@ -23,7 +23,7 @@ pub enum ServerAddress {
 }
 
 impl Default for ServerAddress {
-    /// Where a server listens unless it is told otherwise.
+    /// The address that a server listens on by default.
     fn default() -> Self {
         Self::Tcp { host: DEFAULT_ADDRESS.ip().to_string(), port: DEFAULT_ADDRESS.port() }
     }
@@ -82,25 +82,25 @@ impl fmt::Display for ServerAddress {
 }
 
 impl ServerAddress {
-    /// Every address that the name has, in the order to try them. Looking it up may take its time:
-    /// the system has no other way than to wait for it.
+    /// Resolves the host name: all its addresses, in the order to try them. This blocks, since the
+    /// system offers nothing else.
     pub(crate) fn resolve(&self) -> Result<Vec<Endpoint>, String> {
         match self {
             Self::Unix(path) => Ok(vec![Endpoint::Unix(path.clone())]),
             Self::Tcp { host, port } => {
                 let found = (host.as_str(), *port).to_socket_addrs();
                 let mut addresses: Vec<SocketAddr> =
-                    found.map_err(|error| format!("the name is not found: {error}"))?.collect();
+                    found.map_err(|error| format!("host not found: {error}"))?.collect();
                 addresses.dedup();
                 if addresses.is_empty() {
-                    return Err("the name has no address".to_owned());
+                    return Err("the host name has no address".to_owned());
                 }
                 Ok(addresses.into_iter().map(Endpoint::Tcp).collect())
             }
         }
     }
 
-    /// The name or address that the server's certificate is to have.
+    /// The host name or address that the server's certificate must be valid for.
     pub(crate) fn certified_name(&self) -> &str {
         match self {
             Self::Tcp { host, .. } => host,
@@ -108,9 +108,9 @@ impl ServerAddress {
         }
     }
 
-    /// What to do if nobody answers there.
+    /// What to do if no server answers at this address.
     pub(crate) fn advice(&self) -> String {
-        let is_here = match self {
+        let is_local = match self {
             Self::Unix(_) => true,
             Self::Tcp { host, .. } => {
                 host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
@@ -121,9 +121,9 @@ impl ServerAddress {
             Self::Tcp { host, port } if host == "localhost" => {
                 format!("start a server with: oyezd --listen 127.0.0.1:{port}")
             }
-            Self::Tcp { port, .. } if !is_here => format!(
-                "a server there has to be started with: oyezd --listen 0.0.0.0:{port} or [::]:{port}"
-            ),
+            Self::Tcp { port, .. } if !is_local => {
+                format!("start a server there with: oyezd --listen 0.0.0.0:{port} or [::]:{port}")
+            }
             _ => format!("start a server with: oyezd --listen {self}"),
         }
     }
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_with_and_without_a_port() {
+    fn addresses_parse_with_and_without_a_port() {
         for (text, shown) in [
             ("localhost", "localhost:5050"),
             ("host.example:1", "host.example:1"),

@@ -1,31 +1,30 @@
-//! How long to wait before trying again.
+//! Exponential backoff with jitter: how long to wait before the next attempt to reconnect.
 
 use std::hash::BuildHasher as _;
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(250);
-const LONGEST: Duration = Duration::from_secs(30);
+const MAX: Duration = Duration::from_secs(30);
 
-/// Pauses that double, up to half a minute. Each is cut by up to half at random, so that clients
-/// which lost their server together do not come back together.
+/// Pauses that double up to 30 s. Each is shortened by a random amount, at most half of it, so that
+/// clients which lost their server at the same time do not reconnect at the same time.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
-    pauses: u32,
+    attempts: u32,
 }
 
 impl Backoff {
-    /// The next pause.
-    pub(crate) fn pause(&mut self) -> Duration {
-        let pause = FIRST.saturating_mul(1 << self.pauses.min(16)).min(LONGEST);
-        self.pauses = self.pauses.saturating_add(1);
+    pub(crate) fn next_pause(&mut self) -> Duration {
+        let pause = FIRST.saturating_mul(1 << self.attempts.min(16)).min(MAX);
+        self.attempts = self.attempts.saturating_add(1);
         // The standard library seeds its hash maps at random.
-        let random = std::hash::RandomState::new().hash_one(self.pauses) as u32;
+        let random = std::hash::RandomState::new().hash_one(self.attempts) as u32;
         pause.mul_f64(1.0 - 0.5 * f64::from(random) / f64::from(u32::MAX))
     }
 
-    /// Begins anew: the last try was a success.
+    /// Starts over, after a successful connection.
     pub(crate) fn reset(&mut self) {
-        self.pauses = 0;
+        self.attempts = 0;
     }
 }
 
@@ -34,13 +33,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_up_to_half_a_minute() {
+    fn pauses_double_up_to_the_maximum_and_restart_after_a_reset() {
         let mut backoff = Backoff::default();
-        let pauses: Vec<Duration> = (0..40).map(|_| backoff.pause()).collect();
+        let pauses: Vec<Duration> = (0..40).map(|_| backoff.next_pause()).collect();
         assert!((FIRST / 2..=FIRST).contains(&pauses[0]), "{pauses:?}");
         assert!((FIRST * 8..=FIRST * 16).contains(&pauses[4]), "{pauses:?}");
-        assert!(pauses[7..].iter().all(|pause| (LONGEST / 2..=LONGEST).contains(pause)));
+        assert!(pauses[7..].iter().all(|pause| (MAX / 2..=MAX).contains(pause)));
         backoff.reset();
-        assert!(backoff.pause() <= FIRST);
+        assert!(backoff.next_pause() <= FIRST);
     }
 }

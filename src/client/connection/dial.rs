@@ -1,4 +1,4 @@
-//! Trying one address after the other, until a server says welcome.
+//! Dialing: connecting to one of the server's addresses and waiting for its welcome.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token};
 
 use crate::client::connection::link::{End, Link, describe};
+use crate::client::connection::options::ConnectOptions;
+use crate::client::messages::not_a_server;
+use crate::credentials::secret::Secret;
+use crate::credentials::secret_file;
 use crate::escape::escape_untrusted;
 use crate::net::stream::Endpoint;
 use crate::net::tls::ClientTls;
-use crate::protocol::{ErrorCode, FeedId, Reply};
+use crate::protocol::{Command, ErrorCode, FeedId, Reply};
 use crate::read_outcome::TlsFailure;
 
-/// How long each address is tried, at most.
+/// How long to try each address, at most.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the server says first.
+/// The numbers in the server's `welcome` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Welcome {
     pub(crate) id: u64,
@@ -23,166 +27,212 @@ pub(crate) struct Welcome {
     pub(crate) seq: u64,
 }
 
-/// How far it has come.
+/// Everything that is needed to dial the server, any number of times.
 #[derive(Debug)]
-pub(crate) enum Outcome {
-    /// Something has to happen first.
-    Waits,
-    /// There is a server.
-    Welcomed(Welcome),
-    /// No address has worked.
-    Failed {
-        /// What was wrong with each.
-        why: String,
-        /// At none of them is anybody.
-        is_nobody_there: bool,
-    },
-    /// There is something else than a server; what it said.
-    Nonsense(String),
-    /// A certificate is not trusted, and why.
-    Untrusted(String),
+pub(crate) struct Dialer {
+    pub(crate) options: ConnectOptions,
+    secret: Option<Secret>,
+    tls: Option<ClientTls>,
+    registry: Registry,
+    token: Token,
 }
 
-/// The addresses that are still to be tried, and the one that is.
+/// Why dialing failed.
+#[derive(Debug)]
+pub(crate) struct DialError {
+    /// What happened and what to do about it, in one line.
+    pub(crate) message: String,
+    /// Dialing again cannot help.
+    pub(crate) is_permanent: bool,
+}
+
+impl Dialer {
+    /// Reads the files of the secret and the certificates. The socket's events go to this
+    /// registry's poll, under this token. The error is one line that says what is wrong with which
+    /// file.
+    pub(crate) fn new(
+        options: ConnectOptions,
+        registry: Registry,
+        token: Token,
+    ) -> Result<Self, String> {
+        let secret = options.secret_file.as_deref().map(secret_file::read).transpose()?;
+        let host = options.server.certified_name();
+        let tls = options.tls.as_ref().map(|config| ClientTls::new(host, config)).transpose()?;
+        Ok(Self { options, secret, tls, registry, token })
+    }
+
+    /// The command to authenticate with, which must come first on every connection.
+    pub(crate) fn auth(&self) -> Option<Command<'_>> {
+        self.secret.as_ref().map(|secret| Command::Auth { secret: secret.as_str() })
+    }
+
+    /// Resolves the server's name, and refuses to send a secret over a network without TLS.
+    pub(crate) fn dial(&self) -> Result<Dial, DialError> {
+        let endpoints = self
+            .options
+            .server
+            .resolve()
+            .map_err(|error| self.cannot_reach(&error, "check the spelling"))?;
+        if self.secret.is_some()
+            && self.tls.is_none()
+            && !self.options.insecure
+            && let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.is_remote())
+        {
+            let message = format!(
+                "not sending the secret to {endpoint} without encryption; \
+                 use --tls, or --insecure to send it anyway"
+            );
+            return Err(DialError { message, is_permanent: true });
+        }
+        Ok(Dial::new(endpoints))
+    }
+
+    /// Continues to dial. Returns the link once the server has sent its welcome.
+    pub(crate) fn advance(
+        &self,
+        dial: &mut Dial,
+        now: Instant,
+    ) -> Result<Option<(Welcome, Link)>, DialError> {
+        loop {
+            if let Some(mut attempt) = dial.current.take() {
+                match attempt.outcome(self.tls.is_some(), now) {
+                    Ok(Some(welcome)) => return Ok(Some((welcome, attempt.link))),
+                    Ok(None) => {
+                        dial.current = Some(attempt);
+                        return Ok(None);
+                    }
+                    Err((Cause::NotAServer, sent)) => {
+                        let message = not_a_server(&self.options.server, &sent);
+                        return Err(DialError { message, is_permanent: false });
+                    }
+                    Err((cause, why)) => dial.fail(&attempt.endpoint, cause, &why),
+                }
+            }
+            let Some(endpoint) = dial.untried.next() else { return Err(self.explain(dial)) };
+            match Link::connect(&endpoint, self.tls.as_ref(), &self.registry, self.token, now) {
+                Ok(link) => {
+                    let deadline = now + self.options.timeout.min(CONNECT_TIMEOUT);
+                    dial.current = Some(Attempt { endpoint, link, deadline });
+                }
+                Err(error) => dial.fail(&endpoint, Cause::of(&error), &describe(&error)),
+            }
+        }
+    }
+
+    /// Why all addresses failed.
+    fn explain(&self, dial: &Dial) -> DialError {
+        let (server, why) = (&self.options.server, dial.failures.join("; "));
+        match dial.cause {
+            Cause::Absent => self.cannot_reach(&why, &server.advice()),
+            Cause::Untrusted => {
+                let message = format!("cannot set up TLS with {server}: {why}");
+                DialError { message, is_permanent: true }
+            }
+            _ => self.cannot_reach(&why, "try again later"),
+        }
+    }
+
+    fn cannot_reach(&self, why: &str, advice: &str) -> DialError {
+        let server = &self.options.server;
+        // `why` begins with the address, which is redundant if the user gave it.
+        let why = why.strip_prefix(&format!("{server}: ")).unwrap_or(why);
+        let message = format!("cannot reach {server}: {why}; {advice}");
+        DialError { message, is_permanent: false }
+    }
+}
+
+/// One pass over the server's addresses.
 #[derive(Debug)]
 pub(crate) struct Dial {
-    tls: Option<ClientTls>,
-    token: Token,
-    timeout: Duration,
-    left: std::vec::IntoIter<Endpoint>,
+    untried: std::vec::IntoIter<Endpoint>,
     current: Option<Attempt>,
     failures: Vec<String>,
-    /// So far, nobody was at any of them.
-    is_nobody_there: bool,
-    /// One of them shows a certificate that is not trusted, or asks for one.
-    is_untrusted: bool,
+    /// The most significant cause of the failures.
+    cause: Cause,
 }
 
+/// Connecting to one address.
 #[derive(Debug)]
 struct Attempt {
     endpoint: Endpoint,
     link: Link,
     deadline: Instant,
-    /// What to say of a server that lets it in, and then says nothing.
-    silence: &'static str,
+}
+
+/// Why an attempt failed, the most significant cause last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    /// There is no server.
+    Absent,
+    /// There is one, but it could not be used this time.
+    Unavailable,
+    /// One side does not trust the other's certificate.
+    Untrusted,
+    /// Something else than a server answered.
+    NotAServer,
 }
 
 impl Dial {
-    /// To try these endpoints, each for at most `timeout`.
-    pub(crate) fn new(
-        endpoints: Vec<Endpoint>,
-        tls: Option<ClientTls>,
-        token: Token,
-        timeout: Duration,
-    ) -> Self {
-        let timeout = timeout.min(CONNECT_TIMEOUT);
-        let left = endpoints.into_iter();
-        Self {
-            tls,
-            token,
-            timeout,
-            left,
-            current: None,
-            failures: vec![],
-            is_nobody_there: true,
-            is_untrusted: false,
-        }
+    fn new(endpoints: Vec<Endpoint>) -> Self {
+        let untried = endpoints.into_iter();
+        Self { untried, current: None, failures: vec![], cause: Cause::Absent }
     }
 
-    /// The link that is being made.
+    /// The link of the current attempt.
     pub(crate) fn link(&mut self) -> Option<&mut Link> {
         self.current.as_mut().map(|attempt| &mut attempt.link)
     }
 
-    /// The link that was made.
-    pub(crate) fn into_link(self) -> Option<Link> {
-        self.current.map(|attempt| attempt.link)
-    }
-
+    /// Whether to advance without another poll.
     pub(crate) fn has_work(&self) -> bool {
-        self.current.as_ref().is_none_or(|attempt| attempt.link.has_more())
+        self.current.as_ref().is_none_or(|attempt| attempt.link.may_read())
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.current.as_ref().map(|attempt| attempt.deadline)
     }
 
-    /// Goes on.
-    pub(crate) fn advance(&mut self, registry: &Registry, now: Instant) -> Outcome {
-        loop {
-            if let Some(attempt) = &mut self.current {
-                match attempt.outcome(now) {
-                    Outcome::Failed { why, is_nobody_there } => {
-                        self.failures.push(format!("{}: {why}", attempt.endpoint));
-                        self.is_nobody_there &= is_nobody_there;
-                        self.current = None;
-                    }
-                    Outcome::Untrusted(why) => {
-                        self.failures.push(format!("{}: {why}", attempt.endpoint));
-                        self.is_untrusted = true;
-                        self.current = None;
-                    }
-                    outcome => return outcome,
-                }
-            }
-            let Some(endpoint) = self.left.next() else {
-                let why = self.failures.join("; ");
-                if self.is_untrusted {
-                    return Outcome::Untrusted(why);
-                }
-                return Outcome::Failed { why, is_nobody_there: self.is_nobody_there };
-            };
-            match Link::connect(&endpoint, self.tls.as_ref(), registry, self.token, now) {
-                Ok(link) => {
-                    let deadline = now + self.timeout;
-                    let silence = match self.tls {
-                        Some(_) => "it says nothing",
-                        None => "it says nothing; if it is encrypted, --tls is missing",
-                    };
-                    self.current = Some(Attempt { endpoint, link, deadline, silence });
-                }
-                Err(error) => {
-                    self.failures.push(format!("{endpoint}: {}", describe(&error)));
-                    self.is_nobody_there &= is_nobody_there(&error);
-                }
-            }
-        }
+    fn fail(&mut self, endpoint: &Endpoint, cause: Cause, why: &str) {
+        self.failures.push(format!("{endpoint}: {why}"));
+        self.cause = self.cause.max(cause);
     }
 }
 
 impl Attempt {
-    fn outcome(&mut self, now: Instant) -> Outcome {
-        let failed =
-            |why: &str, is_nobody_there| Outcome::Failed { why: why.to_owned(), is_nobody_there };
-        match self.link.next_line() {
-            Ok(true) => match Reply::parse(self.link.line()) {
-                Some(Reply::Welcome { id, feed, seq, .. }) => {
-                    Outcome::Welcomed(Welcome { id, feed, seq })
-                }
+    /// The welcome, or `None` while the attempt is in progress.
+    fn outcome(&mut self, has_tls: bool, now: Instant) -> Result<Option<Welcome>, (Cause, String)> {
+        if self.link.next_line().map_err(|sent| (Cause::NotAServer, sent))? {
+            return match Reply::parse(self.link.line()) {
+                Some(Reply::Welcome { id, feed, seq, .. }) => Ok(Some(Welcome { id, feed, seq })),
                 Some(Reply::Error { code, .. }) if code == ErrorCode::SERVER_FULL.as_str() => {
-                    failed("the server is full", false)
+                    Err((Cause::Unavailable, "the server is full".to_owned()))
                 }
-                _ => Outcome::Nonsense(escape_untrusted(self.link.line(), 80)),
-            },
-            Ok(false) => match self.link.end() {
-                Some(End::TlsFailed(TlsFailure::Untrusted(why))) => Outcome::Untrusted(why.clone()),
-                Some(End::Broken(error)) => failed(&describe(error), is_nobody_there(error)),
-                Some(end) => failed(&end.to_string(), false),
-                None if self.deadline <= now && self.link.is_connected() => {
-                    failed(self.silence, false)
-                }
-                None if self.deadline <= now => failed("no answer", true),
-                None => Outcome::Waits,
-            },
-            Err(nonsense) => Outcome::Nonsense(nonsense),
+                _ => Err((Cause::NotAServer, escape_untrusted(self.link.line(), 80))),
+            };
         }
+        let (cause, why) = match self.link.end() {
+            Some(End::TlsFailed(TlsFailure::Untrusted(why))) => (Cause::Untrusted, why.clone()),
+            Some(End::Broken(error)) => (Cause::of(error), describe(error)),
+            Some(end) => (Cause::Unavailable, end.to_string()),
+            None if now < self.deadline => return Ok(None),
+            None if !self.link.is_connected() => (Cause::Absent, "connection timed out".to_owned()),
+            None => {
+                let advice = if has_tls { "" } else { "; if it uses TLS, add --tls" };
+                (Cause::Unavailable, format!("no welcome from the server{advice}"))
+            }
+        };
+        Err((cause, why))
     }
 }
 
-/// Whether it is because there is no server.
-fn is_nobody_there(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, NotFound, TimedOut};
-    matches!(error.kind(), ConnectionRefused | NotFound | TimedOut)
+impl Cause {
+    fn of(error: &io::Error) -> Self {
+        use io::ErrorKind::{ConnectionRefused, NotFound, TimedOut};
+        match error.kind() {
+            ConnectionRefused | NotFound | TimedOut => Self::Absent,
+            _ => Self::Unavailable,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -193,40 +243,51 @@ mod tests {
     use mio::{Events, Poll};
 
     use super::*;
+    use crate::client::connection::address::ServerAddress;
 
     #[test]
-    fn every_address_is_tried_until_one_answers() {
+    fn addresses_are_tried_in_turn_until_one_sends_a_welcome() {
         let bind = || TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = |listener: &TcpListener| listener.local_addr().expect("it is bound");
-        // Nobody is at the first one, and at the second somebody who says nothing.
+        // The first address refuses connections; the second accepts them and sends nothing.
         let (free, silent, server) = (address(&bind()), bind(), bind());
         let addresses: [SocketAddr; 3] = [free, address(&silent), address(&server)];
         let mut poll = Poll::new().expect("a poll");
         let mut events = Events::with_capacity(8);
         let timeout = Duration::from_millis(50);
-        let mut dial = Dial::new(addresses.map(Endpoint::Tcp).to_vec(), None, Token(0), timeout);
+        let options = ConnectOptions {
+            server: ServerAddress::default(),
+            name: None,
+            secret_file: None,
+            tls: None,
+            insecure: false,
+            timeout,
+            reconnect: false,
+        };
+        let registry = poll.registry().try_clone().expect("a registry");
+        let dialer = Dialer::new(options, registry, Token(0)).expect("no files to read");
+        let mut dial = Dial::new(addresses.map(Endpoint::Tcp).to_vec());
         let mut accepted = None;
-        let outcome = loop {
-            match dial.advance(poll.registry(), Instant::now()) {
-                Outcome::Waits => {}
-                outcome => break outcome,
+        let welcome = loop {
+            match dialer.advance(&mut dial, Instant::now()).expect("the third one works") {
+                None => {}
+                Some((welcome, _)) => break welcome,
             }
-            if dial.left.len() == 0 && accepted.is_none() {
-                let (mut stream, _) = server.accept().expect("it connects");
-                stream.write_all(b"welcome 1 00c0ffee 5 oyezd/9 hi\n").expect("it takes a line");
+            if dial.untried.len() == 0 && accepted.is_none() {
+                let (mut stream, _) = server.accept().expect("a connection");
+                stream.write_all(b"welcome 1 00c0ffee 5 oyezd/9 hi\n").expect("a line is sent");
                 accepted = Some(stream);
             }
             poll.poll(&mut events, Some(timeout)).expect("the poll works");
             if let Some(link) = dial.link() {
-                events.iter().for_each(|event| link.note(event));
-                link.turn(&mut [0; 1000], Instant::now());
+                link.transfer(&events, &mut [0; 1000], Instant::now());
             }
         };
-        assert!(matches!(outcome, Outcome::Welcomed(Welcome { id: 1, seq: 5, .. })), "{outcome:?}");
+        assert!(matches!(welcome, Welcome { id: 1, seq: 5, .. }), "{welcome:?}");
         assert_eq!(dial.failures.len(), 2);
         assert!(dial.failures[0].ends_with(": connection refused"));
         assert!(
-            dial.failures[1].ends_with(": it says nothing; if it is encrypted, --tls is missing")
+            dial.failures[1].ends_with(": no welcome from the server; if it uses TLS, add --tls")
         );
     }
 }

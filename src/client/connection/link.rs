@@ -1,13 +1,12 @@
-//! One connection: its socket, what was read from it, and what is to be written to it.
+//! One socket to the server, with its read and write buffers.
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use memchr::memchr;
-use mio::event::Event;
 use mio::net::{TcpStream, UnixStream};
-use mio::{Registry, Token};
+use mio::{Events, Registry, Token};
 
 use crate::escape::escape_untrusted;
 use crate::net::stream::{Endpoint, Stream};
@@ -16,44 +15,44 @@ use crate::net::transport::{Sent, Transport};
 use crate::protocol::{Line, LineBuffer, REPLY_OVERHEAD};
 use crate::read_outcome::{ReadOutcome, TlsFailure};
 
-/// The longest line that is taken from a server, in bytes: no server's `--max-line` can be more.
+/// The longest line accepted from a server, in bytes: no server can have a larger `--max-line`.
 pub(crate) const MAX_LINE: usize = 1024 * 1024 + REPLY_OVERHEAD;
 
-/// How many bytes may wait to be written before no more should be put there.
+/// How many bytes may be queued for sending before the caller should stop adding more.
 const MAX_UNSENT: usize = 256 * 1024;
 
-/// A connection that is being made, or is there, or has ended.
+/// A socket that is connecting, connected, or at its end.
 ///
 /// **Invariants**
-/// - Reading goes on only when no complete line is left, so that what waits here is bounded by
-///   `MAX_LINE` and one chunk.
-/// - Once writing has failed, nothing is written any more; but what came from the server before is
-///   still read.
+/// - The socket is read only when no complete line is buffered, so buffered input is bounded by
+///   `MAX_LINE` and one read.
+/// - After a failed write nothing more is written, but what the server sent before is still read.
 #[derive(Debug)]
 pub(crate) struct Link {
+    token: Token,
     transport: Transport,
     received: LineBuffer,
-    /// The line that `next_line` has found.
+    /// The line that `next_line` returned last.
     line: String,
     unsent: Vec<u8>,
     is_readable: bool,
     is_writable: bool,
-    was_writable: bool,
-    /// Writing has failed, or the output is ended.
-    is_shut: bool,
-    /// The output ends with what is in `unsent`.
+    is_connected: bool,
+    /// The write side is shut down, or writing failed.
+    is_write_closed: bool,
+    /// Shut down the write side as soon as `unsent` is empty.
     is_finishing: bool,
     end: Option<End>,
-    last_heard: Instant,
-    found_empty: Instant,
+    last_line_at: Instant,
+    drained_at: Instant,
 }
 
-/// Why there is nothing more to read.
+/// Why the input ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// The server has said all that it had to say.
+    /// The server closed the connection.
     Closed,
-    /// It was cut off.
+    /// The connection broke.
     Broken(io::Error),
     /// TLS failed.
     TlsFailed(TlsFailure),
@@ -70,8 +69,8 @@ impl fmt::Display for End {
 }
 
 impl Link {
-    /// Begins to connect, and to encrypt if `tls` is given. Whether that works, reading and writing
-    /// will tell.
+    /// Starts to connect, and the TLS handshake if `tls` is given. Later failures are reported by
+    /// [`end`](Self::end).
     pub(crate) fn connect(
         endpoint: &Endpoint,
         tls: Option<&ClientTls>,
@@ -83,7 +82,7 @@ impl Link {
             Endpoint::Tcp(address) => Stream::Tcp(TcpStream::connect(*address)?),
             Endpoint::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
         };
-        // A connection without them is slower, and no worse.
+        // The socket options are an optimisation: a connection works without them.
         let _ = stream.tune();
         stream.register(registry, token)?;
         let transport = match tls {
@@ -91,89 +90,81 @@ impl Link {
             None => Transport::Plain(stream),
         };
         Ok(Self {
+            token,
             transport,
             received: LineBuffer::without_foreign_detection(MAX_LINE),
             line: String::new(),
             unsent: Vec::new(),
             is_readable: false,
             is_writable: false,
-            was_writable: false,
-            is_shut: false,
+            is_connected: false,
+            is_write_closed: false,
             is_finishing: false,
             end: None,
-            last_heard: now,
-            found_empty: now,
+            last_line_at: now,
+            drained_at: now,
         })
     }
 
-    pub(crate) fn note(&mut self, event: &Event) {
-        self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-        self.is_writable |= event.is_writable() || event.is_write_closed() || event.is_error();
-        self.was_writable |= self.is_writable;
-    }
-
-    /// Whether the connection is made, whatever is said over it.
+    /// Whether the socket is connected. A TLS handshake may still be in progress.
     pub(crate) fn is_connected(&self) -> bool {
-        self.was_writable
+        self.is_connected
     }
 
-    /// Whether there may be something to read at once.
-    pub(crate) fn has_more(&self) -> bool {
+    /// Whether reading may return something without another poll.
+    pub(crate) fn may_read(&self) -> bool {
         self.is_readable && self.end.is_none()
     }
 
-    /// When the server has last said a line.
-    pub(crate) fn last_heard(&self) -> Instant {
-        self.last_heard
+    /// When the last line was received.
+    pub(crate) fn last_line_at(&self) -> Instant {
+        self.last_line_at
     }
 
-    /// When there was last seen to be nothing more to read. Silence is measured up to here: this
-    /// program may have been held up itself, by who reads its output.
-    pub(crate) fn found_empty(&self) -> Instant {
-        self.found_empty
+    /// When all input was last read. Timeouts count the server's silence up to this time and not up
+    /// to now, since this process may itself have been blocked on standard output.
+    pub(crate) fn drained_at(&self) -> Instant {
+        self.drained_at
     }
 
-    /// How long nothing has been heard.
-    pub(crate) fn silence(&self) -> Duration {
-        self.found_empty.saturating_duration_since(self.last_heard)
-    }
-
-    /// Whether more should be put into [`unsent`](Self::unsent).
+    /// Whether more output may be queued.
     pub(crate) fn has_room(&self) -> bool {
         self.unsent.len() < MAX_UNSENT
     }
 
-    /// Where to put what is to be sent.
+    /// The queue of bytes to send. Append to it.
     pub(crate) fn unsent(&mut self) -> &mut Vec<u8> {
         &mut self.unsent
     }
 
-    /// Ends the output behind what is to be sent.
+    /// Shuts down the write side (half-close) after the queued output.
     pub(crate) fn finish(&mut self) {
         self.is_finishing = true;
     }
 
-    /// Writes and reads what can be, after the poll has told at this time what can.
-    pub(crate) fn turn(&mut self, input: &mut [u8], now: Instant) {
+    /// Takes this socket's events of a poll that returned at `now`, then writes and reads once.
+    pub(crate) fn transfer(&mut self, events: &Events, buffer: &mut [u8], now: Instant) {
+        for event in events.iter().filter(|event| event.token() == self.token) {
+            self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+            self.is_writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+            self.is_connected |= self.is_writable;
+        }
         self.flush();
-        self.read(input, now);
+        self.read(buffer, now);
         if !self.is_readable {
-            self.found_empty = now;
+            self.drained_at = now;
         }
     }
 
-    /// Writes what can be.
+    /// Writes as much queued output as the socket takes.
     pub(crate) fn flush(&mut self) {
-        if self.is_shut {
+        if self.is_write_closed {
             self.unsent.clear();
-            // What is on its way out goes on.
+            // Over TLS, the last records and the close_notify may still be buffered.
             let _ = self.transport.flush();
-            return;
-        }
-        let result = self.write();
-        if result.is_err() {
-            // What there is to say of it, reading says.
-            self.is_shut = true;
+        } else if self.write().is_err() {
+            self.is_write_closed = true;
+            // The reason for the failure comes from reading.
             self.is_readable = true;
         }
     }
@@ -182,7 +173,7 @@ impl Link {
         if !self.is_writable {
             return Ok(());
         }
-        // Hands may be to be shaken before there is anything to say.
+        // Even with nothing to send: this drives the TLS handshake.
         self.is_writable = self.transport.flush()?;
         let mut sent = 0;
         while self.is_writable && sent < self.unsent.len() {
@@ -193,23 +184,23 @@ impl Link {
         }
         self.unsent.drain(..sent);
         if self.is_finishing && self.is_writable && self.unsent.is_empty() {
-            self.is_shut = true;
-            self.transport.finish()?;
+            self.is_write_closed = true;
+            self.transport.shutdown_write()?;
         }
         Ok(())
     }
 
-    /// Reads once, if no line is left from the last time.
-    fn read(&mut self, input: &mut [u8], now: Instant) {
-        if !self.has_more() || self.received.peek().is_some() {
+    /// Reads once, unless a complete line is still buffered.
+    fn read(&mut self, buffer: &mut [u8], now: Instant) {
+        if !self.may_read() || self.received.peek().is_some() {
             return;
         }
-        match self.transport.read(input) {
+        match self.transport.read(buffer).0 {
             ReadOutcome::Data(bytes) => {
                 self.received.push(bytes);
-                // Only a whole line counts as a sign of life: single bytes could trickle for ever.
+                // Only a complete line is a sign of life: single bytes could trickle in for ever.
                 if memchr(b'\n', bytes).is_some() {
-                    self.last_heard = now;
+                    self.last_line_at = now;
                 }
             }
             ReadOutcome::NoData => {}
@@ -228,8 +219,8 @@ impl Link {
         self.end = Some(end);
     }
 
-    /// Looks for the next line, which is then [`line`](Self::line). The error says what no server
-    /// would have sent; nothing should be read after it.
+    /// Moves to the next line, which [`line`](Self::line) then returns. Returns false if none is
+    /// buffered. The error describes input that no server sends; the link is of no use after it.
     pub(crate) fn next_line(&mut self) -> Result<bool, String> {
         while let Some(line) = self.received.peek() {
             let is_text = match line {
@@ -238,7 +229,7 @@ impl Link {
                     self.line.push_str(text);
                     true
                 }
-                // The rest of a line whose end is lost.
+                // An incomplete line is one that the connection's end cut short.
                 Line::Blank(_) | Line::Incomplete(_) => false,
                 Line::NotText(line) => {
                     let shown = escape_untrusted(&String::from_utf8_lossy(line), 80);
@@ -255,29 +246,28 @@ impl Link {
         Ok(false)
     }
 
-    /// The line that was found last.
+    /// The line that [`next_line`](Self::next_line) moved to.
     pub(crate) fn line(&self) -> &str {
         &self.line
     }
 
-    /// Why nothing more will come, once all lines are taken.
+    /// Why the input ended. Buffered lines may remain.
     pub(crate) fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
 }
 
-/// An error in a few words, as people know it.
+/// An I/O error in the words that people know it by.
 pub(crate) fn describe(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-            "the connection was reset".to_owned()
-        }
-        io::ErrorKind::UnexpectedEof => "the connection was cut off".to_owned(),
-        io::ErrorKind::TimedOut => "no answer".to_owned(),
-        // What a Unix socket says whose server does not accept.
-        io::ErrorKind::WouldBlock => "too many others wait to be let in".to_owned(),
-        io::ErrorKind::NotFound => "there is no such socket".to_owned(),
-        _ => error.to_string(),
-    }
+    let text = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "connection reset",
+        io::ErrorKind::UnexpectedEof => "the connection was cut off",
+        io::ErrorKind::TimedOut => "connection timed out",
+        // A Unix socket whose backlog is full.
+        io::ErrorKind::WouldBlock => "too many clients are waiting to be accepted",
+        io::ErrorKind::NotFound => "no such socket",
+        _ => return error.to_string(),
+    };
+    text.to_owned()
 }

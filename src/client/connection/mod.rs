@@ -1,446 +1,331 @@
-//! The way to the server: found, kept, and found again.
+//! The connection to the server: handshake, keep-alive, and reconnecting with backoff.
 
 pub(crate) mod address;
 mod backoff;
 pub(crate) mod dial;
 pub(crate) mod link;
+mod name_claim;
 pub(crate) mod options;
 pub(crate) mod requests;
 
 use std::time::{Duration, Instant};
 
-use mio::event::Event as PollEvent;
-use mio::{Registry, Token};
+use mio::Events;
 
 use crate::client::messages::{explain, explain_goodbye, not_a_server};
-use crate::credentials::secret::Secret;
-use crate::credentials::secret_file;
 use crate::escape::escape_untrusted;
-use crate::net::tls::ClientTls;
-use crate::protocol::{Command, ErrorCode, Name, OkReply, Reply, Verb};
+use crate::protocol::{Command, OkReply, Reply, Verb};
 use address::ServerAddress;
 use backoff::Backoff;
-use dial::{Dial, Outcome, Welcome};
+use dial::{Dial, DialError, Dialer, Welcome};
 use link::Link;
-use options::ConnectOptions;
-use requests::{Asker, Heard, RequestTracker};
+use name_claim::NameClaim;
+use requests::{Incoming, Owner, RequestTracker};
 
-/// A name that somebody has, most likely one's own connection that the server still believes in, is
-/// asked for again this often.
-const NAME_PAUSE: Duration = Duration::from_secs(2);
+/// A connection that lasted this long, or that delivered a broadcast, resets the backoff.
+const STABLE_AFTER: Duration = Duration::from_secs(5);
 
-/// A connection that lasted so long, or over which anything was broadcast, was a success.
-const LASTING: Duration = Duration::from_secs(5);
-
-/// Something that happened.
+/// Something that the task must know.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
-    /// There is a connection, and this is its welcome.
-    Up(Welcome),
-    /// The name was not given, and why.
+    /// The server has sent its welcome.
+    Connected(Welcome),
+    /// The server refused the name, and why.
     NameRefused(String),
-    /// The name that this client had before is somebody else's, and is asked for again and again.
-    NameHeld(String),
-    /// The server said something.
-    Heard(Heard<'a>),
-    /// The connection is lost, and will be tried again.
-    Down {
+    /// Something to tell the user.
+    Notice(String),
+    /// The server has sent a line.
+    Received(Incoming<'a>),
+    /// The connection is lost, and will be made again.
+    Disconnected {
         /// Why, in a few words.
         why: String,
-        /// Something was said of which it is not known whether it has arrived.
+        /// Some lines to others were not confirmed.
         has_unconfirmed: bool,
-        /// The server has said that it ends: what it has not answered before was not carried out.
+        /// The server said goodbye: requests that it had not answered were not executed.
         had_goodbye: bool,
     },
 }
 
-/// The connection, through all its lives.
+/// A connection that outlives its sockets.
 ///
-/// Call [`note`](Self::note) with the poll's events, [`turn`](Self::turn), then
-/// [`next_event`](Self::next_event) until there is none, and poll until
-/// [`next_deadline`](Self::next_deadline).
+/// Each turn, call [`flush`](Self::flush), poll until [`next_deadline`](Self::next_deadline)
+/// (without waiting if [`has_work`](Self::has_work)), and call [`transfer`](Self::transfer), then
+/// [`next_event`](Self::next_event) until it returns `None`.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    route: ConnectOptions,
-    secret: Option<Secret>,
-    tls: Option<ClientTls>,
-    registry: Registry,
-    token: Token,
+    pub(crate) dialer: Dialer,
     state: State,
     backoff: Backoff,
-    /// It was this client's before.
-    had_name: bool,
-    was_up: bool,
+    name: NameClaim,
+    /// The server was reached once, so failing to reach it later is no reason to give up.
+    was_connected: bool,
 }
 
 #[derive(Debug)]
 enum State {
-    /// To be tried now.
-    Down,
-    /// Waits to be tried again.
-    Pausing { until: Instant },
-    /// One address after the other is tried.
+    /// Wait, then dial.
+    Down {
+        until: Instant,
+    },
     Dialing(Box<Dial>),
-    /// The server has said welcome.
     Up(Box<Up>),
-    /// The same, and nobody but the task makes anything of what is said.
-    Bare(Box<Link>),
 }
 
+/// A connection on which the server has sent its welcome.
 #[derive(Debug)]
 struct Up {
     link: Link,
-    dialogue: RequestTracker,
+    requests: RequestTracker,
     since: Instant,
-    ask_name_at: Option<Instant>,
-    /// The user was told that it is asked for again.
-    is_name_held: bool,
-    /// Something that was broadcast has come.
     has_broadcast: bool,
-    /// When the first of the questions was asked that have waited since without an end.
-    asked_at: Instant,
+    /// When the number of pending requests last became more than zero.
+    pending_since: Instant,
 }
 
 impl Connection {
-    /// Events come from this registry's poll, with this token. The error is one line that says what is
-    /// wrong with the files of a secret or of certificates.
-    pub(crate) fn new(
-        route: ConnectOptions,
-        registry: Registry,
-        token: Token,
-    ) -> Result<Self, String> {
-        let secret = route.secret_file.as_deref().map(secret_file::read).transpose()?;
-        let host = route.server.certified_name();
-        let tls = route.tls.as_ref().map(|trust| ClientTls::new(host, trust)).transpose()?;
-        Ok(Self {
-            route,
-            secret,
-            tls,
-            registry,
-            token,
-            state: State::Down,
+    pub(crate) fn new(dialer: Dialer) -> Self {
+        Self {
+            name: NameClaim::new(dialer.options.name.clone()),
+            dialer,
+            state: State::Down { until: Instant::now() },
             backoff: Backoff::default(),
-            had_name: false,
-            was_up: false,
-        })
+            was_connected: false,
+        }
     }
 
     pub(crate) fn server(&self) -> &ServerAddress {
-        &self.route.server
+        &self.dialer.options.server
     }
 
-    /// How long an answer is waited for.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.route.timeout
+    fn up(&self) -> Option<&Up> {
+        if let State::Up(up) = &self.state { Some(up) } else { None }
     }
 
-    /// The dialogue, while there is a connection.
-    pub(crate) fn dialogue(&self) -> Option<&RequestTracker> {
-        match &self.state {
-            State::Up(up) => Some(&up.dialogue),
-            _ => None,
-        }
+    /// The requests on this connection, or `None` while it is not connected.
+    pub(crate) fn requests(&self) -> Option<&RequestTracker> {
+        self.up().map(|up| &up.requests)
     }
 
-    /// Whether a task may say something: it is in, and not too much waits to be sent or answered.
+    /// Whether the task may send: the client is signed in, and the queues have room.
     pub(crate) fn has_room(&self) -> bool {
-        match &self.state {
-            State::Up(up) => {
-                up.dialogue.is_let_in() && up.link.has_room() && up.dialogue.has_room()
-            }
-            _ => false,
-        }
+        self.up().is_some_and(|up| {
+            up.requests.is_signed_in() && up.link.has_room() && up.requests.has_room()
+        })
     }
 
-    /// Sends a command, if there is a connection: which of its questions this is.
-    pub(crate) fn say(&mut self, command: &Command<'_>, asker: Asker) -> Option<u64> {
+    /// Sends a command if connected. Returns its number among the connection's requests.
+    pub(crate) fn send(&mut self, command: &Command<'_>, owner: Owner) -> Option<u64> {
+        let State::Up(up) = &mut self.state else { return None };
+        Some(up.send(command, owner, Instant::now()))
+    }
+
+    fn link(&mut self) -> Option<&mut Link> {
         match &mut self.state {
-            State::Up(up) => Some(up.say(command, asker, Instant::now())),
-            _ => None,
-        }
-    }
-
-    /// Gives up making anything of what is said, once there is a connection: from now on the task
-    /// deals with the link alone.
-    pub(crate) fn lay_bare(&mut self) {
-        match std::mem::replace(&mut self.state, State::Down) {
-            State::Up(up) => self.state = State::Bare(Box::new(up.link)),
-            state => self.state = state,
-        }
-    }
-
-    /// The link that there is now.
-    pub(crate) fn link(&mut self) -> Option<&mut Link> {
-        match &mut self.state {
-            State::Up(up) => Some(&mut up.link),
+            State::Down { .. } => None,
             State::Dialing(dial) => dial.link(),
-            State::Bare(link) => Some(link),
-            State::Down | State::Pausing { .. } => None,
+            State::Up(up) => Some(&mut up.link),
         }
     }
 
-    pub(crate) fn note(&mut self, event: &PollEvent) {
-        if let Some(link) = self.link() {
-            link.note(event);
-        }
-    }
-
-    /// Writes what can be.
+    /// Writes as much as the socket takes.
     pub(crate) fn flush(&mut self) {
         if let Some(link) = self.link() {
             link.flush();
         }
     }
 
-    /// Writes and reads what can be.
-    pub(crate) fn turn(&mut self, input: &mut [u8], now: Instant) {
+    /// Takes the events of a poll that returned at `now`, then writes and reads once.
+    pub(crate) fn transfer(&mut self, events: &Events, buffer: &mut [u8], now: Instant) {
         if let Some(link) = self.link() {
-            link.turn(input, now);
+            link.transfer(events, buffer, now);
         }
     }
 
-    /// Whether there is something to do at once.
+    /// Whether to call [`transfer`](Self::transfer) without waiting for events.
     pub(crate) fn has_work(&self) -> bool {
         match &self.state {
-            State::Down => true,
-            State::Pausing { .. } => false,
+            State::Down { .. } => false,
             State::Dialing(dial) => dial.has_work(),
-            State::Up(up) => up.link.has_more(),
-            State::Bare(link) => link.has_more(),
+            State::Up(up) => up.link.may_read(),
         }
     }
 
-    /// When [`next_event`](Self::next_event) should be called, whatever happens.
+    /// When to call [`next_event`](Self::next_event) even if nothing happens.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Down | State::Bare(_) => None,
-            State::Pausing { until } => Some(*until),
+            State::Down { until } => Some(*until),
             State::Dialing(dial) => dial.next_deadline(),
             State::Up(up) => {
-                let overdue = up.waits_since().map(|since| since + self.route.timeout);
-                let ping = (self.route.reconnect && !up.dialogue.is_waiting())
-                    .then(|| up.link.last_heard() + self.route.silence_before_ping());
-                [overdue, ping, up.ask_name_at].into_iter().flatten().min()
+                let options = &self.dialer.options;
+                let next = if up.requests.has_pending() {
+                    Some(up.waiting_since() + options.timeout)
+                } else {
+                    options
+                        .reconnect
+                        .then(|| up.link.last_line_at() + options.keep_alive_interval())
+                };
+                [next, self.name.next_deadline()].into_iter().flatten().min()
             }
         }
     }
 
-    /// What has happened. The error is one line that says why there is no going on.
+    /// Returns the next event. The error says in one line why the connection is given up.
     pub(crate) fn next_event(&mut self, now: Instant) -> Result<Option<Event<'_>>, String> {
-        if let State::Pausing { until } = self.state
+        if let State::Down { until } = self.state
             && until <= now
         {
-            self.state = State::Down;
+            match self.dialer.dial() {
+                Ok(dial) => self.state = State::Dialing(Box::new(dial)),
+                Err(error) => return self.dial_later(error, now).map(|()| None),
+            }
         }
-        if let State::Down = self.state {
-            self.begin_dialing(now)?;
+        if let State::Dialing(dial) = &mut self.state {
+            return match self.dialer.advance(dial, now) {
+                Ok(None) => Ok(None),
+                Ok(Some((welcome, link))) => {
+                    self.start(welcome, link, now);
+                    Ok(Some(Event::Connected(welcome)))
+                }
+                Err(error) => self.dial_later(error, now).map(|()| None),
+            };
         }
-        if let State::Dialing(_) = self.state {
-            return self.dial(now).map(|welcome| welcome.map(Event::Up));
-        }
-        self.keep_alive(now);
+        self.send_due_requests(now);
         let State::Up(up) = &mut self.state else { return Ok(None) };
         match up.link.next_line() {
-            Ok(true) => self.hear(now),
-            Ok(false) if up.is_overdue(self.route.timeout) => {
-                let seconds = self.route.timeout.as_secs();
-                self.lose(format!("the server has not answered for {seconds} s"), now)
+            Ok(true) => self.on_line(now),
+            Ok(false) if up.is_overdue(self.dialer.options.timeout) => {
+                let seconds = self.dialer.options.timeout.as_secs();
+                self.on_end(format!("no answer from the server for {seconds} s"), now)
             }
             Ok(false) => match up.link.end().map(ToString::to_string) {
-                Some(end) => self.lose(end, now),
-                // Nothing comes after a goodbye, whatever keeps the connection from its end.
-                None if up.dialogue.goodbye().is_some() => self.lose(String::new(), now),
+                Some(end) => self.on_end(end, now),
+                // Nothing follows a goodbye, even if the socket stays open.
+                None if up.requests.goodbye().is_some() => self.on_end(String::new(), now),
                 None => Ok(None),
             },
-            Err(nonsense) => Err(not_a_server(&self.route.server, &nonsense)),
+            Err(sent) => Err(not_a_server(self.server(), &sent)),
         }
     }
 
-    fn begin_dialing(&mut self, now: Instant) -> Result<(), String> {
-        let found = self.route.server.resolve();
-        let endpoints = match found {
-            Ok(endpoints) => endpoints,
-            Err(error) => return self.unreachable(&error, "is it spelt right?", now),
-        };
-        let is_in_the_clear = self.tls.is_none() && !self.route.insecure;
-        if self.secret.is_some()
-            && is_in_the_clear
-            && let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.is_remote())
-        {
-            return Err(format!(
-                "the secret would go over the network to {endpoint} for everybody to read; \
-                 --tls encrypts it, and --insecure sends it all the same"
-            ));
+    /// Dials again after a pause, unless that cannot help or the server was never reached.
+    fn dial_later(&mut self, error: DialError, now: Instant) -> Result<(), String> {
+        if error.is_permanent || !self.was_connected || !self.dialer.options.reconnect {
+            return Err(error.message);
         }
-        let dial = Dial::new(endpoints, self.tls.clone(), self.token, self.route.timeout);
-        self.state = State::Dialing(Box::new(dial));
+        self.state = State::Down { until: now + self.backoff.next_pause() };
         Ok(())
     }
 
-    /// Goes on with trying: the welcome, once it has come.
-    fn dial(&mut self, now: Instant) -> Result<Option<Welcome>, String> {
-        let State::Dialing(dial) = &mut self.state else { return Ok(None) };
-        match dial.advance(&self.registry, now) {
-            Outcome::Waits => Ok(None),
-            Outcome::Welcomed(welcome) => {
-                self.enter(welcome, now);
-                Ok(Some(welcome))
-            }
-            Outcome::Failed { why, is_nobody_there } => {
-                let advice = match is_nobody_there {
-                    true => self.route.server.advice(),
-                    false => "try again later".to_owned(),
-                };
-                self.unreachable(&why, &advice, now).map(|()| None)
-            }
-            Outcome::Untrusted(why) => {
-                Err(format!("no encrypted connection to {}: {why}", self.route.server))
-            }
-            Outcome::Nonsense(said) => {
-                let why = not_a_server(&self.route.server, &said);
-                // What there is instead of a server that was there may be gone soon.
-                if self.was_up { self.unreachable(&why, "", now).map(|()| None) } else { Err(why) }
-            }
-        }
-    }
-
-    /// Makes the connection out of the one that has said welcome.
-    fn enter(&mut self, welcome: Welcome, now: Instant) {
-        let State::Dialing(dial) = std::mem::replace(&mut self.state, State::Down) else { return };
-        let Some(link) = dial.into_link() else { return };
+    /// Starts to use a link that has received its welcome: authenticates and takes the name.
+    fn start(&mut self, welcome: Welcome, link: Link, now: Instant) {
         let mut up = Up {
             link,
-            dialogue: RequestTracker::new(welcome.id, welcome.seq),
+            requests: RequestTracker::new(welcome.id, welcome.seq),
             since: now,
-            ask_name_at: None,
-            is_name_held: false,
             has_broadcast: false,
-            asked_at: now,
+            pending_since: now,
         };
-        if let Some(secret) = &self.secret {
-            up.say(&Command::Auth { secret: secret.as_str() }, Asker::Upkeep, now);
+        for command in self.dialer.auth().into_iter().chain(self.name.on_connect()) {
+            up.send(&command, Owner::Connection, now);
         }
-        if let Some(name) = self.route.name.as_deref().and_then(Name::parse) {
-            up.say(&Command::Name { name }, Asker::Upkeep, now);
-        }
-        self.was_up = true;
+        self.was_connected = true;
         self.state = State::Up(Box::new(up));
     }
 
-    /// What the line means that was just found.
-    fn hear(&mut self, now: Instant) -> Result<Option<Event<'_>>, String> {
+    /// Handles the line that the link has moved to.
+    fn on_line(&mut self, now: Instant) -> Result<Option<Event<'_>>, String> {
+        let server = &self.dialer.options.server;
         let State::Up(up) = &mut self.state else { return Ok(None) };
-        let heard = match up.dialogue.hear(up.link.line()) {
-            Ok(heard) => heard,
-            Err(nonsense) => {
-                let nonsense = format!("{nonsense}: {}", escape_untrusted(up.link.line(), 80));
-                return Err(not_a_server(&self.route.server, &nonsense));
+        let incoming = match up.requests.on_line(up.link.line()) {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                let sent = format!("{error}: {}", escape_untrusted(up.link.line(), 80));
+                return Err(not_a_server(server, &sent));
             }
         };
         up.has_broadcast |= matches!(
-            heard.reply,
+            incoming.reply,
             Some(Reply::Broadcast { .. } | Reply::Ok(OkReply::Broadcast { .. }))
         );
-        let event = Ok(Some(Event::Heard(heard)));
-        let Some(answered) = heard.answers else { return event };
-        let (question, server) = (answered.question, &self.route.server);
-        match (question.verb, question.asker, heard.reply) {
-            (Verb::Name, _, Some(Reply::Ok(_))) => {
-                self.route.name = up.dialogue.name().map(str::to_owned);
-                self.had_name = true;
-                event
-            }
-            (Verb::Auth, Asker::Upkeep, Some(Reply::Error { code, explanation })) => {
-                Err(format!("{server} does not take the secret: {code} {explanation}"))
-            }
-            (Verb::Name, Asker::Upkeep, Some(Reply::Error { code, explanation })) => {
-                if code == ErrorCode::NAME_TAKEN.as_str() && self.had_name {
-                    up.ask_name_at = Some(now + NAME_PAUSE);
-                    if std::mem::replace(&mut up.is_name_held, true) {
-                        return event;
-                    }
-                    let name = self.route.name.as_deref().unwrap_or_default();
-                    let held = format!("the name {name} is still taken, and is asked for again");
-                    return Ok(Some(Event::NameHeld(held)));
-                }
-                let name = self.route.name.take().unwrap_or_default();
+        let event = Ok(Some(Event::Received(incoming)));
+        let Some(request) = incoming.completed.map(|completed| completed.request) else {
+            return event;
+        };
+        match (request.verb, request.owner, incoming.reply) {
+            (Verb::Name, _, Some(Reply::Ok(_))) => self.name.on_granted(up.requests.name()),
+            (Verb::Auth, Owner::Connection, Some(Reply::Error { code, explanation })) => {
                 let why = explain(code, explanation);
-                Ok(Some(Event::NameRefused(format!("the name {name} was refused: {why}"))))
+                return Err(format!("{server} rejected the secret: {why}"));
             }
-            _ => event,
+            (Verb::Name, Owner::Connection, Some(Reply::Error { code, explanation })) => {
+                match self.name.on_refused(code, explanation, now) {
+                    Ok(None) => {}
+                    Ok(Some(notice)) => return Ok(Some(Event::Notice(notice))),
+                    Err(why) => return Ok(Some(Event::NameRefused(why))),
+                }
+            }
+            _ => {}
         }
+        event
     }
 
-    fn keep_alive(&mut self, now: Instant) {
+    /// Sends what is due at this time: a keep-alive, or the next request for the name.
+    fn send_due_requests(&mut self, now: Instant) {
         let State::Up(up) = &mut self.state else { return };
-        if self.route.reconnect
-            && !up.dialogue.is_waiting()
-            && up.link.silence() >= self.route.silence_before_ping()
+        let options = &self.dialer.options;
+        let idle = up.link.drained_at().saturating_duration_since(up.link.last_line_at());
+        if options.reconnect && !up.requests.has_pending() && idle >= options.keep_alive_interval()
         {
-            up.say(&Command::Ping { text: None }, Asker::Upkeep, now);
+            up.send(&Command::Ping { text: None }, Owner::Connection, now);
         }
-        if up.ask_name_at.is_some_and(|at| at <= now) {
-            up.ask_name_at = None;
-            if let Some(name) = self.route.name.as_deref().and_then(Name::parse) {
-                up.say(&Command::Name { name }, Asker::Upkeep, now);
-            }
+        if let Some(command) = self.name.poll_retry(now) {
+            up.send(&command, Owner::Connection, now);
         }
     }
 
-    /// Ends a connection that is lost.
-    fn lose(&mut self, end: String, now: Instant) -> Result<Option<Event<'static>>, String> {
+    /// Handles the end of the connection; a goodbye's reason takes precedence over `why`.
+    fn on_end(&mut self, why: String, now: Instant) -> Result<Option<Event<'static>>, String> {
         let State::Up(up) = &self.state else { return Ok(None) };
-        let goodbye = up.dialogue.goodbye();
-        let may_know = self.secret.is_some() && goodbye == Some("auth-timeout");
-        if let Some("auth-timeout" | "auth-failed") = goodbye
-            && !may_know
+        let goodbye = up.requests.goodbye();
+        // With a secret, an auth-timeout means that the network was slow: retry.
+        if goodbye == Some("auth-failed")
+            || goodbye == Some("auth-timeout") && self.dialer.auth().is_none()
         {
-            return Err(format!(
-                "{} asks for a secret (--secret-file FILE gives it)",
-                self.route.server
-            ));
+            return Err(format!("{} requires a secret; use --secret-file FILE", self.server()));
         }
         let had_goodbye = goodbye.is_some();
-        let why = goodbye.map_or(end, explain_goodbye);
-        let has_unconfirmed = up.dialogue.has_unconfirmed();
-        if !self.route.reconnect {
-            return Err(format!("{}: {why}", self.route.server));
+        let why = goodbye.map_or(why, explain_goodbye);
+        let has_unconfirmed = up.requests.has_unconfirmed();
+        if !self.dialer.options.reconnect {
+            return Err(format!("{}: {why}", self.server()));
         }
-        if up.has_broadcast || goodbye == Some("idle") || now.duration_since(up.since) >= LASTING {
+        if up.has_broadcast
+            || goodbye == Some("idle")
+            || now.duration_since(up.since) >= STABLE_AFTER
+        {
             self.backoff.reset();
         }
-        self.state = State::Pausing { until: now + self.backoff.pause() };
-        Ok(Some(Event::Down { why, has_unconfirmed, had_goodbye }))
-    }
-
-    /// There is no way there. `advice` says what to do about it.
-    fn unreachable(&mut self, why: &str, advice: &str, now: Instant) -> Result<(), String> {
-        if self.was_up && self.route.reconnect {
-            self.state = State::Pausing { until: now + self.backoff.pause() };
-            return Ok(());
-        }
-        let server = &self.route.server;
-        // Where the address is the name, it need not be said twice.
-        let why = why.strip_prefix(&format!("{server}: ")).unwrap_or(why);
-        Err(format!("cannot reach {server}: {why}; {advice}"))
+        self.state = State::Down { until: now + self.backoff.next_pause() };
+        Ok(Some(Event::Disconnected { why, has_unconfirmed, had_goodbye }))
     }
 }
 
 impl Up {
-    fn say(&mut self, command: &Command<'_>, asker: Asker, now: Instant) -> u64 {
-        if !self.dialogue.is_waiting() {
-            self.asked_at = now;
+    fn send(&mut self, command: &Command<'_>, owner: Owner, now: Instant) -> u64 {
+        if !self.requests.has_pending() {
+            self.pending_since = now;
         }
         command.encode(self.link.unsent());
-        self.dialogue.ask(command, asker)
+        self.requests.sent(command, owner)
     }
 
-    /// Since when the server owes an answer, and is silent.
-    fn waits_since(&self) -> Option<Instant> {
-        self.dialogue.is_waiting().then(|| self.asked_at.max(self.link.last_heard()))
+    /// Since when the server has been silent while requests were pending.
+    fn waiting_since(&self) -> Instant {
+        self.pending_since.max(self.link.last_line_at())
     }
 
     fn is_overdue(&self, timeout: Duration) -> bool {
-        self.waits_since().is_some_and(|since| self.link.found_empty() >= since + timeout)
+        self.requests.has_pending() && self.link.drained_at() >= self.waiting_since() + timeout
     }
 }

@@ -1,37 +1,34 @@
-//! Where to go, and how.
+//! How to connect to the server.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client::connection::address::ServerAddress;
-use crate::net::tls_config::ClientTrust;
+use crate::net::tls_config::ClientTlsConfig;
 
-/// When nothing was heard for this part of the timeout, a server that one stays with is asked whether
-/// it is there. It also shows a server that ends idle connections that this one is alive.
-const SILENCE_BEFORE_PING: u32 = 4;
-
-/// How to come to the server.
+/// The options of every command that connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectOptions {
-    /// Where it is.
+    /// The server's address.
     pub server: ServerAddress,
-    /// What to be called there: a well-formed name. Later, what the server has confirmed last.
+    /// The name to take there. It must be well-formed.
     pub name: Option<String>,
-    /// The file with the secret that it asks for.
+    /// The file with the secret to authenticate with.
     pub secret_file: Option<PathBuf>,
-    /// How to encrypt the connection, if it is to be.
-    pub tls: Option<ClientTrust>,
-    /// Whether the secret may go over a network in the clear.
+    /// How to set up TLS; `None` connects without it.
+    pub tls: Option<ClientTlsConfig>,
+    /// Whether the secret may be sent over a network without TLS.
     pub insecure: bool,
-    /// How long to wait for an answer before the connection counts as lost.
+    /// How long to wait for a reply before the connection counts as lost.
     pub timeout: Duration,
-    /// Whether to come back when the connection is lost, and to keep it alive.
+    /// Whether to keep the connection alive, and to reconnect when it is lost.
     pub reconnect: bool,
 }
 
 impl ConnectOptions {
-    /// How long the server may be silent before it is asked whether it is there.
-    pub(crate) fn silence_before_ping(&self) -> Duration {
-        self.timeout / SILENCE_BEFORE_PING
+    /// How long the server may be silent before a keep-alive `ping` is sent. The ping also keeps a
+    /// server with an idle timeout from disconnecting this client.
+    pub(crate) fn keep_alive_interval(&self) -> Duration {
+        self.timeout / 4
     }
 }

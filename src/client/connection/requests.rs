@@ -1,90 +1,90 @@
-//! What was asked on a connection, and which line answers what.
+//! Matches the server's replies to the requests of one connection.
 //!
-//! This room performs **no I/O** and reads no clock: commands and lines come in, and what they mean
-//! goes out. A server is not trusted: lines that no server would say end the dialogue.
+//! This module performs **no I/O** and reads no clock: it takes commands and lines, and returns
+//! what the lines mean. The server is not trusted: a reply that no server would send is an error.
 
 use std::collections::VecDeque;
 
 use crate::cli::digits;
 use crate::protocol::{Command, Name, OkReply, Reply, Verb};
 
-/// The most commands that may wait for their answers.
-const MAX_ASKED: usize = 64 * 1024;
+/// How many requests may be pending.
+const MAX_PENDING: usize = 64 * 1024;
 
-/// One command that was sent.
+/// A request that awaits its final reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pending {
     pub(crate) verb: Verb,
-    pub(crate) asker: Asker,
+    pub(crate) owner: Owner,
 }
 
-/// The question that a line is the final answer to.
+/// A request whose final reply has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Answered {
-    pub(crate) question: Pending,
-    /// Which of the connection's questions it was, counted from 0.
+pub(crate) struct Completed {
+    pub(crate) request: Pending,
+    /// The request's number on this connection, counted from 0.
     pub(crate) number: u64,
 }
 
-/// Who asks: the answer is theirs.
+/// Who sent a request and handles its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asker {
-    /// What the program is for.
+pub(crate) enum Owner {
+    /// The task: the user asked for this.
     Task,
-    /// The connection itself: to get in, to have its name, to stay.
-    Upkeep,
+    /// The upkeep of the connection: signing in, keep-alive, resuming.
+    Connection,
 }
 
-/// A line of the server's, and what it means here.
+/// A line from the server, and what it means on this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Heard<'a> {
-    /// The line as it came.
+pub(crate) struct Incoming<'a> {
+    /// The line as received.
     pub(crate) line: &'a str,
-    /// What it says; `None` if that is not known to this version.
+    /// The parsed line; `None` if this version does not know it.
     pub(crate) reply: Option<Reply<'a>>,
-    /// Which question it is the final answer to.
-    pub(crate) answers: Option<Answered>,
+    /// The request that the line is the final reply to.
+    pub(crate) completed: Option<Completed>,
 }
 
-impl Heard<'_> {
-    /// Whether it is the final answer to such a command.
-    pub(crate) fn answers(&self, verb: Verb) -> bool {
-        self.answers.is_some_and(|answered| answered.question.verb == verb)
+impl Incoming<'_> {
+    /// Whether the line is the final reply to a command of this kind.
+    pub(crate) fn completes(&self, verb: Verb) -> bool {
+        self.completed.is_some_and(|completed| completed.request.verb == verb)
     }
 
-    /// Whether it is the final answer to a question of such an asker.
-    pub(crate) fn answers_to(&self, asker: Asker) -> bool {
-        self.answers.is_some_and(|answered| answered.question.asker == asker)
+    /// Whether the line is the final reply to one of this owner's requests.
+    pub(crate) fn completes_for(&self, owner: Owner) -> bool {
+        self.completed.is_some_and(|completed| completed.request.owner == owner)
     }
 }
 
-/// The dialogue on one connection.
+/// The requests and replies of one connection.
 ///
 /// **Invariants**
-/// - Each command has one final answer, and answers come in the order of the commands; `asked` holds
-///   those still without.
+/// - Each command has one final reply, in the order of the commands; `pending` holds the commands
+///   that have none yet.
 /// - `name` and `is_quiet` are what the server has confirmed.
-/// - `newest` is the newest broadcast line that there was; those up to it come again.
+/// - `newest` is the highest sequence number seen; lines up to it are replayed ones.
 #[derive(Debug)]
 pub(crate) struct RequestTracker {
     id: u64,
     name: Option<String>,
     is_quiet: bool,
     newest: u64,
-    asked: VecDeque<Pending>,
-    /// How many questions were there before those in `asked`.
-    answered: u64,
+    pending: VecDeque<Pending>,
+    /// How many requests were completed: the number of the first one in `pending`.
+    completed: u64,
     goodbye: Option<String>,
 }
 
 impl RequestTracker {
-    /// For the client with this id, who came when `newest` was the newest broadcast line.
+    /// For a connection whose welcome had this client id and this newest sequence number.
     pub(crate) fn new(id: u64, newest: u64) -> Self {
-        let asked = VecDeque::new();
-        Self { id, name: None, is_quiet: false, newest, asked, answered: 0, goodbye: None }
+        let pending = VecDeque::new();
+        Self { id, name: None, is_quiet: false, newest, pending, completed: 0, goodbye: None }
     }
 
-    /// The name that this client has, if it has one.
+    /// This client's name.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -93,106 +93,100 @@ impl RequestTracker {
         self.id
     }
 
-    /// Why the server ends the connection, if it has said so.
+    /// The reason in the server's goodbye.
     pub(crate) fn goodbye(&self) -> Option<&str> {
         self.goodbye.as_deref()
     }
 
-    /// Whether nothing of what lets a client in waits for its answer.
-    pub(crate) fn is_let_in(&self) -> bool {
-        let lets_in = |question: &Pending| {
-            question.asker == Asker::Upkeep && matches!(question.verb, Verb::Auth | Verb::Name)
-        };
-        !self.asked.front().is_some_and(lets_in)
+    /// Whether the first `auth` and `name` of the connection, if any, have been answered.
+    pub(crate) fn is_signed_in(&self) -> bool {
+        !self.pending.front().is_some_and(|request| {
+            request.owner == Owner::Connection && matches!(request.verb, Verb::Auth | Verb::Name)
+        })
     }
 
-    /// Whether another command may be sent.
+    /// Whether another request may be sent.
     pub(crate) fn has_room(&self) -> bool {
-        self.asked.len() < MAX_ASKED
+        self.pending.len() < MAX_PENDING
     }
 
-    /// Whether anything waits for its answer.
-    pub(crate) fn is_waiting(&self) -> bool {
-        !self.asked.is_empty()
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
     }
 
-    /// Whether something was said to others of which it is not known whether it has arrived.
+    /// Whether a line to others is pending, so that it may or may not have been delivered.
     pub(crate) fn has_unconfirmed(&self) -> bool {
-        let is_said = |verb| matches!(verb, Verb::Broadcast | Verb::Send);
-        self.asked.iter().any(|question| is_said(question.verb))
+        self.pending.iter().any(|request| matches!(request.verb, Verb::Broadcast | Verb::Send))
     }
 
-    /// Notes that the command is sent: which of the questions it is.
-    pub(crate) fn ask(&mut self, command: &Command<'_>, asker: Asker) -> u64 {
-        self.asked.push_back(Pending { verb: command.verb(), asker });
-        self.answered + self.asked.len() as u64 - 1
+    /// Records that the command was sent. Returns its number.
+    pub(crate) fn sent(&mut self, command: &Command<'_>, owner: Owner) -> u64 {
+        self.pending.push_back(Pending { verb: command.verb(), owner });
+        self.completed + self.pending.len() as u64 - 1
     }
 
-    /// What a line of the server's means. The error says what no server would have said.
-    pub(crate) fn hear<'a>(&mut self, line: &'a str) -> Result<Heard<'a>, &'static str> {
+    /// Interprets a line from the server. The error names what no server would send.
+    pub(crate) fn on_line<'a>(&mut self, line: &'a str) -> Result<Incoming<'a>, &'static str> {
         let Some(reply) = Reply::parse(line) else {
-            return Ok(Heard { line, reply: None, answers: None });
+            return Ok(Incoming { line, reply: None, completed: None });
         };
-        let answers = match reply {
-            Reply::Pong(_) => Some(self.answered(Verb::Ping)?),
-            Reply::Ok(topic) => {
-                let answered = self.answered(topic.verb())?;
-                self.note(topic);
-                Some(answered)
+        let completed = match reply {
+            Reply::Pong(_) => Some(self.complete(Verb::Ping)?),
+            Reply::Ok(ok) => {
+                let completed = self.complete(ok.verb())?;
+                self.note(ok);
+                Some(completed)
             }
-            Reply::Error { .. } => self.answer_up_to(0),
+            Reply::Error { .. } => self.complete_up_to(0),
             Reply::Broadcast { seq, from, .. } if seq > self.newest => {
                 self.newest = seq;
-                if self.is_me(from) { self.own_broadcast() } else { None }
+                // A client's own line is the reply to its broadcast, unless the client is quiet.
+                let is_reply = !self.is_quiet
+                    && self.is_own(from)
+                    && self.pending.front().is_some_and(|first| first.verb == Verb::Broadcast);
+                if is_reply { self.complete_up_to(0) } else { None }
             }
             Reply::Goodbye(reason) => {
                 self.goodbye = Some(reason.to_owned());
-                let is_answer = |answered: &Answered| match answered.question.verb {
+                let was_requested = |completed: &Completed| match completed.request.verb {
                     Verb::Quit => reason == "quit",
                     Verb::Shutdown => reason == "shutdown",
                     _ => false,
                 };
-                self.answer_up_to(0).filter(is_answer)
+                self.complete_up_to(0).filter(was_requested)
             }
             Reply::Welcome { .. } => return Err("a second welcome"),
             _ => None,
         };
-        Ok(Heard { line, reply: Some(reply), answers })
+        Ok(Incoming { line, reply: Some(reply), completed })
     }
 
-    /// Whether a line's sender is this client. Nobody else can have its id, or its name while it has
-    /// it.
-    fn is_me(&self, from: &str) -> bool {
+    /// Whether this client sent the line: no other client can have its id, nor its name at the same
+    /// time.
+    fn is_own(&self, from: &str) -> bool {
         match &self.name {
             Some(name) => from == name,
             None => digits(from) == Some(self.id),
         }
     }
 
-    /// The question that such an answer is the answer to: the first of its kind. Before it may stand
-    /// broadcasts whose lines were among those that `lagged` counts, and what was taken for theirs.
-    fn answered(&mut self, verb: Verb) -> Result<Answered, &'static str> {
-        let position = self.asked.iter().position(|question| question.verb == verb);
-        position
-            .and_then(|position| self.answer_up_to(position))
-            .ok_or("an answer to what was not asked")
+    /// Completes the oldest pending request of this kind. Requests before it are broadcasts whose
+    /// own line was skipped by `lagged`.
+    fn complete(&mut self, verb: Verb) -> Result<Completed, &'static str> {
+        let index = self.pending.iter().position(|request| request.verb == verb);
+        index.and_then(|index| self.complete_up_to(index)).ok_or("an unsolicited reply")
     }
 
-    /// Takes out the question at this position, and those before it.
-    fn answer_up_to(&mut self, position: usize) -> Option<Answered> {
-        let question = *self.asked.get(position)?;
-        self.asked.drain(..=position);
-        self.answered += position as u64 + 1;
-        Some(Answered { question, number: self.answered - 1 })
+    /// Completes the request at this index, and drops those before it.
+    fn complete_up_to(&mut self, index: usize) -> Option<Completed> {
+        let request = *self.pending.get(index)?;
+        self.pending.drain(..=index);
+        self.completed += index as u64 + 1;
+        Some(Completed { request, number: self.completed - 1 })
     }
 
-    fn own_broadcast(&mut self) -> Option<Answered> {
-        let is_asked = self.asked.front().is_some_and(|first| first.verb == Verb::Broadcast);
-        if is_asked && !self.is_quiet { self.answer_up_to(0) } else { None }
-    }
-
-    fn note(&mut self, topic: OkReply<'_>) {
-        match topic {
+    fn note(&mut self, ok: OkReply<'_>) {
+        match ok {
             OkReply::Name { name } if Name::parse(name).is_some() => {
                 self.name = Some(name.to_owned());
             }
@@ -209,34 +203,34 @@ impl RequestTracker {
 mod tests {
     use super::*;
 
-    /// Plays a dialogue of client 7: `>` asks, `<` is heard, and what it answers is expected behind
-    /// a `|`.
+    /// Plays a transcript of client 7: `> ` is a request, `< ` a line from the server, followed by
+    /// ` | ` and the request that it must complete, or the error that it must cause.
     #[track_caller]
     fn play(transcript: &str) -> RequestTracker {
-        let mut dialogue = RequestTracker::new(7, 0);
+        let mut requests = RequestTracker::new(7, 0);
         for line in transcript.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let (sign, rest) = line.split_at(2);
             if sign == "> " {
                 let command = Command::parse(rest).expect(rest);
-                dialogue.ask(&command, Asker::Task);
+                requests.sent(&command, Owner::Task);
                 continue;
             }
-            let (said, expected) = rest.split_once(" | ").unwrap_or((rest, "nothing"));
-            let answers = match dialogue.hear(said) {
-                Ok(heard) => match heard.answers {
-                    Some(answered) => format!("{:?}", answered.question.verb).to_lowercase(),
+            let (received, expected) = rest.split_once(" | ").unwrap_or((rest, "nothing"));
+            let completed = match requests.on_line(received) {
+                Ok(incoming) => match incoming.completed {
+                    Some(completed) => format!("{:?}", completed.request.verb).to_lowercase(),
                     None => "nothing".to_owned(),
                 },
                 Err(error) => error.to_owned(),
             };
-            assert_eq!(answers, expected, "{line}");
+            assert_eq!(completed, expected, "{line}");
         }
-        dialogue
+        requests
     }
 
     #[test]
-    fn answers_belong_to_the_questions_in_their_order() {
-        let dialogue = play(
+    fn replies_complete_requests_in_order() {
+        let requests = play(
             "> ping
              > clients
              > say hi
@@ -253,11 +247,11 @@ mod tests {
              < stat clients 1
              < ok stats | stats",
         );
-        assert!(!dialogue.is_waiting());
+        assert!(!requests.has_pending());
     }
 
     #[test]
-    fn own_lines_are_known_by_the_name_of_their_time() {
+    fn own_broadcasts_are_recognised_by_the_name_confirmed_at_that_point() {
         play(
             "> say a
              > name bob
@@ -277,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_come_again_answer_nothing() {
+    fn replayed_lines_complete_nothing() {
         play(
             "> say a
              < broadcast 1 7 a | broadcast
@@ -290,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn broadcasts_that_were_skipped_are_passed_over() {
+    fn broadcasts_skipped_by_lagged_are_dropped_at_the_next_reply() {
         play(
             "> say a
              > say b
@@ -298,7 +292,7 @@ mod tests {
              < lagged 2
              < pong | ping",
         );
-        // An error is taken for theirs; what comes behind it is none the worse.
+        // The error is attributed to the skipped broadcast; later replies are matched correctly.
         play(
             "> say a
              > send 9 x
@@ -310,29 +304,29 @@ mod tests {
     }
 
     #[test]
-    fn questions_are_numbered() {
-        let mut dialogue = RequestTracker::new(7, 0);
+    fn requests_are_numbered_from_zero() {
+        let mut requests = RequestTracker::new(7, 0);
         for number in 0..3 {
-            assert_eq!(dialogue.ask(&Command::Ping { text: None }, Asker::Task), number);
+            assert_eq!(requests.sent(&Command::Ping { text: None }, Owner::Task), number);
         }
         for number in 0..3 {
-            let heard = dialogue.hear("pong").expect("it was asked");
-            assert_eq!(heard.answers.map(|answered| answered.number), Some(number));
+            let incoming = requests.on_line("pong").expect("a ping is pending");
+            assert_eq!(incoming.completed.map(|completed| completed.number), Some(number));
         }
-        assert_eq!(dialogue.ask(&Command::Stats, Asker::Task), 3);
+        assert_eq!(requests.sent(&Command::Stats, Owner::Task), 3);
     }
 
     #[test]
-    fn what_no_server_says_is_refused() {
-        let unasked = "an answer to what was not asked";
-        play(&format!("< pong | {unasked}"));
-        play(&format!("> ping\n< ok stats | {unasked}"));
+    fn reply_without_a_request_is_an_error() {
+        let unrequested = "an unsolicited reply";
+        play(&format!("< pong | {unrequested}"));
+        play(&format!("> ping\n< ok stats | {unrequested}"));
         play("< welcome 9 00000000 0 oyezd/1 hi | a second welcome");
         play("< error busy nobody asked\n< later words\n< ok later words");
     }
 
     #[test]
-    fn a_goodbye_answers_only_who_asked_for_it() {
+    fn goodbye_completes_only_the_command_that_asked_for_it() {
         assert_eq!(play("> quit\n< goodbye quit | quit").goodbye(), Some("quit"));
         assert_eq!(play("> ping\n< goodbye too-slow").goodbye(), Some("too-slow"));
         assert_eq!(play("> shutdown\n< goodbye idle").goodbye(), Some("idle"));

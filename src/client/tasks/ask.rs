@@ -1,24 +1,22 @@
-//! The commands that ask the server once, or a few times, and end.
+//! The commands that send one request, or a few in turn, and print the replies.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::client::connection::Event;
-use crate::client::connection::requests::{Asker, RequestTracker};
+use crate::client::connection::requests::{Owner, RequestTracker};
+use crate::client::failure::Failure;
 use crate::client::messages::explain;
-use crate::client::stdio::{Output, notice};
-use crate::client::{Failure, Session};
+use crate::client::session::Session;
+use crate::client::stdio::Output;
 use crate::escape::escape_untrusted;
 use crate::protocol::{Command, Recipient, Reply};
 
-/// The pause between two pings.
-const PING_PAUSE: Duration = Duration::from_secs(1);
-
-/// The most lines of one answer. No server's has more than a page of clients.
-pub(crate) const MAX_ANSWER: usize = 10_000;
+/// The maximum number of lines in a reply. A server sends fewer: one page of clients at most.
+pub(crate) const MAX_REPLY_LINES: usize = 10_000;
 
 /// `oyez broadcast TEXT`
 pub(crate) fn broadcast(session: &mut Session, text: &str) -> Result<(), Failure> {
-    // Of a line of one's own that is skipped, nobody would tell.
+    // Quiet, the reply is an `ok`. Otherwise it is our own line, which `lagged` could skip.
     ask(session, &Command::Quiet, |_, _| ())?;
     ask(session, &Command::Broadcast { text }, |_, _| ())
 }
@@ -26,30 +24,30 @@ pub(crate) fn broadcast(session: &mut Session, text: &str) -> Result<(), Failure
 /// `oyez send CLIENT TEXT`
 pub(crate) fn send(session: &mut Session, client: &str, text: &str) -> Result<(), Failure> {
     let Some(client) = Recipient::parse(client) else {
-        return Err(Failure::Usage(format!("{client:?} is neither a client's id nor a name")));
+        return Err(Failure::Usage(format!("{client:?} is not a client's id or name")));
     };
     ask(session, &Command::Send { client, text }, |_, _| ())
 }
 
-/// `oyez clients`: all others, page by page.
+/// `oyez clients`: all other clients, page by page.
 pub(crate) fn clients(session: &mut Session) -> Result<(), Failure> {
-    ready(session)?;
-    let own = session.connection.dialogue().map(RequestTracker::id);
+    wait_until_ready(session)?;
+    let own = session.connection.requests().map(RequestTracker::id);
     let mut last = 0;
     loop {
         let before = last;
-        let mut is_rising = true;
+        let mut is_ascending = true;
         let after = (last > 0).then_some(last);
         ask(session, &Command::Clients { after }, |reply, output| {
             let Reply::Client { id, name } = *reply else { return };
-            is_rising &= id > last;
+            is_ascending &= id > last;
             last = id;
             if Some(id) != own {
                 output.line(&format!("{id} {}", escape_untrusted(name.unwrap_or("-"), 64)));
             }
         })?;
-        if !is_rising {
-            return Err(Failure::Error("the server lists its clients in no order".to_owned()));
+        if !is_ascending {
+            return Err(Failure::Error("the server's list of clients is out of order".to_owned()));
         }
         if last == before {
             return Ok(());
@@ -72,39 +70,24 @@ pub(crate) fn shutdown(session: &mut Session) -> Result<(), Failure> {
 }
 
 /// `oyez ping [TEXT]`
-pub(crate) fn ping(session: &mut Session, text: Option<&str>, count: u64) -> Result<(), Failure> {
-    ready(session)?;
-    let mut times = vec![];
-    for i in 0..count {
-        if i > 0 {
-            pause(session, Instant::now() + PING_PAUSE)?;
-        }
-        let asked = Instant::now();
-        let mut is_same = false;
-        ask(session, &Command::Ping { text }, |reply, _| is_same = *reply == Reply::Pong(text))?;
-        if !is_same {
-            return Err(Failure::Error("the answer was not what was asked".to_owned()));
-        }
-        let ms = asked.elapsed().as_secs_f64() * 1000.0;
-        let space = if text.is_some() { " " } else { "" };
-        session.output.line(&format!("pong{space}{}: {ms:.3} ms", text.unwrap_or_default()));
-        session.output.flush()?;
-        times.push(ms);
+pub(crate) fn ping(session: &mut Session, text: Option<&str>) -> Result<(), Failure> {
+    wait_until_ready(session)?;
+    let sent_at = Instant::now();
+    let mut is_same = false;
+    ask(session, &Command::Ping { text }, |reply, _| is_same = *reply == Reply::Pong(text))?;
+    if !is_same {
+        return Err(Failure::Error("the server's pong has a different text".to_owned()));
     }
-    if let [_, _, ..] = times[..] {
-        times.sort_by(f64::total_cmp);
-        let (fastest, slowest) = (times[0], times[times.len() - 1]);
-        let median = times[times.len() / 2];
-        notice(&format!("{count} answers, {fastest:.3} to {slowest:.3} ms, median {median:.3} ms"));
-    }
+    let ms = sent_at.elapsed().as_secs_f64() * 1000.0;
+    let space = if text.is_some() { " " } else { "" };
+    session.output.line(&format!("pong{space}{}: {ms:.3} ms", text.unwrap_or_default()));
     Ok(())
 }
 
-/// Waits until the server has let this client in, under its name.
-pub(crate) fn ready(session: &mut Session) -> Result<(), Failure> {
+/// Waits until the client is connected and signed in.
+fn wait_until_ready(session: &mut Session) -> Result<(), Failure> {
     while !session.connection.has_room() {
-        let event = session.connection.next_event(Instant::now())?;
-        match event {
+        match session.connection.next_event(Instant::now())? {
             Some(Event::NameRefused(why)) => return Err(Failure::Error(why)),
             Some(_) => {}
             None => session.wait(None, false)?,
@@ -113,52 +96,42 @@ pub(crate) fn ready(session: &mut Session) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks, and hands on each line of the answer. An `error` is a failure.
-pub(crate) fn ask(
+/// Sends a command and passes each line of its reply to `on_line`. An `error` is a failure.
+fn ask(
     session: &mut Session,
     command: &Command<'_>,
-    mut hear: impl FnMut(&Reply<'_>, &mut Output),
+    mut on_line: impl FnMut(&Reply<'_>, &mut Output),
 ) -> Result<(), Failure> {
-    ready(session)?;
-    session.connection.say(command, Asker::Task);
+    wait_until_ready(session)?;
+    session.connection.send(command, Owner::Task);
     let mut lines = 0;
     loop {
-        let event = session.connection.next_event(Instant::now())?;
-        let heard = match event {
-            Some(Event::Heard(heard)) => heard,
+        let incoming = match session.connection.next_event(Instant::now())? {
+            Some(Event::Received(incoming)) => incoming,
             Some(_) => continue,
             None => {
                 session.wait(None, false)?;
                 continue;
             }
         };
-        let Some(reply) = heard.reply else { continue };
-        let is_final = heard.answers_to(Asker::Task);
+        let Some(reply) = incoming.reply else { continue };
+        let is_final = incoming.completes_for(Owner::Task);
         match reply {
             Reply::Error { code, explanation } if is_final => {
                 return Err(Failure::Error(explain(code, explanation)));
             }
             Reply::Client { .. } | Reply::Stat { .. } => {
                 lines += 1;
-                if lines > MAX_ANSWER {
-                    return Err(Failure::Error("the server's answer has no end".to_owned()));
+                if lines > MAX_REPLY_LINES {
+                    return Err(Failure::Error("the server's reply does not end".to_owned()));
                 }
-                hear(&reply, &mut session.output);
+                on_line(&reply, &mut session.output);
             }
-            _ if is_final => hear(&reply, &mut session.output),
+            _ if is_final => on_line(&reply, &mut session.output),
             _ => {}
         }
         if is_final {
             return Ok(());
         }
     }
-}
-
-/// Lets time pass, and what is said meanwhile.
-fn pause(session: &mut Session, until: Instant) -> Result<(), Failure> {
-    while Instant::now() < until {
-        while session.connection.next_event(Instant::now())?.is_some() {}
-        session.wait(Some(until), false)?;
-    }
-    Ok(())
 }

@@ -1,109 +1,119 @@
-//! `oyez broadcast -`: every line of standard input, for everybody who listens, and each once.
+//! `oyez broadcast -`: broadcasts every line of standard input, in order, each once.
+//!
+//! After a reconnect, lines that the lost connection may have delivered are deduplicated: wait
+//! until the server has closed that connection, then search the feed for its lines.
 
 use std::time::{Duration, Instant};
 
 use crate::client::connection::Event;
 use crate::client::connection::dial::Welcome;
-use crate::client::connection::requests::{Asker, Heard, RequestTracker};
-use crate::client::messages::{explain, lost};
-use crate::client::stdio::notice;
-use crate::client::tasks::ask::MAX_ANSWER;
-use crate::client::tasks::progress::Progress;
+use crate::client::connection::requests::{Incoming, Owner, RequestTracker};
+use crate::client::failure::Failure;
+use crate::client::messages::{connection_lost, explain, reconnected};
+use crate::client::session::Session;
+use crate::client::stdio::{Progress, notice};
+use crate::client::tasks::ask::MAX_REPLY_LINES;
 use crate::client::tasks::publish_queue::PublishQueue;
-use crate::client::tasks::source::{Source, Taken};
-use crate::client::{Failure, Session};
+use crate::client::tasks::source::Source;
 use crate::limits::Limits;
 use crate::protocol::{Command, FeedId, OkReply, Reply, Verb};
 
-/// How long to wait until the server is asked again whether it still has a connection that is lost: at
-/// first, and at most.
-const GHOST_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// The pauses between checks whether the server has closed the lost connection: the first one and
+/// the longest one. They double in between.
+const CHECK_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// How many timeouts to wait for that. With its default, that is more than the five minutes within
-/// which oyezd lets go of a peer that has vanished.
-const GHOST_TIMEOUTS: u32 = 6;
+/// How long to wait for that, in timeouts. With the default timeout, that is longer than the five
+/// minutes after which oyezd disconnects a peer that vanished.
+const MAX_CHECK_TIMEOUTS: u32 = 6;
 
-/// How often the server is asked for the newest line while nothing of its own is on its way: what is
-/// said next and lost will be behind that.
-const REFRESH_PAUSE: Duration = Duration::from_secs(10);
+/// How often to ask for the newest sequence number while no line is unconfirmed. A later search
+/// then starts after it, where the feed still has the lines.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Lines on their way from standard input to the feed.
-struct Sender {
+const CANNOT_TELL: &str = "cannot find out which lines were broadcast";
+
+/// The lines on their way from standard input to the feed.
+struct Publisher {
     server: String,
     timeout: Duration,
     skip_bad: bool,
     source: Source,
-    delivery: PublishQueue,
-    stage: Stage,
+    queue: PublishQueue,
+    phase: Phase,
     /// The feed of the last connection.
     feed: Option<FeedId>,
-    /// The connection that is lost, if the server was seen to have it still.
-    ghost: Option<Ghost>,
-    /// How many lines an answer has had so far that is to come before lines can be said.
-    answer_lines: usize,
+    /// Set while the server was seen to keep the lost connection open.
+    wait: Option<Wait>,
+    /// How many lines the server has sent since the last request before `Phase::Open`.
+    reply_lines: usize,
     refresh_at: Instant,
     progress: Progress,
 }
 
-/// How far a connection has come.
+/// What happens on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// There is none.
-    Down,
-    /// The server was told to be quiet, and asked what it takes.
-    Entering,
-    /// It was asked whether it still has the connection that was lost, whose lines it may still carry
-    /// out.
-    Asking { is_there: bool },
-    /// It has, and is to be asked again.
-    Pausing { until: Instant },
-    /// It gives again what was said since, among which lines may be that have arrived.
-    Looking,
-    /// Lines can be said.
+enum Phase {
+    Disconnected,
+    /// `quiet` and `stats` were sent.
+    Starting,
+    /// The server was asked whether the lost connection is still open: it may yet execute its
+    /// lines.
+    Checking {
+        is_open: bool,
+    },
+    /// It has, and is asked again at this time.
+    Waiting {
+        until: Instant,
+    },
+    /// The feed is replayed, to search for unconfirmed lines.
+    Searching,
+    /// Lines may be sent.
     Open,
 }
 
+/// Waiting for the server to close the lost connection.
 #[derive(Clone, Copy, Debug)]
-struct Ghost {
-    seen_at: Instant,
-    pause: Duration,
+struct Wait {
+    since: Instant,
+    next_pause: Duration,
 }
 
-/// Sends every line of standard input, until each is answered. So success means that all of them were
-/// broadcast, in their order, and each once.
+/// Sends every line of standard input and waits until each is confirmed. Success means that all
+/// were broadcast in order, each once.
 pub(crate) fn broadcast(session: &mut Session, skip_bad: bool) -> Result<(), Failure> {
-    let mut sender = Sender {
+    let mut publisher = Publisher {
         server: session.connection.server().to_string(),
-        timeout: session.connection.timeout(),
+        timeout: session.connection.dialer.options.timeout,
         skip_bad,
         source: Source::new(),
-        delivery: PublishQueue::default(),
-        stage: Stage::Down,
+        queue: PublishQueue::default(),
+        phase: Phase::Disconnected,
         feed: None,
-        ghost: None,
-        answer_lines: 0,
+        wait: None,
+        reply_lines: 0,
         refresh_at: Instant::now(),
         progress: Progress::new(),
     };
-    let result = sender.run(session);
-    sender.progress.clear();
+    let result = publisher.run(session);
+    publisher.progress.clear();
     result
 }
 
-impl Sender {
+impl Publisher {
     fn run(&mut self, session: &mut Session) -> Result<(), Failure> {
         loop {
-            self.hear(session)?;
+            self.handle_events(session)?;
             self.source.fill(session);
-            self.send(session);
-            if self.source.is_used_up() && self.delivery.undelivered() == 0 {
+            self.send_lines(session);
+            if self.source.is_exhausted() && self.queue.remaining() == 0 {
                 break;
             }
-            self.ask(session);
-            self.progress.show(self.delivery.delivered(), self.delivery.undelivered());
-            let until = match self.stage {
-                Stage::Pausing { until } => Some(until),
-                Stage::Open => Some(self.refresh_at),
+            self.send_due_requests(session);
+            let (confirmed, remaining) = (self.queue.confirmed(), self.queue.remaining());
+            self.progress.show(|| format!("{confirmed} lines broadcast, {remaining} pending"));
+            let until = match self.phase {
+                Phase::Waiting { until } => Some(until),
+                Phase::Open => Some(self.refresh_at),
                 _ => None,
             };
             match session.wait(until, self.source.wants_input()) {
@@ -117,87 +127,92 @@ impl Sender {
         }
     }
 
-    /// Takes what has happened.
-    fn hear(&mut self, session: &mut Session) -> Result<(), Failure> {
+    fn handle_events(&mut self, session: &mut Session) -> Result<(), Failure> {
         loop {
             let commands = match session.connection.next_event(Instant::now()) {
                 Ok(None) => return Ok(()),
-                Ok(Some(Event::Up(welcome))) => self.arrive(welcome)?,
-                Ok(Some(Event::Heard(heard))) => self.take(&heard)?,
-                Ok(Some(Event::Down { why, had_goodbye, .. })) => {
-                    self.delivery.lose(had_goodbye);
-                    self.stage = Stage::Down;
-                    self.notice(&lost(&self.server, &why));
+                Ok(Some(Event::Connected(welcome))) => self.on_welcome(welcome)?,
+                Ok(Some(Event::Received(incoming))) => self.on_line(&incoming)?,
+                Ok(Some(Event::Disconnected { why, had_goodbye, .. })) => {
+                    self.queue.on_disconnect(had_goodbye);
+                    self.phase = Phase::Disconnected;
+                    self.notice(&connection_lost(&self.server, &why));
                     vec![]
                 }
                 Ok(Some(Event::NameRefused(why))) => return Err(self.failure(&why)),
-                Ok(Some(Event::NameHeld(_))) => vec![],
+                Ok(Some(Event::Notice(text))) => {
+                    self.notice(&text);
+                    vec![]
+                }
                 Err(why) => {
-                    let goodbye = session.connection.dialogue().and_then(RequestTracker::goodbye);
-                    self.delivery.lose(goodbye.is_some());
+                    let goodbye = session.connection.requests().and_then(RequestTracker::goodbye);
+                    self.queue.on_disconnect(goodbye.is_some());
                     return Err(self.failure(&why));
                 }
             };
             for command in commands {
-                session.connection.say(&command, Asker::Task);
+                session.connection.send(&command, Owner::Task);
             }
         }
     }
 
-    fn arrive(&mut self, welcome: Welcome) -> Result<Vec<Command<'static>>, Failure> {
-        let before = self.feed.replace(welcome.feed);
-        if !self.delivery.arrive(welcome) {
+    /// Handles a new connection. Returns the requests to send.
+    fn on_welcome(&mut self, welcome: Welcome) -> Result<Vec<Command<'static>>, Failure> {
+        let previous = self.feed.replace(welcome.feed);
+        if !self.queue.on_welcome(welcome) {
             return Err(self.failure(&format!("{} was restarted", self.server)));
         }
-        if let Some(before) = before {
-            self.notice(&format!("connected to {} again", self.server));
-            if before != welcome.feed {
-                self.notice("it was restarted: what was said there before is lost with it");
+        if let Some(previous) = previous {
+            self.notice(&reconnected(&self.server));
+            if previous != welcome.feed {
+                self.notice("the server was restarted and no longer has the lines sent before");
             }
         }
-        self.answer_lines = 0;
-        self.stage = Stage::Entering;
+        self.reply_lines = 0;
+        self.phase = Phase::Starting;
         Ok(vec![Command::Quiet, Command::Stats])
     }
 
-    /// Takes what the server says: what to say because of it.
-    fn take(&mut self, heard: &Heard<'_>) -> Result<Vec<Command<'static>>, Failure> {
-        let is_broadcast = matches!(heard.reply, Some(Reply::Broadcast { .. }));
-        if self.stage != Stage::Open && !is_broadcast {
-            self.answer_lines += 1;
-            if self.answer_lines > MAX_ANSWER {
-                return Err(self.failure("the server's answer has no end"));
+    /// Handles a line from the server. Returns the requests to send.
+    fn on_line(&mut self, incoming: &Incoming<'_>) -> Result<Vec<Command<'static>>, Failure> {
+        let is_broadcast = matches!(incoming.reply, Some(Reply::Broadcast { .. }));
+        if self.phase != Phase::Open && !is_broadcast {
+            self.reply_lines += 1;
+            if self.reply_lines > MAX_REPLY_LINES {
+                return Err(self.failure("the server's reply does not end"));
             }
         }
-        let Some(reply) = heard.reply else { return Ok(vec![]) };
-        match (&mut self.stage, &reply) {
-            (Stage::Entering, Reply::Stat { key: "max_line", value }) => self.source.limit(*value),
-            (Stage::Open, Reply::Stat { key: "feed_newest", value }) => {
-                self.delivery.refresh(*value);
+        let Some(reply) = incoming.reply else { return Ok(vec![]) };
+        match (&mut self.phase, &reply) {
+            (Phase::Starting, Reply::Stat { key: "max_line", value }) => {
+                self.source.set_max_line(*value);
             }
-            (Stage::Asking { is_there }, Reply::Client { id, .. }) => {
-                *is_there |= Some(*id) == self.delivery.lost_id();
+            (Phase::Open, Reply::Stat { key: "feed_newest", value }) => {
+                self.queue.note_newest(*value);
             }
-            (Stage::Looking, Reply::Broadcast { seq, from, text }) => {
-                if let Err(what) = self.delivery.find(*seq, from, text) {
-                    return Err(self.failure(&what));
+            (Phase::Checking { is_open }, Reply::Client { id, .. }) => {
+                *is_open |= Some(*id) == self.queue.lost_id();
+            }
+            (Phase::Searching, Reply::Broadcast { seq, from, text }) => {
+                if let Err(why) = self.queue.on_replayed(*seq, from, text) {
+                    return Err(self.failure(&why));
                 }
             }
-            (Stage::Looking, Reply::Lagged(_)) => {
-                return Err(self.failure("the server left out some of what was said since"));
+            (Phase::Searching, Reply::Lagged(_)) => {
+                return Err(self.failure(&format!("{CANNOT_TELL}: the server skipped some")));
             }
             _ => {}
         }
-        match heard.answers {
-            Some(answered) if answered.question.asker == Asker::Task => {
-                self.take_answer(answered.question.verb, &reply)
+        match incoming.completed {
+            Some(completed) if completed.request.owner == Owner::Task => {
+                self.on_reply(completed.request.verb, &reply)
             }
             _ => Ok(vec![]),
         }
     }
 
-    /// Takes the final answer to a command.
-    fn take_answer(
+    /// Handles the final reply to a request. Returns the requests to send.
+    fn on_reply(
         &mut self,
         verb: Verb,
         reply: &Reply<'_>,
@@ -206,38 +221,37 @@ impl Sender {
             let why = explain(code, explanation);
             return match verb {
                 Verb::Broadcast => {
-                    let number = self.delivery.refuse();
-                    self.leave_out(&format!("line {number} of the input was refused: {why}"));
+                    let number = self.queue.refuse();
+                    self.skip_or_stop(&format!("the server refused input line {number}: {why}"));
                     Ok(vec![])
                 }
-                Verb::Resume => {
-                    Err(self.failure(&format!("what was said since cannot be looked at: {why}")))
-                }
+                Verb::Resume => Err(self.failure(&format!("{CANNOT_TELL}: {why}"))),
                 _ => Err(self.failure(&why)),
             };
         }
-        match (self.stage, verb) {
-            (Stage::Entering, Verb::Stats) => {
-                self.source.limit(Limits::default().max_line as u64);
-                if self.delivery.lost_id().is_some() {
-                    return Ok(self.ask_for_ghost());
+        match (self.phase, verb) {
+            (Phase::Starting, Verb::Stats) => {
+                self.source.set_max_line(Limits::default().max_line as u64);
+                if self.queue.lost_id().is_some() {
+                    return Ok(self.check_lost_connection());
                 }
                 self.open();
             }
-            (Stage::Asking { is_there: true }, Verb::Clients) => self.pause()?,
-            (Stage::Asking { is_there: false }, Verb::Clients) => {
-                self.stage = Stage::Looking;
-                // Quiet again behind what there is by now. That is all that can have arrived.
-                return Ok(self.delivery.look().into_iter().chain([Command::Quiet]).collect());
+            (Phase::Checking { is_open: true }, Verb::Clients) => self.wait_for_close()?,
+            (Phase::Checking { is_open: false }, Verb::Clients) => {
+                self.phase = Phase::Searching;
+                // `quiet` ends the replay at the feed's head: none of the lines can come later.
+                let search = self.queue.search_request();
+                return Ok(search.into_iter().chain([Command::Quiet]).collect());
             }
-            (Stage::Looking, Verb::Quiet) => {
-                self.delivery.settle();
+            (Phase::Searching, Verb::Quiet) => {
+                self.queue.finish_search();
                 self.open();
             }
-            (Stage::Open, Verb::Broadcast) => {
+            (Phase::Open, Verb::Broadcast) => {
                 if let Reply::Ok(OkReply::Broadcast { seq }) | Reply::Broadcast { seq, .. } = *reply
                 {
-                    self.delivery.deliver(seq);
+                    self.queue.confirm(seq);
                 }
             }
             _ => {}
@@ -246,95 +260,85 @@ impl Sender {
     }
 
     fn open(&mut self) {
-        self.stage = Stage::Open;
-        self.ghost = None;
-        self.refresh_at = Instant::now() + REFRESH_PAUSE;
+        self.phase = Phase::Open;
+        self.wait = None;
+        self.refresh_at = Instant::now() + REFRESH_INTERVAL;
     }
 
-    /// Asks whether the server still has the connection that was lost: it is the first of a list then.
-    fn ask_for_ghost(&mut self) -> Vec<Command<'static>> {
-        let before = self.delivery.lost_id().and_then(|id| id.checked_sub(1));
-        self.answer_lines = 0;
-        self.stage = Stage::Asking { is_there: false };
-        vec![Command::Clients { after: before.filter(|before| *before > 0) }]
+    /// Asks for the clients from the lost connection's id on: if it is still open, it comes first.
+    fn check_lost_connection(&mut self) -> Vec<Command<'static>> {
+        let after = self.queue.lost_id().and_then(|id| id.checked_sub(1));
+        self.reply_lines = 0;
+        self.phase = Phase::Checking { is_open: false };
+        vec![Command::Clients { after: after.filter(|after| *after > 0) }]
     }
 
-    /// The server still has that: waits, but not for ever.
-    fn pause(&mut self) -> Result<(), Failure> {
+    /// The lost connection is still open at the server: checks again later, up to a limit.
+    fn wait_for_close(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
-        let ghost = self.ghost.get_or_insert(Ghost { seen_at: now, pause: GHOST_PAUSE.0 });
-        if now.duration_since(ghost.seen_at) >= self.timeout * GHOST_TIMEOUTS {
+        let wait = self.wait.get_or_insert(Wait { since: now, next_pause: CHECK_PAUSE.0 });
+        if now.duration_since(wait.since) >= self.timeout * MAX_CHECK_TIMEOUTS {
             let why =
-                "the server has not let go of the connection that was lost, and may go on with it";
+                "the server has not closed the lost connection, and may yet execute its lines";
             return Err(self.failure(why));
         }
-        let pause = ghost.pause;
-        ghost.pause = (pause * 2).min(GHOST_PAUSE.1);
-        if pause < GHOST_PAUSE.1 && ghost.pause == GHOST_PAUSE.1 {
-            self.notice(
-                "the server has not let go of the connection that was lost; waiting for that",
-            );
+        let pause = wait.next_pause;
+        wait.next_pause = (pause * 2).min(CHECK_PAUSE.1);
+        if pause < CHECK_PAUSE.1 && wait.next_pause == CHECK_PAUSE.1 {
+            self.notice("waiting for the server to close the lost connection");
         }
-        self.stage = Stage::Pausing { until: now + pause };
+        self.phase = Phase::Waiting { until: now + pause };
         Ok(())
     }
 
-    /// Asks what is to be asked from time to time.
-    fn ask(&mut self, session: &mut Session) {
+    /// Sends the requests whose time has come.
+    fn send_due_requests(&mut self, session: &mut Session) {
         let now = Instant::now();
-        match self.stage {
-            Stage::Pausing { until } if until <= now => {
-                for command in self.ask_for_ghost() {
-                    session.connection.say(&command, Asker::Task);
+        match self.phase {
+            Phase::Waiting { until } if until <= now => {
+                for command in self.check_lost_connection() {
+                    session.connection.send(&command, Owner::Task);
                 }
             }
-            Stage::Open if self.refresh_at <= now => {
-                if self.delivery.undelivered() == 0 {
-                    session.connection.say(&Command::Stats, Asker::Task);
+            Phase::Open if self.refresh_at <= now => {
+                if self.queue.remaining() == 0 {
+                    session.connection.send(&Command::Stats, Owner::Task);
                 }
-                self.refresh_at = now + REFRESH_PAUSE;
+                self.refresh_at = now + REFRESH_INTERVAL;
             }
             _ => {}
         }
     }
 
-    /// Sends what there is, as far as there is room: first what is to be sent again.
-    fn send(&mut self, session: &mut Session) {
-        while self.stage == Stage::Open && session.connection.has_room() {
-            if let Some(command) = self.delivery.say_next() {
-                session.connection.say(&command, Asker::Task);
+    /// Sends as many lines as there is room for: first those to be sent again, then new ones.
+    fn send_lines(&mut self, session: &mut Session) {
+        while self.phase == Phase::Open && session.connection.has_room() {
+            if let Some(command) = self.queue.send_next() {
+                session.connection.send(&command, Owner::Task);
                 continue;
             }
-            if !self.delivery.has_room() {
+            if !self.queue.has_room() {
                 break;
             }
-            let delivery = &mut self.delivery;
-            let taken = self.source.take(|taken| match taken {
-                Taken::Text(number, text) => {
-                    delivery.add(number, text);
-                    None
-                }
-                Taken::Bad(what) => Some(what),
-            });
-            match taken {
+            match self.source.next_line() {
+                Some(Ok((number, text))) => self.queue.add(number, text),
+                Some(Err(why)) => self.skip_or_stop(&why),
                 None => {
                     self.source.fill(session);
-                    if self.source.wants_input() || self.source.is_used_up() {
+                    if self.source.wants_input() || self.source.is_exhausted() {
                         break;
                     }
                 }
-                Some(None) => {}
-                Some(Some(what)) => self.leave_out(&what),
             }
         }
     }
 
-    /// A line that cannot be sent is left out, or the last one that was looked at.
-    fn leave_out(&mut self, what: &str) {
+    /// Handles a line that cannot be broadcast: skips it, or takes no more lines.
+    fn skip_or_stop(&mut self, why: &str) {
         if self.skip_bad {
-            self.notice(&format!("left out: {what}"));
+            self.notice(&format!("skipped: {why}"));
         } else {
-            self.source.stop(format!("{what} (--skip-bad leaves such lines out)"));
+            self.source.stop(format!("{why} (--skip-bad skips such lines)"));
         }
     }
 
@@ -343,23 +347,12 @@ impl Sender {
         notice(text);
     }
 
-    /// What to say when it cannot go on: how many lines were broadcast, and of which it is not known.
+    /// A failure that also says which lines were broadcast.
     fn failure(&mut self, why: &str) -> Failure {
-        if !self.source.is_begun() {
-            return Failure::Error(why.to_owned());
+        if self.source.is_started() {
+            Failure::Error(format!("{why}; {}", self.queue.summary()))
+        } else {
+            Failure::Error(why.to_owned())
         }
-        let known = match self.delivery.delivered() {
-            0 => "no line of the input is known to have been broadcast".to_owned(),
-            1 => "1 line of the input was broadcast".to_owned(),
-            lines => format!("{lines} lines of the input were broadcast"),
-        };
-        let unknown = match self.delivery.unknown() {
-            Some((first, last)) if first == last => {
-                format!("; whether line {first} was, is not known")
-            }
-            Some((first, last)) => format!("; whether lines {first} to {last} were, is not known"),
-            None => ", and no other".to_owned(),
-        };
-        Failure::Error(format!("{why}; {known}{unknown}"))
     }
 }

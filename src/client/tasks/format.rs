@@ -1,4 +1,4 @@
-//! Lines for other programs to read.
+//! The output formats of `oyez listen`.
 
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -6,8 +6,8 @@ use time::macros::format_description;
 use crate::client::config::Format;
 use crate::protocol::{FeedId, Reply};
 
-/// Appends what a listener prints of something that was said, if anything. `line` is what the server
-/// has sent, and `reply` what it means.
+/// Appends a line in this format, or nothing if the format leaves it out. `line` is as received,
+/// and `reply` is the parsed line.
 pub(crate) fn print(
     format: Format,
     feed: Option<FeedId>,
@@ -27,7 +27,7 @@ pub(crate) fn print(
     out.push(b'\n');
 }
 
-/// The object, with the time at which the line came.
+/// The JSON object, with the time of receipt.
 fn json(feed: Option<FeedId>, reply: &Reply<'_>) -> Option<String> {
     let time = now();
     Some(match *reply {
@@ -49,14 +49,14 @@ fn json(feed: Option<FeedId>, reply: &Reply<'_>) -> Option<String> {
     })
 }
 
-/// UTC, as RFC 3339 has it.
+/// The current UTC time in RFC 3339 format.
 fn now() -> String {
     let format =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     OffsetDateTime::now_utc().format(format).unwrap_or_default()
 }
 
-/// A JSON string, as RFC 8259 has it. Text has no control characters but TAB.
+/// A JSON string (RFC 8259). The text has no control characters except TAB.
 fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

@@ -1,46 +1,47 @@
-//! `oyez listen`: what is broadcast, line by line, for as long as there is a server.
+//! `oyez listen`: prints what is broadcast, and resumes after every reconnect.
 
 use std::time::Instant;
 
 use crate::client::config::{Format, Listen};
 use crate::client::connection::Event;
-use crate::client::connection::requests::{Asker, Heard};
-use crate::client::messages::lost;
+use crate::client::connection::requests::{Incoming, Owner};
+use crate::client::failure::Failure;
+use crate::client::messages::{connection_lost, explain, lagged};
+use crate::client::session::Session;
 use crate::client::stdio::{Output, notice};
 use crate::client::tasks::format;
-use crate::client::tasks::resume_cursor::{Place, ResumeCursor, Resumed};
-use crate::client::{Failure, Session};
+use crate::client::tasks::resume_cursor::{LineState, ResumeCursor, Resumed};
 use crate::protocol::{Command, Reply, Verb};
 
-/// What is listened to, and how far it has come.
+/// A subscription and how far it has come.
 struct Listener {
     listen: Listen,
-    position: ResumeCursor,
+    cursor: ResumeCursor,
     /// How many lines were printed.
     printed: u64,
 }
 
-/// Prints what is broadcast until there was as much as asked for, or nobody reads it any more.
+/// Prints broadcast lines until as many as requested were printed, or standard output is closed.
 pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failure> {
     let server = session.connection.server().to_string();
-    let position = ResumeCursor::beginning(listen.since);
-    let mut listener = Listener { listen, position, printed: 0 };
+    let cursor = ResumeCursor::new(listen.since);
+    let mut listener = Listener { listen, cursor, printed: 0 };
     while !listener.is_done() {
         let Session { connection, output, .. } = &mut *session;
-        let ask = match connection.next_event(Instant::now())? {
-            Some(Event::Up(welcome)) => {
-                let arrival = listener.position.arrive(welcome);
-                arrival.notices(&server).iter().for_each(|text| notice(text));
-                arrival.ask
+        let request = match connection.next_event(Instant::now())? {
+            Some(Event::Connected(welcome)) => {
+                let start = listener.cursor.on_welcome(welcome);
+                start.notices(&server).iter().for_each(|text| notice(text));
+                start.request
             }
-            Some(Event::Heard(heard)) => listener.hear(&heard, output)?,
-            Some(Event::NameHeld(text)) => {
+            Some(Event::Received(incoming)) => listener.on_line(&incoming, output)?,
+            Some(Event::Notice(text)) => {
                 notice(&text);
                 None
             }
             Some(Event::NameRefused(why)) => return Err(Failure::Error(why)),
-            Some(Event::Down { why, .. }) => {
-                notice(&lost(&server, &why));
+            Some(Event::Disconnected { why, .. }) => {
+                notice(&connection_lost(&server, &why));
                 None
             }
             None => {
@@ -48,8 +49,8 @@ pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failur
                 continue;
             }
         };
-        if let Some(command) = ask {
-            connection.say(&command, Asker::Upkeep);
+        if let Some(command) = request {
+            connection.send(&command, Owner::Connection);
         }
     }
     Ok(())
@@ -60,50 +61,45 @@ impl Listener {
         self.listen.count.is_some_and(|count| self.printed >= count)
     }
 
-    /// Prints the line, if it is one to be printed: what is to be asked because of it.
-    fn hear(
+    /// Prints the line if it belongs in the output. Returns the request to send next.
+    fn on_line(
         &mut self,
-        heard: &Heard<'_>,
+        incoming: &Incoming<'_>,
         output: &mut Output,
     ) -> Result<Option<Command<'static>>, Failure> {
-        let Some(reply) = heard.reply else { return Ok(None) };
+        let Some(reply) = incoming.reply else { return Ok(None) };
         let is_text = self.listen.format == Format::Text;
         match reply {
-            _ if heard.answers(Verb::Resume) => return self.resumed(&reply),
+            _ if incoming.completes(Verb::Resume) => return self.on_resumed(&reply),
             Reply::Broadcast { seq, .. } => {
-                if self.position.take(seq) != Place::New {
+                if self.cursor.on_broadcast(seq) != LineState::New {
                     return Ok(None);
                 }
                 self.printed += 1;
             }
             Reply::Direct { from, text } if is_text => {
-                notice(&format!("{from} to this client alone: {text}"));
+                notice(&format!("direct message from {from}: {text}"));
             }
             Reply::Lagged(count) if is_text => {
-                notice(&format!("{count} lines were missed: read too slowly"));
+                notice(&lagged(count));
             }
             Reply::Direct { .. } | Reply::Lagged(_) => {}
             _ => return Ok(None),
         }
-        format::print(
-            self.listen.format,
-            self.position.feed(),
-            heard.line,
-            &reply,
-            output.buffer(),
-        );
+        let (format, feed) = (self.listen.format, self.cursor.feed());
+        format::print(format, feed, incoming.line, &reply, output.buffer());
         Ok(None)
     }
 
-    fn resumed(&mut self, reply: &Reply<'_>) -> Result<Option<Command<'static>>, Failure> {
-        let resumed = self.position.answer(reply);
-        match (resumed.notice(), resumed, reply) {
-            (Some(text), Resumed::Refused { .. }, Reply::Error { code, explanation }) => {
-                return Err(Failure::Error(format!("{text}: {code} {explanation}")));
-            }
-            (Some(text), ..) => notice(&text),
-            (None, ..) => {}
+    fn on_resumed(&mut self, reply: &Reply<'_>) -> Result<Option<Command<'static>>, Failure> {
+        let resumed = self.cursor.on_resume_reply(reply);
+        if let Resumed::Refused { since } = resumed
+            && let Reply::Error { code, explanation } = *reply
+        {
+            let why = explain(code, explanation);
+            return Err(Failure::Error(format!("cannot start after line {since}: {why}")));
         }
-        Ok(resumed.ask())
+        resumed.notice().iter().for_each(|text| notice(text));
+        Ok(resumed.request())
     }
 }

@@ -1,11 +1,10 @@
-//! What `oyez` can be asked to do, one task a module.
+//! The commands of `oyez` except chat, one kind per module.
 
-pub(crate) mod ask;
-pub(crate) mod broadcast;
-pub(crate) mod format;
-pub(crate) mod listen;
-mod progress;
-pub(crate) mod publish_queue;
-pub(crate) mod raw;
-pub(crate) mod resume_cursor;
+pub(super) mod ask;
+pub(super) mod broadcast;
+mod format;
+pub(super) mod listen;
+pub(super) mod publish_queue;
+pub(super) mod raw;
+pub(super) mod resume_cursor;
 mod source;

@@ -1,11 +1,12 @@
-//! Which of one's own lines are in the feed, through all connections.
+//! The lines being broadcast, and which of them are known to be in the feed.
 //!
-//! This room performs **no I/O** and reads no clock.
+//! This module performs **no I/O** and reads no clock.
 //!
-//! A line counts as delivered when the server has answered it. When a connection is lost, some of those
-//! that were not answered may be in the feed all the same: the first of them, in their order, under the
-//! id of that connection, and behind the last that was answered. So there they are looked for before
-//! anything is said again. (Under its id, and not under a name: somebody else may have taken that.)
+//! A line is confirmed by the server's reply. When a connection is lost, some unconfirmed lines may
+//! be in the feed all the same. To deduplicate after a reconnect, the feed is searched for them
+//! before anything is sent again: they are the first unconfirmed lines, in order, attributed to the
+//! lost connection's id, and after its last confirmed line. (Its id and not its name, which another
+//! client may have taken since.)
 
 use std::collections::VecDeque;
 
@@ -13,146 +14,152 @@ use crate::cli::digits;
 use crate::client::connection::dial::Welcome;
 use crate::protocol::{Command, FeedId};
 
-/// How many bytes of lines may wait for their answers.
-const MAX_UNANSWERED: usize = 4 * 1024 * 1024;
+/// How many bytes of lines may be unconfirmed.
+const MAX_UNCONFIRMED_BYTES: usize = 4 * 1024 * 1024;
 
-/// Lines on their way.
+/// Lines that are to be broadcast, or were sent and are not confirmed.
 ///
 /// **Invariants**
-/// - `lines` are those not known to be in the feed, in the order of the input. The first `said` of them
-///   were said over the connection that there is; the first `doubtful` may be in the feed by way of
-///   another. One of the two is 0.
-/// - `lost` says where the doubtful ones would be, and is there only while there are some.
+/// - `lines` are those not known to be in the feed, in input order. The first `sent` of them were
+///   sent over the current connection; the first `unconfirmed` were sent over a lost one, and may
+///   be in the feed. One of the two counts is 0.
+/// - `lost` says where the unconfirmed lines would be, and is `None` if there are none.
 #[derive(Debug, Default)]
 pub(crate) struct PublishQueue {
     lines: VecDeque<Outgoing>,
     bytes: usize,
-    said: usize,
-    doubtful: usize,
-    delivered: u64,
-    here: Option<Trail>,
-    lost: Option<Trail>,
+    sent: usize,
+    unconfirmed: usize,
+    confirmed: u64,
+    /// The number of the last confirmed line in the input.
+    last_confirmed: u64,
+    current: Option<Origin>,
+    lost: Option<Origin>,
 }
 
 #[derive(Debug)]
 struct Outgoing {
-    /// Which line of the input it is, from 1 on.
+    /// The line's number in the input, counted from 1.
     number: u64,
     text: Box<str>,
 }
 
-/// Where in a feed to find what a connection has said: under this id, behind this line.
+/// Where a connection's lines are in a feed: attributed to this id, after this sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Trail {
+struct Origin {
     id: u64,
     feed: FeedId,
     seq: u64,
 }
 
 impl PublishQueue {
-    /// There is a connection: whether it leads to the feed in which lines may be that are looked for.
-    pub(crate) fn arrive(&mut self, Welcome { id, feed, seq }: Welcome) -> bool {
-        self.here = Some(Trail { id, feed, seq });
+    /// Handles a new connection. Returns whether its feed is the one to search for unconfirmed
+    /// lines, or there are none.
+    pub(crate) fn on_welcome(&mut self, Welcome { id, feed, seq }: Welcome) -> bool {
+        self.current = Some(Origin { id, feed, seq });
         self.lost.is_none_or(|lost| lost.feed == feed && lost.seq <= seq)
     }
 
-    /// The id under which lines were said that are to be looked for. As long as the server has such a
-    /// client, more of them may arrive.
+    /// The id under which unconfirmed lines were sent. While the server still has a client with
+    /// this id, it may execute more of them.
     pub(crate) fn lost_id(&self) -> Option<u64> {
         self.lost.map(|lost| lost.id)
     }
 
-    /// The connection is lost. What was not answered before a goodbye was never carried out.
-    pub(crate) fn lose(&mut self, had_goodbye: bool) {
-        if self.said > 0 && !had_goodbye {
-            self.lost = self.here;
-            self.doubtful = self.said;
+    /// Handles the loss of the connection. After a goodbye, lines without a reply were not
+    /// executed.
+    pub(crate) fn on_disconnect(&mut self, had_goodbye: bool) {
+        if self.sent > 0 && !had_goodbye {
+            self.lost = self.current;
+            self.unconfirmed = self.sent;
         }
-        self.here = None;
-        self.said = 0;
+        self.current = None;
+        self.sent = 0;
     }
 
     /// Whether more lines may be added.
     pub(crate) fn has_room(&self) -> bool {
-        self.bytes < MAX_UNANSWERED
+        self.bytes < MAX_UNCONFIRMED_BYTES
     }
 
-    /// Adds a line to be said: the one with this number in the input.
-    pub(crate) fn add(&mut self, number: u64, text: &str) {
+    /// Adds a line, with its number in the input.
+    pub(crate) fn add(&mut self, number: u64, text: Box<str>) {
         self.bytes += text.len();
-        self.lines.push_back(Outgoing { number, text: text.into() });
+        self.lines.push_back(Outgoing { number, text });
     }
 
-    /// The next line to be said, which is said then.
-    pub(crate) fn say_next(&mut self) -> Option<Command<'_>> {
-        let Outgoing { text, .. } = self.lines.get(self.said)?;
-        self.said += 1;
+    /// Returns the command for the next unsent line, and counts it as sent.
+    pub(crate) fn send_next(&mut self) -> Option<Command<'_>> {
+        let Outgoing { text, .. } = self.lines.get(self.sent)?;
+        self.sent += 1;
         Some(Command::Broadcast { text })
     }
 
-    /// The server has answered the first line that was said and not answered: it has this number in
-    /// the feed.
-    pub(crate) fn deliver(&mut self, seq: u64) {
-        self.refresh(seq);
-        self.answered();
-        self.delivered += 1;
-    }
-
-    /// The server has refused the first line that was said and not answered: its number in the input.
-    pub(crate) fn refuse(&mut self) -> u64 {
-        self.answered().map_or(0, |line| line.number)
-    }
-
-    /// This line is in the feed, and what is said and not answered yet comes behind it.
-    pub(crate) fn refresh(&mut self, seq: u64) {
-        if let Some(here) = &mut self.here {
-            here.seq = here.seq.max(seq);
+    /// The server has broadcast the oldest sent line, as number `seq` of the feed.
+    pub(crate) fn confirm(&mut self, seq: u64) {
+        self.note_newest(seq);
+        if let Some(line) = self.take_sent() {
+            self.count_confirmed(line.number);
         }
     }
 
-    /// What to ask for, to look for lines that may have arrived.
-    pub(crate) fn look(&self) -> Option<Command<'static>> {
-        self.lost.map(|Trail { feed, seq, .. }| Command::Resume { seq, feed: Some(feed) })
+    /// The server has refused the oldest sent line. Returns its number in the input.
+    pub(crate) fn refuse(&mut self) -> u64 {
+        self.take_sent().map_or(0, |line| line.number)
     }
 
-    /// A line of the feed was seen while looking, the next one. The error says what is wrong with it.
-    pub(crate) fn find(&mut self, seq: u64, from: &str, text: &str) -> Result<(), String> {
-        // Once all are found, the rest is of no interest.
+    /// The feed has reached `seq`: lines that are unconfirmed or sent later come after it.
+    pub(crate) fn note_newest(&mut self, seq: u64) {
+        if let Some(current) = &mut self.current {
+            current.seq = current.seq.max(seq);
+        }
+    }
+
+    /// The request that replays the part of the feed to search for unconfirmed lines.
+    pub(crate) fn search_request(&self) -> Option<Command<'static>> {
+        self.lost.map(|Origin { feed, seq, .. }| Command::Resume { seq, feed: Some(feed) })
+    }
+
+    /// Checks the next replayed line of the search. The error says why the search cannot be
+    /// trusted.
+    pub(crate) fn on_replayed(&mut self, seq: u64, from: &str, text: &str) -> Result<(), String> {
+        // All were found: the rest of the replay does not matter.
         let Some(lost) = &mut self.lost else { return Ok(()) };
         if lost.seq.checked_add(1) != Some(seq) {
-            return Err(format!("behind line {} of the feed came {seq}", lost.seq));
+            return Err(format!("the server sent line {seq} of the feed after {}", lost.seq));
         }
-        let is_ours = digits(from) == Some(lost.id);
-        if let Some(Outgoing { number, text: ours }) = self.lines.front()
-            && is_ours
-            && **ours != *text
+        let is_own = digits(from) == Some(lost.id);
+        if let Some(Outgoing { number, text: own }) = self.lines.front()
+            && is_own
+            && **own != *text
         {
-            return Err(format!("line {number} of the input is another one in the feed"));
+            return Err(format!("input line {number} has a different text in the feed"));
         }
         lost.seq = seq;
-        if !is_ours {
+        if !is_own {
             return Ok(());
         }
-        self.take();
-        self.delivered += 1;
-        self.doubtful -= 1;
-        if self.doubtful == 0 {
+        self.unconfirmed -= 1;
+        if self.unconfirmed == 0 {
             self.lost = None;
+        }
+        if let Some(line) = self.take() {
+            self.count_confirmed(line.number);
         }
         Ok(())
     }
 
-    /// All was looked at: what was not found did not arrive, and is to be said again.
-    pub(crate) fn settle(&mut self) {
+    /// The search is complete: lines that were not found are not in the feed, and are sent again.
+    pub(crate) fn finish_search(&mut self) {
         self.lost = None;
-        self.doubtful = 0;
+        self.unconfirmed = 0;
     }
 
-    /// The first line that was said has its answer.
-    fn answered(&mut self) -> Option<Outgoing> {
-        // The dialogue knows an answer only to what was said.
-        debug_assert!(self.said > 0, "an answer to nothing");
-        self.said = self.said.checked_sub(1)?;
+    /// Removes the oldest sent line, which has its reply.
+    fn take_sent(&mut self) -> Option<Outgoing> {
+        // `RequestTracker` refuses replies to no request.
+        debug_assert!(self.sent > 0, "a reply without a sent line");
+        self.sent = self.sent.checked_sub(1)?;
         self.take()
     }
 
@@ -162,20 +169,46 @@ impl PublishQueue {
         Some(line)
     }
 
-    /// How many lines are known to be in the feed.
-    pub(crate) fn delivered(&self) -> u64 {
-        self.delivered
+    fn count_confirmed(&mut self, number: u64) {
+        self.confirmed += 1;
+        self.last_confirmed = number;
     }
 
-    /// How many are not.
-    pub(crate) fn undelivered(&self) -> usize {
+    /// How many lines are known to be in the feed.
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.confirmed
+    }
+
+    /// How many lines are not known to be in the feed.
+    pub(crate) fn remaining(&self) -> usize {
         self.lines.len()
     }
 
-    /// The first and the last line of which it is not known whether they are in the feed.
-    pub(crate) fn unknown(&self) -> Option<(u64, u64)> {
-        let last = self.said.max(self.doubtful).checked_sub(1)?;
+    /// The first and the last line that may or may not be in the feed, by their input numbers.
+    pub(crate) fn unconfirmed(&self) -> Option<(u64, u64)> {
+        let last = self.sent.max(self.unconfirmed).checked_sub(1)?;
         Some((self.lines.front()?.number, self.lines.get(last)?.number))
+    }
+
+    /// Which lines of the input were broadcast, and which may have been.
+    pub(crate) fn summary(&self) -> String {
+        let lines = |first, last| match first == last {
+            true => format!("line {first}"),
+            false => format!("lines {first} to {last}"),
+        };
+        let unconfirmed = self.unconfirmed().map(|(first, last)| lines(first, last));
+        let last = self.last_confirmed;
+        let (confirmed, pronoun) = match (self.confirmed, &unconfirmed) {
+            (0, None) => return "nothing was broadcast".to_owned(),
+            (0, Some(lines)) => return format!("{lines} may have been broadcast"),
+            (1, _) => (format!("line {last} was broadcast"), "it"),
+            (n, _) if n == last => (format!("lines 1 to {last} were broadcast"), "them"),
+            (n, _) => (format!("{n} of lines 1 to {last} were broadcast"), "them"),
+        };
+        match unconfirmed {
+            Some(lines) => format!("{confirmed}; {lines} may have been"),
+            None => format!("{confirmed}; nothing after {pronoun}"),
+        }
     }
 }
 
@@ -189,152 +222,174 @@ mod tests {
         Welcome { id, feed: FEED, seq }
     }
 
-    /// What is said next, as often as there is something.
-    fn say_all(delivery: &mut PublishQueue) -> Vec<String> {
-        let mut said = vec![];
-        while let Some(Command::Broadcast { text }) = delivery.say_next() {
-            said.push(text.to_owned());
+    /// Sends all lines that are not sent yet. Returns their texts.
+    fn send_all(queue: &mut PublishQueue) -> Vec<String> {
+        let mut sent = vec![];
+        while let Some(Command::Broadcast { text }) = queue.send_next() {
+            sent.push(text.to_owned());
         }
-        said
+        sent
     }
 
-    /// A connection with id 3 over which a, b and c were said, of which a is line 11.
-    fn one_of_three() -> PublishQueue {
-        let mut delivery = PublishQueue::default();
-        assert!(delivery.arrive(welcome(3, 10)));
-        assert_eq!(delivery.lost_id(), None);
+    /// The connection with id 3 has sent a, b and c, and a is confirmed as line 11.
+    fn one_of_three_confirmed() -> PublishQueue {
+        let mut queue = PublishQueue::default();
+        assert!(queue.on_welcome(welcome(3, 10)));
+        assert_eq!(queue.lost_id(), None);
         for (number, text) in [(1, "a"), (2, "b"), (4, "c")] {
-            delivery.add(number, text);
+            queue.add(number, text.into());
         }
-        assert_eq!(say_all(&mut delivery), ["a", "b", "c"]);
-        delivery.deliver(11);
-        delivery
+        assert_eq!(send_all(&mut queue), ["a", "b", "c"]);
+        queue.confirm(11);
+        queue
     }
 
     #[test]
-    fn what_did_not_arrive_is_said_again() {
-        let mut delivery = one_of_three();
-        assert_eq!(delivery.unknown(), Some((2, 4)));
-        delivery.lose(false);
-        assert_eq!(delivery.unknown(), Some((2, 4)));
-        assert!(delivery.arrive(welcome(5, 13)));
-        assert_eq!(delivery.lost_id(), Some(3));
-        assert_eq!(delivery.look(), Some(Command::Resume { seq: 11, feed: Some(FEED) }));
-        assert_eq!(delivery.find(12, "4", "c"), Ok(()), "somebody else's");
-        assert_eq!(delivery.find(13, "3", "b"), Ok(()));
-        delivery.settle();
-        assert_eq!((delivery.delivered(), delivery.unknown()), (2, None));
-        assert_eq!(say_all(&mut delivery), ["c"]);
-        delivery.deliver(14);
-        assert_eq!((delivery.delivered(), delivery.undelivered()), (3, 0));
+    fn lines_not_found_in_the_feed_are_sent_again() {
+        let mut queue = one_of_three_confirmed();
+        assert_eq!(queue.unconfirmed(), Some((2, 4)));
+        queue.on_disconnect(false);
+        assert_eq!(queue.unconfirmed(), Some((2, 4)));
+        assert!(queue.on_welcome(welcome(5, 13)));
+        assert_eq!(queue.lost_id(), Some(3));
+        assert_eq!(queue.search_request(), Some(Command::Resume { seq: 11, feed: Some(FEED) }));
+        assert_eq!(queue.on_replayed(12, "4", "c"), Ok(()), "another client's line");
+        assert_eq!(queue.on_replayed(13, "3", "b"), Ok(()));
+        queue.finish_search();
+        assert_eq!((queue.confirmed(), queue.unconfirmed()), (2, None));
+        assert_eq!(send_all(&mut queue), ["c"]);
+        queue.confirm(14);
+        assert_eq!((queue.confirmed(), queue.remaining()), (3, 0));
     }
 
     #[test]
-    fn looking_goes_on_where_it_was_cut_off() {
-        let mut delivery = one_of_three();
-        delivery.lose(false);
-        delivery.arrive(welcome(5, 13));
-        assert_eq!(delivery.find(12, "3", "b"), Ok(()));
-        delivery.lose(false);
-        assert_eq!(delivery.unknown(), Some((4, 4)));
-        assert!(delivery.arrive(welcome(6, 13)));
-        assert_eq!(delivery.lost_id(), Some(3));
-        assert_eq!(delivery.find(13, "8", "not ours"), Ok(()));
-        delivery.lose(false);
-        delivery.arrive(welcome(7, 13));
-        assert_eq!(delivery.look(), Some(Command::Resume { seq: 13, feed: Some(FEED) }));
+    fn interrupted_search_continues_where_it_stopped() {
+        let mut queue = one_of_three_confirmed();
+        queue.on_disconnect(false);
+        queue.on_welcome(welcome(5, 13));
+        assert_eq!(queue.on_replayed(12, "3", "b"), Ok(()));
+        queue.on_disconnect(false);
+        assert_eq!(queue.unconfirmed(), Some((4, 4)));
+        assert!(queue.on_welcome(welcome(6, 13)));
+        assert_eq!(queue.lost_id(), Some(3));
+        assert_eq!(queue.on_replayed(13, "8", "not ours"), Ok(()));
+        queue.on_disconnect(false);
+        queue.on_welcome(welcome(7, 13));
+        assert_eq!(queue.search_request(), Some(Command::Resume { seq: 13, feed: Some(FEED) }));
     }
 
     #[test]
-    fn what_is_refused_is_known_not_to_be_there() {
-        let mut delivery = one_of_three();
-        assert_eq!(delivery.refuse(), 2);
-        assert_eq!((delivery.delivered(), delivery.unknown()), (1, Some((4, 4))));
+    fn refused_line_is_not_unconfirmed() {
+        let mut queue = one_of_three_confirmed();
+        assert_eq!(queue.refuse(), 2);
+        assert_eq!((queue.confirmed(), queue.unconfirmed()), (1, Some((4, 4))));
     }
 
     #[test]
-    fn what_is_said_after_a_while_is_looked_for_behind_what_was_newest_then() {
-        let mut delivery = one_of_three();
-        delivery.deliver(12);
-        delivery.deliver(13);
-        delivery.refresh(500);
-        delivery.add(5, "d");
-        delivery.say_next();
-        delivery.lose(false);
-        assert!(delivery.arrive(welcome(9, 510)));
-        assert_eq!(delivery.look(), Some(Command::Resume { seq: 500, feed: Some(FEED) }));
+    fn search_starts_after_the_newest_line_known_before_sending() {
+        let mut queue = one_of_three_confirmed();
+        queue.confirm(12);
+        queue.confirm(13);
+        queue.note_newest(500);
+        queue.add(5, "d".into());
+        queue.send_next();
+        queue.on_disconnect(false);
+        assert!(queue.on_welcome(welcome(9, 510)));
+        assert_eq!(queue.search_request(), Some(Command::Resume { seq: 500, feed: Some(FEED) }));
     }
 
     #[test]
-    fn only_what_was_said_again_is_doubtful_again() {
-        let mut delivery = one_of_three();
-        delivery.lose(false);
-        delivery.arrive(welcome(5, 20));
-        delivery.settle();
-        assert!(matches!(delivery.say_next(), Some(Command::Broadcast { text: "b" })));
-        delivery.lose(false);
-        assert_eq!(delivery.unknown(), Some((2, 2)));
-        assert!(delivery.arrive(welcome(6, 21)));
-        assert_eq!(delivery.lost_id(), Some(5));
-        assert_eq!(delivery.look(), Some(Command::Resume { seq: 20, feed: Some(FEED) }));
-        assert_eq!(delivery.find(21, "5", "b"), Ok(()));
-        assert_eq!(delivery.lost_id(), None, "it is found");
+    fn only_lines_sent_again_are_unconfirmed_again() {
+        let mut queue = one_of_three_confirmed();
+        queue.on_disconnect(false);
+        queue.on_welcome(welcome(5, 20));
+        queue.finish_search();
+        assert!(matches!(queue.send_next(), Some(Command::Broadcast { text: "b" })));
+        queue.on_disconnect(false);
+        assert_eq!(queue.unconfirmed(), Some((2, 2)));
+        assert!(queue.on_welcome(welcome(6, 21)));
+        assert_eq!(queue.lost_id(), Some(5));
+        assert_eq!(queue.search_request(), Some(Command::Resume { seq: 20, feed: Some(FEED) }));
+        assert_eq!(queue.on_replayed(21, "5", "b"), Ok(()));
+        assert_eq!(queue.lost_id(), None, "all were found");
     }
 
     #[test]
-    fn behind_a_goodbye_nothing_is_doubtful() {
-        let mut delivery = one_of_three();
-        delivery.lose(true);
-        assert_eq!(delivery.unknown(), None);
-        assert!(delivery.arrive(Welcome { feed: FeedId(8), ..welcome(1, 0) }));
-        assert_eq!(delivery.lost_id(), None);
-        assert_eq!(say_all(&mut delivery), ["b", "c"]);
+    fn nothing_is_unconfirmed_after_a_goodbye() {
+        let mut queue = one_of_three_confirmed();
+        queue.on_disconnect(true);
+        assert_eq!(queue.unconfirmed(), None);
+        assert!(queue.on_welcome(Welcome { feed: FeedId(8), ..welcome(1, 0) }));
+        assert_eq!(queue.lost_id(), None);
+        assert_eq!(send_all(&mut queue), ["b", "c"]);
     }
 
     #[test]
-    fn in_another_feed_nothing_can_be_looked_for() {
+    fn unconfirmed_lines_cannot_be_searched_for_in_another_feed() {
         for (feed, seq) in [(FeedId(8), 20), (FEED, 10)] {
-            let mut delivery = one_of_three();
-            delivery.lose(false);
-            assert!(!delivery.arrive(Welcome { id: 1, feed, seq }));
+            let mut queue = one_of_three_confirmed();
+            queue.on_disconnect(false);
+            assert!(!queue.on_welcome(Welcome { id: 1, feed, seq }));
         }
-        // Where all is answered, nothing has to be.
-        let mut delivery = one_of_three();
-        delivery.deliver(12);
-        delivery.deliver(13);
-        delivery.lose(false);
-        assert!(delivery.arrive(Welcome { feed: FeedId(8), ..welcome(1, 0) }));
+        // Without unconfirmed lines, no search is needed.
+        let mut queue = one_of_three_confirmed();
+        queue.confirm(12);
+        queue.confirm(13);
+        queue.on_disconnect(false);
+        assert!(queue.on_welcome(Welcome { feed: FeedId(8), ..welcome(1, 0) }));
     }
 
     #[test]
-    fn a_server_that_says_something_else_is_not_believed() {
-        let mut delivery = one_of_three();
-        delivery.lose(false);
-        delivery.arrive(welcome(5, 20));
-        assert!(delivery.find(12, "3", "other").is_err());
-        assert_eq!(delivery.find(12, "3", "b"), Ok(()));
-        assert!(delivery.find(14, "3", "c").is_err(), "a line is missing");
-        assert_eq!(delivery.find(13, "7", "other"), Ok(()), "somebody else's");
+    fn contradictory_replay_is_an_error() {
+        let mut queue = one_of_three_confirmed();
+        queue.on_disconnect(false);
+        queue.on_welcome(welcome(5, 20));
+        assert!(queue.on_replayed(12, "3", "other").is_err());
+        assert_eq!(queue.on_replayed(12, "3", "b"), Ok(()));
+        assert!(queue.on_replayed(14, "3", "c").is_err(), "a line is missing");
+        assert_eq!(queue.on_replayed(13, "7", "other"), Ok(()), "another client's line");
     }
 
     #[test]
-    fn no_number_is_too_large_to_be_looked_behind() {
-        let mut delivery = one_of_three();
-        delivery.deliver(u64::MAX);
-        delivery.lose(false);
-        assert!(delivery.arrive(welcome(5, u64::MAX)));
-        assert!(delivery.find(0, "3", "c").is_err());
+    fn search_after_the_largest_sequence_number_does_not_overflow() {
+        let mut queue = one_of_three_confirmed();
+        queue.confirm(u64::MAX);
+        queue.on_disconnect(false);
+        assert!(queue.on_welcome(welcome(5, u64::MAX)));
+        assert!(queue.on_replayed(0, "3", "c").is_err());
     }
 
     #[test]
-    fn there_is_room_for_so_many_bytes() {
-        let mut delivery = PublishQueue::default();
-        let text = "x".repeat(MAX_UNANSWERED);
-        delivery.add(1, &text);
-        assert!(!delivery.has_room());
-        delivery.arrive(welcome(1, 0));
-        assert!(delivery.say_next().is_some());
-        delivery.deliver(1);
-        assert!(delivery.has_room());
+    fn room_is_limited_by_unconfirmed_bytes() {
+        let mut queue = PublishQueue::default();
+        let text = "x".repeat(MAX_UNCONFIRMED_BYTES);
+        queue.add(1, text.into());
+        assert!(!queue.has_room());
+        queue.on_welcome(welcome(1, 0));
+        assert!(queue.send_next().is_some());
+        queue.confirm(1);
+        assert!(queue.has_room());
+    }
+
+    #[test]
+    fn summary_names_what_was_and_what_may_have_been_broadcast() {
+        let mut queue = PublishQueue::default();
+        assert_eq!(queue.summary(), "nothing was broadcast");
+        queue.on_welcome(welcome(3, 10));
+        (1..=5).for_each(|number| queue.add(number, "x".into()));
+        send_all(&mut queue);
+        assert_eq!(queue.summary(), "lines 1 to 5 may have been broadcast");
+        queue.confirm(11);
+        assert_eq!(queue.summary(), "line 1 was broadcast; lines 2 to 5 may have been");
+        queue.confirm(12);
+        queue.refuse();
+        queue.confirm(13);
+        assert_eq!(queue.summary(), "3 of lines 1 to 4 were broadcast; line 5 may have been");
+        queue.on_disconnect(true);
+        assert_eq!(queue.summary(), "3 of lines 1 to 4 were broadcast; nothing after them");
+
+        let mut queue = one_of_three_confirmed();
+        queue.on_disconnect(true);
+        assert_eq!(queue.summary(), "line 1 was broadcast; nothing after it");
     }
 }

@@ -1,85 +1,88 @@
-//! Where a listener stands in the feed, through all its connections.
+//! A listener's position in the feed, and how to resume there after a reconnect.
 //!
-//! This room performs **no I/O** and reads no clock.
+//! This module performs **no I/O** and reads no clock.
 
 use crate::cli::digits;
 use crate::client::connection::dial::Welcome;
+use crate::client::messages::reconnected;
 use crate::protocol::{Command, ErrorCode, FeedId, OkReply, Reply};
 
-/// How often what is to come next may be gone by the time that it is asked for.
-const MAX_GONE: u8 = 10;
+/// How many times per connection to ask again when the next lines are gone before the request
+/// arrives.
+const MAX_RETRIES: u8 = 10;
 
-/// The last line that was seen, and what to ask for after a new connection.
+/// The last line received, which every new connection resumes after.
 ///
-/// Tell it of each welcome with [`arrive`](Self::arrive), of each answer to a `resume` with
-/// [`answer`](Self::answer), and ask it of each broadcast line with [`take`](Self::take).
+/// Call [`on_welcome`](Self::on_welcome) for each connection,
+/// [`on_resume_reply`](Self::on_resume_reply) for the reply to each `resume`, and
+/// [`on_broadcast`](Self::on_broadcast) for each broadcast line.
 #[derive(Debug, Default)]
 pub(crate) struct ResumeCursor {
-    /// Where to begin, as long as the server has not answered to that.
+    /// The line to start after, until the server has replied to that.
     since: Option<u64>,
-    /// Which feed `seq` belongs to; none before the first welcome.
+    /// The feed that `seq` belongs to; `None` before the first welcome.
     feed: Option<FeedId>,
-    /// The last line seen.
+    /// The last line received.
     seq: u64,
-    /// While a `resume` waits for its answer, the newest line there is. Lines that come before the
-    /// answer will come again behind it.
+    /// While a `resume` is pending, the newest line known. Lines received before the reply are sent
+    /// again after it.
     resuming: Option<u64>,
-    /// How often the server has said on this connection that lines are gone.
-    gone: u8,
+    /// How many replies on this connection were `gone`.
+    retries: u8,
 }
 
-/// What a new connection is to this listener.
+/// How a listener continues on a new connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Arrival {
-    /// It is the first one.
+pub(crate) struct Start {
+    /// This is the first connection.
     pub(crate) is_first: bool,
-    /// The feed is not the one that was listened to before.
+    /// The feed is not the one of the previous connection: the server was restarted.
     pub(crate) is_new_feed: bool,
-    /// What to ask for.
-    pub(crate) ask: Option<Command<'static>>,
+    /// The request to send.
+    pub(crate) request: Option<Command<'static>>,
 }
 
-/// What became of a `resume`.
+/// The outcome of a `resume`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resumed {
-    /// All lines come.
-    Whole,
-    /// It cannot begin where it was to.
+    /// No line is missing.
+    Complete,
+    /// The server cannot start after the requested line.
     Refused {
-        /// After which line it was to.
+        /// The requested line.
         since: u64,
     },
-    /// The lines from here to there do not come.
-    Missed {
-        /// The first of them.
-        from: u64,
-        /// The last.
-        to: u64,
-        /// What to ask for, to get those behind them.
-        ask: Option<Command<'static>>,
+    /// The server no longer has some lines.
+    Missing {
+        /// The first missing line.
+        first: u64,
+        /// The last missing line.
+        last: u64,
+        /// The request for the lines after those.
+        request: Option<Command<'static>>,
     },
 }
 
-/// What a broadcast line is to this listener.
+/// How a broadcast line relates to those received before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// The next one.
+pub(crate) enum LineState {
+    /// It is the next line.
     New,
-    /// One that was seen before.
-    Seen,
-    /// One that comes again behind the answer to a `resume`.
+    /// It was received before.
+    Duplicate,
+    /// It will be sent again, after the reply to the pending `resume`.
     Early,
 }
 
-impl Arrival {
-    /// What to tell the user of a connection to this server.
+impl Start {
+    /// What to tell the user.
     pub(crate) fn notices(&self, server: &str) -> Vec<String> {
         if self.is_first {
             return vec![];
         }
-        let mut notices = vec![format!("connected to {server} again")];
+        let mut notices = vec![reconnected(server)];
         if self.is_new_feed {
-            let notice = "it was restarted: what was said there last may be missing here";
+            let notice = "the server was restarted; lines sent just before that may be missing";
             notices.push(notice.to_owned());
         }
         notices
@@ -87,65 +90,59 @@ impl Arrival {
 }
 
 impl Resumed {
-    /// What to tell the user of it.
+    /// What to tell the user.
     pub(crate) fn notice(&self) -> Option<String> {
-        let what = match *self {
-            Self::Whole => return None,
-            Self::Refused { since } => {
-                return Some(format!("the lines after {since} cannot be had"));
-            }
-            Self::Missed { from, to, .. } if from == to => {
-                format!("1 line is missing here, {from}")
-            }
-            Self::Missed { from, to, .. } => {
-                format!("{} lines are missing here, {from} to {to}", to - from + 1)
-            }
-        };
-        Some(format!("{what}: the server does not give them again"))
+        let Self::Missing { first, last, .. } = *self else { return None };
+        Some(if first == last {
+            format!("line {first} is missing here: the server no longer has it")
+        } else {
+            format!("lines {first} to {last} are missing here: the server no longer has them")
+        })
     }
 
-    /// What to ask for next.
-    pub(crate) fn ask(self) -> Option<Command<'static>> {
+    /// The request to send next.
+    pub(crate) fn request(self) -> Option<Command<'static>> {
         match self {
-            Self::Whole | Self::Refused { .. } => None,
-            Self::Missed { ask, .. } => ask,
+            Self::Complete | Self::Refused { .. } => None,
+            Self::Missing { request, .. } => request,
         }
     }
 }
 
 impl ResumeCursor {
-    /// To begin after this line, or with what is new.
-    pub(crate) fn beginning(since: Option<u64>) -> Self {
+    /// Starts after the line `since`, or with the first new line.
+    pub(crate) fn new(since: Option<u64>) -> Self {
         Self { since, ..Self::default() }
     }
 
-    /// Which feed it is in.
+    /// The feed that the lines belong to.
     pub(crate) fn feed(&self) -> Option<FeedId> {
         self.feed
     }
 
-    /// Takes note of a new connection.
-    pub(crate) fn arrive(&mut self, welcome: Welcome) -> Arrival {
+    /// Handles a new connection.
+    pub(crate) fn on_welcome(&mut self, welcome: Welcome) -> Start {
         let Welcome { feed, seq: newest, .. } = welcome;
         self.resuming = None;
-        self.gone = 0;
-        let before = self.feed.replace(feed);
-        let is_first = before.is_none();
+        self.retries = 0;
+        let previous = self.feed.replace(feed);
+        let is_first = previous.is_none();
         if let Some(seq) = self.since {
-            let ask = Some(self.resume(seq, None, newest));
-            return Arrival { is_first, is_new_feed: false, ask };
+            let request = Some(self.resume(seq, None, newest));
+            return Start { is_first, is_new_feed: false, request };
         }
         if is_first {
             self.seq = newest;
-            return Arrival { is_first, ..Arrival::default() };
+            return Start { is_first, ..Start::default() };
         }
-        let is_same = before == Some(feed) && self.seq <= newest;
+        let is_same = previous == Some(feed) && self.seq <= newest;
         if !is_same {
             self.seq = 0;
         }
-        // Where a secret is asked for, there may be lines that came after the welcome and are missed, too.
-        let ask = Some(self.resume(self.seq, Some(feed), newest));
-        Arrival { is_first, is_new_feed: !is_same, ask }
+        // Even if nothing is newer than `seq`: a client that must authenticate receives no lines
+        // between the welcome and its `auth`.
+        let request = Some(self.resume(self.seq, Some(feed), newest));
+        Start { is_first, is_new_feed: !is_same, request }
     }
 
     fn resume(&mut self, seq: u64, feed: Option<FeedId>, newest: u64) -> Command<'static> {
@@ -154,48 +151,48 @@ impl ResumeCursor {
         Command::Resume { seq, feed }
     }
 
-    /// Takes note of the final answer to a `resume`.
-    pub(crate) fn answer(&mut self, reply: &Reply<'_>) -> Resumed {
+    /// Handles the final reply to a `resume`.
+    pub(crate) fn on_resume_reply(&mut self, reply: &Reply<'_>) -> Resumed {
         let newest = self.resuming.take().unwrap_or(self.seq);
         let since = self.since.take();
         let (code, explanation) = match *reply {
-            Reply::Ok(OkReply::Resume { .. }) => return Resumed::Whole,
+            Reply::Ok(OkReply::Resume { .. }) => return Resumed::Complete,
             Reply::Error { code, explanation } => (code, explanation),
             _ => ("", ""),
         };
         if let Some(since) = since {
             return Resumed::Refused { since };
         }
-        let from = self.seq.saturating_add(1);
+        let first = self.seq.saturating_add(1);
         let oldest = explanation.split(' ').next().and_then(digits);
         if code == ErrorCode::GONE.as_str()
             && let Some(oldest) = oldest
-            && oldest > from
-            && self.gone < MAX_GONE
+            && oldest > first
+            && self.retries < MAX_RETRIES
         {
-            self.gone += 1;
-            let ask = Some(self.resume(oldest - 1, self.feed, newest.max(oldest)));
-            return Resumed::Missed { from, to: oldest - 1, ask };
+            self.retries += 1;
+            let request = Some(self.resume(oldest - 1, self.feed, newest.max(oldest)));
+            return Resumed::Missing { first, last: oldest - 1, request };
         }
-        // The server has no history: what came since the welcome is gone with the rest.
+        // The server cannot replay: what was sent since the welcome is missing, too.
         self.seq = newest;
-        if newest < from {
-            return Resumed::Whole;
+        if newest < first {
+            return Resumed::Complete;
         }
-        Resumed::Missed { from, to: newest, ask: None }
+        Resumed::Missing { first, last: newest, request: None }
     }
 
-    /// Takes note of a broadcast line.
-    pub(crate) fn take(&mut self, seq: u64) -> Place {
+    /// Handles a broadcast line.
+    pub(crate) fn on_broadcast(&mut self, seq: u64) -> LineState {
         if let Some(newest) = &mut self.resuming {
             *newest = seq.max(*newest);
-            return Place::Early;
+            return LineState::Early;
         }
         if seq <= self.seq {
-            return Place::Seen;
+            return LineState::Duplicate;
         }
         self.seq = seq;
-        Place::New
+        LineState::New
     }
 }
 
@@ -207,105 +204,130 @@ mod tests {
         Welcome { id: 1, feed: FeedId(feed), seq }
     }
 
-    fn asked(seq: u64, feed: u32) -> Option<Command<'static>> {
+    fn resume(seq: u64, feed: u32) -> Option<Command<'static>> {
         Some(Command::Resume { seq, feed: Some(FeedId(feed)) })
     }
 
-    /// A listener that has seen line 7 of feed 1.
+    /// A cursor after line 7 of feed 1.
     fn at_seven() -> ResumeCursor {
-        let mut position = ResumeCursor::default();
-        let first = Arrival { is_first: true, ..Arrival::default() };
-        assert_eq!(position.arrive(welcome(1, 5)), first);
-        assert_eq!([position.take(6), position.take(7)], [Place::New; 2]);
-        position
+        let mut cursor = ResumeCursor::default();
+        let first = Start { is_first: true, ..Start::default() };
+        assert_eq!(cursor.on_welcome(welcome(1, 5)), first);
+        assert_eq!([cursor.on_broadcast(6), cursor.on_broadcast(7)], [LineState::New; 2]);
+        cursor
     }
 
     #[test]
-    fn nothing_is_said_where_nothing_was_missed() {
-        let mut position = at_seven();
-        assert_eq!(position.arrive(welcome(1, 7)).ask, asked(7, 1));
+    fn nothing_is_reported_when_nothing_is_missing() {
+        let mut cursor = at_seven();
+        assert_eq!(cursor.on_welcome(welcome(1, 7)).request, resume(7, 1));
         let error = Reply::Error { code: "not-allowed", explanation: "not in this version" };
-        assert_eq!(position.answer(&error), Resumed::Whole);
-        assert_eq!([position.take(8), position.take(8)], [Place::New, Place::Seen]);
+        assert_eq!(cursor.on_resume_reply(&error), Resumed::Complete);
+        assert_eq!(
+            [cursor.on_broadcast(8), cursor.on_broadcast(8)],
+            [LineState::New, LineState::Duplicate]
+        );
     }
 
     #[test]
-    fn lines_before_the_answer_come_again_behind_it() {
-        let mut position = at_seven();
-        let arrival = position.arrive(welcome(1, 9));
-        assert_eq!(arrival, Arrival { ask: asked(7, 1), ..Arrival::default() });
-        assert_eq!(position.take(10), Place::Early);
-        assert_eq!(position.answer(&Reply::Ok(OkReply::Resume { seq: 7 })), Resumed::Whole);
+    fn lines_before_the_resume_reply_are_early() {
+        let mut cursor = at_seven();
+        let start = cursor.on_welcome(welcome(1, 9));
+        assert_eq!(start, Start { request: resume(7, 1), ..Start::default() });
+        assert_eq!(cursor.on_broadcast(10), LineState::Early);
+        assert_eq!(
+            cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 7 })),
+            Resumed::Complete
+        );
         for seq in 8..=11 {
-            assert_eq!(position.take(seq), Place::New);
+            assert_eq!(cursor.on_broadcast(seq), LineState::New);
         }
     }
 
     #[test]
-    fn a_server_without_history_leaves_a_gap_that_is_known() {
-        let mut position = at_seven();
-        position.arrive(welcome(1, 9));
-        assert_eq!(position.take(10), Place::Early);
+    fn refused_resume_reports_everything_since_the_last_line_as_missing() {
+        let mut cursor = at_seven();
+        cursor.on_welcome(welcome(1, 9));
+        assert_eq!(cursor.on_broadcast(10), LineState::Early);
         let error = Reply::Error { code: "not-allowed", explanation: "not in this version" };
-        assert_eq!(position.answer(&error), Resumed::Missed { from: 8, to: 10, ask: None });
-        assert_eq!(position.take(11), Place::New);
+        assert_eq!(
+            cursor.on_resume_reply(&error),
+            Resumed::Missing { first: 8, last: 10, request: None }
+        );
+        assert_eq!(cursor.on_broadcast(11), LineState::New);
     }
 
     #[test]
-    fn what_is_gone_is_skipped_and_the_rest_is_asked_for() {
-        let mut position = at_seven();
-        position.arrive(welcome(1, 90));
+    fn lines_that_are_gone_are_skipped_and_the_rest_is_requested() {
+        let mut cursor = at_seven();
+        cursor.on_welcome(welcome(1, 90));
         let error = Reply::Error { code: "gone", explanation: "50 00000001 kept from 50 on" };
-        assert_eq!(position.answer(&error), Resumed::Missed { from: 8, to: 49, ask: asked(49, 1) });
-        assert_eq!(position.take(91), Place::Early);
-        assert_eq!(position.answer(&Reply::Ok(OkReply::Resume { seq: 49 })), Resumed::Whole);
-        assert_eq!(position.take(50), Place::New);
+        assert_eq!(
+            cursor.on_resume_reply(&error),
+            Resumed::Missing { first: 8, last: 49, request: resume(49, 1) }
+        );
+        assert_eq!(cursor.on_broadcast(91), LineState::Early);
+        assert_eq!(
+            cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 49 })),
+            Resumed::Complete
+        );
+        assert_eq!(cursor.on_broadcast(50), LineState::New);
     }
 
     #[test]
-    fn of_a_new_feed_all_is_asked_for() {
-        let mut position = at_seven();
-        let arrival = position.arrive(welcome(2, 3));
-        assert_eq!(arrival, Arrival { is_new_feed: true, ask: asked(0, 2), ..Arrival::default() });
-        assert_eq!(position.answer(&Reply::Ok(OkReply::Resume { seq: 0 })), Resumed::Whole);
-        assert_eq!(position.take(1), Place::New);
-        let arrival = position.arrive(welcome(3, 0));
-        assert_eq!(arrival, Arrival { is_new_feed: true, ask: asked(0, 3), ..Arrival::default() });
+    fn new_feed_is_requested_from_its_beginning() {
+        let mut cursor = at_seven();
+        let start = cursor.on_welcome(welcome(2, 3));
+        assert_eq!(start, Start { is_new_feed: true, request: resume(0, 2), ..Start::default() });
+        assert_eq!(
+            cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 0 })),
+            Resumed::Complete
+        );
+        assert_eq!(cursor.on_broadcast(1), LineState::New);
+        let start = cursor.on_welcome(welcome(3, 0));
+        assert_eq!(start, Start { is_new_feed: true, request: resume(0, 3), ..Start::default() });
     }
 
     #[test]
-    fn where_to_begin_is_asked_for_until_it_is_answered() {
-        let ask = Some(Command::Resume { seq: 9, feed: None });
-        let mut position = ResumeCursor::beginning(Some(9));
-        assert_eq!(position.arrive(welcome(1, 5)).ask, ask);
-        // The connection is lost before the answer.
-        assert_eq!(position.arrive(welcome(1, 5)), Arrival { ask, ..Arrival::default() });
+    fn since_is_requested_again_until_the_server_replies() {
+        let request = Some(Command::Resume { seq: 9, feed: None });
+        let mut cursor = ResumeCursor::new(Some(9));
+        assert_eq!(cursor.on_welcome(welcome(1, 5)).request, request);
+        // The connection is lost before the reply.
+        assert_eq!(cursor.on_welcome(welcome(1, 5)), Start { request, ..Start::default() });
         let error = Reply::Error { code: "bad-argument", explanation: "beyond the newest" };
-        assert_eq!(position.answer(&error), Resumed::Refused { since: 9 });
+        assert_eq!(cursor.on_resume_reply(&error), Resumed::Refused { since: 9 });
 
-        let mut position = ResumeCursor::beginning(Some(5));
-        position.arrive(welcome(1, 5));
-        assert_eq!(position.answer(&Reply::Ok(OkReply::Resume { seq: 5 })), Resumed::Whole);
-        // It has begun: what is gone later is no reason to end.
-        position.arrive(welcome(1, 90));
+        let mut cursor = ResumeCursor::new(Some(5));
+        cursor.on_welcome(welcome(1, 5));
+        assert_eq!(
+            cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 5 })),
+            Resumed::Complete
+        );
+        // Once started, lines that are gone are no failure.
+        cursor.on_welcome(welcome(1, 90));
         let error = Reply::Error { code: "gone", explanation: "50 00000001 kept from 50 on" };
-        let ask = asked(49, 1);
-        assert_eq!(position.answer(&error), Resumed::Missed { from: 6, to: 49, ask });
+        let request = resume(49, 1);
+        assert_eq!(
+            cursor.on_resume_reply(&error),
+            Resumed::Missing { first: 6, last: 49, request }
+        );
     }
 
     #[test]
-    fn a_server_whose_lines_are_always_gone_is_not_asked_for_ever() {
-        let mut position = at_seven();
-        let mut ask = position.arrive(welcome(1, 8)).ask;
-        let mut asks = 0;
+    fn retries_are_limited_when_lines_are_always_gone() {
+        let mut cursor = at_seven();
+        let mut request = cursor.on_welcome(welcome(1, 8)).request;
+        let mut requests = 0;
         for oldest in (100..).step_by(100) {
-            if ask.is_none() {
+            if request.is_none() {
                 break;
             }
-            asks += 1;
+            requests += 1;
             let explanation = format!("{oldest} 00000001");
-            ask = position.answer(&Reply::Error { code: "gone", explanation: &explanation }).ask();
+            let reply = Reply::Error { code: "gone", explanation: &explanation };
+            request = cursor.on_resume_reply(&reply).request();
         }
-        assert_eq!(asks, u64::from(MAX_GONE) + 1);
+        assert_eq!(requests, u64::from(MAX_RETRIES) + 1);
     }
 }

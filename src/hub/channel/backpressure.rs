@@ -1,21 +1,25 @@
-//! Backpressure: whether the next broadcast may be appended, and which slow consumers give way to it.
+//! Backpressure: whether the next broadcast may be appended, and which slow consumers give way to
+//! it.
 //!
 //! Publishers can outrun readers. The rules, from the mildest on:
 //! 1. **A turn appends little** (the hub's budget), so that every socket is written to in between.
-//! 2. **Most readers are behind**: publishers are too fast. Broadcasts pause until that is over, for at most two
-//!    seconds.
+//! 2. **Most readers are behind**: publishers are too fast. Broadcasts pause until that is over,
+//!    for at most two seconds.
 //! 3. **Some readers are behind**: they may just be unlucky. Broadcasts pause for a moment.
 //!
-//!    After a pause the feed may advance by a sixteenth of its size before the next one. Readers that make no progress
-//!    are ignored. So slightly slow readers survive, and stalled ones, however many, are overtaken within a minute.
-//! 4. **The feed would overtake a reader all the same**: it is a slow consumer, and [`SlowConsumerPolicy`] decides.
-//!    Under [`Block`](SlowConsumerPolicy::Block) publishers wait for it, and rules 2 and 3 do not apply.
+//!    After a pause the feed may advance by a sixteenth of its size before the next one. Readers
+//!    that make no progress are ignored. So slightly slow readers survive, and stalled ones,
+//!    however many, are overtaken within a minute.
+//! 4. **The feed would overtake a reader all the same**: it is a slow consumer, and
+//!    [`SlowConsumerPolicy`] decides. Under [`Block`](SlowConsumerPolicy::Block) publishers wait
+//!    for it, and rules 2 and 3 do not apply.
 //!
-//! No rule waits for a reader that is replaying (it moved its own cursor back and has not caught up): `history` must
-//! not hold up others. Only a reader whose socket refuses bytes is ever overtaken, never one that the server was too
-//! busy to write to.
+//! No rule waits for a reader that is replaying (it moved its own cursor back and has not caught
+//! up): `history` must not hold up others. Only a reader whose socket refuses bytes is ever
+//! overtaken, never one that the server was too busy to write to.
 //!
-//! Pure: values in, verdicts out. It sees readers as [`Reader`] and knows neither the hub nor a clock.
+//! Pure: values in, verdicts out. It sees readers as [`Reader`] and knows neither the hub nor a
+//! clock.
 
 use std::collections::BTreeMap;
 
@@ -29,10 +33,12 @@ const BEHIND: u64 = 16;
 /// … and far behind when it lags by more than this one.
 const FAR_BEHIND: u64 = 2;
 
-/// Some readers are behind when more than one is, and more than one in eight; or when one is far behind.
+/// Some readers are behind when more than one is, and more than one in eight; or when one is far
+/// behind.
 const SOME: usize = 8;
 
-/// A pause for some readers lasts as long as the feed took for its last sixteenth, within these bounds.
+/// A pause for some readers lasts as long as the feed took for its last sixteenth, within these
+/// bounds.
 const MIN_PAUSE_FOR_SOME_MS: u64 = 100;
 const MAX_PAUSE_FOR_SOME_MS: u64 = 500;
 
@@ -42,8 +48,8 @@ const MAX_PAUSE_FOR_MOST_MS: u64 = 2000;
 /// The sampling interval while no reader makes progress.
 const IDLE_SAMPLE_MS: u64 = 20;
 
-/// How often, within the stall timeout, blocking readers are probed. The poll reports a socket writable only when a
-/// third of its buffer is free, which can be more than they must read.
+/// How often, within the stall timeout, blocking readers are probed. The poll reports a socket
+/// writable only when a third of its buffer is free, which can be more than they must read.
 const PROBES: u64 = 8;
 
 /// The log reports blocked publishers at most this often.
@@ -64,7 +70,10 @@ pub enum SlowConsumerPolicy {
 /// Decides whether a channel's next broadcast may be appended.
 #[derive(Debug)]
 pub(crate) struct Backpressure {
-    config: Config,
+    policy: SlowConsumerPolicy,
+    feed_size: u64,
+    reader_grace_ms: u64,
+    stall_timeout_ms: u64,
     gate: Gate,
     /// When the last pause ended.
     open_since_ms: u64,
@@ -75,15 +84,6 @@ pub(crate) struct Backpressure {
     /// A reader has made progress since.
     has_progress: bool,
     reported_at_ms: Option<u64>,
-}
-
-/// The limits that backpressure depends on.
-#[derive(Clone, Copy, Debug)]
-struct Config {
-    policy: SlowConsumerPolicy,
-    feed_size: u64,
-    reader_grace_ms: u64,
-    stall_timeout_ms: u64,
 }
 
 #[derive(Debug)]
@@ -103,7 +103,8 @@ enum Gate {
 struct BlockingReaders {
     /// The append drops everything before this.
     drops_before: Offset,
-    /// The readers that need some of that, each with its `bytes_out` at the start of the stall timeout.
+    /// The readers that need some of that, each with its `bytes_out` at the start of the stall
+    /// timeout.
     readers: BTreeMap<Handle, u64>,
     /// When the stall timeout ends.
     until_ms: u64,
@@ -161,12 +162,10 @@ pub(crate) struct Tick {
 impl Backpressure {
     pub(crate) fn new(policy: SlowConsumerPolicy, limits: &Limits) -> Self {
         Self {
-            config: Config {
-                policy,
-                feed_size: limits.feed_size as u64,
-                reader_grace_ms: limits.reader_grace_ms,
-                stall_timeout_ms: limits.stall_timeout_ms,
-            },
+            policy,
+            feed_size: limits.feed_size as u64,
+            reader_grace_ms: limits.reader_grace_ms,
+            stall_timeout_ms: limits.stall_timeout_ms,
             gate: Gate::Open,
             open_since_ms: 0,
             sampled_at_ms: 0,
@@ -176,8 +175,9 @@ impl Backpressure {
         }
     }
 
-    /// Decides whether a broadcast may be appended at `head`. `drops_before` is the offset before which the feed drops
-    /// its lines for it, if it has to. `readers` are the channel's members; they are looked at only when necessary.
+    /// Decides whether a broadcast may be appended at `head`. `drops_before` is the offset before
+    /// which the feed drops its lines for it, if it has to. `readers` are the channel's members;
+    /// they are looked at only when necessary.
     pub(crate) fn admit(
         &mut self,
         now_ms: u64,
@@ -187,8 +187,8 @@ impl Backpressure {
     ) -> Admission {
         // Sampling looks at every reader, so it is done now and then.
         if self.is_open()
-            && self.config.policy != SlowConsumerPolicy::Block
-            && head - self.sampled_head >= self.config.feed_size / BEHIND
+            && self.policy != SlowConsumerPolicy::Block
+            && head - self.sampled_head >= self.feed_size / BEHIND
         {
             self.sample(now_ms, head, readers.clone());
         }
@@ -199,7 +199,8 @@ impl Backpressure {
         }
     }
 
-    /// Looks at the readers again while publishers wait. Reopens the gate when nobody is waited for any more.
+    /// Looks at the readers again while publishers wait. Reopens the gate when nobody is waited for
+    /// any more.
     pub(crate) fn tick(
         &mut self,
         now_ms: u64,
@@ -207,7 +208,7 @@ impl Backpressure {
         readers: impl Iterator<Item = Reader>,
     ) -> Tick {
         let mut tick = Tick::default();
-        match self.config.policy {
+        match self.policy {
             SlowConsumerPolicy::Block => self.check_blocking_readers(now_ms, readers, &mut tick),
             SlowConsumerPolicy::Disconnect | SlowConsumerPolicy::Skip => {
                 self.sample(now_ms, head, readers);
@@ -229,8 +230,8 @@ impl Backpressure {
         self.has_progress = true;
     }
 
-    /// The earliest time of the next [`tick`](Self::tick), among `clients` clients: the more there are, the longer a
-    /// sample takes.
+    /// The earliest time of the next [`tick`](Self::tick), among `clients` clients: the more there
+    /// are, the longer a sample takes.
     pub(crate) fn next_sample_ms(&self, clients: usize) -> u64 {
         self.sampled_at_ms + 1 + clients as u64 / 1000
     }
@@ -247,12 +248,12 @@ impl Backpressure {
 
     /// Whether a reader with this lag, in bytes, counts as behind.
     pub(crate) fn is_behind(&self, lag: u64) -> bool {
-        lag > self.config.feed_size / BEHIND
+        lag > self.feed_size / BEHIND
     }
 
     /// Whether a reader with this lag, in bytes, is far behind.
     pub(crate) fn is_far_behind(&self, lag: u64) -> bool {
-        lag > self.config.feed_size / FAR_BEHIND
+        lag > self.feed_size / FAR_BEHIND
     }
 
     fn is_open(&self) -> bool {
@@ -269,8 +270,8 @@ impl Backpressure {
         let mut sample = Sample::default();
         for reader in readers {
             let lag = reader.oldest_needed.map_or(0, |needed| head - needed);
-            let makes_progress = !reader.is_write_blocked
-                || now_ms < reader.last_write_ms + self.config.reader_grace_ms;
+            let makes_progress =
+                !reader.is_write_blocked || now_ms < reader.last_write_ms + self.reader_grace_ms;
             if (reader.follows || lag > 0) && makes_progress && !reader.is_replaying {
                 sample.readers += 1;
                 sample.behind += usize::from(self.is_behind(lag));
@@ -318,7 +319,7 @@ impl Backpressure {
                 evict.push(reader.handle);
             } else if !reader.is_write_blocked {
                 return Admission::Yield;
-            } else if self.config.policy == SlowConsumerPolicy::Block {
+            } else if self.policy == SlowConsumerPolicy::Block {
                 blocking.insert(reader.handle, reader.bytes_out);
             } else {
                 evict.push(reader.handle);
@@ -349,18 +350,18 @@ impl Backpressure {
         self.gate = Gate::Blocked(BlockingReaders {
             drops_before,
             readers,
-            until_ms: now_ms + self.config.stall_timeout_ms,
+            until_ms: now_ms + self.stall_timeout_ms,
             probe_at_ms: self.next_probe_ms(now_ms),
         });
         event
     }
 
     fn next_probe_ms(&self, now_ms: u64) -> u64 {
-        now_ms + (self.config.stall_timeout_ms / PROBES).max(1)
+        now_ms + (self.stall_timeout_ms / PROBES).max(1)
     }
 
-    /// Rule 4 under [`SlowConsumerPolicy::Block`]: readers that made room are not waited for any more, and neither are
-    /// those that read too little within the stall timeout.
+    /// Rule 4 under [`SlowConsumerPolicy::Block`]: readers that made room are not waited for any
+    /// more, and neither are those that read too little within the stall timeout.
     fn check_blocking_readers(
         &mut self,
         now_ms: u64,
@@ -386,7 +387,7 @@ impl Backpressure {
         }
         blocking.readers = remaining;
         if is_over {
-            blocking.until_ms = now_ms + self.config.stall_timeout_ms;
+            blocking.until_ms = now_ms + self.stall_timeout_ms;
         }
         if now_ms >= blocking.probe_at_ms {
             blocking.probe_at_ms = next_probe_ms;
@@ -453,7 +454,8 @@ mod tests {
         Backpressure::new(policy, &limits)
     }
 
-    /// Takes samples: when, how many of 100 readers are behind, and until when broadcasts pause then.
+    /// Takes samples: when, how many of 100 readers are behind, and until when broadcasts pause
+    /// then.
     #[track_caller]
     fn samples(samples: &[(u64, usize, Option<u64>)]) {
         let mut backpressure = backpressure(SlowConsumerPolicy::Disconnect);

@@ -8,7 +8,8 @@ use crate::protocol::{FeedId, Reply};
 /// A place in the feed, in bytes since its beginning. A client's cursor is one.
 pub type Offset = u64;
 
-/// The last broadcast lines, encoded as clients get them, in chunks that are added and dropped whole.
+/// The last broadcast lines, encoded as clients get them, in chunks that are added and dropped
+/// whole.
 ///
 /// Appending a line costs the same whatever the number of clients: each has only a cursor, and
 /// reads what lies between that and the [`head`](Self::head).
@@ -116,8 +117,8 @@ impl Feed {
         self.chunks.front().map_or(0, |oldest| self.newest_seq + 1 - oldest.first_seq)
     }
 
-    /// The oldest sequence number that can be replayed: the oldest kept line's, or the next line's if
-    /// none is kept.
+    /// The oldest sequence number that can be replayed: the oldest kept line's, or the next line's
+    /// if none is kept.
     pub(crate) fn oldest_available(&self) -> u64 {
         self.newest_seq + 1 - self.kept_lines()
     }
@@ -125,8 +126,8 @@ impl Feed {
     /// The offset after line `seq`, and how many bytes were scanned to find it. `None` if the line
     /// after it is no longer kept, or there is no such line yet.
     ///
-    /// The chunks are a sparse index: each knows its first line's number. Within a chunk, line feeds
-    /// are counted.
+    /// The chunks are a sparse index: each knows its first line's number. Within a chunk, line
+    /// feeds are counted.
     pub(crate) fn offset_after(&self, seq: u64) -> Option<(Offset, usize)> {
         if seq == self.newest_seq {
             return Some((self.head(), 0));
@@ -147,8 +148,8 @@ impl Feed {
         self.chunks.get(self.chunks.len() / 2).map_or(self.head(), |chunk| chunk.start)
     }
 
-    /// How many lines begin in the range, and how many bytes were scanned to count them. Both ends must
-    /// be kept, and be starts of lines.
+    /// How many lines begin in the range, and how many bytes were scanned to count them. Both ends
+    /// must be kept, and be starts of lines.
     pub(crate) fn count_lines(&self, range: Range<Offset>) -> (u64, usize) {
         if range.is_empty() {
             return (0, 0);

@@ -12,7 +12,8 @@ use members::Members;
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) feed: Feed,
-    /// The clients that may need something from the feed: from their activation until they are removed.
+    /// The clients that may need something from the feed: from their activation until they are
+    /// removed.
     pub(crate) members: Members,
     pub(crate) backpressure: Backpressure,
 }

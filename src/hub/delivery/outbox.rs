@@ -14,8 +14,8 @@ pub enum Span<'a> {
     Feed(Range<Offset>),
 }
 
-/// One client's pending output: the feed from the cursor on and, each at its offset, replies that only this client
-/// gets, and seeks of the cursor.
+/// One client's pending output: the feed from the cursor on and, each at its offset, replies that
+/// only this client gets, and seeks of the cursor.
 ///
 /// **Invariants**
 /// - The entries' offsets never decrease, except after a seek, and none is before the cursor.
@@ -26,7 +26,8 @@ pub(crate) struct Outbox {
     pub(super) cursor: Offset,
     /// Where the feed ends for this client, unless it follows the feed.
     pub(super) until: Option<Offset>,
-    /// Allocated only while something is pending beside the feed: most clients have nothing, most of the time.
+    /// Allocated only while something is pending beside the feed: most clients have nothing, most
+    /// of the time.
     pub(super) queue: Option<Box<Queue>>,
     /// The client moved its cursor back and has not caught up since.
     is_replaying: bool,
@@ -259,8 +260,8 @@ impl Outbox {
         self.release();
     }
 
-    /// The oldest offset of the feed that is still needed: the cursor, or a seek's target, if anything is delivered
-    /// from there.
+    /// The oldest offset of the feed that is still needed: the cursor, or a seek's target, if
+    /// anything is delivered from there.
     pub(crate) fn oldest_needed(&self, head: Offset) -> Option<Offset> {
         let end = self.end(head);
         let Some(queue) = &self.queue else { return (self.cursor < end).then_some(self.cursor) };

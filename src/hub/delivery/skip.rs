@@ -15,7 +15,8 @@ pub(crate) struct Skipped {
 }
 
 impl Outbox {
-    /// Discards what is pending of the feed, except for the rest of a partial line, and keeps the replies.
+    /// Discards what is pending of the feed, except for the rest of a partial line, and keeps the
+    /// replies.
     pub(crate) fn drop_feed_backlog(&mut self, feed: &Feed) {
         self.finish_partial_line(feed);
         self.until = Some(self.cursor);
@@ -30,9 +31,10 @@ impl Outbox {
         }
     }
 
-    /// Moves every position before `drops_before` forward to `resume_at`, a line start behind it, and inserts a
-    /// `lagged` line where lines are missing: one for each stretch between two seeks, added to one that is still
-    /// unsent. Replies keep their order; those from a skipped stretch follow its `lagged` line.
+    /// Moves every position before `drops_before` forward to `resume_at`, a line start behind it,
+    /// and inserts a `lagged` line where lines are missing: one for each stretch between two seeks,
+    /// added to one that is still unsent. Replies keep their order; those from a skipped stretch
+    /// follow its `lagged` line.
     pub(crate) fn skip(&mut self, feed: &Feed, drops_before: Offset, resume_at: Offset) -> Skipped {
         self.finish_partial_line(feed);
         let end = self.end(feed.head());

@@ -1,5 +1,7 @@
 //! What the hub knows of one client.
 
+use slab::Slab;
+
 use crate::protocol::{DecimalBuf, LineBuffer};
 
 use super::rate_limit::RateLimiter;
@@ -13,14 +15,21 @@ use crate::hub::handle::Handle;
 /// What the peer's address or credentials tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Whether the peer has a loopback address, or is a Unix socket's peer with the server's own uid, or root.
+    /// Whether the peer has a loopback address, or is a Unix socket's peer with the server's own
+    /// uid, or root.
     pub is_local: bool,
+}
+
+/// The client with this handle, if it is still connected.
+pub(crate) fn find(clients: &Slab<Client>, handle: Handle) -> Option<&Client> {
+    clients.get(handle.key).filter(|client| client.id == handle.id)
 }
 
 /// One client, from its acceptance until its connection is closed.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) id: u64,
+    key: usize,
     pub(crate) name: Option<Box<str>>,
     pub(crate) origin: Origin,
     pub(crate) connected_at_ms: u64,
@@ -87,11 +96,14 @@ pub(crate) enum InputState {
     Runnable,
     /// Not executed until the outbox has room for a reply.
     AwaitingOutbox,
-    /// In the queue of blocked publishers: the next line is a broadcast that backpressure holds back.
+    /// In the queue of blocked publishers: the next line is a broadcast that backpressure holds
+    /// back.
     AwaitingReaders,
-    /// Not executed, and not read, until the rate limit allows another line. In the rate-limit timers.
+    /// Not executed, and not read, until the rate limit allows another line. In the rate-limit
+    /// timers.
     RateLimited { until_ms: u64 },
-    /// The client is closing: its input is read and discarded, since a close with unread input resets the connection.
+    /// The client is closing: its input is read and discarded, since a close with unread input
+    /// resets the connection.
     Discarding,
 }
 
@@ -109,9 +121,10 @@ pub(crate) struct Socket {
 }
 
 impl Client {
-    pub(crate) fn new(id: u64, origin: Origin, now_ms: u64, max_line: usize) -> Self {
+    pub(crate) fn new(handle: Handle, origin: Origin, now_ms: u64, max_line: usize) -> Self {
         Self {
-            id,
+            id: handle.id,
+            key: handle.key,
             name: None,
             origin,
             connected_at_ms: now_ms,
@@ -132,6 +145,10 @@ impl Client {
             missed: 0,
             was_rate_limited: false,
         }
+    }
+
+    pub(crate) fn handle(&self) -> Handle {
+        Handle { id: self.id, key: self.key }
     }
 
     /// How the client's lines are attributed: by name, or by id if it has none.
@@ -169,12 +186,11 @@ impl Client {
     }
 
     /// What backpressure needs to know of it.
-    pub(crate) fn reader(&self, key: usize, head: Offset) -> Reader {
-        let oldest_needed = self.outbox.oldest_needed(head);
+    pub(crate) fn reader(&self, head: Offset) -> Reader {
         Reader {
-            handle: Handle { id: self.id, key },
+            handle: self.handle(),
             follows: self.outbox.follows(),
-            oldest_needed,
+            oldest_needed: self.outbox.oldest_needed(head),
             is_replaying: self.outbox.is_replaying(),
             is_write_blocked: self.socket.write_blocked,
             last_write_ms: self.last_write_ms,

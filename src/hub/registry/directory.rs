@@ -5,12 +5,13 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use crate::protocol::{Name, Recipient};
 
-/// The clients that can be listed and sent to. The maps are ordered because `clients` lists by rising id, and because
-/// a hash map would draw a random seed.
+/// The clients that can be listed and sent to. The maps are ordered because `clients` lists by
+/// rising id, and because a hash map would draw a random seed.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     keys: BTreeMap<u64, usize>,
-    /// The id of each name's holder. Names are in lower case, since they are compared ignoring case.
+    /// The id of each name's holder. Names are in lower case, since they are compared ignoring
+    /// case.
     holders: BTreeMap<Box<str>, u64>,
 }
 

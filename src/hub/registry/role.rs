@@ -52,8 +52,8 @@ impl Secrets {
         self.user.is_some()
     }
 
-    /// The role that `text` grants. Both secrets are always compared, so that the time taken does not tell which of
-    /// them matched.
+    /// The role that `text` grants. Both secrets are always compared, so that the time taken does
+    /// not tell which of them matched.
     pub(crate) fn role(&self, text: &str) -> Option<Role> {
         let matches =
             |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| secret.is(text));

@@ -17,8 +17,9 @@ pub(crate) enum FlushClass {
 /// Two queues. Neither class can starve the other, since each has a budget of its own.
 ///
 /// - *Priority* clients are visited at most once per turn.
-/// - *Bulk* clients are visited in passes over all of them. A client that becomes ready during a pass waits for the
-///   next one: with re-queueing, a pass would never end, and clients that became ready later would starve.
+/// - *Bulk* clients are visited in passes over all of them. A client that becomes ready during a
+///   pass waits for the next one: with re-queueing, a pass would never end, and clients that became
+///   ready later would starve.
 #[derive(Debug, Default)]
 pub(crate) struct FlushSchedule {
     priority: ReadyQueue,
@@ -33,45 +34,47 @@ pub(crate) struct FlushSchedule {
 
 impl FlushSchedule {
     pub(crate) fn push(&mut self, handle: Handle, class: FlushClass) {
-        match class {
-            FlushClass::Priority => self.priority.push(handle),
-            FlushClass::Bulk => self.bulk.push(handle),
-        }
+        self.queue(class).push(handle);
     }
 
     pub(crate) fn begin_turn(&mut self) {
         self.has_begun = false;
     }
 
-    /// Takes the next priority client. Those queued after the turn's first call, such as clients that were visited and
-    /// have more pending, wait for the next turn.
-    pub(crate) fn pop_priority(&mut self, exists: impl Fn(Handle) -> bool) -> Option<Handle> {
+    /// Takes the next client of this class. Priority clients that are queued after the turn's first
+    /// call, such as those that were visited and have more pending, wait for the next turn.
+    pub(crate) fn pop(
+        &mut self,
+        class: FlushClass,
+        exists: impl Fn(Handle) -> bool,
+    ) -> Option<Handle> {
         if !std::mem::replace(&mut self.has_begun, true) {
             self.priority.begin_pass();
         }
-        self.current = FlushClass::Priority;
-        self.priority.pop_in_pass(exists)
+        self.current = class;
+        self.queue(class).pop_in_pass(exists)
     }
 
-    /// Whether a bulk pass must begin before [`pop_bulk`](Self::pop_bulk).
+    fn queue(&mut self, class: FlushClass) -> &mut ReadyQueue {
+        match class {
+            FlushClass::Priority => &mut self.priority,
+            FlushClass::Bulk => &mut self.bulk,
+        }
+    }
+
+    /// Whether a bulk pass must begin before [`pop`](Self::pop).
     pub(crate) fn bulk_pass_is_over(&self) -> bool {
         self.bulk.pass_is_over()
     }
 
-    /// Begins a bulk pass at this head of the feed. If the feed has moved on since the last pass began, all of `ready`
-    /// join it.
+    /// Begins a bulk pass at this head of the feed. If the feed has moved on since the last pass
+    /// began, all of `ready` join it.
     pub(crate) fn begin_bulk_pass(&mut self, head: Offset, ready: impl Iterator<Item = Handle>) {
         if self.pass_head != head {
             self.pass_head = head;
             ready.for_each(|handle| self.bulk.push(handle));
         }
         self.bulk.begin_pass();
-    }
-
-    /// Takes the next bulk client.
-    pub(crate) fn pop_bulk(&mut self, exists: impl Fn(Handle) -> bool) -> Option<Handle> {
-        self.current = FlushClass::Bulk;
-        self.bulk.pop_in_pass(exists)
     }
 
     /// The class of the client that was taken last.
@@ -114,12 +117,12 @@ mod tests {
         let mut flush = FlushSchedule::default();
         flush.push(handle(0), FlushClass::Priority);
         flush.begin_turn();
-        assert_eq!(flush.pop_priority(|_| true), Some(handle(0)));
+        assert_eq!(flush.pop(FlushClass::Priority, |_| true), Some(handle(0)));
         assert_eq!(flush.current(), FlushClass::Priority);
         flush.push(handle(0), FlushClass::Priority);
-        assert_eq!(flush.pop_priority(|_| true), None);
+        assert_eq!(flush.pop(FlushClass::Priority, |_| true), None);
         flush.begin_turn();
-        assert_eq!(flush.pop_priority(|_| true), Some(handle(0)));
+        assert_eq!(flush.pop(FlushClass::Priority, |_| true), Some(handle(0)));
     }
 
     #[test]
@@ -128,10 +131,10 @@ mod tests {
         flush.push(handle(1), FlushClass::Bulk);
         assert!(flush.bulk_pass_is_over() && !flush.is_idle(0));
         flush.begin_bulk_pass(100, [handle(0), handle(1)].into_iter());
-        assert_eq!(flush.pop_bulk(|_| true), Some(handle(1)));
-        assert_eq!(flush.pop_bulk(|_| true), Some(handle(0)));
+        assert_eq!(flush.pop(FlushClass::Bulk, |_| true), Some(handle(1)));
+        assert_eq!(flush.pop(FlushClass::Bulk, |_| true), Some(handle(0)));
         assert!(flush.bulk_pass_is_over() && flush.is_idle(100) && !flush.is_idle(200));
         flush.begin_bulk_pass(100, [handle(0)].into_iter());
-        assert_eq!(flush.pop_bulk(|_| true), None, "the head is where it was");
+        assert_eq!(flush.pop(FlushClass::Bulk, |_| true), None, "the head is where it was");
     }
 }

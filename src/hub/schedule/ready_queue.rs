@@ -8,7 +8,8 @@ use crate::hub::handle::Handle;
 ///
 /// Handles of clients that are gone stay until they are popped, and are dropped then.
 ///
-/// **Invariant**: `is_queued[key]` is set exactly when the current client with this key is in `fifo`.
+/// **Invariant**: `is_queued[key]` is set exactly when the current client with this key is in
+/// `fifo`.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyQueue {
     fifo: VecDeque<Handle>,
@@ -34,7 +35,8 @@ impl ReadyQueue {
         self.pop_in_pass(exists)
     }
 
-    /// Begins a pass: it visits the clients that are queued now, and leaves those that are queued later for the next.
+    /// Begins a pass: it visits the clients that are queued now, and leaves those that are queued
+    /// later for the next.
     pub(crate) fn begin_pass(&mut self) {
         self.pass = self.fifo.len();
     }

@@ -1,7 +1,7 @@
-//! Whom the client trusts, and what it shows of itself.
+//! The client's side of TLS: verifying the server, and presenting a certificate of its own.
 
+use std::io;
 use std::sync::Arc;
-use std::{error, io};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,72 +12,73 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::{TlsStream, describe, files, fingerprint, provider};
-use crate::net::stream::Stream;
-use crate::net::tls_config::{ClientTrust, Fingerprint, ServerVerification};
+use super::certificates::{fingerprint, provider, read_chain, read_key, read_roots};
+use super::error::classify;
+use super::stream::TlsStream;
+use crate::net::stream::Socket;
+use crate::net::tls_config::{ClientTlsConfig, Fingerprint, ServerVerification};
 
-/// What a connection is made with.
+/// What connections to one server are encrypted with.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientTls {
     config: Arc<ClientConfig>,
-    name: ServerName<'static>,
+    server_name: ServerName<'static>,
 }
 
 impl ClientTls {
-    /// For a server of this name or address. The error is one line that says what is wrong.
-    pub(crate) fn new(host: &str, trust: &ClientTrust) -> Result<Self, String> {
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| format!("{host} is no name that a certificate could have"))?;
+    /// Reads the files. `host` is the server's name or IP address, which its certificate must
+    /// cover. The error is one line for the user.
+    pub(crate) fn new(host: &str, settings: &ClientTlsConfig) -> Result<Self, String> {
+        let server_name = ServerName::try_from(host.to_owned())
+            .map_err(|_| format!("{host} is not a valid server name for TLS"))?;
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier::new(&trust.trust)?));
-        let config = match &trust.identity {
+            .with_custom_certificate_verifier(Arc::new(Verifier::new(&settings.verification)?));
+        let config = match &settings.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => builder
-                .with_client_auth_cert(files::chain(certificate)?, files::key(key)?)
+                .with_client_auth_cert(read_chain(certificate)?, read_key(key)?)
                 .map_err(|error| format!("certificate {}: {error}", certificate.display()))?,
         };
-        Ok(Self { config: Arc::new(config), name })
+        Ok(Self { config: Arc::new(config), server_name })
     }
 
-    /// The connection, which has to shake hands first.
-    pub(crate) fn connect(&self, stream: Stream) -> io::Result<TlsStream> {
+    /// Encrypts a connection. The handshake happens as it is read and written.
+    pub(crate) fn connect<S: Socket>(&self, socket: S) -> io::Result<TlsStream<S>> {
         let config = Arc::clone(&self.config);
-        let connection = rustls::ClientConnection::new(config, self.name.clone());
-        Ok(TlsStream::new(stream, connection.map_err(io::Error::other)?))
+        let connection = rustls::ClientConnection::new(config, self.server_name.clone());
+        Ok(TlsStream::new(socket, connection.map_err(io::Error::other)?))
     }
 }
 
-/// Checks a server's certificate; of one that is refused, it says which one it was.
+/// Verifies a server's certificate. Its errors name the certificate received.
 #[derive(Debug)]
 enum Verifier {
-    Signed(Arc<WebPkiServerVerifier>),
+    Authority(Arc<WebPkiServerVerifier>),
     Pinned(Fingerprint),
 }
 
 impl Verifier {
-    fn new(trust: &ServerVerification) -> Result<Self, String> {
-        let roots = match trust {
+    fn new(verification: &ServerVerification) -> Result<Self, String> {
+        let roots = match verification {
             ServerVerification::Pinned(fingerprint) => return Ok(Self::Pinned(*fingerprint)),
-            ServerVerification::Roots(path) => files::roots(path)?,
+            ServerVerification::Roots(path) => read_roots(path)?,
             ServerVerification::System => system_roots()?,
         };
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
-        Ok(Self::Signed(verifier.build().map_err(|error| error.to_string())?))
+        Ok(Self::Authority(verifier.build().map_err(|error| error.to_string())?))
     }
 }
 
 fn system_roots() -> Result<RootCertStore, String> {
-    let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
-        return Err(
-            "this system has no certificates to trust; --tls-ca or --tls-fingerprint says whom to"
-                .to_owned(),
-        );
+        return Err("found no trusted certificates on this system; use --tls-ca or \
+                    --tls-fingerprint"
+            .to_owned());
     }
     Ok(roots)
 }
@@ -91,13 +92,13 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let came = fingerprint(end_entity);
-        let refused = match self {
-            Self::Pinned(expected) if *expected == came => {
+        let received = fingerprint(end_entity);
+        let problem = match self {
+            Self::Pinned(expected) if *expected == received => {
                 return Ok(ServerCertVerified::assertion());
             }
-            Self::Pinned(expected) => format!("expected the certificate {expected}"),
-            Self::Signed(verifier) => {
+            Self::Pinned(expected) => format!("expected certificate {expected}"),
+            Self::Authority(verifier) => {
                 let verified = verifier.verify_server_cert(
                     end_entity,
                     intermediates,
@@ -107,13 +108,12 @@ impl ServerCertVerifier for Verifier {
                 );
                 match verified {
                     Ok(verified) => return Ok(verified),
-                    Err(error) => describe(&error),
+                    Err(error) => classify(&error).to_string(),
                 }
             }
         };
-        let refused: Box<dyn error::Error + Send + Sync> =
-            format!("{refused}; what came is the certificate {came}").into();
-        Err(Error::InvalidCertificate(CertificateError::Other(OtherError(refused.into()))))
+        let error = io::Error::other(format!("{problem}; received certificate {received}"));
+        Err(CertificateError::Other(OtherError(Arc::new(error))).into())
     }
 
     fn verify_tls12_signature(

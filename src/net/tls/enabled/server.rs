@@ -1,4 +1,4 @@
-//! What the server shows of itself, and whom it lets in.
+//! The server's side of TLS: its certificate, and the authority that clients' certificates need.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,13 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 
-use super::{TlsStream, files, fingerprint, provider, self_signed};
-use crate::net::stream::Stream;
-use crate::net::tls_config::{Fingerprint, Identity, ServerTrust};
+use super::certificates::{fingerprint, provider, read_chain, read_key, read_roots};
+use super::self_signed;
+use super::stream::TlsStream;
+use crate::net::stream::Socket;
+use crate::net::tls_config::{Fingerprint, Identity, ServerTlsConfig};
 
-/// What new connections are accepted with.
+/// What new connections are encrypted with.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerTls {
     config: Arc<ServerConfig>,
@@ -20,22 +22,22 @@ pub(crate) struct ServerTls {
 }
 
 impl ServerTls {
-    /// Reads the files anew. The error is one line that says what is wrong with which of them.
-    pub(crate) fn read(trust: &ServerTrust) -> Result<Self, String> {
-        let (certificate, key_file) = match &trust.identity {
+    /// Reads the files, at start and on every reload. The error is one line that names the file.
+    pub(crate) fn read(settings: &ServerTlsConfig) -> Result<Self, String> {
+        let (certificate, key_file) = match &settings.identity {
             Identity::Files { certificate, key } => (certificate.clone(), key.clone()),
-            Identity::SelfSigned { folder } => self_signed::files(folder)?,
+            Identity::SelfSigned { folder } => self_signed::create_or_reuse(folder)?,
         };
-        let chain = files::chain(&certificate)?;
+        let chain = read_chain(&certificate)?;
         let fingerprint = fingerprint(&chain[0]);
-        let key = files::key(&key_file)?;
+        let key = read_key(&key_file)?;
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
-        let builder = match &trust.client_ca {
+        let builder = match &settings.client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                let roots = Arc::new(files::roots(path)?);
+                let roots = Arc::new(read_roots(path)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
                     .build()
                     .map_err(|error| format!("certificate {}: {error}", path.display()))?;
@@ -46,30 +48,30 @@ impl ServerTls {
             let (certificate, key) = (certificate.display(), key_file.display());
             match error {
                 rustls::Error::InconsistentKeys(_) => {
-                    format!("key {key} is not the one that belongs to certificate {certificate}")
+                    format!("key {key} does not belong to certificate {certificate}")
                 }
                 error => format!("certificate {certificate} with key {key}: {error}"),
             }
         })?;
-        // Sessions that can be resumed cost memory for each client, and would outlive a certificate.
+        // Resumption would cost memory per client, and outlive a replaced certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Self { config: Arc::new(config), fingerprint, key_file })
     }
 
-    /// Which certificate is shown.
+    /// The fingerprint of the server's certificate, for clients to pin.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// Where the key is.
+    /// The file of the private key.
     pub(crate) fn key_file(&self) -> &Path {
         &self.key_file
     }
 
-    /// The connection, which has to shake hands first.
-    pub(crate) fn accept(&self, stream: Stream) -> io::Result<TlsStream> {
+    /// Encrypts an accepted connection. The handshake happens as it is read and written.
+    pub(crate) fn accept<S: Socket>(&self, socket: S) -> io::Result<TlsStream<S>> {
         let connection = rustls::ServerConnection::new(Arc::clone(&self.config));
-        Ok(TlsStream::new(stream, connection.map_err(io::Error::other)?))
+        Ok(TlsStream::new(socket, connection.map_err(io::Error::other)?))
     }
 }

@@ -1,0 +1,115 @@
+//! What every task works with: the poll, the connection, standard input and output.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+
+use crate::client::connection::Connection;
+use crate::client::connection::dial::Dialer;
+use crate::client::connection::options::ConnectOptions;
+use crate::client::failure::Failure;
+use crate::client::stdio::{Input, Output};
+use crate::limits::READ_CHUNK;
+
+const SERVER: Token = Token(0);
+const INPUT: Token = Token(1);
+const OUTPUT: Token = Token(2);
+
+/// What every task works with.
+pub(super) struct Session {
+    pub(super) poll: Poll,
+    pub(super) events: Events,
+    /// For whatever is read next, from the server or from standard input.
+    pub(super) buffer: Box<[u8]>,
+    pub(super) connection: Connection,
+    /// Standard input, if the task reads it.
+    input: Option<Input>,
+    pub(super) output: Output,
+}
+
+impl Session {
+    /// With `watches_output`, the session ends as soon as the reader of standard output is gone,
+    /// rather than at the next write.
+    pub(super) fn new(
+        options: ConnectOptions,
+        reads_input: bool,
+        watches_output: bool,
+    ) -> Result<Self, Failure> {
+        let cannot_start = |error: io::Error| format!("cannot start: {error}");
+        let poll = Poll::new().map_err(cannot_start)?;
+        let registry = poll.registry();
+        let input = if reads_input {
+            Some(Input::register(registry, INPUT).map_err(cannot_start)?)
+        } else {
+            None
+        };
+        let output =
+            if watches_output { Output::register(registry, OUTPUT) } else { Output::default() };
+        let registry = registry.try_clone().map_err(cannot_start)?;
+        Ok(Self {
+            connection: Connection::new(Dialer::new(options, registry, SERVER)?),
+            input,
+            output,
+            poll,
+            events: Events::with_capacity(16),
+            buffer: vec![0; READ_CHUNK].into(),
+        })
+    }
+
+    /// Sends everything queued, waits for an event, for the deadline or, if `wants_input`, for
+    /// input, and transfers data with the server.
+    pub(super) fn wait(
+        &mut self,
+        deadline: Option<Instant>,
+        wants_input: bool,
+    ) -> Result<(), Failure> {
+        self.connection.flush();
+        let deadline = [deadline, self.connection.next_deadline()].into_iter().flatten().min();
+        self.wait_for_events(deadline, self.connection.has_work(), wants_input)?;
+        self.connection.transfer(&self.events, &mut self.buffer, Instant::now());
+        Ok(())
+    }
+
+    /// Flushes standard output, then polls; without waiting if there is work already. The caller
+    /// handles the server's events.
+    pub(super) fn wait_for_events(
+        &mut self,
+        deadline: Option<Instant>,
+        has_work: bool,
+        wants_input: bool,
+    ) -> Result<(), Failure> {
+        self.output.flush()?;
+        let has_input = wants_input && self.input.as_ref().is_some_and(Input::is_ready);
+        let timeout = if has_work || has_input {
+            Some(Duration::ZERO)
+        } else {
+            deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        };
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(Failure::Error(format!("cannot wait for events: {error}")));
+            }
+            _ => {}
+        }
+        for event in &self.events {
+            match event.token() {
+                INPUT => self.input.iter_mut().for_each(Input::on_event),
+                OUTPUT => self.output.on_event(event),
+                // The server's socket and, in chat, signals.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads standard input into `buffer` without waiting. Returns the number of bytes.
+    pub(super) fn read_input(&mut self) -> Result<usize, Failure> {
+        self.input.as_mut().map_or(Ok(0), |input| input.read(&mut self.buffer))
+    }
+
+    /// Whether standard input has ended.
+    pub(super) fn input_has_ended(&self) -> bool {
+        self.input.as_ref().is_some_and(Input::has_ended)
+    }
+}

@@ -1,0 +1,164 @@
+//! The log lines of the server: what happened, to which client, and what to do about it.
+
+use log::{debug, info, warn};
+
+use super::config::Config;
+use super::peer::Peer;
+use crate::credentials::file::{is_readable_by_others, is_writable_by_others};
+use crate::hub::{Disconnect, Event, LineTrace, Reason};
+use crate::limits::{Limits, STALL_BYTES};
+use crate::net::stream::Endpoint;
+use crate::net::tls::ServerTls;
+use crate::read_outcome::TlsFailure;
+
+/// Each address comes with whether it is encrypted.
+pub(super) fn started<'a>(
+    addresses: impl Iterator<Item = (&'a Endpoint, bool)>,
+    tls: Option<&ServerTls>,
+    limits: &Limits,
+) {
+    for (address, is_tls) in addresses {
+        let (encrypted, option, netcat) = match is_tls {
+            true => (" (encrypted)", "--listen-tls", "ncat --ssl"),
+            false => ("", "--listen", "nc"),
+        };
+        match address {
+            Endpoint::Tcp(tcp) if tcp.ip().is_loopback() => {
+                let (ip, port) = (tcp.ip(), tcp.port());
+                info!(
+                    "listening on {tcp}{encrypted}, for this host only; for other hosts, use \
+                     {option} 0.0.0.0:{port}; try: {netcat} {ip} {port}"
+                );
+            }
+            address => info!("listening on {address}{encrypted}"),
+        }
+    }
+    if let Some(tls) = tls {
+        certificate(tls);
+    }
+    let [process, kernel] = limits.max_memory(tls.is_some()).map(|bytes| bytes >> 20);
+    info!(
+        "worst case with {}: {process} MiB of memory and {kernel} MiB of kernel send buffers; \
+         lower it with --max-clients",
+        clients(limits.max_clients),
+    );
+}
+
+/// The certificate, and warnings if other users can get at its key.
+fn certificate(tls: &ServerTls) {
+    let fingerprint = tls.fingerprint();
+    info!("certificate {fingerprint}; to pin it: oyez --tls-fingerprint {fingerprint}");
+    let key = tls.key_file();
+    if is_readable_by_others(key) {
+        let key = key.display();
+        warn!("key {key} is readable by others; fix: chmod 600 {key}");
+    }
+    if let Some(folder) = key.parent().filter(|folder| is_writable_by_others(folder)) {
+        let folder = folder.display();
+        warn!("others can replace the key in {folder}; fix: chmod go-w {folder}");
+    }
+}
+
+pub(super) fn reloaded(config: &Config, tls: Option<&ServerTls>) {
+    let secrets = [&config.secret_file, &config.admin_secret_file].into_iter().flatten();
+    let mut files: Vec<String> = secrets.map(|path| path.display().to_string()).collect();
+    files.extend(tls.map(|_| "the certificate".to_owned()));
+    info!("reloaded {}, for new connections", files.join(", "));
+    if let Some(tls) = tls {
+        certificate(tls);
+    }
+}
+
+pub(super) fn shutting_down(cause: &str, draining: usize, timeout_ms: u64) {
+    let (draining, seconds) = (clients(draining), timeout_ms / 1000);
+    info!("shutting down ({cause}): draining {draining}, at most {seconds} s");
+}
+
+pub(super) fn shut_down(drained: usize, cut: usize) {
+    info!("shut down: {} drained, {cut} cut off", clients(drained));
+}
+
+pub(super) fn forced(cut: usize) {
+    warn!("second signal: exiting now, {} cut off", clients(cut));
+}
+
+pub(super) fn hub_event(event: Event) {
+    match event {
+        Event::Line(LineTrace { id, received, answered }) => {
+            debug!("client {id}: {:?} -> {:?}", shorten(received), shorten(answered));
+        }
+        Event::Authenticated { id, role } => {
+            info!("client {id}: authenticated as {}", role.as_str());
+        }
+        Event::WrongSecret { id, tries } => warn!("client {id}: wrong secret (attempt {tries})"),
+        Event::Closing { id, reason } => debug!("client {id}: closing: {}", describe(reason, None)),
+        Event::Lagged { id, lines } => {
+            info!("client {id}: slow consumer, skipped {lines} lines (logged once per client)");
+        }
+        Event::PublishersBlocked { id, readers } => {
+            let others = match readers {
+                1 => String::new(),
+                _ => format!(" and {} more", readers - 1),
+            };
+            info!(
+                "slow consumers: broadcasts wait for client {id}{others} (logged at most once a \
+                 minute; 'held' in stats counts every broadcast)"
+            );
+        }
+        Event::RateLimited { id } => {
+            info!("client {id}: over --rate-limit, reading more slowly (logged once per client)");
+        }
+    }
+}
+
+/// `failure` is what was wrong with TLS, if anything.
+pub(super) fn disconnected(client: &Disconnect, peer: Peer, failure: Option<&TlsFailure>) {
+    let Disconnect { id, name, reason, is_cut, missed, connected_ms, bytes_in, bytes_out } = client;
+    let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
+    let reason = describe(*reason, failure);
+    let cut = if *is_cut { ", closed before everything was sent" } else { "" };
+    let missed = match missed {
+        0 => String::new(),
+        lines => format!(", missed {lines} lines"),
+    };
+    let seconds = *connected_ms as f64 / 1000.0;
+    info!(
+        "client {id}{name} from {peer} disconnected: {reason}{cut}{missed}; \
+         {seconds:.1} s, {bytes_in} bytes in, {bytes_out} out"
+    );
+}
+
+fn describe(reason: Reason, failure: Option<&TlsFailure>) -> String {
+    let lost = || failure.map_or_else(|| "connection lost".to_owned(), ToString::to_string);
+    match reason {
+        Reason::Quit => "quit".to_owned(),
+        Reason::Shutdown => "shutdown".to_owned(),
+        Reason::TooSlow => "too slow: fell more than --feed-size behind".to_owned(),
+        Reason::Stalled => format!(
+            "too slow: took less than {} KiB in --stall-timeout while broadcasts waited for it",
+            STALL_BYTES >> 10
+        ),
+        Reason::Idle => "idle for --idle-timeout".to_owned(),
+        Reason::AuthTimeout => "authentication timed out".to_owned(),
+        Reason::AuthFailed => "too many wrong secrets".to_owned(),
+        Reason::HandshakeFailed => format!("TLS handshake failed: {}", lost()),
+        Reason::EndOfInput => "end of input".to_owned(),
+        Reason::Lost => lost(),
+        Reason::Foreign(protocol) => format!("foreign protocol: {}", protocol.as_str()),
+    }
+}
+
+fn clients(count: usize) -> String {
+    format!("{count} client{}", if count == 1 { "" } else { "s" })
+}
+
+/// Shortens a text so that two of them fit into a line of the log.
+fn shorten(mut text: String) -> String {
+    const MAX: usize = 1000;
+    if text.len() > MAX {
+        let len = text.len();
+        text.truncate(text.floor_char_boundary(MAX));
+        text.push_str(&format!("… ({len} bytes)"));
+    }
+    text
+}

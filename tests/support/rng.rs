@@ -1,0 +1,24 @@
+//! A seeded random number generator, so that a failing test can be replayed from its seed.
+
+/// Knuth's linear congruential generator (MMIX). The same seed gives the same numbers on every
+/// platform and in every version of the tests.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number from 0 up to, but not including, `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        // The low bits of such a generator have short periods.
+        (self.0 >> 33) as usize % end
+    }
+
+    /// True in one of `n` cases.
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
