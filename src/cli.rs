@@ -1,123 +1,26 @@
-//! What the command lines of both programs share. Each program has one table of options, from which
-//! its parser, its `--help` and the tables in the documentation are derived.
+//! What the command lines of both programs share.
+//!
+//! A program reads its options one by one from a `CommandLine`, with a row for each: how it is
+//! written, its default, what it does, and how its value is parsed. `--help` and the tables in the
+//! documentation are made from these rows, which an empty command line yields as well. So a program
+//! reads every option, whatever its command, before it looks at the words.
 
 use std::ffi::OsString;
-use std::fmt::{Debug, Display, Write as _};
-use std::path::PathBuf;
+use std::fmt::{Display, Write as _};
+use std::io::Write as _;
+use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
 use pico_args::{Arguments, Error, Keys};
 
-/// One command-line option.
-#[derive(Clone, Copy, Debug)]
-pub struct OptionSpec {
-    /// The one-letter form, such as `-s`.
-    pub short: Option<&'static str>,
-    /// The option's name, such as `--server`.
-    pub name: &'static str,
-    /// The metavariable in the usage, such as `ADDR`. A flag has none.
-    pub value: Option<&'static str>,
-    /// The value that applies without the option, as a user would write it.
-    pub default: Option<&'static str>,
-    /// What the option does. Backticks mark what is typed literally; `--help` drops them.
-    pub help: &'static str,
-}
+use crate::escape::escape_untrusted;
 
-/// A program's options, in groups with a title each.
-pub type OptionTable = [(&'static str, &'static [OptionSpec])];
+/// The exit status of a program that failed.
+pub const FAILED: u8 = 1;
 
-/// An option without a value.
-pub(crate) const fn flag(name: &'static str, help: &'static str) -> OptionSpec {
-    OptionSpec { short: None, name, value: None, default: None, help }
-}
-
-/// An option with a value, which the usage shows as `value`.
-pub(crate) const fn option(
-    name: &'static str,
-    value: &'static str,
-    help: &'static str,
-) -> OptionSpec {
-    OptionSpec { value: Some(value), ..flag(name, help) }
-}
-
-/// The options that both programs have.
-pub(crate) const HELP_AND_VERSION: [OptionSpec; 2] = [
-    flag("--help", "show this help").short("-h"),
-    flag("--version", "show the version").short("-V"),
-];
-
-impl OptionSpec {
-    pub(crate) const fn short(self, short: &'static str) -> Self {
-        Self { short: Some(short), ..self }
-    }
-
-    pub(crate) const fn default(self, default: &'static str) -> Self {
-        Self { default: Some(default), ..self }
-    }
-
-    /// How the option is written, such as `-s, --server ADDR`.
-    pub fn usage(&self) -> String {
-        let short = self.short.map_or(String::new(), |short| format!("{short}, "));
-        let value = self.value.map_or(String::new(), |value| format!(" {value}"));
-        format!("{short}{}{value}", self.name)
-    }
-
-    fn keys(&self) -> Keys {
-        self.short.map_or(self.name.into(), |short| [short, self.name].into())
-    }
-}
-
-/// The text of `--help`, at most 80 columns wide: `intro`, the commands, each with its usage and
-/// what it does, the options, and `notes`.
-pub fn help(intro: &str, commands: &[(&str, &str)], options: &OptionTable, notes: &str) -> String {
-    let mut page = format!("{intro}\n");
-    if !commands.is_empty() {
-        page += "Commands:\n";
-        commands.iter().for_each(|(usage, help)| push_row(&mut page, usage, help, None));
-        page += "\n";
-    }
-    for (title, group) in options {
-        page += &format!("{title}:\n");
-        for option in *group {
-            push_row(&mut page, &option.usage(), option.help, option.default);
-        }
-        page += "\n";
-    }
-    page + notes
-}
-
-/// Adds a row of two columns, with the text wrapped in the second one. The text begins on the next
-/// line if the usage is too long for the first column.
-fn push_row(page: &mut String, usage: &str, help: &str, default: Option<&str>) {
-    const WIDTH: usize = 80;
-    /// Where the text begins, without the space before each word.
-    const INDENT: usize = 25;
-    let usage = format!("  {usage}");
-    let _ = write!(page, "{usage:<INDENT$}");
-    let mut column = if usage.len() < INDENT { INDENT } else { WIDTH };
-    let help = help.replace('`', "");
-    let default = default.map(|default| format!("[default: {default}]"));
-    for word in help.split(' ').chain(default.as_deref()) {
-        if column + 1 + word.len() > WIDTH {
-            let _ = write!(page, "\n{:INDENT$}", "");
-            column = INDENT;
-        }
-        let _ = write!(page, " {word}");
-        column += 1 + word.len();
-    }
-    page.push('\n');
-}
-
-/// The options as a table in Markdown.
-pub fn markdown(options: &OptionTable) -> String {
-    let mut table = "| option | default | meaning |\n| --- | --- | --- |\n".to_owned();
-    for option in options.iter().flat_map(|(_, group)| *group) {
-        let default = option.default.map_or(String::new(), |default| format!("`{default}` "));
-        let _ = writeln!(table, "| `{}` | {default}| {} |", option.usage(), option.help);
-    }
-    table
-}
+/// The exit status for wrong arguments.
+pub const WRONG_ARGUMENTS: u8 = 2;
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -130,100 +33,201 @@ pub enum Action<C> {
     Version,
 }
 
-/// A command line, split into options and other words. Each getter removes its option.
-pub(crate) struct CommandLine {
-    table: &'static OptionTable,
-    /// The names of the options that were given, with their values. A flag's value is empty.
-    given: Vec<(&'static str, String)>,
-    /// The arguments that are neither an option of the table nor the value of one.
-    pub(crate) words: Vec<String>,
+/// Does what the command line of the program `name` asks for. Returns the exit status.
+pub fn start<C>(
+    name: &str,
+    action: Result<Action<C>, String>,
+    help: fn() -> String,
+    run: fn(C) -> ExitCode,
+) -> ExitCode {
+    let text = match action {
+        Ok(Action::Run(config)) => return run(*config),
+        Ok(Action::Help) => help(),
+        Ok(Action::Version) => format!("{name} {}\n", env!("CARGO_PKG_VERSION")),
+        Err(error) => return fail(name, WRONG_ARGUMENTS, &format!("{error}; see {name} --help")),
+    };
+    // A failed write is not reported, since there is nowhere left to report it.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
-/// Splits the arguments, and has `configure` read the options. Refuses options that it did not read,
-/// since they would have no effect. The error is one line.
+/// Reports why the program `name` fails, in one line. Returns the exit status.
+pub fn fail(name: &str, status: u8, error: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "{name}: {}", escape_untrusted(error, 3 * 1024));
+    ExitCode::from(status)
+}
+
+/// A row of the help: how an option or a command is written, such as `-s, --server ADDR`; the value
+/// that applies without the option, if there is one; and what it does. Backticks mark what is typed
+/// literally; `--help` drops them.
+pub type HelpRow = [&'static str; 3];
+
+/// A title, and the rows below it.
+pub type HelpGroup = (&'static str, Vec<HelpRow>);
+
+/// The text of `--help`, at most 80 columns wide: `intro`, the groups, and `notes`.
+pub fn help(intro: &str, groups: &[HelpGroup], notes: &str) -> String {
+    let mut page = format!("{intro}\n");
+    for (title, group) in groups {
+        let _ = writeln!(page, "{title}:");
+        group.iter().for_each(|row| push_row(&mut page, row));
+        page.push('\n');
+    }
+    page + notes
+}
+
+/// Adds a row of two columns, with the text wrapped in the second one. The text begins on the next
+/// line if the usage is too long for the first column.
+fn push_row(page: &mut String, [usage, default, help]: &HelpRow) {
+    const WIDTH: usize = 80;
+    /// Where the text begins, without the space before each word.
+    const INDENT: usize = 25;
+    let usage = format!("  {usage}");
+    let _ = write!(page, "{usage:<INDENT$}");
+    let mut column = if usage.len() < INDENT { INDENT } else { WIDTH };
+    let help = help.replace('`', "");
+    let note = if default.is_empty() { None } else { Some(format!("[default: {default}]")) };
+    for word in help.split(' ').chain(note.as_deref()) {
+        if column + 1 + word.len() > WIDTH {
+            let _ = write!(page, "\n{:INDENT$}", "");
+            column = INDENT;
+        }
+        let _ = write!(page, " {word}");
+        column += 1 + word.len();
+    }
+    page.push('\n');
+}
+
+/// The options as a table in Markdown.
+pub fn markdown(options: &[HelpGroup]) -> String {
+    let mut table = "| option | default | meaning |\n| --- | --- | --- |\n".to_owned();
+    for [usage, default, help] in options.iter().flat_map(|(_, group)| group) {
+        let default = if default.is_empty() { "" } else { &format!("`{default}` ") };
+        let _ = writeln!(table, "| `{usage}` | {default}| {help} |");
+    }
+    table
+}
+
+/// A command line, from which a program reads and removes its options.
+pub(crate) struct CommandLine {
+    arguments: Arguments,
+    options: Vec<HelpGroup>,
+    /// The first failed check of [`require`](Self::require).
+    error: Option<&'static str>,
+}
+
+/// Parses a command line, of which `configure` reads the options. The error is one line.
 pub(crate) fn parse<C>(
     arguments: Vec<OsString>,
-    table: &'static OptionTable,
     configure: impl FnOnce(&mut CommandLine) -> Result<Action<C>, String>,
 ) -> Result<Action<C>, String> {
     let mut arguments = Arguments::from_vec(arguments);
-    let [help, version] = HELP_AND_VERSION.map(|option| arguments.contains(option.keys()));
-    if help {
+    if arguments.contains(["-h", "--help"]) {
         return Ok(Action::Help);
     }
-    if version {
+    if arguments.contains(["-V", "--version"]) {
         return Ok(Action::Version);
     }
-    let mut given = vec![];
-    for option in table.iter().flat_map(|(_, group)| *group) {
-        if option.value.is_none() {
-            while arguments.contains(option.keys()) {
-                given.push((option.name, String::new()));
-            }
-            continue;
-        }
-        let values = arguments.values_from_str(option.keys()).map_err(|error| match error {
-            Error::OptionWithoutAValue(_) => format!("{} needs a value", option.name),
-            error => format!("{}: {error}", option.name),
-        })?;
-        given.extend(values.into_iter().map(|value| (option.name, value)));
-    }
-    let words = arguments.finish().into_iter().map(utf8).collect::<Result<_, _>>()?;
-    let mut line = CommandLine { table, given, words };
-    let action = configure(&mut line)?;
-    match line.given.first() {
-        Some((name, _)) => Err(format!("{name} cannot be used with this command")),
-        None => Ok(action),
-    }
+    configure(&mut CommandLine { arguments, options: vec![], error: None })
+}
+
+/// The options that `configure` reads.
+pub(crate) fn options<C>(
+    configure: impl FnOnce(&mut CommandLine) -> Result<Action<C>, String>,
+) -> Vec<HelpGroup> {
+    let arguments = Arguments::from_vec(vec![]);
+    let mut line = CommandLine { arguments, options: vec![], error: None };
+    configure(&mut line).expect("an empty command line is valid");
+    line.group("Help").flag("-h, --help", "show this help");
+    line.flag("-V, --version", "show the version");
+    line.options
 }
 
 impl CommandLine {
-    /// Returns whether a flag was given.
-    pub(crate) fn flag(&mut self, name: &str) -> bool {
-        !self.take(name).is_empty()
+    /// Begins a group of options.
+    pub(crate) fn group(&mut self, title: &'static str) -> &mut Self {
+        self.options.push((title, vec![]));
+        self
     }
 
+    /// Reads an option without a value. Returns whether it is given.
+    pub(crate) fn flag(&mut self, usage: &'static str, help: &'static str) -> bool {
+        let OptionReader { arguments, keys, .. } = self.option([usage, "", help]);
+        let is_given = arguments.contains(keys);
+        // A repeated flag has no further effect.
+        while arguments.contains(keys) {}
+        is_given
+    }
+
+    /// Describes an option with a value, which the methods of [`OptionReader`] then read.
+    pub(crate) fn option(&mut self, row: HelpRow) -> OptionReader<'_> {
+        let (_, group) = self.options.last_mut().expect("every option is in a group");
+        group.push(row);
+        let [usage, default, _] = row;
+        let (short, long) = usage.split_once(", ").unwrap_or(("", usage));
+        let name = long.split_once(' ').map_or(long, |(name, _)| name);
+        let keys = if short.is_empty() { name.into() } else { [short, name].into() };
+        OptionReader { arguments: &mut self.arguments, name, keys, default }
+    }
+
+    /// Checks options against each other. [`words`](Self::words) returns the first error, unless
+    /// there is an unknown option, which may be a misspelt one of these.
+    pub(crate) fn require(&mut self, condition: bool, error: &'static str) {
+        self.error = self.error.or((!condition).then_some(error));
+    }
+
+    /// The arguments that are not part of an option, to be called once all options have been read.
+    /// The error for an unknown option that follows a word ends with `hint`.
+    pub(crate) fn words(&self, hint: &str) -> Result<Vec<String>, String> {
+        let words = self.arguments.clone().finish().into_iter().map(utf8);
+        let words = words.collect::<Result<Vec<_>, _>>()?;
+        if let Some(at) = words.iter().position(|word| word.len() > 1 && word.starts_with('-')) {
+            return Err(unexpected(&words[at]) + if at > 0 { hint } else { "" });
+        }
+        self.error.map_or(Ok(words), |error| Err(error.to_owned()))
+    }
+}
+
+/// Reads one option.
+pub(crate) struct OptionReader<'a> {
+    arguments: &'a mut Arguments,
+    name: &'static str,
+    keys: Keys,
+    default: &'static str,
+}
+
+type Parser<T, E> = fn(&str) -> Result<T, E>;
+
+impl OptionReader<'_> {
     /// The values of an option that may be repeated.
-    pub(crate) fn values<T, E: Display>(
-        &mut self,
-        name: &str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Result<Vec<T>, String> {
-        let explain = |value: &str, error| format!("{name} {value:?}: {error}");
-        let values = self.take(name).into_iter();
-        values.map(|value| parse(&value).map_err(|error| explain(&value, error))).collect()
+    pub(crate) fn all<T, E: Display>(self, parse: Parser<T, E>) -> Result<Vec<T>, String> {
+        let name = self.name;
+        self.arguments.values_from_fn(self.keys, parse).map_err(|error| match error {
+            Error::OptionWithoutAValue(_) => format!("{name} needs a value"),
+            Error::Utf8ArgumentParsingFailed { value, cause } => {
+                format!("{name} {value:?}: {cause}")
+            }
+            error => format!("{name}: {error}"),
+        })
     }
 
-    /// The value of an option, if it was given.
-    pub(crate) fn optional<T, E: Display>(
-        &mut self,
-        name: &str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Result<Option<T>, String> {
-        let mut values = self.values(name, parse)?;
+    /// The value, if the option is given.
+    pub(crate) fn optional<T, E: Display>(self, parse: Parser<T, E>) -> Result<Option<T>, String> {
+        let name = self.name;
+        let mut values = self.all(parse)?;
         match values.len() {
             0 | 1 => Ok(values.pop()),
             _ => Err(format!("{name} is given more than once")),
         }
     }
 
-    /// The value of an option that has a default in the table.
-    pub(crate) fn value<T, E: Debug + Display>(
-        &mut self,
-        name: &str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Result<T, String> {
-        if let Some(value) = self.optional(name, &parse)? {
-            return Ok(value);
+    /// The value, or the default.
+    pub(crate) fn value<T, E: Display>(self, parse: Parser<T, E>) -> Result<T, String> {
+        let default = self.default;
+        match self.optional(parse)? {
+            Some(value) => Ok(value),
+            None => parse(default).map_err(|error| error.to_string()),
         }
-        let mut options = self.table.iter().flat_map(|(_, group)| *group);
-        let option = options.find(|option| option.name == name);
-        let default = option.and_then(|option| option.default);
-        Ok(parse(default.expect("the option has a default")).expect("the default is valid"))
-    }
-
-    fn take(&mut self, name: &str) -> Vec<String> {
-        self.given.extract_if(.., |(given, _)| *given == name).map(|(_, value)| value).collect()
     }
 }
 
@@ -236,8 +240,14 @@ pub(crate) fn utf8(argument: OsString) -> Result<String, String> {
     argument.into_string().map_err(|argument| format!("{} is not UTF-8", argument.display()))
 }
 
-pub(crate) fn path(text: &str) -> Result<PathBuf, &'static str> {
-    Ok(text.into())
+/// Parses one of the words. The error names them all.
+pub(crate) fn one_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+    let (last, others) = words.split_last().expect("there are choices");
+    Err(format!("expected {} or {last}", others.join(", ")))
 }
 
 pub(crate) fn number<T: FromStr>(text: &str) -> Result<T, &'static str> {
@@ -245,9 +255,8 @@ pub(crate) fn number<T: FromStr>(text: &str) -> Result<T, &'static str> {
 }
 
 pub(crate) fn seconds(text: &str) -> Result<Duration, &'static str> {
-    const DAY: u64 = 24 * 60 * 60;
     match digits(text) {
-        Some(seconds @ 1..=DAY) => Ok(Duration::from_secs(seconds)),
+        Some(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
         _ => Err("expected seconds, from 1 to 86400"),
     }
 }
@@ -259,45 +268,51 @@ pub(crate) fn digits<T: FromStr>(text: &str) -> Option<T> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::fmt::Debug;
+
     use super::*;
 
-    const TABLE: &OptionTable = &[(
-        "Options",
-        &[
-            option("--level", "N", "how much of `this`").short("-l").default("3"),
-            flag("--an-option-with-a-long-name", "a text that does not fit on one line"),
-        ],
-    )];
+    fn example() -> HelpGroup {
+        let long = "a text that does not fit on one line";
+        let rows = [
+            ["-l, --level N", "3", "how much of `this`"],
+            ["--an-option-with-a-long-name", "", long],
+        ];
+        ("Options", rows.to_vec())
+    }
 
-    /// Checks that the parser knows each option of the table, and that each default is the one that
-    /// applies without the option.
-    pub(crate) fn check_table<C: Debug + PartialEq>(
-        table: &OptionTable,
+    /// Checks that the parser takes each option, and that each default is the one that applies
+    /// without the option.
+    pub(crate) fn check_options<C: Debug + PartialEq>(
+        options: &[HelpGroup],
         parse: impl Fn(&str) -> Result<Action<C>, String>,
     ) {
-        for option in table.iter().flat_map(|(_, group)| *group) {
-            let value = match (option.value, option.default) {
-                (None, _) => "",
-                (_, Some(default)) => default,
-                (Some("ADDR"), None) => "127.0.0.1:1",
-                (Some("HASH"), None) => &format!("sha256:{}", "0".repeat(64)),
-                (Some("N" | "SEQ"), None) => "7",
-                (Some(_), None) => "x",
+        for [usage, default, _] in options.iter().flat_map(|(_, group)| group) {
+            let (_, usage) = usage.rsplit_once("--").expect("every option has a long name");
+            let (name, metavariable) = usage.split_once(' ').unwrap_or((usage, ""));
+            let value = match (metavariable, *default) {
+                ("", _) => "",
+                ("ADDR", "") => "127.0.0.1:1",
+                ("HASH", "") => &format!("sha256:{}", "0".repeat(64)),
+                ("N" | "SEQ", "") => "7",
+                (_, "") => "x",
+                (_, default) => default,
             };
-            let parsed = parse(&format!("{} {value}", option.name));
+            let parsed = parse(&format!("--{name} {value}"));
             if let Err(error) = &parsed {
                 let is_parsed = !error.contains("expected") && !error.contains("cannot be used");
-                assert!(is_parsed, "{}: {error}", option.name);
+                assert!(is_parsed, "{name}: {error}");
             }
-            if option.default.is_some() {
-                assert_eq!(parsed, parse(""), "{} {value}", option.name);
+            if !default.is_empty() {
+                assert_eq!(parsed, parse(""), "{name} {value}");
             }
         }
     }
 
     #[test]
     fn help_is_wrapped_and_aligned() {
-        let page = help("x - an example\n", &[("run", "`run` it")], TABLE, "Notes.\n");
+        let commands = ("Commands", vec![["run", "", "`run` it"]]);
+        let page = help("x - an example\n", &[commands, example()], "Notes.\n");
         assert_eq!(
             page,
             "x - an example\n\n\
@@ -311,7 +326,7 @@ pub(crate) mod tests {
     #[test]
     fn markdown_has_a_row_for_each_option() {
         assert_eq!(
-            markdown(TABLE),
+            markdown(&[example()]),
             "| option | default | meaning |\n| --- | --- | --- |\n\
              | `-l, --level N` | `3` | how much of `this` |\n\
              | `--an-option-with-a-long-name` | | a text that does not fit on one line |\n"

@@ -131,8 +131,8 @@ fn commands_match_the_program() {
 }
 
 fn options_match_the_help() {
-    check_generated("docs/server.md", "options", &markdown(server::config::OPTIONS));
-    check_generated("docs/client.md", "client options", &markdown(client::config::OPTIONS));
+    check_generated("docs/server.md", "options", &markdown(&server::config::options()));
+    check_generated("docs/client.md", "client options", &markdown(&client::config::options()));
 }
 
 fn client_commands_match_the_help() {

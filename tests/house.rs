@@ -12,7 +12,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("escape", &[]),
     ("read_outcome", &[]),
     ("protocol", &[]),
-    ("cli", &[]),
+    ("cli", &["escape"]),
     ("limits", &["protocol"]),
     ("credentials", &["protocol"]),
     ("net", &["credentials", "read_outcome"]),
@@ -22,7 +22,7 @@ const MAP: &[(&str, &[&str])] = &[
         &["cli", "credentials", "escape", "hub", "limits", "net", "protocol", "read_outcome"],
     ),
     ("client", &["cli", "credentials", "escape", "limits", "net", "protocol", "read_outcome"]),
-    ("bin", &["cli", "client", "escape", "server"]),
+    ("bin", &["cli", "client", "server"]),
 ];
 
 /// Modules for unit tests and fuzz targets alone.

@@ -1,46 +1,23 @@
-//! The server's binary: parses the arguments, starts the log, runs the server.
+//! The server's binary.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use oyez::escape::escape_untrusted;
-use oyez::server::config::{self, Action, Config};
+use oyez::cli::{self, FAILED};
+use oyez::server::config::{self, Config};
 use oyez::server::{End, Server, logging};
 
-const FAILED: u8 = 1;
-const WRONG_ARGUMENTS: u8 = 2;
-
 fn main() -> ExitCode {
-    match config::parse(std::env::args_os().skip(1).collect()) {
-        Ok(Action::Run(config)) => {
-            logging::start(config.log_level);
-            serve(*config)
-        }
-        Ok(Action::Help) => print(&config::help()),
-        Ok(Action::Version) => print(concat!("oyezd ", env!("CARGO_PKG_VERSION"), "\n")),
-        Err(error) => fail(WRONG_ARGUMENTS, &format!("{error}; see oyezd --help")),
-    }
+    let arguments = std::env::args_os().skip(1).collect();
+    cli::start("oyezd", config::parse(arguments), config::help, serve)
 }
 
 fn serve(config: Config) -> ExitCode {
-    let server = match Server::bind(config) {
-        Ok(server) => server,
-        Err(error) => return fail(FAILED, &error),
+    logging::start(config.log_level);
+    let error = match Server::bind(config).map(Server::run) {
+        Ok(Ok(End::Graceful)) => return ExitCode::SUCCESS,
+        Ok(Ok(End::Forced)) => return ExitCode::from(FAILED),
+        Ok(Err(error)) => format!("cannot continue: {error}"),
+        Err(error) => error,
     };
-    match server.run() {
-        Ok(End::Graceful) => ExitCode::SUCCESS,
-        Ok(End::Forced) => ExitCode::from(FAILED),
-        Err(error) => fail(FAILED, &format!("cannot continue: {error}")),
-    }
-}
-
-/// Ignores write errors: nobody reads the output.
-fn print(text: &str) -> ExitCode {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
-}
-
-fn fail(status: u8, error: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "oyezd: {}", escape_untrusted(error, 3 * 1024));
-    ExitCode::from(status)
+    cli::fail("oyezd", FAILED, &error)
 }

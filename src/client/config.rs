@@ -2,10 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::cli::{
-    self, CommandLine, HELP_AND_VERSION, OptionTable, flag, number, option, path, seconds,
-    unexpected, utf8,
-};
+use crate::cli::{self, CommandLine, HelpGroup, number, one_of, seconds, unexpected, utf8};
 use crate::client::connection::address::ServerAddress;
 use crate::client::connection::options::ConnectOptions;
 use crate::net::tls_config::{ClientTlsConfig, ServerVerification};
@@ -27,45 +24,6 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("raw", "send standard input to the server unchanged, and print what it sends"),
     ("help", "show this help"),
 ];
-
-/// Every option.
-#[rustfmt::skip] // A row per option.
-pub const OPTIONS: &OptionTable = &[
-    ("Connection", &[
-        option("--server", "ADDR", "`HOST`, `HOST:PORT`, `[IPv6]:PORT` or `unix:PATH`; overrides \
-            the environment variable OYEZ_SERVER").short("-s").default("127.0.0.1:5050"),
-        option("--name", "NAME", "take this name on the server"),
-        option("--secret-file", "FILE", "authenticate with the secret in FILE"),
-        flag("--insecure", "allow sending the secret over an unencrypted network"),
-        option("--timeout", "SECS", "time limit for a reply; for a connection attempt, it is at \
-            most 10").default("60"),
-        flag("--no-reconnect", "exit when the connection is lost. Without this, `chat`, `listen` \
-            and `broadcast -` reconnect, except for `broadcast -` with `--name`"),
-    ]),
-    ("TLS", &[
-        flag("--tls", "use TLS, and trust the CA certificates of the system"),
-        option("--tls-ca", "FILE", "use TLS, and trust the CA certificates in FILE"),
-        option("--tls-fingerprint", "HASH", "use TLS, and trust the certificate with this \
-            fingerprint, as the server logs it: `sha256:` and 64 hexadecimal digits"),
-        option("--tls-cert", "FILE", "use TLS, and present the client certificate in FILE"),
-        option("--tls-key", "FILE", "private key of `--tls-cert`; both files are in PEM format"),
-    ]),
-    ("Command options", &[
-        flag("--skip-bad", "with `broadcast -`: skip lines that cannot be sent, instead of \
-            exiting"),
-        option("--since", "SEQ", "with `listen`: start after the line with this sequence number, \
-            if the server still keeps it"),
-        option("--count", "N", "with `listen`: exit after N lines"),
-        option("--format", "FORMAT", "with `listen`: `text`; `lines`, as the server sends them; \
-            or `json`, one JSON object per line").default("text"),
-    ]),
-    ("Help", &HELP_AND_VERSION),
-];
-
-/// The text of `oyez --help`.
-pub fn help() -> String {
-    cli::help(INTRO, COMMANDS, OPTIONS, NOTES)
-}
 
 const INTRO: &str = "\
 oyez - client for oyezd: chat on a terminal, or broadcast and listen in scripts
@@ -128,170 +86,174 @@ pub enum Format {
     Json,
 }
 
+/// The text of `oyez --help`.
+pub fn help() -> String {
+    let commands = COMMANDS.iter().map(|&(usage, help)| [usage, "", help]);
+    let mut groups = vec![("Commands", commands.collect())];
+    groups.append(&mut options());
+    cli::help(INTRO, &groups, NOTES)
+}
+
+/// Every option.
+pub fn options() -> Vec<HelpGroup> {
+    cli::options(|line| configure(line, vec![], None))
+}
+
 const OPTION_IN_TEXT: &str = "; put -- before a text that starts with -";
 
 /// Parses the arguments, without the program's name. `server` is the value of OYEZ_SERVER. The
 /// error is one line.
 pub fn parse(mut arguments: Vec<OsString>, server: Option<OsString>) -> Result<Action, String> {
-    let literal = match arguments.iter().position(|argument| argument == "--") {
-        Some(position) => arguments.split_off(position).split_off(1),
-        None => vec![],
-    };
-    check_text(&arguments)?;
-    cli::parse(arguments, OPTIONS, |line| configure(line, literal, server))
-}
-
-/// Refuses `-h` and the like after the first word of a text, where they are probably part of it.
-fn check_text(arguments: &[OsString]) -> Result<(), String> {
+    let end = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
+    let literal =
+        arguments.split_off(end).into_iter().skip(1).map(utf8).collect::<Result<_, _>>()?;
+    // After the first word of a text, -h and the like are probably part of it.
     let takes_text = |word: &OsString| word == "broadcast" || word == "send" || word == "ping";
-    let Some(command) = arguments.iter().position(takes_text) else { return Ok(()) };
-    let is_option =
-        |word: &&OsString| ["-h", "--help", "-V", "--version"].iter().any(|option| *word == option);
-    match arguments[command + 1..].iter().skip(1).find(is_option) {
-        Some(word) => Err(unexpected(&word.to_string_lossy()) + OPTION_IN_TEXT),
-        None => Ok(()),
+    let is_help = |word: &OsString| ["-h", "--help", "-V", "--version"].iter().any(|h| word == h);
+    let mut text = arguments.iter().skip_while(|word| !takes_text(word)).skip(2);
+    if let Some(word) = text.find(|word| is_help(word)) {
+        return Err(unexpected(&word.to_string_lossy()) + OPTION_IN_TEXT);
     }
+    cli::parse(arguments, |line| configure(line, literal, server))
 }
 
 /// `literal` are the arguments after `--`.
+#[rustfmt::skip] // A row per option.
 fn configure(
     line: &mut CommandLine,
-    literal: Vec<OsString>,
+    literal: Vec<String>,
     server: Option<OsString>,
 ) -> Result<Action, String> {
-    let mut words = std::mem::take(&mut line.words);
-    if let Some(at) = words.iter().position(|word| word.len() > 1 && word.starts_with('-')) {
-        return Err(unexpected(&words[at]) + if at > 0 { OPTION_IN_TEXT } else { "" });
-    }
-    for word in literal {
-        words.push(utf8(word)?);
-    }
-    let mut route = connect_options(line, server)?;
-    let (command, words) = match words.split_first() {
-        Some((command, words)) => (command.as_str(), words),
-        None => ("chat", &[][..]),
+    let address = line.group("Connection").option(["-s, --server ADDR", "127.0.0.1:5050", "`HOST`, \
+        `HOST:PORT`, `[IPv6]:PORT` or `unix:PATH`; overrides the environment variable OYEZ_SERVER"])
+        .optional(str::parse)?;
+    let mut route = ConnectOptions {
+        server: address.map_or_else(|| default_server(server), Ok)?,
+        name: line.option(["--name NAME", "", "take this name on the server"]).optional(name)?,
+        secret_file: line.option(["--secret-file FILE", "",
+            "authenticate with the secret in FILE"]).optional(str::parse)?,
+        insecure: line.flag("--insecure", "allow sending the secret over an unencrypted network"),
+        timeout: line.option(["--timeout SECS", "60",
+            "time limit for a reply; for a connection attempt, it is at most 10"]).value(seconds)?,
+        reconnect: !line.flag("--no-reconnect", "exit when the connection is lost. Without this, \
+            `chat`, `listen` and `broadcast -` reconnect, except for `broadcast -` with `--name`"),
+        tls: tls(line)?,
     };
-    if command == "help" {
-        return Ok(Action::Help);
+    let skip_bad = line.group("Command options").flag("--skip-bad",
+        "with `broadcast -`: skip lines that cannot be sent, instead of exiting");
+    let since = line.option(["--since SEQ", "", "with `listen`: start after the line with this \
+        sequence number, if the server still keeps it"]).optional(number)?;
+    let count = line.option(["--count N", "",
+        "with `listen`: exit after N lines"]).optional(at_least_one)?;
+    let format = line.option(["--format FORMAT", "text", "with `listen`: `text`; `lines`, as the \
+        server sends them; or `json`, one JSON object per line"]).optional(format)?;
+
+    let mut words = line.words(OPTION_IN_TEXT)?;
+    words.extend(literal);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let listen = Listen { since, count, format: format.unwrap_or(Format::Text) };
+    let Some(task) = task(&words, skip_bad, listen)? else { return Ok(Action::Help) };
+    let is_input = matches!(task, Task::BroadcastInput { .. });
+    let is_listen = matches!(task, Task::Listen(_));
+    let stays = is_input || is_listen || task == Task::Chat;
+    let misplaced = [
+        ("--no-reconnect", !route.reconnect && !stays),
+        ("--skip-bad", skip_bad && !is_input),
+        ("--since", since.is_some() && !is_listen),
+        ("--count", count.is_some() && !is_listen),
+        ("--format", format.is_some() && !is_listen),
+    ];
+    if let Some((name, _)) = misplaced.iter().find(|(_, is_misplaced)| *is_misplaced) {
+        return Err(format!("{name} cannot be used with this command"));
     }
-    let task = task(command, words, line)?;
-    let stays = matches!(task, Task::Chat | Task::Listen(_) | Task::BroadcastInput { .. });
     // A sender cannot tell its own lines from those of another client that took its name meanwhile.
-    let may_mistake_lines = matches!(task, Task::BroadcastInput { .. }) && route.name.is_some();
-    route.reconnect = stays && !line.flag("--no-reconnect") && !may_mistake_lines;
+    let may_mistake_lines = is_input && route.name.is_some();
+    route.reconnect &= stays && !may_mistake_lines;
     Ok(Action::Run(Box::new(Config { route, task })))
 }
 
-fn connect_options(
-    line: &mut CommandLine,
-    server: Option<OsString>,
-) -> Result<ConnectOptions, String> {
-    let option = line.optional("--server", str::parse)?;
-    let server = match (option, server.filter(|server| !server.is_empty())) {
-        (Some(server), _) => server,
-        (None, Some(text)) => {
-            let text = utf8(text)?;
-            text.parse().map_err(|error| format!("OYEZ_SERVER {text:?}: {error}"))?
-        }
-        (None, None) => ServerAddress::default(),
-    };
-    Ok(ConnectOptions {
-        server,
-        name: line.optional("--name", name)?,
-        secret_file: line.optional("--secret-file", path)?,
-        tls: tls(line)?,
-        insecure: line.flag("--insecure"),
-        timeout: line.value("--timeout", seconds)?,
-        reconnect: false,
-    })
-}
-
 /// Reads the TLS options. Each of them turns TLS on.
+#[rustfmt::skip] // A row per option.
 fn tls(line: &mut CommandLine) -> Result<Option<ClientTlsConfig>, String> {
-    let is_tls = line.flag("--tls");
-    let roots = line.optional("--tls-ca", path)?;
-    let pinned = line.optional("--tls-fingerprint", str::parse)?;
-    let certificate = line.optional("--tls-cert", path)?;
-    let key = line.optional("--tls-key", path)?;
-    let verification = match (roots, pinned) {
-        (None, None) => ServerVerification::System,
-        (Some(path), None) => ServerVerification::Roots(path),
-        (None, Some(fingerprint)) => ServerVerification::Pinned(fingerprint),
-        (Some(_), Some(_)) => {
-            return Err("--tls-ca and --tls-fingerprint cannot be combined".to_owned());
-        }
-    };
-    let identity = match (certificate, key) {
-        (None, None) => None,
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        _ => return Err("--tls-cert and --tls-key must be given together".to_owned()),
-    };
-    let is_tls = is_tls || verification != ServerVerification::System || identity.is_some();
+    let is_tls = line.group("TLS").flag("--tls",
+        "use TLS, and trust the CA certificates of the system");
+    let roots = line.option(["--tls-ca FILE", "",
+        "use TLS, and trust the CA certificates in FILE"]).optional(str::parse)?;
+    let pinned = line.option(["--tls-fingerprint HASH", "", "use TLS, and trust the certificate \
+        with this fingerprint, as the server logs it: `sha256:` and 64 hexadecimal digits"])
+        .optional(str::parse)?;
+    let certificate = line.option(["--tls-cert FILE", "",
+        "use TLS, and present the client certificate in FILE"]).optional(str::parse)?;
+    let key = line.option(["--tls-key FILE", "",
+        "private key of `--tls-cert`; both files are in PEM format"]).optional(str::parse)?;
+
+    let is_pair = certificate.is_some() == key.is_some();
+    line.require(is_pair, "--tls-cert and --tls-key must be given together");
+    let is_one = roots.is_none() || pinned.is_none();
+    line.require(is_one, "--tls-ca and --tls-fingerprint cannot be combined");
+    let verification = roots.map(ServerVerification::Roots).or(pinned.map(ServerVerification::Pinned));
+    let identity = certificate.zip(key);
+    let is_tls = is_tls || verification.is_some() || identity.is_some();
+    let verification = verification.unwrap_or(ServerVerification::System);
     Ok(is_tls.then_some(ClientTlsConfig { verification, identity }))
 }
 
-fn task(command: &str, words: &[String], line: &mut CommandLine) -> Result<Task, String> {
-    let without_arguments = |task| match words {
-        [] => Ok(task),
-        [word, ..] => Err(format!("{}; {command} takes no arguments", unexpected(word))),
-    };
-    match command {
-        "chat" => without_arguments(Task::Chat),
-        "broadcast" => match words {
-            [] => Err("broadcast needs a text, or - for standard input".to_owned()),
-            [dash] if dash == "-" => Ok(Task::BroadcastInput { skip_bad: line.flag("--skip-bad") }),
-            words => Ok(Task::Broadcast { text: text(words)? }),
-        },
-        "listen" => without_arguments(Task::Listen(Listen {
-            since: line.optional("--since", number)?,
-            count: line.optional("--count", at_least_one)?,
-            format: line.value("--format", format)?,
-        })),
-        "send" => match words {
-            [] | [_] => Err("send needs a client and a text".to_owned()),
-            [client, words @ ..] => Ok(Task::Send { client: client.clone(), text: text(words)? }),
-        },
-        "clients" => without_arguments(Task::Clients),
-        "ping" => Ok(Task::Ping { text: if words.is_empty() { None } else { Some(text(words)?) } }),
-        "stats" => without_arguments(Task::Stats),
-        "shutdown" => without_arguments(Task::Shutdown),
-        "raw" => without_arguments(Task::Raw),
-        other => Err(format!("unknown command {other:?}")),
+/// The server that the environment variable names.
+fn default_server(variable: Option<OsString>) -> Result<ServerAddress, String> {
+    match variable.filter(|text| !text.is_empty()).map(utf8).transpose()? {
+        Some(text) => text.parse().map_err(|error| format!("OYEZ_SERVER {text:?}: {error}")),
+        None => Ok(ServerAddress::default()),
     }
 }
 
+/// The task that the words name, or `None` for the help.
+fn task(words: &[&str], skip_bad: bool, listen: Listen) -> Result<Option<Task>, String> {
+    let takes_no_words = |command| COMMANDS.iter().any(|(usage, _)| usage == command);
+    Ok(Some(match words {
+        [] | ["chat"] => Task::Chat,
+        ["broadcast"] => return Err("broadcast needs a text, or - for standard input".to_owned()),
+        ["broadcast", "-"] => Task::BroadcastInput { skip_bad },
+        ["broadcast", words @ ..] => Task::Broadcast { text: text(words)? },
+        ["listen"] => Task::Listen(listen),
+        ["send"] | ["send", _] => return Err("send needs a client and a text".to_owned()),
+        ["send", client, words @ ..] => {
+            Task::Send { client: client.to_string(), text: text(words)? }
+        }
+        ["clients"] => Task::Clients,
+        ["ping"] => Task::Ping { text: None },
+        ["ping", words @ ..] => Task::Ping { text: Some(text(words)?) },
+        ["stats"] => Task::Stats,
+        ["shutdown"] => Task::Shutdown,
+        ["raw"] => Task::Raw,
+        ["help", ..] => return Ok(None),
+        [command, word, ..] if takes_no_words(command) => {
+            return Err(format!("{}; {command} takes no arguments", unexpected(word)));
+        }
+        [command, ..] => return Err(format!("unknown command {command:?}")),
+    }))
+}
+
 /// Joins the words with spaces, like echo.
-fn text(words: &[String]) -> Result<String, String> {
-    let text = words.join(" ");
-    if text.is_empty() {
-        return Err("the text is empty".to_owned());
-    }
-    match validate_text(text.as_bytes()) {
-        Some(_) => Ok(text),
+fn text(words: &[&str]) -> Result<String, &'static str> {
+    match validate_text(words.join(" ").as_bytes()) {
+        Some("") => Err("the text is empty"),
+        Some(text) => Ok(text.to_owned()),
         None => Err("the text has line breaks or control characters; to send several lines, pipe \
-                     them into: oyez broadcast -"
-            .to_owned()),
+                     them into: oyez broadcast -"),
     }
 }
 
 fn name(text: &str) -> Result<String, &'static str> {
-    match Name::parse(text) {
-        Some(name) => Ok(name.as_str().to_owned()),
-        None => Err("expected 1 to 32 of A-Z a-z 0-9 _ . -, starting with a letter"),
-    }
+    const EXPECTED: &str = "expected 1 to 32 of A-Z a-z 0-9 _ . -, starting with a letter";
+    Name::parse(text).map(|name| name.to_string()).ok_or(EXPECTED)
 }
 
 fn at_least_one(text: &str) -> Result<u64, &'static str> {
     number(text).ok().filter(|number| *number > 0).ok_or("expected a number of at least 1")
 }
 
-fn format(text: &str) -> Result<Format, &'static str> {
-    match text {
-        "text" => Ok(Format::Text),
-        "lines" => Ok(Format::Lines),
-        "json" => Ok(Format::Json),
-        _ => Err("expected text, lines or json"),
-    }
+fn format(text: &str) -> Result<Format, String> {
+    one_of(text, &[("text", Format::Text), ("lines", Format::Lines), ("json", Format::Json)])
 }
 
 #[cfg(test)]
@@ -299,7 +261,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cli::tests::check_table;
+    use crate::cli::tests::check_options;
 
     fn parse_words(words: &[&str]) -> Result<Action, String> {
         parse(words.iter().map(OsString::from).collect(), None)
@@ -314,11 +276,24 @@ mod tests {
 
     #[test]
     fn every_option_of_the_table_is_parsed_and_has_the_default_that_it_names() {
-        check_table(OPTIONS, |option| {
+        check_options(&options(), |option| {
             let command = if option.starts_with("--skip-bad") { "broadcast -" } else { "listen" };
             let line = format!("{command} {option}");
             parse_words(&line.split_whitespace().collect::<Vec<_>>())
         });
+    }
+
+    #[test]
+    fn command_options_are_refused_by_other_commands() {
+        let groups = options();
+        let (_, group) =
+            groups.iter().find(|(title, _)| *title == "Command options").expect("the group");
+        for [usage, ..] in group {
+            let option = usage.replace("FORMAT", "json").replace("SEQ", "7").replace(" N", " 7");
+            let line = format!("stats {option}");
+            let error = parse_words(&line.split(' ').collect::<Vec<_>>()).expect_err(usage);
+            assert!(error.ends_with("cannot be used with this command"), "{error}");
+        }
     }
 
     #[test]
@@ -408,6 +383,7 @@ mod tests {
                 "--tls-ca and --tls-fingerprint cannot be combined",
             ),
             (&["--tls-cert", "x", "ping"], "--tls-cert and --tls-key must be given together"),
+            (&["--tls-cert", "x", "--tls-kye", "y"], "unexpected argument \"--tls-kye\""),
             (&["--frobnicate"], "unexpected argument \"--frobnicate\""),
         ] {
             let actual = parse_words(words).expect_err(error);

@@ -4,78 +4,13 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
-use crate::cli::{
-    self, CommandLine, HELP_AND_VERSION, OptionTable, digits, number, option, path, seconds,
-    unexpected,
-};
+use crate::cli::{self, CommandLine, HelpGroup, digits, number, one_of, seconds, unexpected};
 use crate::hub::{AllowShutdown, SlowConsumerPolicy};
 use crate::limits::Limits;
 use crate::net::stream::{DEFAULT_ADDRESS, Endpoint};
 use crate::net::tls_config::{Identity, ServerTlsConfig};
-
-/// Every option.
-#[rustfmt::skip] // A row per option.
-pub const OPTIONS: &OptionTable = &[
-    ("Listeners", &[
-        option("--listen", "ADDR", "`IP:PORT`, `[IPv6]:PORT` or `unix:PATH`; may be repeated. \
-            `0.0.0.0:5050` accepts connections from other hosts").default("127.0.0.1:5050"),
-        option("--listen-tls", "ADDR", "the same, with TLS. If only this is given, there is no \
-            plaintext listener"),
-        option("--unix-mode", "OCTAL", "file mode of Unix sockets").default("600"),
-    ]),
-    ("TLS", &[
-        option("--tls-cert", "FILE", "certificate chain of the server, in PEM format"),
-        option("--tls-key", "FILE", "private key of `--tls-cert`, in PEM format"),
-        option("--tls-self-signed", "DIR", "use a self-signed certificate in DIR instead; it is \
-            created on the first start"),
-        option("--tls-client-ca", "FILE", "require a client certificate signed by a CA in FILE"),
-    ]),
-    ("Access", &[
-        option("--secret-file", "FILE", "require clients to authenticate with the secret in FILE"),
-        option("--admin-secret-file", "FILE", "the secret in FILE makes a client an admin"),
-        option("--allow-shutdown", "WHO", "who may use the `shutdown` command: `nobody`, `local` \
-            (clients on this host, and admins) or `admin`. With `--admin-secret-file`, the \
-            default is `admin`").default("local"),
-    ]),
-    ("Limits", &[
-        option("--max-clients", "N", "maximum number of clients").default("10000"),
-        option("--max-per-address", "N", "maximum number of connections from one IP address")
-            .default("off"),
-        option("--rate-limit", "LINES", "maximum number of lines per second from one client; \
-            further lines are delayed").default("off"),
-        option("--max-line", "SIZE", "maximum length of a line from a client").default("4K"),
-        option("--max-outbox", "SIZE", "maximum size of the replies and direct messages queued \
-            for one client; until it reads some, its commands wait").default("256K"),
-        option("--send-buffer", "SIZE", "kernel send buffer for one client").default("128K"),
-        option("--feed-size", "SIZE", "memory for the latest broadcast lines: the backlog for \
-            slow readers, `history` and `resume`").default("16M"),
-    ]),
-    ("Slow and idle clients", &[
-        option("--slow-clients", "POLICY", "what to do when a reader falls behind by the whole \
-            feed: `disconnect` it; `skip` lines, and tell it how many; or `wait`, which delays \
-            all broadcasts").default("disconnect"),
-        option("--stall-timeout", "SECS", "with `wait`: disconnect a client that reads less than \
-            32K in this time").default("30"),
-        option("--idle-timeout", "SECS", "disconnect a client that sends and reads nothing for \
-            this long").default("off"),
-        option("--auth-timeout", "SECS", "time limit for the TLS handshake and authentication")
-            .default("30"),
-        option("--drain-timeout", "SECS", "time limit for clients to read pending output when \
-            their connection closes or the server shuts down").default("5"),
-    ]),
-    ("Logging", &[
-        option("--log-level", "LEVEL", "`error`, `warn`, `info`, `debug` or `trace`; `debug` logs \
-            every line that clients send").default("info"),
-    ]),
-    ("Help", &HELP_AND_VERSION),
-];
-
-/// The text of `oyezd --help`.
-pub fn help() -> String {
-    cli::help(INTRO, &[], OPTIONS, NOTES)
-}
 
 const INTRO: &str = "\
 oyezd - a line-broadcast server for netcat, scripts, devices and people
@@ -123,94 +58,132 @@ pub struct Config {
     pub log_level: LevelFilter,
 }
 
-/// Parses the arguments, without the program's name. The error is one line.
-pub fn parse(arguments: Vec<OsString>) -> Result<Action, String> {
-    cli::parse(arguments, OPTIONS, |line| Ok(Action::Run(Box::new(config(line)?))))
+/// The text of `oyezd --help`.
+pub fn help() -> String {
+    cli::help(INTRO, &options(), NOTES)
 }
 
-fn config(line: &mut CommandLine) -> Result<Config, String> {
-    if let Some(word) = line.words.first() {
+/// Every option.
+pub fn options() -> Vec<HelpGroup> {
+    cli::options(configure)
+}
+
+/// Parses the arguments, without the program's name. The error is one line.
+pub fn parse(arguments: Vec<OsString>) -> Result<Action, String> {
+    cli::parse(arguments, configure)
+}
+
+#[rustfmt::skip] // A row per option.
+fn configure(line: &mut CommandLine) -> Result<Action, String> {
+    let mut limits = Limits::default();
+    let mut listen = line.group("Listeners").option(["--listen ADDR", "127.0.0.1:5050",
+        "`IP:PORT`, `[IPv6]:PORT` or `unix:PATH`; may be repeated. `0.0.0.0:5050` accepts \
+        connections from other hosts"]).all(str::parse)?;
+    let listen_tls = line.option(["--listen-tls ADDR", "", "the same, with TLS. If only this is \
+        given, there is no plaintext listener"]).all(str::parse)?;
+    let unix_mode = line.option(["--unix-mode OCTAL", "600",
+        "file mode of Unix sockets"]).value(file_mode)?;
+    let tls = tls(line, !listen_tls.is_empty())?;
+    let secret_file = line.group("Access").option(["--secret-file FILE", "",
+        "require clients to authenticate with the secret in FILE"]).optional(str::parse)?;
+    let admin_secret_file = line.option(["--admin-secret-file FILE", "",
+        "the secret in FILE makes a client an admin"]).optional(str::parse)?;
+    let allow_shutdown = line.option(["--allow-shutdown WHO", "local",
+        "who may use the `shutdown` command: `nobody`, `local` (clients on this host, and admins) \
+        or `admin`. With `--admin-secret-file`, the default is `admin`"]).optional(allow_shutdown)?;
+    limits.max_clients = line.group("Limits").option(["--max-clients N", "10000",
+        "maximum number of clients"]).value(number)?;
+    limits.max_per_address = line.option(["--max-per-address N", "off",
+        "maximum number of connections from one IP address"]).value(|text| or_off(text, number))?;
+    limits.rate_limit = line.option(["--rate-limit LINES", "off", "maximum number of lines per \
+        second from one client; further lines are delayed"]).value(|text| or_off(text, number))?;
+    limits.max_line = line.option(["--max-line SIZE", "4K",
+        "maximum length of a line from a client"]).value(size)?;
+    limits.max_outbox = line.option(["--max-outbox SIZE", "256K", "maximum size of the replies and \
+        direct messages queued for one client; until it reads some, its commands wait"])
+        .value(size)?;
+    limits.send_buffer = line.option(["--send-buffer SIZE", "128K",
+        "kernel send buffer for one client"]).value(size)?;
+    limits.feed_size = line.option(["--feed-size SIZE", "16M", "memory for the latest broadcast \
+        lines: the backlog for slow readers, `history` and `resume`"]).value(size)?;
+    let slow_clients = line.group("Slow and idle clients").option(["--slow-clients POLICY",
+        "disconnect", "what to do when a reader falls behind by the whole feed: `disconnect` it; \
+        `skip` lines, and tell it how many; or `wait`, which delays all broadcasts"])
+        .value(slow_consumer_policy)?;
+    limits.stall_timeout_ms = line.option(["--stall-timeout SECS", "30", "with `wait`: disconnect \
+        a client that reads less than 32K in this time"]).value(milliseconds)?;
+    limits.idle_timeout_ms = line.option(["--idle-timeout SECS", "off", "disconnect a client that \
+        sends and reads nothing for this long"]).value(|text| or_off(text, milliseconds))?;
+    limits.auth_timeout_ms = line.option(["--auth-timeout SECS", "30",
+        "time limit for the TLS handshake and authentication"]).value(milliseconds)?;
+    limits.drain_timeout_ms = line.option(["--drain-timeout SECS", "5", "time limit for clients to \
+        read pending output when their connection closes or the server shuts down"])
+        .value(milliseconds)?;
+    let log_level = line.group("Logging").option(["--log-level LEVEL", "info", "`error`, `warn`, \
+        `info`, `debug` or `trace`; `debug` logs every line that clients send"]).value(log_level)?;
+
+    let has_admins = admin_secret_file.is_some();
+    let may_shut_down = has_admins || allow_shutdown != Some(AllowShutdown::Admin);
+    line.require(may_shut_down, "--allow-shutdown admin needs --admin-secret-file");
+    if let Some(word) = line.words("")?.first() {
         return Err(unexpected(word));
     }
-    let mut listen = line.values("--listen", str::parse)?;
-    let listen_tls = line.values("--listen-tls", str::parse)?;
-    let tls = tls(line, !listen_tls.is_empty())?;
+    limits.check()?;
     if listen.is_empty() && listen_tls.is_empty() {
         listen.push(Endpoint::Tcp(DEFAULT_ADDRESS));
     }
-    let admin_secret_file = line.optional("--admin-secret-file", path)?;
-    let allow_shutdown = match line.optional("--allow-shutdown", allow_shutdown)? {
-        Some(AllowShutdown::Admin) if admin_secret_file.is_none() => {
-            return Err("--allow-shutdown admin needs --admin-secret-file".to_owned());
-        }
-        Some(who) => who,
-        None if admin_secret_file.is_some() => AllowShutdown::Admin,
-        None => AllowShutdown::Local,
-    };
-    let limits = Limits {
-        max_clients: line.value("--max-clients", number)?,
-        max_per_address: line.value("--max-per-address", or_off(number))?,
-        rate_limit: line.value("--rate-limit", or_off(number))?,
-        max_line: line.value("--max-line", size)?,
-        max_outbox: line.value("--max-outbox", size)?,
-        send_buffer: line.value("--send-buffer", size)?,
-        feed_size: line.value("--feed-size", size)?,
-        stall_timeout_ms: line.value("--stall-timeout", milliseconds)?,
-        idle_timeout_ms: line.value("--idle-timeout", or_off(milliseconds))?,
-        auth_timeout_ms: line.value("--auth-timeout", milliseconds)?,
-        drain_timeout_ms: line.value("--drain-timeout", milliseconds)?,
-        ..Limits::default()
-    };
-    limits.check()?;
-    Ok(Config {
+    let default = if has_admins { AllowShutdown::Admin } else { AllowShutdown::Local };
+    Ok(Action::Run(Box::new(Config {
         listen,
         listen_tls,
         tls,
-        unix_mode: line.value("--unix-mode", file_mode)?,
-        secret_file: line.optional("--secret-file", path)?,
+        unix_mode,
+        secret_file,
         admin_secret_file,
-        allow_shutdown,
-        slow_clients: line.value("--slow-clients", slow_consumer_policy)?,
+        allow_shutdown: allow_shutdown.unwrap_or(default),
+        slow_clients,
         limits,
-        log_level: line.value("--log-level", log_level)?,
-    })
+        log_level,
+    })))
 }
 
 /// Reads the TLS options, which need a TLS listener and are needed by one.
-fn tls(line: &mut CommandLine, has_tls_listener: bool) -> Result<Option<ServerTlsConfig>, String> {
-    let certificate = line.optional("--tls-cert", path)?;
-    let key = line.optional("--tls-key", path)?;
-    let folder = line.optional("--tls-self-signed", path)?;
-    let client_ca = line.optional("--tls-client-ca", path)?;
-    let identity = match (certificate, key, folder) {
-        (Some(certificate), Some(key), None) => Some(Identity::Files { certificate, key }),
-        (None, None, Some(folder)) => Some(Identity::SelfSigned { folder }),
-        (None, None, None) => None,
-        (_, _, None) => return Err("--tls-cert and --tls-key must be given together".to_owned()),
-        (_, _, Some(_)) => {
-            return Err("--tls-self-signed cannot be combined with --tls-cert and --tls-key".into());
-        }
-    };
-    match identity {
-        Some(identity) if has_tls_listener => Ok(Some(ServerTlsConfig { identity, client_ca })),
-        None if has_tls_listener => {
-            Err("--listen-tls needs --tls-cert and --tls-key, or --tls-self-signed".to_owned())
-        }
-        None if client_ca.is_none() => Ok(None),
-        _ => Err("the --tls options need --listen-tls".to_owned()),
-    }
+#[rustfmt::skip] // A row per option.
+fn tls(line: &mut CommandLine, has_listener: bool) -> Result<Option<ServerTlsConfig>, String> {
+    let certificate = line.group("TLS").option(["--tls-cert FILE", "",
+        "certificate chain of the server, in PEM format"]).optional(str::parse)?;
+    let key = line.option(["--tls-key FILE", "",
+        "private key of `--tls-cert`, in PEM format"]).optional(str::parse)?;
+    let folder = line.option(["--tls-self-signed DIR", "", "use a self-signed certificate in DIR \
+        instead; it is created on the first start"]).optional(str::parse)?;
+    let client_ca = line.option(["--tls-client-ca FILE", "",
+        "require a client certificate signed by a CA in FILE"]).optional(str::parse)?;
+
+    let has_files = certificate.is_some() || key.is_some();
+    line.require(
+        folder.is_none() || !has_files,
+        "--tls-self-signed cannot be combined with --tls-cert and --tls-key",
+    );
+    let is_pair = certificate.is_some() == key.is_some();
+    line.require(is_pair, "--tls-cert and --tls-key must be given together");
+    let files = certificate.zip(key).map(|(certificate, key)| Identity::Files { certificate, key });
+    let identity = files.or(folder.map(|folder| Identity::SelfSigned { folder }));
+    let is_used = has_listener || (identity.is_none() && client_ca.is_none());
+    line.require(is_used, "the --tls options need --listen-tls");
+    line.require(
+        identity.is_some() || !has_listener,
+        "--listen-tls needs --tls-cert and --tls-key, or --tls-self-signed",
+    );
+    Ok(identity.map(|identity| ServerTlsConfig { identity, client_ca }))
 }
 
 /// Parses a number of bytes. K, M and G are powers of 1024.
 fn size(text: &str) -> Result<usize, &'static str> {
-    let (number, unit) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
-        Some(b'K') => (&text[..text.len() - 1], 1 << 10),
-        Some(b'M') => (&text[..text.len() - 1], 1 << 20),
-        Some(b'G') => (&text[..text.len() - 1], 1 << 30),
-        _ => (text, 1),
-    };
-    digits::<usize>(number)
-        .and_then(|number| number.checked_mul(unit))
+    let units = [("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("", 1)];
+    let upper = text.to_ascii_uppercase();
+    let parts = units.iter().find_map(|(unit, bytes)| Some((upper.strip_suffix(unit)?, *bytes)));
+    parts
+        .and_then(|(number, bytes)| digits::<usize>(number)?.checked_mul(bytes))
         .ok_or("expected a size, as in 65536, 64K, 16M or 1G")
 }
 
@@ -218,52 +191,39 @@ fn milliseconds(text: &str) -> Result<u64, &'static str> {
     seconds(text).map(|duration| duration.as_secs() * 1000)
 }
 
-fn or_off<T, E: Display>(
-    parse: fn(&str) -> Result<T, E>,
-) -> impl Fn(&str) -> Result<Option<T>, String> {
-    move |text| match text {
+fn or_off<T, E: Display>(text: &str, parse: fn(&str) -> Result<T, E>) -> Result<Option<T>, String> {
+    match text {
         "off" => Ok(None),
         text => parse(text).map(Some).map_err(|error| format!("{error}, or off")),
     }
 }
 
 fn file_mode(text: &str) -> Result<u32, &'static str> {
-    let octal = text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     match u32::from_str_radix(text, 8) {
-        Ok(mode @ 0..=0o777) if octal => Ok(mode),
+        Ok(mode @ 0..=0o777) if !text.starts_with('+') => Ok(mode),
         _ => Err("expected an octal file mode, as in 600 or 660"),
     }
 }
 
-fn allow_shutdown(text: &str) -> Result<AllowShutdown, &'static str> {
-    match text {
-        "nobody" => Ok(AllowShutdown::Nobody),
-        "local" => Ok(AllowShutdown::Local),
-        "admin" => Ok(AllowShutdown::Admin),
-        _ => Err("expected nobody, local or admin"),
-    }
+fn allow_shutdown(text: &str) -> Result<AllowShutdown, String> {
+    use AllowShutdown::{Admin, Local, Nobody};
+    one_of(text, &[("nobody", Nobody), ("local", Local), ("admin", Admin)])
 }
 
-fn slow_consumer_policy(text: &str) -> Result<SlowConsumerPolicy, &'static str> {
-    match text {
-        "disconnect" => Ok(SlowConsumerPolicy::Disconnect),
-        "skip" => Ok(SlowConsumerPolicy::Skip),
-        "wait" => Ok(SlowConsumerPolicy::Block),
-        _ => Err("expected disconnect, skip or wait"),
-    }
+fn slow_consumer_policy(text: &str) -> Result<SlowConsumerPolicy, String> {
+    use SlowConsumerPolicy::{Block, Disconnect, Skip};
+    one_of(text, &[("disconnect", Disconnect), ("skip", Skip), ("wait", Block)])
 }
 
 fn log_level(text: &str) -> Result<LevelFilter, &'static str> {
-    match text.parse() {
-        Ok(LevelFilter::Off) | Err(_) => Err("expected error, warn, info, debug or trace"),
-        Ok(level) => Ok(level),
-    }
+    const EXPECTED: &str = "expected error, warn, info, debug or trace";
+    text.parse().map(|level: Level| level.to_level_filter()).map_err(|_| EXPECTED)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::tests::check_table;
+    use crate::cli::tests::check_options;
 
     fn parse_line(line: &str) -> Result<Action, String> {
         parse(line.split_whitespace().map(OsString::from).collect())
@@ -278,7 +238,7 @@ mod tests {
 
     #[test]
     fn every_option_of_the_table_is_parsed_and_has_the_default_that_it_names() {
-        check_table(OPTIONS, parse_line);
+        check_options(&options(), parse_line);
         assert_eq!(config("").listen, [Endpoint::Tcp(DEFAULT_ADDRESS)]);
         assert_eq!(config("").limits, Limits::default());
     }
@@ -328,6 +288,7 @@ mod tests {
                 "--tls-cert and --tls-key must be given together",
             ),
             ("--tls-cert x --tls-self-signed y", "cannot be combined with --tls-cert"),
+            ("--tls-cert x --tls-kye y", "unexpected argument \"--tls-kye\""),
             ("--tls-self-signed x", "need --listen-tls"),
             ("--tls-client-ca x", "need --listen-tls"),
             ("--max-clients 0", "--max-clients must be at least 1"),
