@@ -377,8 +377,7 @@ impl Server {
         while let Some(event) = self.hub.poll_event() {
             events::hub_event(event);
         }
-        logging::report_dropped();
-        self.hub.set_log_dropped(logging::dropped());
+        self.hub.set_log_dropped(logging::report_dropped());
     }
 }
 
