@@ -413,7 +413,7 @@ fn rate_limited_client_does_not_keep_the_server_busy() {
     let mut client = server.client();
     // One line may be executed each second, so lines are waiting throughout.
     client.send_bytes("ping\n".repeat(100).as_bytes());
-    server.wait_for_log("client 1: says more than --rate-limit");
+    server.wait_for_log("client 1: over --rate-limit");
     server.assert_idle();
     client.expect("pong");
 }

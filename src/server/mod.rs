@@ -22,21 +22,22 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 use mio::event::Event;
-use mio::{Events, Poll, Token};
+use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::hub::{CloseStep, Hub, HubConfig, Origin, Secrets};
 use crate::limits::READ_CHUNK;
 use crate::net::signals::Signals;
-use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
-use crate::net::transport::{Sent, Transport};
+use crate::net::transport::{Plain, Sent, Transport};
 use crate::protocol::FeedId;
 use crate::read_outcome::{ReadOutcome, TlsFailure};
-use acceptor::{Accepted, Acceptor};
+use acceptor::Acceptor;
 use address_limit::AddressLimit;
 use config::Config;
+use listener::Accepted;
 use peer::Peer;
+use refused::Refused;
 
 /// How the server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,7 @@ pub struct Server {
     /// SIGHUP, if there are files to reload.
     reload: Option<Signals>,
     acceptor: Acceptor,
+    refused: Refused,
     connections: Vec<Option<Connection>>,
     address_limit: AddressLimit,
     hub: Hub,
@@ -82,7 +84,7 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Connection {
-    transport: Transport,
+    transport: Box<dyn Transport>,
     peer: Peer,
     /// Why TLS failed, for the log.
     tls_failure: Option<TlsFailure>,
@@ -111,8 +113,7 @@ impl Server {
         let reload = reload.transpose().map_err(fail)?;
         let (secrets, tls) = read_files(&config)?;
         let acceptor = Acceptor::bind(&config, poll.registry())?;
-        secrets::warn_if_unencrypted(&secrets, acceptor.addresses());
-        events::started(acceptor.addresses(), tls.as_ref(), &config.limits);
+        events::started(&acceptor.listeners, tls.as_ref(), &secrets, &config.limits);
         let hub_config = HubConfig {
             limits: config.limits,
             secrets,
@@ -125,6 +126,7 @@ impl Server {
             signals,
             reload,
             acceptor,
+            refused: Refused::default(),
             connections: Vec::new(),
             address_limit: AddressLimit::new(config.limits.max_per_address),
             hub: Hub::new(hub_config, random_feed_id()),
@@ -158,24 +160,31 @@ impl Server {
                     token => self.handle_event(token, event),
                 }
             }
-            self.read_and_execute();
+            loop {
+                self.read();
+                self.hub.execute();
+                if !self.hub.has_more_input() {
+                    break;
+                }
+            }
             self.write();
             match signals {
                 0 if self.hub.is_shutdown_requested() => self.begin_shutdown("shutdown command"),
                 0 => {}
                 1 => self.begin_shutdown("signal"),
                 _ => {
-                    events::forced(self.hub.len());
+                    let cut = events::clients(self.hub.len());
+                    warn!("second signal: exiting now, {cut} cut off");
                     return Ok(End::Forced);
                 }
             }
             self.close();
             self.accept(now_ms);
             self.log_events();
-            if let Some(summary) = self.shutdown
+            if let Some(ShutdownSummary { drained, cut }) = self.shutdown
                 && self.hub.is_empty()
             {
-                events::shut_down(summary.drained, summary.cut);
+                info!("shut down: {} drained, {cut} cut off", events::clients(drained));
                 return Ok(End::Graceful);
             }
         }
@@ -229,16 +238,6 @@ impl Server {
         }
     }
 
-    fn read_and_execute(&mut self) {
-        loop {
-            self.read();
-            self.hub.execute();
-            if !self.hub.has_more_input() {
-                break;
-            }
-        }
-    }
-
     fn read(&mut self) {
         while let Some(key) = self.hub.poll_read() {
             let connection = connection(&mut self.connections, key);
@@ -260,7 +259,7 @@ impl Server {
     fn write(&mut self) {
         let max = self.config.limits.turn.flush_per_client;
         while let Some(key) = self.hub.poll_flush() {
-            let transport = &mut connection(&mut self.connections, key).transport;
+            let transport = connection(&mut self.connections, key).transport.as_mut();
             match flush::flush(&self.hub, key, max, transport) {
                 Ok(Sent { bytes, is_full }) => self.hub.consume(key, bytes, is_full),
                 Err(error) => self.handle_write_failed(key, &error),
@@ -292,17 +291,17 @@ impl Server {
             summary.drained += usize::from(!disconnect.is_cut);
             summary.cut += usize::from(disconnect.is_cut);
         }
-        events::disconnected(&disconnect, connection.peer, connection.tls_failure.as_ref());
-        self.address_limit.remove(connection.peer);
+        events::disconnected(&disconnect, &connection.peer, connection.tls_failure.as_ref());
+        self.address_limit.remove(&connection.peer);
         self.acceptor.resume();
     }
 
     /// Accepts waiting connections, up to the turn's budget.
     fn accept(&mut self, now_ms: u64) {
-        self.acceptor.close_overdue(now_ms);
+        self.refused.close_overdue(now_ms);
         for _ in 0..self.config.limits.turn.accept {
             let Some(accepted) = self.acceptor.accept(now_ms) else { break };
-            let (problem, option) = if !self.address_limit.has_room(accepted.peer) {
+            let (problem, option) = if !self.address_limit.has_room(&accepted.peer) {
                 ("too many connections from this address", "--max-per-address")
             } else if !self.hub.has_room() {
                 ("too many clients", "--max-clients")
@@ -310,27 +309,34 @@ impl Server {
                 self.connect(accepted);
                 continue;
             };
-            info!("refused {}: {problem} ({option})", accepted.peer);
+            info!("refused {}: {problem} ({option})", accepted.peer.name);
             self.hub.count_refused();
-            self.acceptor.refuse(accepted, &format!("{problem}; try again later"), now_ms);
+            self.refused.refuse(accepted, &format!("{problem}; try again later"), now_ms);
         }
     }
 
     fn connect(&mut self, Accepted { stream, peer, is_tls }: Accepted) {
-        let mut transport = match self.transport(stream, is_tls) {
+        let transport: io::Result<Box<dyn Transport>> = if is_tls {
+            self.tls.as_ref().expect("--listen-tls requires a certificate").accept(stream)
+        } else {
+            Ok(Box::new(Plain(stream)))
+        };
+        let mut transport = match transport {
             Ok(transport) => transport,
             Err(error) => {
                 self.hub.count_refused();
-                return warn!("refused {peer}: {error}");
+                return warn!("refused {}: {error}", peer.name);
             }
         };
-        self.address_limit.add(peer);
-        let key = self.hub.connect(Origin { is_local: peer.is_local() });
-        info!("client {} connected from {peer}", self.hub.id(key));
+        self.address_limit.add(&peer);
+        let key = self.hub.connect(Origin { is_local: peer.is_local });
+        info!("client {} connected from {}", self.hub.id(key), peer.name);
         if transport.is_handshake_complete() {
             self.hub.handle_handshake_done(key);
         }
-        if let Err(error) = transport.socket_mut().register(self.poll.registry(), Token(key)) {
+        let socket = transport.socket_mut();
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(socket, Token(key), interests) {
             warn!("client {}: cannot poll its socket: {error}", self.hub.id(key));
             self.hub.handle_read(key, &ReadOutcome::Failed(error), 0);
         }
@@ -340,14 +346,6 @@ impl Server {
         self.connections[key] = Some(Connection { transport, peer, tls_failure: None });
     }
 
-    fn transport(&self, stream: Stream, is_tls: bool) -> io::Result<Transport> {
-        if !is_tls {
-            return Ok(Transport::Plain(stream));
-        }
-        let tls = self.tls.as_ref().expect("--listen-tls requires a certificate");
-        Ok(Transport::Tls(Box::new(tls.accept(stream)?)))
-    }
-
     fn begin_shutdown(&mut self, cause: &str) {
         if self.shutdown.is_some() {
             return;
@@ -355,7 +353,9 @@ impl Server {
         self.shutdown = Some(ShutdownSummary::default());
         // Close the listeners before logging this, so that nobody who reads it can still connect.
         self.acceptor.stop();
-        events::shutting_down(cause, self.hub.len(), self.config.limits.drain_timeout_ms);
+        let draining = events::clients(self.hub.len());
+        let seconds = self.config.limits.drain_timeout_ms / 1000;
+        info!("shutting down ({cause}): draining {draining}, at most {seconds} s");
         self.hub.begin_shutdown();
     }
 
@@ -364,7 +364,8 @@ impl Server {
         if self.hub.has_work() || self.acceptor.has_work() {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.hub.next_deadline(), self.acceptor.next_deadline()];
+        let deadlines =
+            [self.hub.next_deadline(), self.acceptor.next_deadline(), self.refused.next_deadline()];
         let next = deadlines.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(self.now_ms())))
     }
@@ -377,8 +378,7 @@ impl Server {
         while let Some(event) = self.hub.poll_event() {
             events::hub_event(event);
         }
-        logging::report_dropped();
-        self.hub.set_log_dropped(logging::dropped());
+        self.hub.set_log_dropped(logging::report_dropped());
     }
 }
 
