@@ -1,12 +1,10 @@
 //! Accepts connections from all listeners in turn.
 
-use std::io::ErrorKind::{
-    ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
-    NetworkUnreachable, PermissionDenied, TimedOut, Unsupported, WouldBlock,
-};
+use std::io::ErrorKind::WouldBlock;
 
 use log::warn;
 use mio::{Registry, Token};
+use rustix::io::Errno;
 
 use super::config::Config;
 use super::listener::{Accepted, Listener};
@@ -17,6 +15,25 @@ const FIRST_TOKEN: usize = usize::MAX - 2;
 /// How long accepting pauses when the system has no descriptor or memory for another connection, in
 /// milliseconds. The poll does not report when there is one again.
 const PAUSE_MS: u64 = 100;
+
+/// Whether an error of accept(2) concerns the one connection that was to be accepted.
+fn is_about_one_connection(error: &std::io::Error) -> bool {
+    const ERRORS: &[Errno] = &[
+        Errno::INTR,
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::TIMEDOUT,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+        Errno::OPNOTSUPP,
+        Errno::PERM,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| ERRORS.contains(&errno))
+}
 
 /// The listeners.
 #[derive(Debug)]
@@ -68,11 +85,9 @@ impl Acceptor {
                 }
                 Err(error) => match error.kind() {
                     WouldBlock => listener.is_ready = false,
-                    // These are about one connection. They end this turn, so that a stream of
-                    // broken connections cannot hold up the loop.
-                    ConnectionAborted | ConnectionReset | HostUnreachable | Interrupted
-                    | NetworkDown | NetworkUnreachable | PermissionDenied | TimedOut
-                    | Unsupported => return None,
+                    // Ends this turn, so that a stream of broken connections cannot hold up the
+                    // loop.
+                    _ if is_about_one_connection(&error) => return None,
                     // Any other may last. Pauses, so that the loop does not spin.
                     _ => {
                         if !std::mem::replace(&mut self.is_failing, true) {
