@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use crate::cli::digits;
 use crate::client::connection::dial::Welcome;
-use crate::protocol::{Command, FeedId};
+use crate::protocol::Command;
 
 /// How many bytes of lines may be unconfirmed.
 const MAX_UNCONFIRMED_BYTES: usize = 4 * 1024 * 1024;
@@ -21,20 +21,22 @@ const MAX_UNCONFIRMED_BYTES: usize = 4 * 1024 * 1024;
 ///
 /// **Invariants**
 /// - `lines` are those not known to be in the feed, in input order. The first `sent` of them were
-///   sent over the current connection; the first `unconfirmed` were sent over a lost one, and may
-///   be in the feed. One of the two counts is 0.
-/// - `lost` says where the unconfirmed lines would be, and is `None` if there are none.
+///   sent and are unconfirmed, all over the same connection: `lost` if that is set, otherwise
+///   `current`.
+/// - `lost` is set only while there are unconfirmed lines, and nothing is sent meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct PublishQueue {
     lines: VecDeque<Outgoing>,
     bytes: usize,
     sent: usize,
-    unconfirmed: usize,
     confirmed: u64,
     /// The number of the last confirmed line in the input.
     last_confirmed: u64,
-    current: Option<Origin>,
-    lost: Option<Origin>,
+    /// The welcome of the connection, whose `seq` follows the feed: unconfirmed lines come after
+    /// it.
+    current: Option<Welcome>,
+    /// The same of a lost connection whose lines may be in the feed, attributed to its id.
+    lost: Option<Welcome>,
 }
 
 #[derive(Debug)]
@@ -44,20 +46,12 @@ struct Outgoing {
     text: Box<str>,
 }
 
-/// Where a connection's lines are in a feed: attributed to this id, after this sequence number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Origin {
-    id: u64,
-    feed: FeedId,
-    seq: u64,
-}
-
 impl PublishQueue {
     /// Handles a new connection. Returns whether its feed is the one to search for unconfirmed
     /// lines, or there are none.
-    pub(crate) fn on_welcome(&mut self, Welcome { id, feed, seq }: Welcome) -> bool {
-        self.current = Some(Origin { id, feed, seq });
-        self.lost.is_none_or(|lost| lost.feed == feed && lost.seq <= seq)
+    pub(crate) fn on_welcome(&mut self, welcome: Welcome) -> bool {
+        self.current = Some(welcome);
+        self.lost.is_none_or(|lost| lost.feed == welcome.feed && lost.seq <= welcome.seq)
     }
 
     /// The id under which unconfirmed lines were sent. While the server still has a client with
@@ -69,12 +63,15 @@ impl PublishQueue {
     /// Handles the loss of the connection. After a goodbye, lines without a reply were not
     /// executed.
     pub(crate) fn on_disconnect(&mut self, had_goodbye: bool) {
-        if self.sent > 0 && !had_goodbye {
-            self.lost = self.current;
-            self.unconfirmed = self.sent;
+        let current = self.current.take();
+        if self.lost.is_some() {
+            return;
         }
-        self.current = None;
-        self.sent = 0;
+        if had_goodbye {
+            self.sent = 0;
+        } else if self.sent > 0 {
+            self.lost = current;
+        }
     }
 
     /// Whether more lines may be added.
@@ -90,6 +87,7 @@ impl PublishQueue {
 
     /// Returns the command for the next unsent line, and counts it as sent.
     pub(crate) fn send_next(&mut self) -> Option<Command<'_>> {
+        debug_assert!(self.lost.is_none(), "lines are sent before the search has ended");
         let Outgoing { text, .. } = self.lines.get(self.sent)?;
         self.sent += 1;
         Some(Command::Broadcast { text })
@@ -98,14 +96,19 @@ impl PublishQueue {
     /// The server has broadcast the oldest sent line, as number `seq` of the feed.
     pub(crate) fn confirm(&mut self, seq: u64) {
         self.note_newest(seq);
-        if let Some(line) = self.take_sent() {
-            self.count_confirmed(line.number);
+        self.confirm_oldest();
+    }
+
+    fn confirm_oldest(&mut self) {
+        if let Some(number) = self.take_sent() {
+            self.confirmed += 1;
+            self.last_confirmed = number;
         }
     }
 
     /// The server has refused the oldest sent line. Returns its number in the input.
     pub(crate) fn refuse(&mut self) -> u64 {
-        self.take_sent().map_or(0, |line| line.number)
+        self.take_sent().unwrap_or_default()
     }
 
     /// The feed has reached `seq`: lines that are unconfirmed or sent later come after it.
@@ -117,7 +120,7 @@ impl PublishQueue {
 
     /// The request that replays the part of the feed to search for unconfirmed lines.
     pub(crate) fn search_request(&self) -> Option<Command<'static>> {
-        self.lost.map(|Origin { feed, seq, .. }| Command::Resume { seq, feed: Some(feed) })
+        self.lost.map(|lost| Command::Resume { seq: lost.seq, feed: Some(lost.feed) })
     }
 
     /// Checks the next replayed line of the search. The error says why the search cannot be
@@ -136,15 +139,11 @@ impl PublishQueue {
             return Err(format!("input line {number} has a different text in the feed"));
         }
         lost.seq = seq;
-        if !is_own {
-            return Ok(());
-        }
-        self.unconfirmed -= 1;
-        if self.unconfirmed == 0 {
-            self.lost = None;
-        }
-        if let Some(line) = self.take() {
-            self.count_confirmed(line.number);
+        if is_own {
+            self.confirm_oldest();
+            if self.sent == 0 {
+                self.lost = None;
+            }
         }
         Ok(())
     }
@@ -152,26 +151,17 @@ impl PublishQueue {
     /// The search is complete: lines that were not found are not in the feed, and are sent again.
     pub(crate) fn finish_search(&mut self) {
         self.lost = None;
-        self.unconfirmed = 0;
+        self.sent = 0;
     }
 
-    /// Removes the oldest sent line, which has its reply.
-    fn take_sent(&mut self) -> Option<Outgoing> {
+    /// Removes the oldest sent line. Returns its number.
+    fn take_sent(&mut self) -> Option<u64> {
         // `RequestTracker` refuses replies to no request.
         debug_assert!(self.sent > 0, "a reply without a sent line");
         self.sent = self.sent.checked_sub(1)?;
-        self.take()
-    }
-
-    fn take(&mut self) -> Option<Outgoing> {
         let line = self.lines.pop_front()?;
         self.bytes -= line.text.len();
-        Some(line)
-    }
-
-    fn count_confirmed(&mut self, number: u64) {
-        self.confirmed += 1;
-        self.last_confirmed = number;
+        Some(line.number)
     }
 
     /// How many lines are known to be in the feed.
@@ -186,7 +176,7 @@ impl PublishQueue {
 
     /// The first and the last line that may or may not be in the feed, by their input numbers.
     pub(crate) fn unconfirmed(&self) -> Option<(u64, u64)> {
-        let last = self.sent.max(self.unconfirmed).checked_sub(1)?;
+        let last = self.sent.checked_sub(1)?;
         Some((self.lines.front()?.number, self.lines.get(last)?.number))
     }
 
@@ -215,6 +205,7 @@ impl PublishQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::FeedId;
 
     const FEED: FeedId = FeedId(7);
 
