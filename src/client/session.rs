@@ -64,10 +64,16 @@ impl Session {
         deadline: Option<Instant>,
         wants_input: bool,
     ) -> Result<(), Failure> {
-        self.connection.flush();
+        let mut has_work = false;
+        if let Some(link) = self.connection.link() {
+            link.flush();
+            has_work = link.may_read();
+        }
         let deadline = [deadline, self.connection.next_deadline()].into_iter().flatten().min();
-        self.wait_for_events(deadline, self.connection.has_work(), wants_input)?;
-        self.connection.transfer(&self.events, &mut self.buffer, Instant::now());
+        self.wait_for_events(deadline, has_work, wants_input)?;
+        if let Some(link) = self.connection.link() {
+            link.transfer(&self.events, &mut self.buffer, Instant::now());
+        }
         Ok(())
     }
 

@@ -35,14 +35,14 @@ pub fn converse(data: &[u8]) {
         let Ok(incoming) = requests.on_line(line) else { return };
         if let Some(done) = incoming.completed {
             assert!(done.number >= completed, "replies are in order");
-            assert_eq!(sent[done.number as usize], done.request.verb);
+            assert_eq!(sent[done.number as usize], done.verb);
             // Requests before it had no reply.
             let skipped = &sent[completed as usize..done.number as usize];
             skipped.iter().filter(|verb| **verb == Verb::Broadcast).for_each(|_| {
                 queue.refuse();
             });
             completed = done.number + 1;
-            match (done.request.verb, incoming.reply) {
+            match (done.verb, incoming.reply) {
                 (Verb::Broadcast, Some(Reply::Error { .. })) => {
                     queue.refuse();
                 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
 
-use crate::client::connection::link::{End, Link, describe};
+use crate::client::connection::link::{Cause, Link, LinkError};
 use crate::client::connection::options::ConnectOptions;
 use crate::client::messages::not_a_server;
 use crate::credentials::secret::Secret;
@@ -14,7 +14,6 @@ use crate::escape::escape_untrusted;
 use crate::net::stream::Endpoint;
 use crate::net::tls::ClientTls;
 use crate::protocol::{Command, ErrorCode, FeedId, Reply};
-use crate::read_outcome::TlsFailure;
 
 /// How long to try each address, at most.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,15 +34,6 @@ pub(crate) struct Dialer {
     tls: Option<ClientTls>,
     registry: Registry,
     token: Token,
-}
-
-/// Why dialing failed.
-#[derive(Debug)]
-pub(crate) struct DialError {
-    /// What happened and what to do about it, in one line.
-    pub(crate) message: String,
-    /// Dialing again cannot help.
-    pub(crate) is_permanent: bool,
 }
 
 impl Dialer {
@@ -67,22 +57,20 @@ impl Dialer {
     }
 
     /// Resolves the server's name, and refuses to send a secret over a network without TLS.
-    pub(crate) fn dial(&self) -> Result<Dial, DialError> {
-        let endpoints = self
-            .options
-            .server
-            .resolve()
-            .map_err(|error| self.cannot_reach(&error, "check the spelling"))?;
+    pub(crate) fn dial(&self) -> Result<Dial, LinkError> {
+        let endpoints = self.options.server.resolve();
+        let endpoints =
+            endpoints.map_err(|error| self.cannot_reach(&error, "check the spelling"))?;
         if self.secret.is_some()
             && self.tls.is_none()
             && !self.options.insecure
             && let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.is_remote())
         {
-            let message = format!(
+            let why = format!(
                 "not sending the secret to {endpoint} without encryption; \
                  use --tls, or --insecure to send it anyway"
             );
-            return Err(DialError { message, is_permanent: true });
+            return Err(LinkError::new(Cause::Untrusted, why));
         }
         Ok(Dial::new(endpoints))
     }
@@ -92,20 +80,17 @@ impl Dialer {
         &self,
         dial: &mut Dial,
         now: Instant,
-    ) -> Result<Option<(Welcome, Link)>, DialError> {
+    ) -> Result<Option<(Welcome, Link)>, LinkError> {
         loop {
             if let Some(mut attempt) = dial.current.take() {
-                match attempt.outcome(self.tls.is_some(), now) {
+                match self.outcome(&mut attempt, now) {
                     Ok(Some(welcome)) => return Ok(Some((welcome, attempt.link))),
                     Ok(None) => {
                         dial.current = Some(attempt);
                         return Ok(None);
                     }
-                    Err((Cause::NotAServer, sent)) => {
-                        let message = not_a_server(&self.options.server, &sent);
-                        return Err(DialError { message, is_permanent: false });
-                    }
-                    Err((cause, why)) => dial.fail(&attempt.endpoint, cause, &why),
+                    Err(error) if error.cause == Cause::NotAServer => return Err(error),
+                    Err(error) => dial.fail(&attempt.endpoint, &error),
                 }
             }
             let Some(endpoint) = dial.untried.next() else { return Err(self.explain(dial)) };
@@ -114,30 +99,55 @@ impl Dialer {
                     let deadline = now + self.options.timeout.min(CONNECT_TIMEOUT);
                     dial.current = Some(Attempt { endpoint, link, deadline });
                 }
-                Err(error) => dial.fail(&endpoint, Cause::of(&error), &describe(&error)),
+                Err(error) => dial.fail(&endpoint, &error.into()),
+            }
+        }
+    }
+
+    /// The welcome, or `None` while the attempt is in progress.
+    fn outcome(&self, attempt: &mut Attempt, now: Instant) -> Result<Option<Welcome>, LinkError> {
+        let link = &mut attempt.link;
+        let not_a_server = |sent: &str| {
+            LinkError::new(Cause::NotAServer, not_a_server(&self.options.server, sent))
+        };
+        if link.next_line().map_err(|sent| not_a_server(&sent))? {
+            return match Reply::parse(link.line()) {
+                Some(Reply::Welcome { id, feed, seq, .. }) => Ok(Some(Welcome { id, feed, seq })),
+                Some(Reply::Error { code, .. }) if code == ErrorCode::SERVER_FULL.as_str() => {
+                    Err(LinkError::new(Cause::Unavailable, "the server is full"))
+                }
+                _ => Err(not_a_server(&escape_untrusted(link.line(), 80))),
+            };
+        }
+        match &link.end {
+            Some(end) => Err(end.clone()),
+            None if now < attempt.deadline => Ok(None),
+            None if !link.is_connected => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            None => {
+                let advice = if self.tls.is_some() { "" } else { "; if it uses TLS, add --tls" };
+                let why = format!("no welcome from the server{advice}");
+                Err(LinkError::new(Cause::Unavailable, why))
             }
         }
     }
 
     /// Why all addresses failed.
-    fn explain(&self, dial: &Dial) -> DialError {
+    fn explain(&self, dial: &Dial) -> LinkError {
         let (server, why) = (&self.options.server, dial.failures.join("; "));
         match dial.cause {
             Cause::Absent => self.cannot_reach(&why, &server.advice()),
             Cause::Untrusted => {
-                let message = format!("cannot set up TLS with {server}: {why}");
-                DialError { message, is_permanent: true }
+                LinkError::new(dial.cause, format!("cannot set up TLS with {server}: {why}"))
             }
             _ => self.cannot_reach(&why, "try again later"),
         }
     }
 
-    fn cannot_reach(&self, why: &str, advice: &str) -> DialError {
+    fn cannot_reach(&self, why: &str, advice: &str) -> LinkError {
         let server = &self.options.server;
         // `why` begins with the address, which is redundant if the user gave it.
         let why = why.strip_prefix(&format!("{server}: ")).unwrap_or(why);
-        let message = format!("cannot reach {server}: {why}; {advice}");
-        DialError { message, is_permanent: false }
+        LinkError::new(Cause::Unavailable, format!("cannot reach {server}: {why}; {advice}"))
     }
 }
 
@@ -159,19 +169,6 @@ struct Attempt {
     deadline: Instant,
 }
 
-/// Why an attempt failed, the most significant cause last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Cause {
-    /// There is no server.
-    Absent,
-    /// There is one, but it could not be used this time.
-    Unavailable,
-    /// One side does not trust the other's certificate.
-    Untrusted,
-    /// Something else than a server answered.
-    NotAServer,
-}
-
 impl Dial {
     fn new(endpoints: Vec<Endpoint>) -> Self {
         let untried = endpoints.into_iter();
@@ -183,55 +180,13 @@ impl Dial {
         self.current.as_mut().map(|attempt| &mut attempt.link)
     }
 
-    /// Whether to advance without another poll.
-    pub(crate) fn has_work(&self) -> bool {
-        self.current.as_ref().is_none_or(|attempt| attempt.link.may_read())
-    }
-
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.current.as_ref().map(|attempt| attempt.deadline)
     }
 
-    fn fail(&mut self, endpoint: &Endpoint, cause: Cause, why: &str) {
-        self.failures.push(format!("{endpoint}: {why}"));
-        self.cause = self.cause.max(cause);
-    }
-}
-
-impl Attempt {
-    /// The welcome, or `None` while the attempt is in progress.
-    fn outcome(&mut self, has_tls: bool, now: Instant) -> Result<Option<Welcome>, (Cause, String)> {
-        if self.link.next_line().map_err(|sent| (Cause::NotAServer, sent))? {
-            return match Reply::parse(self.link.line()) {
-                Some(Reply::Welcome { id, feed, seq, .. }) => Ok(Some(Welcome { id, feed, seq })),
-                Some(Reply::Error { code, .. }) if code == ErrorCode::SERVER_FULL.as_str() => {
-                    Err((Cause::Unavailable, "the server is full".to_owned()))
-                }
-                _ => Err((Cause::NotAServer, escape_untrusted(self.link.line(), 80))),
-            };
-        }
-        let (cause, why) = match self.link.end() {
-            Some(End::TlsFailed(TlsFailure::Untrusted(why))) => (Cause::Untrusted, why.clone()),
-            Some(End::Broken(error)) => (Cause::of(error), describe(error)),
-            Some(end) => (Cause::Unavailable, end.to_string()),
-            None if now < self.deadline => return Ok(None),
-            None if !self.link.is_connected() => (Cause::Absent, "connection timed out".to_owned()),
-            None => {
-                let advice = if has_tls { "" } else { "; if it uses TLS, add --tls" };
-                (Cause::Unavailable, format!("no welcome from the server{advice}"))
-            }
-        };
-        Err((cause, why))
-    }
-}
-
-impl Cause {
-    fn of(error: &io::Error) -> Self {
-        use io::ErrorKind::{ConnectionRefused, NotFound, TimedOut};
-        match error.kind() {
-            ConnectionRefused | NotFound | TimedOut => Self::Absent,
-            _ => Self::Unavailable,
-        }
+    fn fail(&mut self, endpoint: &Endpoint, error: &LinkError) {
+        self.failures.push(format!("{endpoint}: {}", error.why));
+        self.cause = self.cause.max(error.cause);
     }
 }
 

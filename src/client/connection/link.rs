@@ -1,6 +1,5 @@
 //! One socket to the server, with its read and write buffers.
 
-use std::fmt;
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
@@ -33,38 +32,23 @@ pub(crate) struct Link {
     received: LineBuffer,
     /// The line that `next_line` returned last.
     line: String,
-    unsent: Vec<u8>,
+    /// The queue of bytes to send. Append to it.
+    pub(crate) unsent: Vec<u8>,
     is_readable: bool,
     is_writable: bool,
-    is_connected: bool,
+    /// The socket is connected. A TLS handshake may still be in progress.
+    pub(crate) is_connected: bool,
     /// The write side is shut down, or writing failed.
     is_write_closed: bool,
     /// Shut down the write side as soon as `unsent` is empty.
     is_finishing: bool,
-    end: Option<End>,
-    last_line_at: Instant,
-    drained_at: Instant,
-}
-
-/// Why the input ended.
-#[derive(Debug)]
-pub(crate) enum End {
-    /// The server closed the connection.
-    Closed,
-    /// The connection broke.
-    Broken(io::Error),
-    /// TLS failed.
-    TlsFailed(TlsFailure),
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => f.write_str("the server closed the connection"),
-            Self::Broken(error) => f.write_str(&describe(error)),
-            Self::TlsFailed(failure) => failure.fmt(f),
-        }
-    }
+    /// Why the input ended. Buffered lines may remain.
+    pub(crate) end: Option<LinkError>,
+    /// When the last line was received, or the first of the pending requests was sent.
+    pub(crate) silent_since: Instant,
+    /// When all input was last read. Timeouts count the server's silence up to this time and not up
+    /// to now, since this process may itself have been blocked on standard output.
+    pub(crate) drained_at: Instant,
 }
 
 impl Link {
@@ -95,14 +79,9 @@ impl Link {
             is_write_closed: false,
             is_finishing: false,
             end: None,
-            last_line_at: now,
+            silent_since: now,
             drained_at: now,
         })
-    }
-
-    /// Whether the socket is connected. A TLS handshake may still be in progress.
-    pub(crate) fn is_connected(&self) -> bool {
-        self.is_connected
     }
 
     /// Whether reading may return something without another poll.
@@ -110,25 +89,9 @@ impl Link {
         self.is_readable && self.end.is_none()
     }
 
-    /// When the last line was received.
-    pub(crate) fn last_line_at(&self) -> Instant {
-        self.last_line_at
-    }
-
-    /// When all input was last read. Timeouts count the server's silence up to this time and not up
-    /// to now, since this process may itself have been blocked on standard output.
-    pub(crate) fn drained_at(&self) -> Instant {
-        self.drained_at
-    }
-
     /// Whether more output may be queued.
     pub(crate) fn has_room(&self) -> bool {
         self.unsent.len() < MAX_UNSENT
-    }
-
-    /// The queue of bytes to send. Append to it.
-    pub(crate) fn unsent(&mut self) -> &mut Vec<u8> {
-        &mut self.unsent
     }
 
     /// Shuts down the write side (half-close) after the queued output.
@@ -189,26 +152,34 @@ impl Link {
         if !self.may_read() || self.received.peek().is_some() {
             return;
         }
-        match self.transport.read(buffer).0 {
+        let end = match self.transport.read(buffer).0 {
             ReadOutcome::Data(bytes) => {
                 self.received.push(bytes);
                 // Only a complete line is a sign of life: single bytes could trickle in for ever.
                 if memchr(b'\n', bytes).is_some() {
-                    self.last_line_at = now;
+                    self.silent_since = now;
                 }
+                return;
             }
-            ReadOutcome::NoData => {}
-            ReadOutcome::WouldBlock => self.is_readable = false,
-            ReadOutcome::CloseNotify | ReadOutcome::Eof => self.end_input(End::Closed),
+            ReadOutcome::NoData => return,
+            ReadOutcome::WouldBlock => {
+                self.is_readable = false;
+                return;
+            }
+            ReadOutcome::CloseNotify | ReadOutcome::Eof => {
+                LinkError::new(Cause::Closed, "the server closed the connection")
+            }
             ReadOutcome::Truncated => {
-                self.end_input(End::Broken(io::ErrorKind::UnexpectedEof.into()));
+                LinkError::new(Cause::Unavailable, "the connection was cut off")
             }
-            ReadOutcome::TlsFailed(failure) => self.end_input(End::TlsFailed(failure)),
-            ReadOutcome::Failed(error) => self.end_input(End::Broken(error)),
-        }
-    }
-
-    fn end_input(&mut self, end: End) {
+            ReadOutcome::TlsFailed(TlsFailure::Untrusted(why)) => {
+                LinkError::new(Cause::Untrusted, why)
+            }
+            ReadOutcome::TlsFailed(TlsFailure::Protocol(why)) => {
+                LinkError::new(Cause::Unavailable, why)
+            }
+            ReadOutcome::Failed(error) => error.into(),
+        };
         self.received.end();
         self.end = Some(end);
     }
@@ -219,8 +190,7 @@ impl Link {
         while let Some(line) = self.received.peek() {
             let is_text = match line {
                 Line::Text(text) => {
-                    self.line.clear();
-                    self.line.push_str(text);
+                    text.clone_into(&mut self.line);
                     true
                 }
                 // An incomplete line is one that the connection's end cut short.
@@ -229,8 +199,9 @@ impl Link {
                     let shown = escape_untrusted(&String::from_utf8_lossy(line), 80);
                     return Err(format!("a line that is not text: {shown}"));
                 }
-                Line::TooLong => return Err(format!("a line of more than {MAX_LINE} bytes")),
-                Line::Foreign(foreign) => return Err(foreign.as_str().to_owned()),
+                Line::TooLong | Line::Foreign(_) => {
+                    return Err(format!("a line of more than {MAX_LINE} bytes"));
+                }
             };
             self.received.advance();
             if is_text {
@@ -244,24 +215,52 @@ impl Link {
     pub(crate) fn line(&self) -> &str {
         &self.line
     }
+}
 
-    /// Why the input ended. Buffered lines may remain.
-    pub(crate) fn end(&self) -> Option<&End> {
-        self.end.as_ref()
+/// Why a connection could not be made, or ended.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkError {
+    pub(crate) cause: Cause,
+    /// What happened, in words for people.
+    pub(crate) why: String,
+}
+
+/// The most significant cause comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Cause {
+    /// There is no server.
+    Absent,
+    /// The server closed the connection.
+    Closed,
+    /// There is a server, but it could not be used this time.
+    Unavailable,
+    /// Something else than a server answered.
+    NotAServer,
+    /// One side does not trust the other, so that trying again is no use.
+    Untrusted,
+}
+
+impl LinkError {
+    pub(crate) fn new(cause: Cause, why: impl Into<String>) -> Self {
+        Self { cause, why: why.into() }
     }
 }
 
-/// An I/O error in the words that people know it by.
-pub(crate) fn describe(error: &io::Error) -> String {
-    let text = match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused",
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "connection reset",
-        io::ErrorKind::UnexpectedEof => "the connection was cut off",
-        io::ErrorKind::TimedOut => "connection timed out",
-        // A Unix socket whose backlog is full.
-        io::ErrorKind::WouldBlock => "too many clients are waiting to be accepted",
-        io::ErrorKind::NotFound => "no such socket",
-        _ => return error.to_string(),
-    };
-    text.to_owned()
+impl From<io::Error> for LinkError {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind;
+        match error.kind() {
+            ErrorKind::ConnectionRefused => Self::new(Cause::Absent, "connection refused"),
+            ErrorKind::NotFound => Self::new(Cause::Absent, "no such socket"),
+            ErrorKind::TimedOut => Self::new(Cause::Absent, "connection timed out"),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                Self::new(Cause::Unavailable, "connection reset")
+            }
+            // A Unix socket whose backlog is full.
+            ErrorKind::WouldBlock => {
+                Self::new(Cause::Unavailable, "too many clients are waiting to be accepted")
+            }
+            _ => Self::new(Cause::Unavailable, error.to_string()),
+        }
+    }
 }

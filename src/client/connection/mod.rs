@@ -10,16 +10,15 @@ pub(crate) mod requests;
 
 use std::time::{Duration, Instant};
 
-use mio::Events;
-
 use crate::client::messages::{explain, explain_goodbye, not_a_server};
 use crate::escape::escape_untrusted;
 use crate::protocol::{Command, OkReply, Reply, Verb};
 use address::ServerAddress;
 use backoff::Backoff;
-use dial::{Dial, DialError, Dialer, Welcome};
-use link::Link;
+use dial::{Dial, Dialer, Welcome};
+use link::{Cause, Link, LinkError};
 use name_claim::NameClaim;
+use options::ConnectOptions;
 use requests::{Incoming, Owner, RequestTracker};
 
 /// A connection that lasted this long, or that delivered a broadcast, resets the backoff.
@@ -42,16 +41,13 @@ pub(crate) enum Event<'a> {
         why: String,
         /// Some lines to others were not confirmed.
         has_unconfirmed: bool,
-        /// The server said goodbye: requests that it had not answered were not executed.
-        had_goodbye: bool,
     },
 }
 
 /// A connection that outlives its sockets.
 ///
-/// Each turn, call [`flush`](Self::flush), poll until [`next_deadline`](Self::next_deadline)
-/// (without waiting if [`has_work`](Self::has_work)), and call [`transfer`](Self::transfer), then
-/// [`next_event`](Self::next_event) until it returns `None`.
+/// Each turn, flush the [`link`](Self::link), poll until [`next_deadline`](Self::next_deadline),
+/// let the link transfer, and call [`next_event`](Self::next_event) until it returns `None`.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) dialer: Dialer,
@@ -78,9 +74,6 @@ struct Up {
     link: Link,
     requests: RequestTracker,
     since: Instant,
-    has_broadcast: bool,
-    /// When the number of pending requests last became more than zero.
-    pending_since: Instant,
 }
 
 impl Connection {
@@ -120,7 +113,8 @@ impl Connection {
         Some(up.send(command, owner, Instant::now()))
     }
 
-    fn link(&mut self) -> Option<&mut Link> {
+    /// The current socket.
+    pub(crate) fn link(&mut self) -> Option<&mut Link> {
         match &mut self.state {
             State::Down { .. } => None,
             State::Dialing(dial) => dial.link(),
@@ -128,26 +122,12 @@ impl Connection {
         }
     }
 
-    /// Writes as much as the socket takes.
-    pub(crate) fn flush(&mut self) {
-        if let Some(link) = self.link() {
-            link.flush();
-        }
-    }
-
-    /// Takes the events of a poll that returned at `now`, then writes and reads once.
-    pub(crate) fn transfer(&mut self, events: &Events, buffer: &mut [u8], now: Instant) {
-        if let Some(link) = self.link() {
-            link.transfer(events, buffer, now);
-        }
-    }
-
-    /// Whether to call [`transfer`](Self::transfer) without waiting for events.
-    pub(crate) fn has_work(&self) -> bool {
-        match &self.state {
-            State::Down { .. } => false,
-            State::Dialing(dial) => dial.has_work(),
-            State::Up(up) => up.link.may_read(),
+    /// Gives the socket away, for a task that does not want its lines interpreted.
+    pub(crate) fn take_link(&mut self) -> Option<Link> {
+        let down = State::Down { until: Instant::now() };
+        match std::mem::replace(&mut self.state, down) {
+            State::Up(up) => Some(up.link),
+            _ => None,
         }
     }
 
@@ -158,13 +138,12 @@ impl Connection {
             State::Dialing(dial) => dial.next_deadline(),
             State::Up(up) => {
                 let options = &self.dialer.options;
-                let next = if up.requests.has_pending() {
-                    Some(up.waiting_since() + options.timeout)
+                let max_silence = if up.requests.has_pending() {
+                    Some(options.timeout)
                 } else {
-                    options
-                        .reconnect
-                        .then(|| up.link.last_line_at() + options.keep_alive_interval())
+                    options.reconnect.then(|| options.keep_alive_interval())
                 };
+                let next = max_silence.map(|max_silence| up.link.silent_since + max_silence);
                 [next, self.name.next_deadline()].into_iter().flatten().min()
             }
         }
@@ -192,26 +171,28 @@ impl Connection {
         }
         self.send_due_requests(now);
         let State::Up(up) = &mut self.state else { return Ok(None) };
-        match up.link.next_line() {
-            Ok(true) => self.on_line(now),
-            Ok(false) if up.is_overdue(self.dialer.options.timeout) => {
-                let seconds = self.dialer.options.timeout.as_secs();
-                self.on_end(format!("no answer from the server for {seconds} s"), now)
-            }
-            Ok(false) => match up.link.end().map(ToString::to_string) {
-                Some(end) => self.on_end(end, now),
-                // Nothing follows a goodbye, even if the socket stays open.
-                None if up.requests.goodbye().is_some() => self.on_end(String::new(), now),
-                None => Ok(None),
-            },
-            Err(sent) => Err(not_a_server(self.server(), &sent)),
-        }
+        let ConnectOptions { server, timeout, .. } = &self.dialer.options;
+        let why = if let Some(reason) = up.requests.goodbye() {
+            // Nothing follows a goodbye, even if the socket stays open.
+            explain_goodbye(reason)
+        } else if up.link.next_line().map_err(|sent| not_a_server(server, &sent))? {
+            return self.on_line(now);
+        } else if up.requests.has_pending() && up.link.drained_at >= up.link.silent_since + *timeout
+        {
+            format!("no answer from the server for {} s", timeout.as_secs())
+        } else if let Some(end) = &up.link.end {
+            end.why.clone()
+        } else {
+            return Ok(None);
+        };
+        self.on_end(why, now)
     }
 
     /// Dials again after a pause, unless that cannot help or the server was never reached.
-    fn dial_later(&mut self, error: DialError, now: Instant) -> Result<(), String> {
-        if error.is_permanent || !self.was_connected || !self.dialer.options.reconnect {
-            return Err(error.message);
+    fn dial_later(&mut self, error: LinkError, now: Instant) -> Result<(), String> {
+        let is_permanent = error.cause == Cause::Untrusted;
+        if is_permanent || !self.was_connected || !self.dialer.options.reconnect {
+            return Err(error.why);
         }
         self.state = State::Down { until: now + self.backoff.next_pause() };
         Ok(())
@@ -219,13 +200,8 @@ impl Connection {
 
     /// Starts to use a link that has received its welcome: authenticates and takes the name.
     fn start(&mut self, welcome: Welcome, link: Link, now: Instant) {
-        let mut up = Up {
-            link,
-            requests: RequestTracker::new(welcome.id, welcome.seq),
-            since: now,
-            has_broadcast: false,
-            pending_since: now,
-        };
+        let requests = RequestTracker::new(welcome.id, welcome.seq);
+        let mut up = Up { link, requests, since: now };
         for command in self.dialer.auth().into_iter().chain(self.name.on_connect()) {
             up.send(&command, Owner::Connection, now);
         }
@@ -244,14 +220,12 @@ impl Connection {
                 return Err(not_a_server(server, &sent));
             }
         };
-        up.has_broadcast |= matches!(
-            incoming.reply,
-            Some(Reply::Broadcast { .. } | Reply::Ok(OkReply::Broadcast { .. }))
-        );
+        if let Some(Reply::Broadcast { .. } | Reply::Ok(OkReply::Broadcast { .. })) = incoming.reply
+        {
+            self.backoff.reset();
+        }
         let event = Ok(Some(Event::Received(incoming)));
-        let Some(request) = incoming.completed.map(|completed| completed.request) else {
-            return event;
-        };
+        let Some(request) = incoming.completed else { return event };
         match (request.verb, request.owner, incoming.reply) {
             (Verb::Name, _, Some(Reply::Ok(_))) => self.name.on_granted(up.requests.name()),
             (Verb::Auth, Owner::Connection, Some(Reply::Error { code, explanation })) => {
@@ -274,8 +248,10 @@ impl Connection {
     fn send_due_requests(&mut self, now: Instant) {
         let State::Up(up) = &mut self.state else { return };
         let options = &self.dialer.options;
-        let idle = up.link.drained_at().saturating_duration_since(up.link.last_line_at());
-        if options.reconnect && !up.requests.has_pending() && idle >= options.keep_alive_interval()
+        let silence = up.link.drained_at.saturating_duration_since(up.link.silent_since);
+        if options.reconnect
+            && !up.requests.has_pending()
+            && silence >= options.keep_alive_interval()
         {
             up.send(&Command::Ping { text: None }, Owner::Connection, now);
         }
@@ -284,7 +260,7 @@ impl Connection {
         }
     }
 
-    /// Handles the end of the connection; a goodbye's reason takes precedence over `why`.
+    /// Handles the end of the connection.
     fn on_end(&mut self, why: String, now: Instant) -> Result<Option<Event<'static>>, String> {
         let State::Up(up) = &self.state else { return Ok(None) };
         let goodbye = up.requests.goodbye();
@@ -294,38 +270,24 @@ impl Connection {
         {
             return Err(format!("{} requires a secret; use --secret-file FILE", self.server()));
         }
-        let had_goodbye = goodbye.is_some();
-        let why = goodbye.map_or(why, explain_goodbye);
-        let has_unconfirmed = up.requests.has_unconfirmed();
         if !self.dialer.options.reconnect {
             return Err(format!("{}: {why}", self.server()));
         }
-        if up.has_broadcast
-            || goodbye == Some("idle")
-            || now.duration_since(up.since) >= STABLE_AFTER
-        {
+        let has_unconfirmed = up.requests.has_unconfirmed();
+        if goodbye == Some("idle") || now.duration_since(up.since) >= STABLE_AFTER {
             self.backoff.reset();
         }
         self.state = State::Down { until: now + self.backoff.next_pause() };
-        Ok(Some(Event::Disconnected { why, has_unconfirmed, had_goodbye }))
+        Ok(Some(Event::Disconnected { why, has_unconfirmed }))
     }
 }
 
 impl Up {
     fn send(&mut self, command: &Command<'_>, owner: Owner, now: Instant) -> u64 {
         if !self.requests.has_pending() {
-            self.pending_since = now;
+            self.link.silent_since = now;
         }
-        command.encode(self.link.unsent());
+        command.encode(&mut self.link.unsent);
         self.requests.sent(command, owner)
-    }
-
-    /// Since when the server has been silent while requests were pending.
-    fn waiting_since(&self) -> Instant {
-        self.pending_since.max(self.link.last_line_at())
-    }
-
-    fn is_overdue(&self, timeout: Duration) -> bool {
-        self.requests.has_pending() && self.link.drained_at() >= self.waiting_since() + timeout
     }
 }

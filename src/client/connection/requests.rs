@@ -11,17 +11,11 @@ use crate::protocol::{Command, Name, OkReply, Reply, Verb};
 /// How many requests may be pending.
 const MAX_PENDING: usize = 64 * 1024;
 
-/// A request that awaits its final reply.
+/// A command that was sent and has one final reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pending {
+pub(crate) struct Request {
     pub(crate) verb: Verb,
     pub(crate) owner: Owner,
-}
-
-/// A request whose final reply has arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Completed {
-    pub(crate) request: Pending,
     /// The request's number on this connection, counted from 0.
     pub(crate) number: u64,
 }
@@ -43,26 +37,25 @@ pub(crate) struct Incoming<'a> {
     /// The parsed line; `None` if this version does not know it.
     pub(crate) reply: Option<Reply<'a>>,
     /// The request that the line is the final reply to.
-    pub(crate) completed: Option<Completed>,
+    pub(crate) completed: Option<Request>,
 }
 
 impl Incoming<'_> {
     /// Whether the line is the final reply to a command of this kind.
     pub(crate) fn completes(&self, verb: Verb) -> bool {
-        self.completed.is_some_and(|completed| completed.request.verb == verb)
+        self.completed.is_some_and(|request| request.verb == verb)
     }
 
     /// Whether the line is the final reply to one of this owner's requests.
     pub(crate) fn completes_for(&self, owner: Owner) -> bool {
-        self.completed.is_some_and(|completed| completed.request.owner == owner)
+        self.completed.is_some_and(|request| request.owner == owner)
     }
 }
 
 /// The requests and replies of one connection.
 ///
 /// **Invariants**
-/// - Each command has one final reply, in the order of the commands; `pending` holds the commands
-///   that have none yet.
+/// - Final replies arrive in the order of the requests; `pending` holds those that have none yet.
 /// - `name` and `is_quiet` are what the server has confirmed.
 /// - `newest` is the highest sequence number seen; lines up to it are replayed ones.
 #[derive(Debug)]
@@ -71,9 +64,9 @@ pub(crate) struct RequestTracker {
     name: Option<String>,
     is_quiet: bool,
     newest: u64,
-    pending: VecDeque<Pending>,
-    /// How many requests were completed: the number of the first one in `pending`.
-    completed: u64,
+    pending: VecDeque<Request>,
+    /// How many requests were sent.
+    sent: u64,
     goodbye: Option<String>,
 }
 
@@ -81,7 +74,7 @@ impl RequestTracker {
     /// For a connection whose welcome had this client id and this newest sequence number.
     pub(crate) fn new(id: u64, newest: u64) -> Self {
         let pending = VecDeque::new();
-        Self { id, name: None, is_quiet: false, newest, pending, completed: 0, goodbye: None }
+        Self { id, name: None, is_quiet: false, newest, pending, sent: 0, goodbye: None }
     }
 
     /// This client's name.
@@ -121,8 +114,10 @@ impl RequestTracker {
 
     /// Records that the command was sent. Returns its number.
     pub(crate) fn sent(&mut self, command: &Command<'_>, owner: Owner) -> u64 {
-        self.pending.push_back(Pending { verb: command.verb(), owner });
-        self.completed + self.pending.len() as u64 - 1
+        let number = self.sent;
+        self.sent += 1;
+        self.pending.push_back(Request { verb: command.verb(), owner, number });
+        number
     }
 
     /// Interprets a line from the server. The error names what no server would send.
@@ -148,7 +143,7 @@ impl RequestTracker {
             }
             Reply::Goodbye(reason) => {
                 self.goodbye = Some(reason.to_owned());
-                let was_requested = |completed: &Completed| match completed.request.verb {
+                let was_requested = |request: &Request| match request.verb {
                     Verb::Quit => reason == "quit",
                     Verb::Shutdown => reason == "shutdown",
                     _ => false,
@@ -172,17 +167,16 @@ impl RequestTracker {
 
     /// Completes the oldest pending request of this kind. Requests before it are broadcasts whose
     /// own line was skipped by `lagged`.
-    fn complete(&mut self, verb: Verb) -> Result<Completed, &'static str> {
+    fn complete(&mut self, verb: Verb) -> Result<Request, &'static str> {
         let index = self.pending.iter().position(|request| request.verb == verb);
         index.and_then(|index| self.complete_up_to(index)).ok_or("an unsolicited reply")
     }
 
     /// Completes the request at this index, and drops those before it.
-    fn complete_up_to(&mut self, index: usize) -> Option<Completed> {
+    fn complete_up_to(&mut self, index: usize) -> Option<Request> {
         let request = *self.pending.get(index)?;
         self.pending.drain(..=index);
-        self.completed += index as u64 + 1;
-        Some(Completed { request, number: self.completed - 1 })
+        Some(request)
     }
 
     fn note(&mut self, ok: OkReply<'_>) {
@@ -218,7 +212,7 @@ mod tests {
             let (received, expected) = rest.split_once(" | ").unwrap_or((rest, "nothing"));
             let completed = match requests.on_line(received) {
                 Ok(incoming) => match incoming.completed {
-                    Some(completed) => format!("{:?}", completed.request.verb).to_lowercase(),
+                    Some(request) => format!("{:?}", request.verb).to_lowercase(),
                     None => "nothing".to_owned(),
                 },
                 Err(error) => error.to_owned(),
@@ -311,7 +305,7 @@ mod tests {
         }
         for number in 0..3 {
             let incoming = requests.on_line("pong").expect("a ping is pending");
-            assert_eq!(incoming.completed.map(|completed| completed.number), Some(number));
+            assert_eq!(incoming.completed.map(|request| request.number), Some(number));
         }
         assert_eq!(requests.sent(&Command::Stats, Owner::Task), 3);
     }

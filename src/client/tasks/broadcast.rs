@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::connection::Event;
 use crate::client::connection::dial::Welcome;
-use crate::client::connection::requests::{Incoming, Owner, RequestTracker};
+use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::failure::Failure;
 use crate::client::messages::{connection_lost, explain, reconnected};
 use crate::client::session::Session;
@@ -40,13 +40,14 @@ struct Publisher {
     source: Source,
     queue: PublishQueue,
     phase: Phase,
+    /// The requests of this phase that are to be sent.
+    requests: Vec<Command<'static>>,
+    /// How many lines the server has sent in this phase, not counting broadcasts.
+    reply_lines: usize,
     /// The feed of the last connection.
     feed: Option<FeedId>,
     /// Set while the server was seen to keep the lost connection open.
     wait: Option<Wait>,
-    /// How many lines the server has sent since the last request before `Phase::Open`.
-    reply_lines: usize,
-    refresh_at: Instant,
     progress: Progress,
 }
 
@@ -54,21 +55,22 @@ struct Publisher {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Disconnected,
-    /// `quiet` and `stats` were sent.
+    /// Ask for the limit on the length of lines.
     Starting,
-    /// The server was asked whether the lost connection is still open: it may yet execute its
-    /// lines.
+    /// Ask whether the lost connection is still open: the server may yet execute its lines.
     Checking {
         is_open: bool,
     },
-    /// It has, and is asked again at this time.
+    /// It is, so ask again at this time.
     Waiting {
         until: Instant,
     },
-    /// The feed is replayed, to search for unconfirmed lines.
+    /// Have the feed replayed, and search it for unconfirmed lines.
     Searching,
-    /// Lines may be sent.
-    Open,
+    /// Send lines.
+    Open {
+        refresh_at: Instant,
+    },
 }
 
 /// Waiting for the server to close the lost connection.
@@ -79,7 +81,7 @@ struct Wait {
 }
 
 /// Sends every line of standard input and waits until each is confirmed. Success means that all
-/// were broadcast in order, each once.
+/// were broadcast in order, each once. A failure also says which lines were broadcast.
 pub(crate) fn broadcast(session: &mut Session, skip_bad: bool) -> Result<(), Failure> {
     let mut publisher = Publisher {
         server: session.connection.server().to_string(),
@@ -88,79 +90,65 @@ pub(crate) fn broadcast(session: &mut Session, skip_bad: bool) -> Result<(), Fai
         source: Source::new(),
         queue: PublishQueue::default(),
         phase: Phase::Disconnected,
+        requests: vec![],
+        reply_lines: 0,
         feed: None,
         wait: None,
-        reply_lines: 0,
-        refresh_at: Instant::now(),
         progress: Progress::new(),
     };
     let result = publisher.run(session);
     publisher.progress.clear();
-    result
+    match result {
+        Err(Failure::Error(why)) if publisher.source.is_started() => {
+            Err(Failure::Error(format!("{why}; {}", publisher.queue.summary())))
+        }
+        result => result,
+    }
 }
 
 impl Publisher {
     fn run(&mut self, session: &mut Session) -> Result<(), Failure> {
         loop {
+            self.handle_deadline(Instant::now());
             self.handle_events(session)?;
             self.source.fill(session);
             self.send_lines(session);
-            if self.source.is_exhausted() && self.queue.remaining() == 0 {
-                break;
-            }
-            self.send_due_requests(session);
             let (confirmed, remaining) = (self.queue.confirmed(), self.queue.remaining());
-            self.progress.show(|| format!("{confirmed} lines broadcast, {remaining} pending"));
-            let until = match self.phase {
-                Phase::Waiting { until } => Some(until),
-                Phase::Open => Some(self.refresh_at),
-                _ => None,
-            };
-            match session.wait(until, self.source.wants_input()) {
-                Err(Failure::Error(why)) => return Err(self.failure(&why)),
-                result => result?,
+            if remaining == 0 && self.source.is_exhausted() {
+                return self.source.stopped().map_or(Ok(()), |why| Err(why.to_owned().into()));
             }
-        }
-        match self.source.stopped().map(str::to_owned) {
-            None => Ok(()),
-            Some(why) => Err(self.failure(&why)),
+            self.progress.show(|| format!("{confirmed} lines broadcast, {remaining} pending"));
+            session.wait(self.next_deadline(), self.source.wants_input())?;
         }
     }
 
-    fn handle_events(&mut self, session: &mut Session) -> Result<(), Failure> {
+    /// Sends requests and handles events, until there are none.
+    fn handle_events(&mut self, session: &mut Session) -> Result<(), String> {
         loop {
-            let commands = match session.connection.next_event(Instant::now()) {
-                Ok(None) => return Ok(()),
-                Ok(Some(Event::Connected(welcome))) => self.on_welcome(welcome)?,
-                Ok(Some(Event::Received(incoming))) => self.on_line(&incoming)?,
-                Ok(Some(Event::Disconnected { why, had_goodbye, .. })) => {
-                    self.queue.on_disconnect(had_goodbye);
-                    self.phase = Phase::Disconnected;
-                    self.notice(&connection_lost(&self.server, &why));
-                    vec![]
-                }
-                Ok(Some(Event::NameRefused(why))) => return Err(self.failure(&why)),
-                Ok(Some(Event::Notice(text))) => {
-                    self.notice(&text);
-                    vec![]
-                }
-                Err(why) => {
-                    let goodbye = session.connection.requests().and_then(RequestTracker::goodbye);
-                    self.queue.on_disconnect(goodbye.is_some());
-                    return Err(self.failure(&why));
-                }
-            };
-            for command in commands {
+            for command in self.requests.drain(..) {
                 session.connection.send(&command, Owner::Task);
             }
+            let Some(event) = session.connection.next_event(Instant::now())? else {
+                return Ok(());
+            };
+            match event {
+                Event::Connected(welcome) => self.on_welcome(welcome)?,
+                Event::Received(incoming) => self.on_line(&incoming)?,
+                Event::Disconnected { why, .. } => {
+                    self.queue.on_disconnect(false);
+                    self.enter(Phase::Disconnected);
+                    self.notice(&connection_lost(&self.server, &why));
+                }
+                Event::NameRefused(why) => return Err(why),
+                Event::Notice(text) => self.notice(&text),
+            }
         }
     }
 
-    /// Handles a new connection. Returns the requests to send.
-    fn on_welcome(&mut self, welcome: Welcome) -> Result<Vec<Command<'static>>, Failure> {
+    fn on_welcome(&mut self, welcome: Welcome) -> Result<(), String> {
         let previous = self.feed.replace(welcome.feed);
         if !self.queue.on_welcome(welcome) {
-            return Err(self.failure(&format!("{} was restarted", self.server)));
+            return Err(format!("{} was restarted", self.server));
         }
         if let Some(previous) = previous {
             self.notice(&reconnected(&self.server));
@@ -168,151 +156,148 @@ impl Publisher {
                 self.notice("the server was restarted and no longer has the lines sent before");
             }
         }
-        self.reply_lines = 0;
-        self.phase = Phase::Starting;
-        Ok(vec![Command::Quiet, Command::Stats])
+        self.enter(Phase::Starting);
+        Ok(())
     }
 
-    /// Handles a line from the server. Returns the requests to send.
-    fn on_line(&mut self, incoming: &Incoming<'_>) -> Result<Vec<Command<'static>>, Failure> {
+    fn on_line(&mut self, incoming: &Incoming<'_>) -> Result<(), String> {
         let is_broadcast = matches!(incoming.reply, Some(Reply::Broadcast { .. }));
-        if self.phase != Phase::Open && !is_broadcast {
+        if !is_broadcast && !self.is_open() {
             self.reply_lines += 1;
             if self.reply_lines > MAX_REPLY_LINES {
-                return Err(self.failure("the server's reply does not end"));
+                return Err("the server's reply does not end".to_owned());
             }
         }
-        let Some(reply) = incoming.reply else { return Ok(vec![]) };
-        match (&mut self.phase, &reply) {
-            (Phase::Starting, Reply::Stat { key: "max_line", value }) => {
-                self.source.set_max_line(*value);
+        let Some(reply) = incoming.reply else { return Ok(()) };
+        let request = incoming.completed.filter(|request| request.owner == Owner::Task);
+        match (self.phase, reply, request.map(|request| request.verb)) {
+            (_, Reply::Goodbye(_), _) => {
+                self.queue.on_disconnect(true);
+                self.enter(Phase::Disconnected);
             }
-            (Phase::Open, Reply::Stat { key: "feed_newest", value }) => {
-                self.queue.note_newest(*value);
-            }
-            (Phase::Checking { is_open }, Reply::Client { id, .. }) => {
-                *is_open |= Some(*id) == self.queue.lost_id();
-            }
-            (Phase::Searching, Reply::Broadcast { seq, from, text }) => {
-                if let Err(why) = self.queue.on_replayed(*seq, from, text) {
-                    return Err(self.failure(&why));
+            (_, Reply::Error { code, explanation }, Some(verb)) => {
+                let why = explain(code, explanation);
+                match verb {
+                    Verb::Broadcast => {
+                        let number = self.queue.refuse();
+                        let why = format!("the server refused input line {number}: {why}");
+                        self.skip_or_stop(&why);
+                    }
+                    Verb::Resume => return Err(format!("{CANNOT_TELL}: {why}")),
+                    _ => return Err(why),
                 }
             }
-            (Phase::Searching, Reply::Lagged(_)) => {
-                return Err(self.failure(&format!("{CANNOT_TELL}: the server skipped some")));
+            (Phase::Starting, Reply::Stat { key: "max_line", value }, _) => {
+                self.source.set_max_line(value);
             }
-            _ => {}
-        }
-        match incoming.completed {
-            Some(completed) if completed.request.owner == Owner::Task => {
-                self.on_reply(completed.request.verb, &reply)
-            }
-            _ => Ok(vec![]),
-        }
-    }
-
-    /// Handles the final reply to a request. Returns the requests to send.
-    fn on_reply(
-        &mut self,
-        verb: Verb,
-        reply: &Reply<'_>,
-    ) -> Result<Vec<Command<'static>>, Failure> {
-        if let Reply::Error { code, explanation } = *reply {
-            let why = explain(code, explanation);
-            return match verb {
-                Verb::Broadcast => {
-                    let number = self.queue.refuse();
-                    self.skip_or_stop(&format!("the server refused input line {number}: {why}"));
-                    Ok(vec![])
-                }
-                Verb::Resume => Err(self.failure(&format!("{CANNOT_TELL}: {why}"))),
-                _ => Err(self.failure(&why)),
-            };
-        }
-        match (self.phase, verb) {
-            (Phase::Starting, Verb::Stats) => {
+            (Phase::Starting, _, Some(Verb::Stats)) => {
                 self.source.set_max_line(Limits::default().max_line as u64);
-                if self.queue.lost_id().is_some() {
-                    return Ok(self.check_lost_connection());
+                match self.queue.lost_id() {
+                    Some(_) => self.enter(Phase::Checking { is_open: false }),
+                    None => self.open(),
                 }
-                self.open();
             }
-            (Phase::Checking { is_open: true }, Verb::Clients) => self.wait_for_close()?,
-            (Phase::Checking { is_open: false }, Verb::Clients) => {
-                self.phase = Phase::Searching;
-                // `quiet` ends the replay at the feed's head: none of the lines can come later.
-                let search = self.queue.search_request();
-                return Ok(search.into_iter().chain([Command::Quiet]).collect());
+            (Phase::Checking { .. }, Reply::Client { id, .. }, _)
+                if Some(id) == self.queue.lost_id() =>
+            {
+                self.phase = Phase::Checking { is_open: true };
             }
-            (Phase::Searching, Verb::Quiet) => {
+            (Phase::Checking { is_open: true }, _, Some(Verb::Clients)) => self.wait_for_close()?,
+            (Phase::Checking { is_open: false }, _, Some(Verb::Clients)) => {
+                self.enter(Phase::Searching);
+            }
+            (Phase::Searching, Reply::Broadcast { seq, from, text }, _) => {
+                self.queue.on_replayed(seq, from, text)?;
+            }
+            (Phase::Searching, Reply::Lagged(_), _) => {
+                return Err(format!("{CANNOT_TELL}: the server skipped some"));
+            }
+            (Phase::Searching, _, Some(Verb::Quiet)) => {
                 self.queue.finish_search();
                 self.open();
             }
-            (Phase::Open, Verb::Broadcast) => {
-                if let Reply::Ok(OkReply::Broadcast { seq }) | Reply::Broadcast { seq, .. } = *reply
-                {
-                    self.queue.confirm(seq);
-                }
+            (
+                Phase::Open { .. },
+                Reply::Ok(OkReply::Broadcast { seq }) | Reply::Broadcast { seq, .. },
+                Some(Verb::Broadcast),
+            ) => self.queue.confirm(seq),
+            (Phase::Open { .. }, Reply::Stat { key: "feed_newest", value }, _) => {
+                self.queue.note_newest(value);
             }
             _ => {}
         }
-        Ok(vec![])
+        Ok(())
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.reply_lines = 0;
+        self.requests = match phase {
+            Phase::Starting => vec![Command::Quiet, Command::Stats],
+            Phase::Checking { .. } => {
+                // From the lost connection's id on: if it is still open, it comes first.
+                let after = self.queue.lost_id().map(|id| id.saturating_sub(1));
+                vec![Command::Clients { after: after.filter(|after| *after > 0) }]
+            }
+            Phase::Searching => {
+                // `quiet` ends the replay at the feed's head: none of the lines can come later.
+                self.queue.search_request().into_iter().chain([Command::Quiet]).collect()
+            }
+            Phase::Disconnected | Phase::Waiting { .. } | Phase::Open { .. } => vec![],
+        };
     }
 
     fn open(&mut self) {
-        self.phase = Phase::Open;
         self.wait = None;
-        self.refresh_at = Instant::now() + REFRESH_INTERVAL;
+        self.enter(Phase::Open { refresh_at: Instant::now() + REFRESH_INTERVAL });
     }
 
-    /// Asks for the clients from the lost connection's id on: if it is still open, it comes first.
-    fn check_lost_connection(&mut self) -> Vec<Command<'static>> {
-        let after = self.queue.lost_id().and_then(|id| id.checked_sub(1));
-        self.reply_lines = 0;
-        self.phase = Phase::Checking { is_open: false };
-        vec![Command::Clients { after: after.filter(|after| *after > 0) }]
+    fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open { .. })
     }
 
     /// The lost connection is still open at the server: checks again later, up to a limit.
-    fn wait_for_close(&mut self) -> Result<(), Failure> {
+    fn wait_for_close(&mut self) -> Result<(), String> {
         let now = Instant::now();
         let wait = self.wait.get_or_insert(Wait { since: now, next_pause: CHECK_PAUSE.0 });
         if now.duration_since(wait.since) >= self.timeout * MAX_CHECK_TIMEOUTS {
             let why =
                 "the server has not closed the lost connection, and may yet execute its lines";
-            return Err(self.failure(why));
+            return Err(why.to_owned());
         }
         let pause = wait.next_pause;
         wait.next_pause = (pause * 2).min(CHECK_PAUSE.1);
         if pause < CHECK_PAUSE.1 && wait.next_pause == CHECK_PAUSE.1 {
             self.notice("waiting for the server to close the lost connection");
         }
-        self.phase = Phase::Waiting { until: now + pause };
+        self.enter(Phase::Waiting { until: now + pause });
         Ok(())
     }
 
-    /// Sends the requests whose time has come.
-    fn send_due_requests(&mut self, session: &mut Session) {
-        let now = Instant::now();
+    fn next_deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Waiting { until } if until <= now => {
-                for command in self.check_lost_connection() {
-                    session.connection.send(&command, Owner::Task);
-                }
+            Phase::Waiting { until: at } | Phase::Open { refresh_at: at } => Some(at),
+            _ => None,
+        }
+    }
+
+    fn handle_deadline(&mut self, now: Instant) {
+        if self.next_deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        if self.is_open() {
+            self.open();
+            if self.queue.remaining() == 0 {
+                self.requests.push(Command::Stats);
             }
-            Phase::Open if self.refresh_at <= now => {
-                if self.queue.remaining() == 0 {
-                    session.connection.send(&Command::Stats, Owner::Task);
-                }
-                self.refresh_at = now + REFRESH_INTERVAL;
-            }
-            _ => {}
+        } else {
+            self.enter(Phase::Checking { is_open: false });
         }
     }
 
     /// Sends as many lines as there is room for: first those to be sent again, then new ones.
     fn send_lines(&mut self, session: &mut Session) {
-        while self.phase == Phase::Open && session.connection.has_room() {
+        while self.is_open() && session.connection.has_room() {
             if let Some(command) = self.queue.send_next() {
                 session.connection.send(&command, Owner::Task);
                 continue;
@@ -323,12 +308,7 @@ impl Publisher {
             match self.source.next_line() {
                 Some(Ok((number, text))) => self.queue.add(number, text),
                 Some(Err(why)) => self.skip_or_stop(&why),
-                None => {
-                    self.source.fill(session);
-                    if self.source.wants_input() || self.source.is_exhausted() {
-                        break;
-                    }
-                }
+                None => break,
             }
         }
     }
@@ -345,14 +325,5 @@ impl Publisher {
     fn notice(&mut self, text: &str) {
         self.progress.clear();
         notice(text);
-    }
-
-    /// A failure that also says which lines were broadcast.
-    fn failure(&mut self, why: &str) -> Failure {
-        if self.source.is_started() {
-            Failure::Error(format!("{why}; {}", self.queue.summary()))
-        } else {
-            Failure::Error(why.to_owned())
-        }
     }
 }
