@@ -13,7 +13,7 @@ pub fn converse(data: &[u8]) {
     let welcome = Welcome { id: 7, feed: FeedId(1), seq: 5 };
     let mut requests = RequestTracker::new(welcome.id, welcome.seq);
     let (mut cursor, mut queue) = (ResumeCursor::new(None), PublishQueue::default());
-    cursor.on_welcome(welcome);
+    cursor.on_welcome(welcome, "the server");
     assert!(queue.on_welcome(welcome));
     let (mut sent, mut completed) = (Vec::<Verb>::new(), 0);
     let mut newest = welcome.seq;

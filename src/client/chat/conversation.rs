@@ -58,7 +58,7 @@ impl Conversation {
         let text = format!("connected to {server}; what you type goes to everybody; see /help");
         screen.notice(&text);
         let mut cursor = ResumeCursor::default();
-        cursor.on_welcome(welcome);
+        cursor.on_welcome(welcome, &server);
         Self { server, cursor, ends_at: None, requests: VecDeque::new() }
     }
 
@@ -119,11 +119,9 @@ impl Conversation {
     ) -> Option<Command<'static>> {
         match event {
             Event::Connected(welcome) => {
-                let start = self.cursor.on_welcome(welcome);
-                for text in start.notices(&self.server) {
-                    screen.notice(&text);
-                }
-                return start.request;
+                let step = self.cursor.on_welcome(welcome, &self.server);
+                step.notices.iter().for_each(|text| screen.notice(text));
+                return step.request;
             }
             Event::Received(line) => return self.on_line(&line, screen),
             Event::Notice(text) => screen.notice(&text),
@@ -145,11 +143,10 @@ impl Conversation {
         let reply = line.reply?;
         let request = line.completed.and_then(|completed| self.take_request(completed.number));
         if line.completes(Verb::Resume) {
-            let resumed = self.cursor.on_resume_reply(&reply);
-            if let Some(text) = resumed.notice() {
-                screen.notice(&text);
-            }
-            return resumed.request();
+            // The only error is about the line to start after, which is never given.
+            let step = self.cursor.on_resume_reply(&reply).unwrap_or_default();
+            step.notices.iter().for_each(|text| screen.notice(text));
+            return step.request;
         }
         if line.completes_for(Owner::Connection) {
             return None;

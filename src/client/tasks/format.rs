@@ -4,49 +4,44 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use crate::client::config::Format;
+use crate::client::messages::lagged;
+use crate::client::stdio::{Output, notice};
 use crate::protocol::{FeedId, Reply};
 
-/// Appends a line in this format, or nothing if the format leaves it out. `line` is as received,
+/// Prints a line in this format: broadcasts, direct messages and `lagged`. `line` is as received,
 /// and `reply` is the parsed line.
 pub(crate) fn print(
     format: Format,
     feed: Option<FeedId>,
     line: &str,
     reply: &Reply<'_>,
-    out: &mut Vec<u8>,
+    output: &mut Output,
 ) {
-    match (format, reply) {
-        (Format::Text, Reply::Broadcast { text, .. }) => out.extend_from_slice(text.as_bytes()),
-        (Format::Lines, _) => out.extend_from_slice(line.as_bytes()),
-        (Format::Json, reply) => match json(feed, reply) {
-            Some(object) => out.extend_from_slice(object.as_bytes()),
-            None => return,
-        },
-        _ => return,
-    }
-    out.push(b'\n');
-}
-
-/// The JSON object, with the time of receipt.
-fn json(feed: Option<FeedId>, reply: &Reply<'_>) -> Option<String> {
-    let time = now();
-    Some(match *reply {
-        Reply::Broadcast { seq, from, text } => {
+    match (format, *reply) {
+        (Format::Lines, _) => output.line(line),
+        (Format::Text, Reply::Broadcast { text, .. }) => output.line(text),
+        (Format::Text, Reply::Direct { from, text }) => {
+            notice(&format!("direct message from {from}: {text}"));
+        }
+        (Format::Text, Reply::Lagged(count)) => notice(&lagged(count)),
+        (Format::Json, Reply::Broadcast { seq, from, text }) => {
             let feed = feed.map(|feed| feed.to_string()).unwrap_or_default();
-            let (from, text) = (quoted(from), quoted(text));
-            format!(
+            let (time, from, text) = (now(), quoted(from), quoted(text));
+            output.line(&format!(
                 r#"{{"type":"broadcast","time":"{time}","feed":"{feed}","seq":{seq},"from":{from},"text":{text}}}"#
-            )
+            ));
         }
-        Reply::Direct { from, text } => {
-            let (from, text) = (quoted(from), quoted(text));
-            format!(r#"{{"type":"direct","time":"{time}","from":{from},"text":{text}}}"#)
+        (Format::Json, Reply::Direct { from, text }) => {
+            let (time, from, text) = (now(), quoted(from), quoted(text));
+            output.line(&format!(
+                r#"{{"type":"direct","time":"{time}","from":{from},"text":{text}}}"#
+            ));
         }
-        Reply::Lagged(count) => {
-            format!(r#"{{"type":"lagged","time":"{time}","count":{count}}}"#)
+        (Format::Json, Reply::Lagged(count)) => {
+            output.line(&format!(r#"{{"type":"lagged","time":"{}","count":{count}}}"#, now()));
         }
-        _ => return None,
-    })
+        _ => {}
+    }
 }
 
 /// The current UTC time in RFC 3339 format.

@@ -2,10 +2,12 @@
 //!
 //! This module performs **no I/O** and reads no clock.
 
+use std::cmp::Ordering;
+
 use crate::cli::digits;
 use crate::client::connection::dial::Welcome;
-use crate::client::messages::reconnected;
-use crate::protocol::{Command, ErrorCode, FeedId, OkReply, Reply};
+use crate::client::messages::{explain, reconnected};
+use crate::protocol::{Command, ErrorCode, FeedId, Reply};
 
 /// How many times per connection to ask again when the next lines are gone before the request
 /// arrives.
@@ -31,36 +33,13 @@ pub(crate) struct ResumeCursor {
     retries: u8,
 }
 
-/// How a listener continues on a new connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Start {
-    /// This is the first connection.
-    pub(crate) is_first: bool,
-    /// The feed is not the one of the previous connection: the server was restarted.
-    pub(crate) is_new_feed: bool,
+/// What a task does next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// What to tell the user.
+    pub(crate) notices: Vec<String>,
     /// The request to send.
     pub(crate) request: Option<Command<'static>>,
-}
-
-/// The outcome of a `resume`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resumed {
-    /// No line is missing.
-    Complete,
-    /// The server cannot start after the requested line.
-    Refused {
-        /// The requested line.
-        since: u64,
-    },
-    /// The server no longer has some lines.
-    Missing {
-        /// The first missing line.
-        first: u64,
-        /// The last missing line.
-        last: u64,
-        /// The request for the lines after those.
-        request: Option<Command<'static>>,
-    },
 }
 
 /// How a broadcast line relates to those received before.
@@ -74,38 +53,9 @@ pub(crate) enum LineState {
     Early,
 }
 
-impl Start {
-    /// What to tell the user.
-    pub(crate) fn notices(&self, server: &str) -> Vec<String> {
-        if self.is_first {
-            return vec![];
-        }
-        let mut notices = vec![reconnected(server)];
-        if self.is_new_feed {
-            let notice = "the server was restarted; lines sent just before that may be missing";
-            notices.push(notice.to_owned());
-        }
-        notices
-    }
-}
-
-impl Resumed {
-    /// What to tell the user.
-    pub(crate) fn notice(&self) -> Option<String> {
-        let Self::Missing { first, last, .. } = *self else { return None };
-        Some(if first == last {
-            format!("line {first} is missing here: the server no longer has it")
-        } else {
-            format!("lines {first} to {last} are missing here: the server no longer has them")
-        })
-    }
-
-    /// The request to send next.
-    pub(crate) fn request(self) -> Option<Command<'static>> {
-        match self {
-            Self::Complete | Self::Refused { .. } => None,
-            Self::Missing { request, .. } => request,
-        }
+impl Step {
+    pub(crate) fn notice(text: String) -> Self {
+        Self { notices: vec![text], request: None }
     }
 }
 
@@ -120,29 +70,28 @@ impl ResumeCursor {
         self.feed
     }
 
-    /// Handles a new connection.
-    pub(crate) fn on_welcome(&mut self, welcome: Welcome) -> Start {
+    /// Handles a new connection to this server.
+    pub(crate) fn on_welcome(&mut self, welcome: Welcome, server: &str) -> Step {
         let Welcome { feed, seq: newest, .. } = welcome;
         self.resuming = None;
         self.retries = 0;
         let previous = self.feed.replace(feed);
-        let is_first = previous.is_none();
+        let mut notices: Vec<String> = previous.iter().map(|_| reconnected(server)).collect();
         if let Some(seq) = self.since {
-            let request = Some(self.resume(seq, None, newest));
-            return Start { is_first, is_new_feed: false, request };
+            return Step { notices, request: Some(self.resume(seq, None, newest)) };
         }
-        if is_first {
+        if previous.is_none() {
             self.seq = newest;
-            return Start { is_first, ..Start::default() };
+            return Step::default();
         }
-        let is_same = previous == Some(feed) && self.seq <= newest;
-        if !is_same {
+        if previous != Some(feed) || self.seq > newest {
             self.seq = 0;
+            let notice = "the server was restarted; lines sent just before that may be missing";
+            notices.push(notice.to_owned());
         }
         // Even if nothing is newer than `seq`: a client that must authenticate receives no lines
         // between the welcome and its `auth`.
-        let request = Some(self.resume(self.seq, Some(feed), newest));
-        Start { is_first, is_new_feed: !is_same, request }
+        Step { notices, request: Some(self.resume(self.seq, Some(feed), newest)) }
     }
 
     fn resume(&mut self, seq: u64, feed: Option<FeedId>, newest: u64) -> Command<'static> {
@@ -151,35 +100,39 @@ impl ResumeCursor {
         Command::Resume { seq, feed }
     }
 
-    /// Handles the final reply to a `resume`.
-    pub(crate) fn on_resume_reply(&mut self, reply: &Reply<'_>) -> Resumed {
+    /// Handles the final reply to a `resume`. The error says why the server cannot start after the
+    /// requested line.
+    pub(crate) fn on_resume_reply(&mut self, reply: &Reply<'_>) -> Result<Step, String> {
         let newest = self.resuming.take().unwrap_or(self.seq);
         let since = self.since.take();
-        let (code, explanation) = match *reply {
-            Reply::Ok(OkReply::Resume { .. }) => return Resumed::Complete,
-            Reply::Error { code, explanation } => (code, explanation),
-            _ => ("", ""),
-        };
+        let Reply::Error { code, explanation } = *reply else { return Ok(Step::default()) };
         if let Some(since) = since {
-            return Resumed::Refused { since };
+            return Err(format!("cannot start after line {since}: {}", explain(code, explanation)));
         }
         let first = self.seq.saturating_add(1);
+        let is_gone = code == ErrorCode::GONE.as_str() && self.retries < MAX_RETRIES;
         let oldest = explanation.split(' ').next().and_then(digits);
-        if code == ErrorCode::GONE.as_str()
-            && let Some(oldest) = oldest
-            && oldest > first
-            && self.retries < MAX_RETRIES
-        {
-            self.retries += 1;
-            let request = Some(self.resume(oldest - 1, self.feed, newest.max(oldest)));
-            return Resumed::Missing { first, last: oldest - 1, request };
-        }
-        // The server cannot replay: what was sent since the welcome is missing, too.
-        self.seq = newest;
-        if newest < first {
-            return Resumed::Complete;
-        }
-        Resumed::Missing { first, last: newest, request: None }
+        let (last, request) = match oldest.filter(|oldest| is_gone && *oldest > first) {
+            Some(oldest) => {
+                self.retries += 1;
+                (oldest - 1, Some(self.resume(oldest - 1, self.feed, newest.max(oldest))))
+            }
+            None => {
+                // The server cannot replay: what was sent since the welcome is missing, too.
+                self.seq = newest;
+                (newest, None)
+            }
+        };
+        let notices = match last.cmp(&first) {
+            Ordering::Less => vec![],
+            Ordering::Equal => {
+                vec![format!("line {first} is missing here: the server no longer has it")]
+            }
+            Ordering::Greater => vec![format!(
+                "lines {first} to {last} are missing here: the server no longer has them"
+            )],
+        };
+        Ok(Step { notices, request })
     }
 
     /// Handles a broadcast line.
@@ -199,6 +152,10 @@ impl ResumeCursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::OkReply;
+
+    const RECONNECTED: &str = "reconnected to here";
+    const RESTARTED: &str = "the server was restarted; lines sent just before that may be missing";
 
     fn welcome(feed: u32, seq: u64) -> Welcome {
         Welcome { id: 1, feed: FeedId(feed), seq }
@@ -208,11 +165,23 @@ mod tests {
         Some(Command::Resume { seq, feed: Some(FeedId(feed)) })
     }
 
+    fn step(notices: &[&str], request: Option<Command<'static>>) -> Step {
+        Step { notices: notices.iter().map(ToString::to_string).collect(), request }
+    }
+
+    fn complete() -> Result<Step, String> {
+        Ok(Step::default())
+    }
+
+    fn missing(lines: &str, request: Option<Command<'static>>) -> Result<Step, String> {
+        let notice = format!("{lines} missing here: the server no longer has them");
+        Ok(step(&[&notice], request))
+    }
+
     /// A cursor after line 7 of feed 1.
     fn at_seven() -> ResumeCursor {
         let mut cursor = ResumeCursor::default();
-        let first = Start { is_first: true, ..Start::default() };
-        assert_eq!(cursor.on_welcome(welcome(1, 5)), first);
+        assert_eq!(cursor.on_welcome(welcome(1, 5), "here"), Step::default());
         assert_eq!([cursor.on_broadcast(6), cursor.on_broadcast(7)], [LineState::New; 2]);
         cursor
     }
@@ -220,9 +189,9 @@ mod tests {
     #[test]
     fn nothing_is_reported_when_nothing_is_missing() {
         let mut cursor = at_seven();
-        assert_eq!(cursor.on_welcome(welcome(1, 7)).request, resume(7, 1));
+        assert_eq!(cursor.on_welcome(welcome(1, 7), "here").request, resume(7, 1));
         let error = Reply::Error { code: "not-allowed", explanation: "not in this version" };
-        assert_eq!(cursor.on_resume_reply(&error), Resumed::Complete);
+        assert_eq!(cursor.on_resume_reply(&error), complete());
         assert_eq!(
             [cursor.on_broadcast(8), cursor.on_broadcast(8)],
             [LineState::New, LineState::Duplicate]
@@ -232,13 +201,10 @@ mod tests {
     #[test]
     fn lines_before_the_resume_reply_are_early() {
         let mut cursor = at_seven();
-        let start = cursor.on_welcome(welcome(1, 9));
-        assert_eq!(start, Start { request: resume(7, 1), ..Start::default() });
+        let start = cursor.on_welcome(welcome(1, 9), "here");
+        assert_eq!(start, step(&[RECONNECTED], resume(7, 1)));
         assert_eq!(cursor.on_broadcast(10), LineState::Early);
-        assert_eq!(
-            cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 7 })),
-            Resumed::Complete
-        );
+        assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 7 })), complete());
         for seq in 8..=11 {
             assert_eq!(cursor.on_broadcast(seq), LineState::New);
         }
@@ -247,77 +213,62 @@ mod tests {
     #[test]
     fn refused_resume_reports_everything_since_the_last_line_as_missing() {
         let mut cursor = at_seven();
-        cursor.on_welcome(welcome(1, 9));
+        cursor.on_welcome(welcome(1, 9), "here");
         assert_eq!(cursor.on_broadcast(10), LineState::Early);
         let error = Reply::Error { code: "not-allowed", explanation: "not in this version" };
-        assert_eq!(
-            cursor.on_resume_reply(&error),
-            Resumed::Missing { first: 8, last: 10, request: None }
-        );
+        assert_eq!(cursor.on_resume_reply(&error), missing("lines 8 to 10 are", None));
         assert_eq!(cursor.on_broadcast(11), LineState::New);
     }
 
     #[test]
     fn lines_that_are_gone_are_skipped_and_the_rest_is_requested() {
         let mut cursor = at_seven();
-        cursor.on_welcome(welcome(1, 90));
+        cursor.on_welcome(welcome(1, 90), "here");
         let error = Reply::Error { code: "gone", explanation: "50 00000001 kept from 50 on" };
-        assert_eq!(
-            cursor.on_resume_reply(&error),
-            Resumed::Missing { first: 8, last: 49, request: resume(49, 1) }
-        );
+        assert_eq!(cursor.on_resume_reply(&error), missing("lines 8 to 49 are", resume(49, 1)));
         assert_eq!(cursor.on_broadcast(91), LineState::Early);
-        assert_eq!(
-            cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 49 })),
-            Resumed::Complete
-        );
+        assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 49 })), complete());
         assert_eq!(cursor.on_broadcast(50), LineState::New);
     }
 
     #[test]
     fn new_feed_is_requested_from_its_beginning() {
         let mut cursor = at_seven();
-        let start = cursor.on_welcome(welcome(2, 3));
-        assert_eq!(start, Start { is_new_feed: true, request: resume(0, 2), ..Start::default() });
-        assert_eq!(
-            cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 0 })),
-            Resumed::Complete
-        );
+        let start = cursor.on_welcome(welcome(2, 3), "here");
+        assert_eq!(start, step(&[RECONNECTED, RESTARTED], resume(0, 2)));
+        assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 0 })), complete());
         assert_eq!(cursor.on_broadcast(1), LineState::New);
-        let start = cursor.on_welcome(welcome(3, 0));
-        assert_eq!(start, Start { is_new_feed: true, request: resume(0, 3), ..Start::default() });
+        let start = cursor.on_welcome(welcome(3, 0), "here");
+        assert_eq!(start, step(&[RECONNECTED, RESTARTED], resume(0, 3)));
     }
 
     #[test]
     fn since_is_requested_again_until_the_server_replies() {
         let request = Some(Command::Resume { seq: 9, feed: None });
         let mut cursor = ResumeCursor::new(Some(9));
-        assert_eq!(cursor.on_welcome(welcome(1, 5)).request, request);
+        assert_eq!(cursor.on_welcome(welcome(1, 5), "here"), step(&[], request));
         // The connection is lost before the reply.
-        assert_eq!(cursor.on_welcome(welcome(1, 5)), Start { request, ..Start::default() });
+        assert_eq!(cursor.on_welcome(welcome(1, 5), "here"), step(&[RECONNECTED], request));
         let error = Reply::Error { code: "bad-argument", explanation: "beyond the newest" };
-        assert_eq!(cursor.on_resume_reply(&error), Resumed::Refused { since: 9 });
-
-        let mut cursor = ResumeCursor::new(Some(5));
-        cursor.on_welcome(welcome(1, 5));
-        assert_eq!(
-            cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 5 })),
-            Resumed::Complete
-        );
-        // Once started, lines that are gone are no failure.
-        cursor.on_welcome(welcome(1, 90));
-        let error = Reply::Error { code: "gone", explanation: "50 00000001 kept from 50 on" };
-        let request = resume(49, 1);
         assert_eq!(
             cursor.on_resume_reply(&error),
-            Resumed::Missing { first: 6, last: 49, request }
+            Err("cannot start after line 9: bad-argument: beyond the newest".to_owned())
         );
+
+        let mut cursor = ResumeCursor::new(Some(5));
+        cursor.on_welcome(welcome(1, 5), "here");
+        assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 5 })), complete());
+        // Once started, lines that are gone are no failure.
+        cursor.on_welcome(welcome(1, 90), "here");
+        let error = Reply::Error { code: "gone", explanation: "50 00000001 kept from 50 on" };
+        let request = resume(49, 1);
+        assert_eq!(cursor.on_resume_reply(&error), missing("lines 6 to 49 are", request));
     }
 
     #[test]
     fn retries_are_limited_when_lines_are_always_gone() {
         let mut cursor = at_seven();
-        let mut request = cursor.on_welcome(welcome(1, 8)).request;
+        let mut request = cursor.on_welcome(welcome(1, 8), "here").request;
         let mut requests = 0;
         for oldest in (100..).step_by(100) {
             if request.is_none() {
@@ -326,7 +277,7 @@ mod tests {
             requests += 1;
             let explanation = format!("{oldest} 00000001");
             let reply = Reply::Error { code: "gone", explanation: &explanation };
-            request = cursor.on_resume_reply(&reply).request();
+            request = cursor.on_resume_reply(&reply).expect("no line is requested").request;
         }
         assert_eq!(requests, u64::from(MAX_RETRIES) + 1);
     }
