@@ -1,7 +1,7 @@
 //! The server's address: parsing it, resolving it, and advice when nothing answers there.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -34,39 +34,30 @@ impl FromStr for ServerAddress {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const EXPECTED: &str = "expected HOST, HOST:PORT, [IPv6]:PORT or unix:PATH";
-        if let Some(path) = text.strip_prefix("unix:") {
-            return if path.is_empty() {
-                Err("unix: needs a path")
-            } else {
-                Ok(Self::Unix(path.into()))
-            };
+        match text.strip_prefix("unix:") {
+            Some("") => return Err("unix: needs a path"),
+            Some(path) => return Ok(Self::Unix(path.into())),
+            None => {}
         }
-        let (host, port) = if let Ok(ip) = text.parse::<IpAddr>() {
-            (ip.to_string(), None)
-        } else if let Some(rest) = text.strip_prefix('[') {
-            let (host, rest) = rest.split_once(']').ok_or(EXPECTED)?;
-            let port = match rest {
-                "" => None,
-                rest => Some(rest.strip_prefix(':').ok_or(EXPECTED)?),
-            };
-            (host.to_owned(), port)
-        } else {
-            match text.split_once(':') {
-                Some((host, port)) => (host.to_owned(), Some(port)),
-                None => (text.to_owned(), None),
-            }
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => rest.split_once(']').ok_or(EXPECTED)?,
+            // The colons of an IPv6 address are no port.
+            None if text.parse::<IpAddr>().is_ok() => (text, ""),
+            None => text.split_at(text.find(':').unwrap_or(text.len())),
         };
         let is_host = |c: char| !c.is_whitespace() && !c.is_control() && c != '/';
         if host.is_empty() || !host.chars().all(is_host) {
             return Err(EXPECTED);
         }
         let port = match port {
-            None => DEFAULT_ADDRESS.port(),
-            Some(port) => match digits(port) {
-                Some(port) if port > 0 => port,
-                _ => return Err("expected a port from 1 to 65535 after the colon"),
-            },
+            "" => DEFAULT_ADDRESS.port(),
+            port => {
+                let port = digits(port.strip_prefix(':').ok_or(EXPECTED)?);
+                port.filter(|port| *port > 0)
+                    .ok_or("expected a port from 1 to 65535 after the colon")?
+            }
         };
+        let host = host.to_owned();
         Ok(Self::Tcp { host, port })
     }
 }
@@ -89,13 +80,10 @@ impl ServerAddress {
             Self::Unix(path) => Ok(vec![Endpoint::Unix(path.clone())]),
             Self::Tcp { host, port } => {
                 let found = (host.as_str(), *port).to_socket_addrs();
-                let mut addresses: Vec<SocketAddr> =
-                    found.map_err(|error| format!("host not found: {error}"))?.collect();
-                addresses.dedup();
-                if addresses.is_empty() {
-                    return Err("the host name has no address".to_owned());
-                }
-                Ok(addresses.into_iter().map(Endpoint::Tcp).collect())
+                let found = found.map_err(|error| format!("host not found: {error}"))?;
+                let mut endpoints: Vec<Endpoint> = found.map(Endpoint::Tcp).collect();
+                endpoints.dedup();
+                Ok(endpoints)
             }
         }
     }
@@ -110,18 +98,12 @@ impl ServerAddress {
 
     /// What to do if no server answers at this address.
     pub(crate) fn advice(&self) -> String {
-        let is_local = match self {
-            Self::Unix(_) => true,
-            Self::Tcp { host, .. } => {
-                host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-            }
-        };
         match self {
             _ if *self == Self::default() => "start a server with: oyezd".to_owned(),
             Self::Tcp { host, port } if host == "localhost" => {
                 format!("start a server with: oyezd --listen 127.0.0.1:{port}")
             }
-            Self::Tcp { port, .. } if !is_local => {
+            Self::Tcp { host, port } if !host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()) => {
                 format!("start a server there with: oyezd --listen 0.0.0.0:{port} or [::]:{port}")
             }
             _ => format!("start a server with: oyezd --listen {self}"),
