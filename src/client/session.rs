@@ -23,8 +23,7 @@ pub(super) struct Session {
     /// For whatever is read next, from the server or from standard input.
     pub(super) buffer: Box<[u8]>,
     pub(super) connection: Connection,
-    /// Standard input, if the task reads it.
-    input: Option<Input>,
+    input: Input,
     pub(super) output: Output,
 }
 
@@ -40,9 +39,9 @@ impl Session {
         let poll = Poll::new().map_err(cannot_start)?;
         let registry = poll.registry();
         let input = if reads_input {
-            Some(Input::register(registry, INPUT).map_err(cannot_start)?)
+            Input::register(registry, INPUT).map_err(cannot_start)?
         } else {
-            None
+            Input::default()
         };
         let output =
             if watches_output { Output::register(registry, OUTPUT) } else { Output::default() };
@@ -86,21 +85,19 @@ impl Session {
         wants_input: bool,
     ) -> Result<(), Failure> {
         self.output.flush()?;
-        let has_input = wants_input && self.input.as_ref().is_some_and(Input::is_ready);
-        let timeout = if has_work || has_input {
+        let timeout = if has_work || wants_input && self.input.is_ready() {
             Some(Duration::ZERO)
         } else {
             deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
         };
-        match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                return Err(Failure::Error(format!("cannot wait for events: {error}")));
-            }
-            _ => {}
+        if let Err(error) = self.poll.poll(&mut self.events, timeout)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            return Err(Failure::Error(format!("cannot wait for events: {error}")));
         }
         for event in &self.events {
             match event.token() {
-                INPUT => self.input.iter_mut().for_each(Input::on_event),
+                INPUT => self.input.on_event(),
                 OUTPUT => self.output.on_event(event),
                 // The server's socket and, in chat, signals.
                 _ => {}
@@ -111,11 +108,11 @@ impl Session {
 
     /// Reads standard input into `buffer` without waiting. Returns the number of bytes.
     pub(super) fn read_input(&mut self) -> Result<usize, Failure> {
-        self.input.as_mut().map_or(Ok(0), |input| input.read(&mut self.buffer))
+        self.input.read(&mut self.buffer)
     }
 
     /// Whether standard input has ended.
     pub(super) fn input_has_ended(&self) -> bool {
-        self.input.as_ref().is_some_and(Input::has_ended)
+        !self.input.is_open
     }
 }

@@ -17,13 +17,14 @@ use rustix::io::Errno;
 use crate::client::failure::Failure;
 use crate::escape::escape_untrusted;
 
-/// Standard input.
-#[derive(Debug)]
+/// Standard input. By default, it is not read and counts as ended.
+#[derive(Debug, Default)]
 pub(super) struct Input {
+    /// It has not ended.
+    pub(super) is_open: bool,
     /// A file or a device: it cannot be polled, and reading it never blocks for long.
     is_always_ready: bool,
     is_ready: bool,
-    has_ended: bool,
 }
 
 impl Input {
@@ -35,7 +36,7 @@ impl Input {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => true,
             Err(error) => return Err(error),
         };
-        Ok(Self { is_always_ready, is_ready: true, has_ended: false })
+        Ok(Self { is_open: true, is_always_ready, is_ready: true })
     }
 
     pub(super) fn on_event(&mut self) {
@@ -44,33 +45,24 @@ impl Input {
 
     /// Whether reading may return something without another poll.
     pub(super) fn is_ready(&self) -> bool {
-        self.is_ready && !self.has_ended
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.has_ended
+        self.is_ready && self.is_open
     }
 
     /// Reads without blocking. Returns the number of bytes: 0 if there are none yet, or none any
-    /// more ([`has_ended`](Self::has_ended)).
+    /// more.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
-        if self.has_ended || (!self.is_always_ready && !self.check_ready()) {
+        if !self.is_open || (!self.is_always_ready && !self.check_ready()) {
             return Ok(0);
         }
-        match rustix::io::read(rustix::stdio::stdin(), buffer) {
-            Ok(0) => {
-                self.has_ended = true;
-                Ok(0)
-            }
-            Ok(len) => Ok(len),
-            Err(Errno::INTR | Errno::AGAIN) => Ok(0),
+        let len = match rustix::io::read(rustix::stdio::stdin(), buffer) {
+            Ok(len) => len,
+            Err(Errno::INTR | Errno::AGAIN) => return Ok(0),
             // The terminal hung up.
-            Err(Errno::IO) if io::stdin().is_terminal() => {
-                self.has_ended = true;
-                Ok(0)
-            }
-            Err(error) => Err(Failure::Error(format!("cannot read standard input: {error}"))),
-        }
+            Err(Errno::IO) if io::stdin().is_terminal() => 0,
+            Err(error) => return Err(format!("cannot read standard input: {error}").into()),
+        };
+        self.is_open = len > 0;
+        Ok(len)
     }
 
     /// Asks the system whether there is input. Mio's events are edge-triggered, so none follows
