@@ -99,7 +99,7 @@ pub(crate) fn broadcast(session: &mut Session, skip_bad: bool) -> Result<(), Fai
     let result = publisher.run(session);
     publisher.progress.clear();
     match result {
-        Err(Failure::Error(why)) if publisher.source.is_started() => {
+        Err(Failure::Error(why)) if publisher.source.taken > 0 => {
             Err(Failure::Error(format!("{why}; {}", publisher.queue.summary())))
         }
         result => result,
@@ -115,7 +115,7 @@ impl Publisher {
             self.send_lines(session);
             let (confirmed, remaining) = (self.queue.confirmed(), self.queue.remaining());
             if remaining == 0 && self.source.is_exhausted() {
-                return self.source.stopped().map_or(Ok(()), |why| Err(why.to_owned().into()));
+                return self.source.stopped.take().map_or(Ok(()), |why| Err(why.into()));
             }
             self.progress.show(|| format!("{confirmed} lines broadcast, {remaining} pending"));
             session.wait(self.next_deadline(), self.source.wants_input())?;

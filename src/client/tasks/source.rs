@@ -17,9 +17,9 @@ pub(crate) struct Source {
     /// nothing is read before.
     max_text: Option<usize>,
     /// How many lines were taken.
-    taken: u64,
+    pub(crate) taken: u64,
     /// Why no more lines are taken, unless the input has ended.
-    stopped: Option<String>,
+    pub(crate) stopped: Option<String>,
 }
 
 impl Source {
@@ -46,11 +46,6 @@ impl Source {
     /// Takes no more lines, for this reason.
     pub(crate) fn stop(&mut self, why: String) {
         self.stopped.get_or_insert(why);
-    }
-
-    /// Why no more lines are taken, unless the input has ended.
-    pub(crate) fn stopped(&self) -> Option<&str> {
-        self.stopped.as_deref()
     }
 
     /// Whether to read more input before the next line.
@@ -86,37 +81,27 @@ impl Source {
         }
         let line = self.lines.peek()?;
         self.taken += 1;
-        let line = match to_broadcast(line, self.max_text.unwrap_or_default()) {
-            Ok(text) => Ok((self.taken, text.into())),
-            Err(why) => Err(format!("input line {} {why}", self.taken)),
-        };
+        let line = to_broadcast(line, self.max_text.unwrap_or_default())
+            .map(|text| (self.taken, text.into()))
+            .map_err(|why| format!("input line {} {why}", self.taken));
         self.lines.advance();
         Some(line)
-    }
-
-    /// Whether any line was taken.
-    pub(crate) fn is_started(&self) -> bool {
-        self.taken > 0
     }
 }
 
 /// The text of a line, or why it cannot be broadcast.
 fn to_broadcast(line: Line<'_>, max_text: usize) -> Result<&str, String> {
     let text = match line {
-        Line::Text(text) | Line::Blank(text) => text,
-        Line::Incomplete(line) => match validate_text(line.strip_suffix(b"\r").unwrap_or(line)) {
-            Some(text) => text,
-            None => return to_broadcast(Line::NotText(line), max_text),
-        },
-        Line::NotText(_) => {
-            return Err("is not text: it has control characters or invalid UTF-8".to_owned());
-        }
+        Line::Text(text) | Line::Blank(text) => Some(text),
+        Line::Incomplete(line) => validate_text(line.strip_suffix(b"\r").unwrap_or(line)),
+        Line::NotText(_) => None,
         Line::TooLong | Line::Foreign(_) => {
             return Err(format!("is longer than {max_text} bytes, the server's limit"));
         }
     };
-    if text.is_empty() {
-        return Err("is empty".to_owned());
+    match text {
+        Some("") => Err("is empty".to_owned()),
+        Some(text) => Ok(text),
+        None => Err("is not text: it has control characters or invalid UTF-8".to_owned()),
     }
-    Ok(text)
 }
