@@ -17,17 +17,16 @@ pub fn converse(data: &[u8]) {
     assert!(queue.on_welcome(welcome));
     let (mut sent, mut completed) = (Vec::<Verb>::new(), 0);
     let mut newest = welcome.seq;
-    let (mut broadcasts, mut confirmed) = (0, 0);
+    let mut confirmed = 0;
     for line in data.split(|&byte| byte == b'\n').filter_map(validate_text) {
         if let Some(request) = line.strip_prefix('>') {
             if let Ok(command) = Command::parse(request) {
-                if let Command::Broadcast { text } = command {
-                    broadcasts += 1;
-                    queue.add(broadcasts, text.into());
-                    assert!(queue.send_next().is_some());
-                }
                 let number = requests.sent(&command, Owner::Task);
                 assert_eq!(number, sent.len() as u64);
+                if let Command::Broadcast { text } = command {
+                    queue.add(number, text.into());
+                    assert!(queue.send_next().is_some());
+                }
                 sent.push(command.verb());
             }
             continue;

@@ -40,8 +40,8 @@ pub(crate) struct Link {
     pub(crate) is_connected: bool,
     /// The write side is shut down, or writing failed.
     is_write_closed: bool,
-    /// Shut down the write side as soon as `unsent` is empty.
-    is_finishing: bool,
+    /// Shut down the write side (half-close) as soon as `unsent` is empty.
+    pub(crate) is_finishing: bool,
     /// Why the input ended. Buffered lines may remain.
     pub(crate) end: Option<LinkError>,
     /// When the last line was received, or the first of the pending requests was sent.
@@ -92,11 +92,6 @@ impl Link {
     /// Whether more output may be queued.
     pub(crate) fn has_room(&self) -> bool {
         self.unsent.len() < MAX_UNSENT
-    }
-
-    /// Shuts down the write side (half-close) after the queued output.
-    pub(crate) fn finish(&mut self) {
-        self.is_finishing = true;
     }
 
     /// Takes this socket's events of a poll that returned at `now`, then writes and reads once.

@@ -137,14 +137,8 @@ impl Connection {
             State::Down { until } => Some(*until),
             State::Dialing(dial) => dial.next_deadline(),
             State::Up(up) => {
-                let options = &self.dialer.options;
-                let max_silence = if up.requests.has_pending() {
-                    Some(options.timeout)
-                } else {
-                    options.reconnect.then(|| options.keep_alive_interval())
-                };
-                let next = max_silence.map(|max_silence| up.link.silent_since + max_silence);
-                [next, self.name.next_deadline()].into_iter().flatten().min()
+                let deadlines = [up.deadline(&self.dialer.options), self.name.next_deadline()];
+                deadlines.into_iter().flatten().min()
             }
         }
     }
@@ -171,15 +165,14 @@ impl Connection {
         }
         self.send_due_requests(now);
         let State::Up(up) = &mut self.state else { return Ok(None) };
-        let ConnectOptions { server, timeout, .. } = &self.dialer.options;
+        let options = &self.dialer.options;
         let why = if let Some(reason) = up.requests.goodbye() {
             // Nothing follows a goodbye, even if the socket stays open.
             explain_goodbye(reason)
-        } else if up.link.next_line().map_err(|sent| not_a_server(server, &sent))? {
+        } else if up.link.next_line().map_err(|sent| not_a_server(&options.server, &sent))? {
             return self.on_line(now);
-        } else if up.requests.has_pending() && up.link.drained_at >= up.link.silent_since + *timeout
-        {
-            format!("no answer from the server for {} s", timeout.as_secs())
+        } else if up.requests.has_pending() && up.is_overdue(options) {
+            format!("no answer from the server for {} s", options.timeout.as_secs())
         } else if let Some(end) = &up.link.end {
             end.why.clone()
         } else {
@@ -247,12 +240,7 @@ impl Connection {
     /// Sends what is due at this time: a keep-alive, or the next request for the name.
     fn send_due_requests(&mut self, now: Instant) {
         let State::Up(up) = &mut self.state else { return };
-        let options = &self.dialer.options;
-        let silence = up.link.drained_at.saturating_duration_since(up.link.silent_since);
-        if options.reconnect
-            && !up.requests.has_pending()
-            && silence >= options.keep_alive_interval()
-        {
+        if !up.requests.has_pending() && up.is_overdue(&self.dialer.options) {
             up.send(&Command::Ping { text: None }, Owner::Connection, now);
         }
         if let Some(command) = self.name.poll_retry(now) {
@@ -289,5 +277,23 @@ impl Up {
         }
         command.encode(&mut self.link.unsent);
         self.requests.sent(command, owner)
+    }
+
+    /// When the server has been silent for too long. While a request is pending, the connection
+    /// counts as lost then. Otherwise a keep-alive `ping` is due, which also keeps a server with an
+    /// idle timeout from disconnecting this client.
+    fn deadline(&self, options: &ConnectOptions) -> Option<Instant> {
+        let max_silence = if self.requests.has_pending() {
+            options.timeout
+        } else if options.reconnect {
+            options.timeout / 4
+        } else {
+            return None;
+        };
+        Some(self.link.silent_since + max_silence)
+    }
+
+    fn is_overdue(&self, options: &ConnectOptions) -> bool {
+        self.deadline(options).is_some_and(|deadline| deadline <= self.link.drained_at)
     }
 }

@@ -24,11 +24,3 @@ pub struct ConnectOptions {
     /// Whether to keep the connection alive, and to reconnect when it is lost.
     pub reconnect: bool,
 }
-
-impl ConnectOptions {
-    /// How long the server may be silent before a keep-alive `ping` is sent. The ping also keeps a
-    /// server with an idle timeout from disconnecting this client.
-    pub(crate) fn keep_alive_interval(&self) -> Duration {
-        self.timeout / 4
-    }
-}

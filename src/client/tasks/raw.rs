@@ -31,9 +31,7 @@ pub(crate) fn raw(session: &mut Session) -> Result<(), Failure> {
         if has_room {
             let len = session.read_input()?;
             link.unsent.extend_from_slice(&session.buffer[..len]);
-            if session.input_has_ended() {
-                link.finish();
-            }
+            link.is_finishing = session.input_has_ended();
         }
         link.flush();
         session.wait_for_events(None, link.may_read(), has_room)?;
