@@ -79,7 +79,8 @@ impl Input {
 /// Standard output.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    unwritten: Vec<u8>,
+    /// Bytes to write. Append to it.
+    pub(super) unwritten: Vec<u8>,
     /// The reader is gone.
     is_closed: bool,
 }
@@ -95,11 +96,6 @@ impl Output {
 
     pub(super) fn on_event(&mut self, event: &Event) {
         self.is_closed |= event.is_error();
-    }
-
-    /// The buffer of bytes to write. Append to it.
-    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.unwritten
     }
 
     /// Appends a line to the buffer.

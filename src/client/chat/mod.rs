@@ -194,7 +194,7 @@ impl Chat {
 
     /// Writes what the screen has drawn.
     fn flush(&mut self, session: &mut Session) -> Result<(), Failure> {
-        session.output.buffer().extend(self.screen.take_output().into_bytes());
+        session.output.unwritten.extend(self.screen.take_output().into_bytes());
         session.output.flush()
     }
 }

@@ -58,7 +58,7 @@ impl Incoming<'_> {
 /// - Final replies arrive in the order of the requests; `pending` holds those that have none yet.
 /// - `name` and `is_quiet` are what the server has confirmed.
 /// - `newest` is the highest sequence number seen; lines up to it are replayed ones.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RequestTracker {
     id: u64,
     name: Option<String>,
@@ -73,8 +73,7 @@ pub(crate) struct RequestTracker {
 impl RequestTracker {
     /// For a connection whose welcome had this client id and this newest sequence number.
     pub(crate) fn new(id: u64, newest: u64) -> Self {
-        let pending = VecDeque::new();
-        Self { id, name: None, is_quiet: false, newest, pending, sent: 0, goodbye: None }
+        Self { id, newest, ..Self::default() }
     }
 
     /// This client's name.
@@ -128,9 +127,8 @@ impl RequestTracker {
         let completed = match reply {
             Reply::Pong(_) => Some(self.complete(Verb::Ping)?),
             Reply::Ok(ok) => {
-                let completed = self.complete(ok.verb())?;
                 self.note(ok);
-                Some(completed)
+                Some(self.complete(ok.verb())?)
             }
             Reply::Error { .. } => self.complete_up_to(0),
             Reply::Broadcast { seq, from, .. } if seq > self.newest => {
