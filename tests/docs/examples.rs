@@ -1,6 +1,6 @@
 //! Runs the examples of the documentation, and compares their output with the output shown.
 //!
-//! In a code block, `$ ` starts a command, and a backslash at its end continues it on the next line.
+//! In a code block, `$ ` starts a command, which a backslash continues on the next line.
 //! `> ` starts a line of input for the running command, and `^C` interrupts it. Every other line is
 //! expected output; `...` stands for the rest of a line or, on a line of its own, for any number of
 //! lines. A block without `$ ` is a script that must succeed.
