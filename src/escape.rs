@@ -1,7 +1,5 @@
 //! Makes untrusted text safe to print on a terminal or in a log.
 
-use std::fmt::Write as _;
-
 /// Escapes control characters, line separators and characters that change the text direction, so
 /// that the text stays on one line and cannot control a terminal or disguise itself. Cuts the
 /// result with an ellipsis soon after `max` bytes: a character or an escape is never split.
@@ -12,26 +10,17 @@ pub fn escape_untrusted(text: &str, max: usize) -> String {
             out.push('…');
             break;
         }
-        if c.is_control() || is_separator_or_direction(c) {
-            let _ = write!(out, "{}", c.escape_default());
-        } else {
-            out.push(c);
+        match c {
+            // Line separators, and characters that change the text direction.
+            '\u{2028}'..='\u{202e}'
+            | '\u{61c}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{2066}'..='\u{2069}' => out.extend(c.escape_default()),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
         }
     }
     out
-}
-
-fn is_separator_or_direction(c: char) -> bool {
-    matches!(
-        c,
-        '\u{2028}'
-            | '\u{2029}'
-            | '\u{61c}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}'
-    )
 }
 
 #[cfg(test)]

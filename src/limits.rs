@@ -188,43 +188,34 @@ impl Limits {
 
     /// Validates the limits together. The error names the option to change, and its bound.
     pub fn check(&self) -> Result<(), String> {
-        if self.max_clients == 0 {
-            return Err("--max-clients must be at least 1".to_owned());
-        }
-        if self.max_line < Self::MIN_MAX_LINE {
-            return Err(format!("--max-line must be at least {}", Self::MIN_MAX_LINE));
-        }
-        if self.feed_size < Self::MIN_FEED_SIZE {
-            return Err(format!("--feed-size must be at least {}K", Self::MIN_FEED_SIZE / KIB));
-        }
-        if self.max_reply_line() > self.feed_chunk() {
-            return Err(format!(
-                "--max-line {} is too long for this feed: at most {} for --feed-size {}",
-                self.max_line,
-                self.feed_chunk() - REPLY_OVERHEAD,
-                self.feed_size
-            ));
-        }
-        let min_outbox = 2 * self.reply_room();
-        if self.max_outbox < min_outbox {
-            let max_line = self.max_line;
-            return Err(format!(
-                "--max-outbox must be at least {min_outbox} for --max-line {max_line}"
-            ));
-        }
-        if self.max_outbox > u32::MAX as usize {
-            return Err("--max-outbox must be less than 4G".to_owned());
-        }
-        if self.rate_limit.is_some_and(|lines| !(1..=1_000_000).contains(&lines)) {
-            return Err("--rate-limit must be from 1 to 1000000, or off".to_owned());
-        }
-        if self.max_per_address == Some(0) {
-            return Err("--max-per-address must be at least 1, or off".to_owned());
-        }
-        if !(4 * KIB..1 << 31).contains(&self.send_buffer) {
-            return Err("--send-buffer must be at least 4K, and less than 2G".to_owned());
-        }
-        Ok(())
+        let Self { max_line, feed_size, .. } = self;
+        let error = if self.max_clients == 0 {
+            "--max-clients must be at least 1".to_owned()
+        } else if *max_line < Self::MIN_MAX_LINE {
+            format!("--max-line must be at least {}", Self::MIN_MAX_LINE)
+        } else if *feed_size < Self::MIN_FEED_SIZE {
+            format!("--feed-size must be at least {}K", Self::MIN_FEED_SIZE / KIB)
+        } else if self.max_reply_line() > self.feed_chunk() {
+            let max = self.feed_chunk() - REPLY_OVERHEAD;
+            format!(
+                "--max-line {max_line} is too long for this feed: at most {max} for --feed-size \
+                 {feed_size}"
+            )
+        } else if self.max_outbox < 2 * self.reply_room() {
+            let min = 2 * self.reply_room();
+            format!("--max-outbox must be at least {min} for --max-line {max_line}")
+        } else if self.max_outbox > u32::MAX as usize {
+            "--max-outbox must be less than 4G".to_owned()
+        } else if self.rate_limit.is_some_and(|lines| !(1..=1_000_000).contains(&lines)) {
+            "--rate-limit must be from 1 to 1000000, or off".to_owned()
+        } else if self.max_per_address == Some(0) {
+            "--max-per-address must be at least 1, or off".to_owned()
+        } else if !(4 * KIB..1 << 31).contains(&self.send_buffer) {
+            "--send-buffer must be at least 4K, and less than 2G".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(error)
     }
 
     /// The most memory that the limits allow, in bytes: in the process, and in the kernel's send

@@ -2,7 +2,7 @@
 
 mod support;
 
-use oyez::protocol::{COMMANDS, Reply};
+use oyez::protocol::{COMMANDS, OkReply, Reply};
 use support::Server;
 use support::transcript::{play, play_with};
 
@@ -371,7 +371,7 @@ fn help_lists_every_command_and_stats_every_counter() {
         match Reply::parse(&client.line()) {
             Some(Reply::Stat { key, .. }) => keys.push(key.to_owned()),
             reply => {
-                assert_eq!(reply.map(|reply| reply.to_string()), Some("ok stats".to_owned()));
+                assert_eq!(reply, Some(Reply::Ok(OkReply::Stats)));
                 break;
             }
         }

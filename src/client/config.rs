@@ -245,7 +245,7 @@ fn text(words: &[&str]) -> Result<String, &'static str> {
 
 fn name(text: &str) -> Result<String, &'static str> {
     const EXPECTED: &str = "expected 1 to 32 of A-Z a-z 0-9 _ . -, starting with a letter";
-    Name::parse(text).map(|name| name.to_string()).ok_or(EXPECTED)
+    Name::parse(text).map(|name| name.as_str().to_owned()).ok_or(EXPECTED)
 }
 
 fn at_least_one(text: &str) -> Result<u64, &'static str> {

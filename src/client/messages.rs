@@ -7,7 +7,7 @@ use crate::protocol::ErrorCode;
 
 /// An `error` reply, with advice where there is some.
 pub(super) fn explain(code: &str, explanation: &str) -> String {
-    if code == ErrorCode::AuthRequired.as_str() {
+    if code == ErrorCode::AUTH_REQUIRED.as_str() {
         format!("{code}: {explanation} (use --secret-file FILE)")
     } else {
         format!("{code}: {explanation}")

@@ -27,7 +27,7 @@ impl Hub {
         let secrets = &self.config.secrets;
         if secrets.is_empty() {
             let explanation = "this server requires no secret";
-            return self.error(key, ErrorCode::NotAllowed, explanation);
+            return self.error(key, ErrorCode::NOT_ALLOWED, explanation);
         }
         match secrets.role(secret) {
             Some(role) => self.accept_auth(key, role),
@@ -55,7 +55,7 @@ impl Hub {
         let (id, tries) = (client.id, client.wrong_secrets);
         self.events.push_back(Event::WrongSecret { id, tries });
         if tries < MAX_WRONG_SECRETS {
-            self.error(key, ErrorCode::AuthFailed, "wrong secret");
+            self.error(key, ErrorCode::AUTH_FAILED, "wrong secret");
         } else {
             self.counters.errors += 1;
             self.begin_close(key, Reason::AuthFailed);
@@ -79,7 +79,7 @@ impl Hub {
                 }
                 self.begin_close(key, Reason::Shutdown);
             }
-            Err(explanation) => self.error(key, ErrorCode::NotAllowed, explanation),
+            Err(explanation) => self.error(key, ErrorCode::NOT_ALLOWED, explanation),
         }
     }
 }

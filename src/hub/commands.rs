@@ -16,14 +16,14 @@ impl Hub {
             Line::Text(text) => return self.request(key, text),
             Line::Blank(_) => {}
             Line::NotText(_) => {
-                self.error(key, ErrorCode::NotText, "not UTF-8, or has control characters");
+                self.error(key, ErrorCode::NOT_TEXT, "not UTF-8, or has control characters");
             }
             Line::TooLong => {
                 let max_line = self.config.limits.max_line;
-                self.error(key, ErrorCode::LineTooLong, &format!("at most {max_line} bytes"));
+                self.error(key, ErrorCode::LINE_TOO_LONG, &format!("at most {max_line} bytes"));
             }
             Line::Incomplete(_) => {
-                self.error(key, ErrorCode::IncompleteLine, "the last line has no line feed");
+                self.error(key, ErrorCode::INCOMPLETE_LINE, "the last line has no line feed");
             }
             Line::Foreign(foreign) => self.begin_close(key, Reason::Foreign(foreign)),
         }
@@ -33,14 +33,14 @@ impl Hub {
     fn request(&mut self, key: usize, text: &str) -> Result<(), Blocked> {
         let is_allowed = || CommandSpec::of_line(text).is_some_and(|spec| spec.before_auth);
         if !self.clients[key].is_active() && !is_allowed() {
-            self.error(key, ErrorCode::AuthRequired, "auth <secret> first");
+            self.error(key, ErrorCode::AUTH_REQUIRED, "auth <secret> first");
             return Ok(());
         }
         match Command::parse(text) {
             Ok(command) => return self.command(key, command),
-            Err(error) => match error.usage() {
-                Some(usage) => self.error(key, error.code(), &format!("usage: {usage}")),
-                None => self.error(key, error.code(), "help lists the commands"),
+            Err(error) => match error.usage {
+                Some(usage) => self.error(key, error.code, &format!("usage: {usage}")),
+                None => self.error(key, error.code, "help lists the commands"),
             },
         }
         Ok(())
@@ -82,7 +82,7 @@ impl Hub {
 
     fn send(&mut self, key: usize, recipient: Recipient<'_>, text: &str) {
         let Some(to) = self.directory.find(recipient) else {
-            return self.error(key, ErrorCode::NoSuchClient, "clients lists ids and names");
+            return self.error(key, ErrorCode::NO_SUCH_CLIENT, "clients lists ids and names");
         };
         let sender = &self.clients[key];
         let from = sender.attribution(&mut DecimalBuf::default()).to_owned();
@@ -90,7 +90,7 @@ impl Hub {
         // The room reserved for a reply is not for others: without it the recipient could not run
         // its own commands.
         if client.outbox.is_closed() || !self.has_reply_room(client) {
-            return self.error(key, ErrorCode::Busy, "the recipient is not reading; try later");
+            return self.error(key, ErrorCode::BUSY, "the recipient is not reading; try later");
         }
         self.counters.directs += 1;
         self.reply(to, Reply::Direct { from: &from, text });
@@ -100,7 +100,7 @@ impl Hub {
     fn rename(&mut self, key: usize, name: Name<'_>) {
         let client = &mut self.clients[key];
         if !self.directory.rename(client.id, client.name.as_deref(), name) {
-            return self.error(key, ErrorCode::NameTaken, "choose another name");
+            return self.error(key, ErrorCode::NAME_TAKEN, "choose another name");
         }
         client.name = Some(name.as_str().into());
         self.ok(key, OkReply::Name { name: name.as_str() });
@@ -129,11 +129,11 @@ impl Hub {
         let is_other = feed.is_some_and(|feed| feed != id);
         if is_other || seq.saturating_add(1) < oldest {
             let why = if is_other { "not this feed" } else { "older lines were dropped" };
-            return self.error(key, ErrorCode::Gone, &format!("{oldest} {id} {why}"));
+            return self.error(key, ErrorCode::GONE, &format!("{oldest} {id} {why}"));
         }
         if seq > self.channel.feed.newest_seq() {
             let explanation = format!("the newest line is {}", self.channel.feed.newest_seq());
-            return self.error(key, ErrorCode::BadArgument, &explanation);
+            return self.error(key, ErrorCode::BAD_ARGUMENT, &explanation);
         }
         self.ok(key, OkReply::Resume { seq });
         self.replay_after(key, seq);

@@ -1,6 +1,6 @@
 //! Tracing lines: what was received, redacted, and what was answered.
 
-use crate::protocol::{CommandSpec, Line, Reply};
+use crate::protocol::{CommandSpec, Line};
 
 use super::Hub;
 use super::event::{Event, LineTrace};
@@ -28,7 +28,7 @@ impl Hub {
         let replies = client.outbox.replies_since(before.mark);
         let answered = match client.stage {
             Stage::Closing { reason, .. } => {
-                reason.goodbye().map(|word| Reply::Goodbye(word).to_string()).unwrap_or_default()
+                reason.goodbye().map(|word| format!("goodbye {word}")).unwrap_or_default()
             }
             _ if replies.is_empty() && self.channel.feed.newest_seq() > before.seq => {
                 format!("broadcast {}", self.channel.feed.newest_seq())

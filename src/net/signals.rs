@@ -1,6 +1,7 @@
 //! Signals as events of a poll loop.
 
 use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
@@ -14,12 +15,11 @@ pub(crate) struct Signals {
 impl Signals {
     /// Installs handlers for `signals`, and registers with a poll.
     pub(crate) fn register(registry: &Registry, token: Token, signals: &[i32]) -> io::Result<Self> {
-        let (receiver, sender) = std::os::unix::net::UnixStream::pair()?;
+        let (mut receiver, sender) = UnixStream::pair()?;
+        let sender = OwnedFd::from(sender);
         for &signal in signals {
             signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
         }
-        receiver.set_nonblocking(true)?;
-        let mut receiver = UnixStream::from_std(receiver);
         registry.register(&mut receiver, token, Interest::READABLE)?;
         Ok(Self { receiver })
     }

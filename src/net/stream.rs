@@ -4,14 +4,14 @@
 //! keep-alive and a user timeout, so that a vanished peer is noticed even while nothing is sent.
 
 use std::fmt;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use mio::net::{TcpStream, UnixStream};
-use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
@@ -45,6 +45,20 @@ impl Endpoint {
             Self::Unix(_) => false,
         }
     }
+
+    /// Begins to connect to a server at this address. Reading and writing report whether that
+    /// worked.
+    pub(crate) fn connect(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(address) => {
+                let socket = TcpStream::connect(*address)?;
+                // The socket options are an optimisation: a connection works without them.
+                let _ = tune(&socket);
+                Ok(OwnedFd::from(socket).into())
+            }
+            Self::Unix(path) => UnixStream::connect(path),
+        }
+    }
 }
 
 impl fmt::Display for Endpoint {
@@ -73,77 +87,30 @@ impl FromStr for Endpoint {
 
 /// A connected byte stream that a [`Transport`](super::transport::Transport) runs over. Reads and
 /// writes do not block.
-pub(crate) trait Socket: Read + Write {
+pub(crate) trait Socket: Read + Write + fmt::Debug + 'static {
     /// Half-close: ends the output with a FIN. The peer's data can still be read.
     fn shutdown_write(&self) -> io::Result<()>;
 }
 
-/// A connected, non-blocking socket of the system.
-#[derive(Debug)]
-pub(crate) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Stream {
-    /// Sets TCP_NODELAY, keep-alive and the user timeout. Does nothing on a Unix socket.
-    pub(crate) fn tune(&self) -> Result<(), Errno> {
-        let Self::Tcp(socket) = self else { return Ok(()) };
-        sockopt::set_tcp_nodelay(socket, true)?;
-        sockopt::set_socket_keepalive(socket, true)?;
-        #[cfg(target_os = "linux")]
-        {
-            sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
-            sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
-            sockopt::set_tcp_user_timeout(socket, USER_TIMEOUT_MS)?;
-        }
-        Ok(())
-    }
-
-    /// Registers the socket with a poll, for reading and writing.
-    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let interests = Interest::READABLE | Interest::WRITABLE;
-        match self {
-            Self::Tcp(stream) => registry.register(stream, token, interests),
-            Self::Unix(stream) => registry.register(stream, token, interests),
-        }
-    }
-}
+/// A connected, non-blocking socket of the system, TCP or Unix. mio's type for Unix sockets serves
+/// both: once they are connected, the same system calls read, write and close them.
+pub(crate) type Stream = UnixStream;
 
 impl Socket for Stream {
     fn shutdown_write(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
+        self.shutdown(Shutdown::Write)
     }
 }
 
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
-        }
+/// Sets the options of a TCP socket: TCP_NODELAY, keep-alive and the user timeout.
+pub(crate) fn tune(socket: impl AsFd) -> Result<(), Errno> {
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    sockopt::set_socket_keepalive(&socket, true)?;
+    #[cfg(target_os = "linux")]
+    {
+        sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
+        sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
+        sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS)?;
     }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write_vectored(slices),
-            Self::Unix(stream) => stream.write_vectored(slices),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    Ok(())
 }

@@ -4,17 +4,35 @@
 //! A TLS transport carries data once its handshake is complete. Backpressure shows as
 //! [`Sent::is_full`]; a half-close is [`Transport::shutdown_write`].
 
+use std::fmt::Debug;
 use std::io::{self, IoSlice};
 
 use super::stream::{Socket, Stream};
-use super::tls::TlsStream;
 use crate::read_outcome::ReadOutcome;
 
-/// A non-blocking connection.
-#[derive(Debug)]
-pub(crate) enum Transport<S = Stream> {
-    Plain(S),
-    Tls(Box<TlsStream<S>>),
+/// A non-blocking connection over a socket.
+pub(crate) trait Transport<S = Stream>: Debug {
+    /// The socket, to be registered with a poll.
+    fn socket_mut(&mut self) -> &mut S;
+
+    /// Whether the TLS handshake is complete. Always true of a plain connection.
+    fn is_handshake_complete(&self) -> bool;
+
+    /// Reads once. Also returns the overhead of TLS: how many bytes were read from the socket
+    /// beyond the plaintext returned.
+    fn read<'a>(&mut self, buffer: &'a mut [u8]) -> (ReadOutcome<'a>, usize);
+
+    /// Writes as much of the slices as the connection accepts, and a TLS connection may buffer some
+    /// of it: see [`flush`](Self::flush).
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent>;
+
+    /// Writes buffered bytes to the socket. Returns whether the buffer is now empty. Call it
+    /// whenever the poll reports the socket writable.
+    fn flush(&mut self) -> io::Result<bool>;
+
+    /// Half-close: ends the output after everything accepted so far, over TLS with a close_notify
+    /// and then the FIN. Returns whether that is done; if not, [`flush`](Self::flush) completes it.
+    fn shutdown_write(&mut self) -> io::Result<bool>;
 }
 
 /// The result of a write.
@@ -26,72 +44,65 @@ pub(crate) struct Sent {
     pub(crate) is_full: bool,
 }
 
-impl<S: Socket> Transport<S> {
-    /// The socket, to be registered with a poll.
-    pub(crate) fn socket_mut(&mut self) -> &mut S {
+/// A transport of either kind. A plain one, which most connections have, needs no allocation.
+#[derive(Debug)]
+pub(crate) enum AnyTransport {
+    Plain(Plain<Stream>),
+    Tls(Box<dyn Transport>),
+}
+
+impl AnyTransport {
+    pub(crate) fn get(&mut self) -> &mut dyn Transport {
         match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(tls) => tls.socket_mut(),
+            Self::Plain(plain) => plain,
+            Self::Tls(tls) => tls.as_mut(),
         }
     }
+}
 
-    /// Whether the TLS handshake is complete. Always true of a plain connection.
-    pub(crate) fn is_handshake_complete(&self) -> bool {
-        match self {
-            Self::Plain(_) => true,
-            Self::Tls(tls) => tls.is_handshake_complete(),
-        }
+/// A connection without TLS.
+#[derive(Debug)]
+pub(crate) struct Plain<S>(pub(crate) S);
+
+impl<S: Socket> Transport<S> for Plain<S> {
+    fn socket_mut(&mut self) -> &mut S {
+        &mut self.0
     }
 
-    /// Reads once. Also returns the overhead of TLS: how many bytes were read from the socket
-    /// beyond the plaintext returned.
-    pub(crate) fn read<'a>(&mut self, buffer: &'a mut [u8]) -> (ReadOutcome<'a>, usize) {
-        match self {
-            Self::Plain(socket) => match socket.read(buffer) {
-                Ok(0) => (ReadOutcome::Eof, 0),
-                Ok(len) => (ReadOutcome::Data(&buffer[..len]), 0),
-                Err(error) => (error.into(), 0),
+    fn is_handshake_complete(&self) -> bool {
+        true
+    }
+
+    fn read<'a>(&mut self, buffer: &'a mut [u8]) -> (ReadOutcome<'a>, usize) {
+        let outcome = match self.0.read(buffer) {
+            Ok(0) => ReadOutcome::Eof,
+            Ok(len) => ReadOutcome::Data(&buffer[..len]),
+            Err(error) => error.into(),
+        };
+        (outcome, 0)
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
+        match self.0.write_vectored(slices) {
+            // A short write means that the socket buffer is full.
+            Ok(bytes) => {
+                let is_full = bytes < slices.iter().map(|slice| slice.len()).sum();
+                Ok(Sent { bytes, is_full })
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => Ok(Sent { bytes: 0, is_full: true }),
+                io::ErrorKind::Interrupted => Ok(Sent { bytes: 0, is_full: false }),
+                _ => Err(error),
             },
-            Self::Tls(tls) => tls.read(buffer),
         }
     }
 
-    /// Writes as much of the slices as the connection accepts, and a TLS connection may buffer some
-    /// of it: see [`flush`](Self::flush).
-    pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
-        match self {
-            Self::Plain(socket) => match socket.write_vectored(slices) {
-                // A short write means that the socket buffer is full.
-                Ok(bytes) => {
-                    let is_full = bytes < slices.iter().map(|slice| slice.len()).sum();
-                    Ok(Sent { bytes, is_full })
-                }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => Ok(Sent { bytes: 0, is_full: true }),
-                    io::ErrorKind::Interrupted => Ok(Sent { bytes: 0, is_full: false }),
-                    _ => Err(error),
-                },
-            },
-            Self::Tls(tls) => tls.write(slices),
-        }
+    fn flush(&mut self) -> io::Result<bool> {
+        Ok(true)
     }
 
-    /// Writes buffered bytes to the socket. Returns whether the buffer is now empty. Call it
-    /// whenever the poll reports the socket writable.
-    pub(crate) fn flush(&mut self) -> io::Result<bool> {
-        match self {
-            Self::Plain(_) => Ok(true),
-            Self::Tls(tls) => tls.flush(),
-        }
-    }
-
-    /// Half-close: ends the output after everything accepted so far, over TLS with a close_notify
-    /// and then the FIN. Returns whether that is done; if not, [`flush`](Self::flush) completes it.
-    pub(crate) fn shutdown_write(&mut self) -> io::Result<bool> {
-        match self {
-            Self::Plain(socket) => socket.shutdown_write().map(|()| true),
-            Self::Tls(tls) => tls.shutdown_write(),
-        }
+    fn shutdown_write(&mut self) -> io::Result<bool> {
+        self.0.shutdown_write().map(|()| true)
     }
 }
 
@@ -103,9 +114,11 @@ mod tests {
     use super::*;
     use crate::testing::faulty_socket::{FaultySocket, Pipe, Random};
 
+    type BoxedTransport = Box<dyn Transport<FaultySocket>>;
+
     /// One end of a connection: a random message to send, and what it has received.
     struct End {
-        transport: Transport<FaultySocket>,
+        transport: BoxedTransport,
         message: Vec<u8>,
         sent: usize,
         received: Vec<u8>,
@@ -114,7 +127,7 @@ mod tests {
     }
 
     impl End {
-        fn new(transport: Transport<FaultySocket>, random: &Random) -> Self {
+        fn new(transport: BoxedTransport, random: &Random) -> Self {
             let length = random.below(60_000);
             let message = (0..length).map(|_| random.below(256) as u8).collect();
             Self { transport, message, sent: 0, received: vec![], has_eof: false }
@@ -152,7 +165,7 @@ mod tests {
         }
     }
 
-    type Pair = ([Transport<FaultySocket>; 2], [Rc<RefCell<Pipe>>; 2]);
+    type Pair = ([BoxedTransport; 2], [Rc<RefCell<Pipe>>; 2]);
 
     /// Exchanges messages and then half-closes, once for each seed. In some runs the connection is
     /// reset: then each end has received a beginning of the message, and gets an error.
@@ -198,7 +211,7 @@ mod tests {
         check_exchange(
             |random| {
                 let (sockets, pipes) = FaultySocket::pair(random);
-                (sockets.map(Transport::Plain), pipes)
+                (sockets.map(|socket| Box::new(Plain(socket)) as BoxedTransport), pipes)
             },
             300,
         );
@@ -216,7 +229,7 @@ mod tests {
         let identity = Identity::SelfSigned { folder: folder.path().into() };
         let server = ServerTls::read(&ServerTlsConfig { identity, client_ca: None });
         let server = server.expect("a certificate can be created");
-        let verification = ServerVerification::Pinned(server.fingerprint());
+        let verification = ServerVerification::Pinned(server.fingerprint);
         let client = ClientTls::new("localhost", &ClientTlsConfig { verification, identity: None });
         let client = client.expect("valid settings");
         check_exchange(
@@ -224,7 +237,7 @@ mod tests {
                 let ([near, far], pipes) = FaultySocket::pair(random);
                 let near = client.connect(near).expect("a connection");
                 let far = server.accept(far).expect("a connection");
-                ([near, far].map(|tls| Transport::Tls(Box::new(tls))), pipes)
+                ([near, far], pipes)
             },
             100,
         );

@@ -79,8 +79,15 @@ pub enum Verb {
     Shutdown,
 }
 
+impl Verb {
+    /// The command's first word, in lower case.
+    pub(super) fn name(self) -> &'static str {
+        COMMANDS[self as usize].name
+    }
+}
+
 /// A row of the command table.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct CommandSpec {
     verb: Verb,
     /// The command's first word, in lower case.
@@ -100,20 +107,15 @@ pub struct CommandSpec {
 /// Every command, in the order of [`Verb`]. The parser, `help` and the protocol reference all
 /// follow this table.
 pub static COMMANDS: [CommandSpec; 14] = [
-    CommandSpec {
-        before_auth: true,
-        ..spec(Verb::Ping, "ping", 0..=1, "ping [text]", "check that the server answers")
-    },
-    CommandSpec {
-        alias: Some("say"),
-        ..spec(
-            Verb::Broadcast,
-            "broadcast",
-            1..=1,
-            "broadcast <text>",
-            "send a line to every listening client; short form: say <text>",
-        )
-    },
+    spec(Verb::Ping, "ping", 0..=1, "ping [text]", "check that the server answers").before_auth(),
+    spec(
+        Verb::Broadcast,
+        "broadcast",
+        1..=1,
+        "broadcast <text>",
+        "send a line to every listening client; short form: say <text>",
+    )
+    .alias("say"),
     spec(
         Verb::Send,
         "send",
@@ -152,18 +154,10 @@ pub static COMMANDS: [CommandSpec; 14] = [
     spec(Verb::Quiet, "quiet", 0..=0, "quiet", "stop receiving broadcast lines"),
     spec(Verb::Listen, "listen", 0..=0, "listen", "receive broadcast lines again"),
     spec(Verb::Stats, "stats", 0..=0, "stats", "show the server's counters"),
-    CommandSpec {
-        before_auth: true,
-        ..spec(Verb::Help, "help", 0..=0, "help", "list the commands")
-    },
-    CommandSpec {
-        before_auth: true,
-        ..spec(Verb::Auth, "auth", 1..=1, "auth <secret>", "authenticate as a user or an admin")
-    },
-    CommandSpec {
-        before_auth: true,
-        ..spec(Verb::Quit, "quit", 0..=0, "quit", "close this connection")
-    },
+    spec(Verb::Help, "help", 0..=0, "help", "list the commands").before_auth(),
+    spec(Verb::Auth, "auth", 1..=1, "auth <secret>", "authenticate as a user or an admin")
+        .before_auth(),
+    spec(Verb::Quit, "quit", 0..=0, "quit", "close this connection").before_auth(),
     spec(Verb::Shutdown, "shutdown", 0..=0, "shutdown", "shut the server down, if permitted"),
 ];
 
@@ -179,6 +173,14 @@ const fn spec(
 }
 
 impl CommandSpec {
+    const fn alias(self, alias: &'static str) -> Self {
+        Self { alias: Some(alias), ..self }
+    }
+
+    const fn before_auth(self) -> Self {
+        Self { before_auth: true, ..self }
+    }
+
     /// Finds a command by its name or alias, ignoring case.
     pub fn find(word: &str) -> Option<&'static Self> {
         COMMANDS.iter().find(|spec| {
@@ -196,50 +198,28 @@ impl CommandSpec {
 
 /// Why a line is not a valid command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommandError {
-    /// The first word is not a command.
-    Unknown,
-    /// An argument is missing.
-    MissingArgument(&'static CommandSpec),
-    /// An argument is malformed, or there is one too many.
-    BadArgument(&'static CommandSpec),
-}
-
-impl CommandError {
+pub struct CommandError {
     /// The code for the error reply.
-    pub fn code(self) -> ErrorCode {
-        match self {
-            Self::Unknown => ErrorCode::UnknownCommand,
-            Self::MissingArgument(_) => ErrorCode::MissingArgument,
-            Self::BadArgument(_) => ErrorCode::BadArgument,
-        }
-    }
-
+    pub code: ErrorCode,
     /// The command's syntax, if the first word is a command.
-    pub fn usage(self) -> Option<&'static str> {
-        match self {
-            Self::Unknown => None,
-            Self::MissingArgument(spec) | Self::BadArgument(spec) => Some(spec.usage),
-        }
-    }
+    pub usage: Option<&'static str>,
 }
 
 impl<'a> Command<'a> {
     /// Parses a line of text; see [`Line::Text`](super::Line::Text).
     pub fn parse(line: &'a str) -> Result<Self, CommandError> {
         let (word, rest) = split_word(line);
-        let spec = CommandSpec::find(word).ok_or(CommandError::Unknown)?;
+        let unknown = CommandError { code: ErrorCode::UNKNOWN_COMMAND, usage: None };
+        let spec = CommandSpec::find(word).ok_or(unknown)?;
         let mut fields = Fields(rest);
         let first = if *spec.args.end() == 2 { fields.word() } else { fields.rest() };
         let second = first.and_then(|_| fields.rest());
         let count = usize::from(first.is_some()) + usize::from(second.is_some());
-        if count < *spec.args.start() {
-            return Err(CommandError::MissingArgument(spec));
-        }
-        if count > *spec.args.end() {
-            return Err(CommandError::BadArgument(spec));
-        }
-        Self::build(spec.verb, first, second).ok_or(CommandError::BadArgument(spec))
+        let is_missing = count < *spec.args.start();
+        let code = if is_missing { ErrorCode::MISSING_ARGUMENT } else { ErrorCode::BAD_ARGUMENT };
+        let fits = !is_missing && count <= *spec.args.end();
+        let command = if fits { Self::build(spec.verb, first, second) } else { None };
+        command.ok_or(CommandError { code, usage: Some(spec.usage) })
     }
 
     /// Builds a command from as many arguments as it takes. Returns `None` if one is malformed.
@@ -266,63 +246,39 @@ impl<'a> Command<'a> {
 
     /// The command without its arguments.
     pub fn verb(&self) -> Verb {
-        match self {
-            Self::Ping { .. } => Verb::Ping,
-            Self::Broadcast { .. } => Verb::Broadcast,
-            Self::Send { .. } => Verb::Send,
-            Self::Name { .. } => Verb::Name,
-            Self::Clients { .. } => Verb::Clients,
-            Self::History { .. } => Verb::History,
-            Self::Resume { .. } => Verb::Resume,
-            Self::Quiet => Verb::Quiet,
-            Self::Listen => Verb::Listen,
-            Self::Stats => Verb::Stats,
-            Self::Help => Verb::Help,
-            Self::Auth { .. } => Verb::Auth,
-            Self::Quit => Verb::Quit,
-            Self::Shutdown => Verb::Shutdown,
-        }
+        self.verb_and_arguments().0
     }
 
     /// Appends the command as a line, LF included. [`parse`](Self::parse) is the inverse.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        use Field::{Feed, Number, Text};
-        let word = Text(COMMANDS[self.verb() as usize].name);
+        let (verb, arguments) = self.verb_and_arguments();
+        write_line(out, verb.name(), &arguments);
+    }
+
+    fn verb_and_arguments(&self) -> (Verb, [Field<'a>; 2]) {
+        use Field::{Absent, Feed, Number, Text};
         match *self {
-            Self::Ping { text: Some(text) }
-            | Self::Broadcast { text }
-            | Self::Auth { secret: text } => write_line(out, &[word, Text(text)]),
-            Self::Send { client, text } => {
-                write_line(out, &[word, Text(client.as_str()), Text(text)]);
-            }
-            Self::Name { name } => write_line(out, &[word, Text(name.as_str())]),
-            Self::Clients { after: Some(number) }
-            | Self::History { count: number }
-            | Self::Resume { seq: number, feed: None } => write_line(out, &[word, Number(number)]),
-            Self::Resume { seq, feed: Some(feed) } => {
-                write_line(out, &[word, Number(seq), Feed(feed)]);
-            }
-            Self::Ping { text: None }
-            | Self::Clients { after: None }
-            | Self::Quiet
-            | Self::Listen
-            | Self::Stats
-            | Self::Help
-            | Self::Quit
-            | Self::Shutdown => write_line(out, &[word]),
+            Self::Ping { text } => (Verb::Ping, [text.map_or(Absent, Text), Absent]),
+            Self::Broadcast { text } => (Verb::Broadcast, [Text(text), Absent]),
+            Self::Send { client, text } => (Verb::Send, [Text(client.as_str()), Text(text)]),
+            Self::Name { name } => (Verb::Name, [Text(name.as_str()), Absent]),
+            Self::Clients { after } => (Verb::Clients, [after.map_or(Absent, Number), Absent]),
+            Self::History { count } => (Verb::History, [Number(count), Absent]),
+            Self::Resume { seq, feed } => (Verb::Resume, [Number(seq), feed.map_or(Absent, Feed)]),
+            Self::Quiet => (Verb::Quiet, [Absent; 2]),
+            Self::Listen => (Verb::Listen, [Absent; 2]),
+            Self::Stats => (Verb::Stats, [Absent; 2]),
+            Self::Help => (Verb::Help, [Absent; 2]),
+            Self::Auth { secret } => (Verb::Auth, [Text(secret), Absent]),
+            Self::Quit => (Verb::Quit, [Absent; 2]),
+            Self::Shutdown => (Verb::Shutdown, [Absent; 2]),
         }
     }
 }
 
 /// Parses an optional argument. Returns `None` if it is malformed.
-fn optional<'a, T>(
-    argument: Option<&'a str>,
-    parse: impl FnOnce(&'a str) -> Option<T>,
-) -> Option<Option<T>> {
-    match argument {
-        None => Some(None),
-        Some(argument) => parse(argument).map(Some),
-    }
+fn optional<T>(argument: Option<&str>, parse: fn(&str) -> Option<T>) -> Option<Option<T>> {
+    argument.map_or(Some(None), |argument| parse(argument).map(Some))
 }
 
 #[cfg(test)]
@@ -332,7 +288,7 @@ mod tests {
     #[track_caller]
     fn check(line: &str, expected: Result<Command<'_>, &str>) {
         let parsed = Command::parse(line);
-        assert_eq!(parsed.map_err(|error| error.code().as_str()), expected, "{line:?}");
+        assert_eq!(parsed.map_err(|error| error.code.as_str()), expected, "{line:?}");
     }
 
     #[test]

@@ -2,42 +2,27 @@
 
 /// The code of an [`error`](super::Reply::Error) reply: why the server refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // The protocol reference explains each code.
-pub enum ErrorCode {
-    UnknownCommand,
-    MissingArgument,
-    BadArgument,
-    LineTooLong,
-    NotText,
-    IncompleteLine,
-    AuthRequired,
-    AuthFailed,
-    NotAllowed,
-    NoSuchClient,
-    NameTaken,
-    Busy,
-    Gone,
-    ServerFull,
-}
+pub struct ErrorCode(&'static str);
 
+#[allow(missing_docs)] // The protocol reference explains each code.
 impl ErrorCode {
+    pub const UNKNOWN_COMMAND: Self = Self("unknown-command");
+    pub const MISSING_ARGUMENT: Self = Self("missing-argument");
+    pub const BAD_ARGUMENT: Self = Self("bad-argument");
+    pub const LINE_TOO_LONG: Self = Self("line-too-long");
+    pub const NOT_TEXT: Self = Self("not-text");
+    pub const INCOMPLETE_LINE: Self = Self("incomplete-line");
+    pub const AUTH_REQUIRED: Self = Self("auth-required");
+    pub const AUTH_FAILED: Self = Self("auth-failed");
+    pub const NOT_ALLOWED: Self = Self("not-allowed");
+    pub const NO_SUCH_CLIENT: Self = Self("no-such-client");
+    pub const NAME_TAKEN: Self = Self("name-taken");
+    pub const BUSY: Self = Self("busy");
+    pub const GONE: Self = Self("gone");
+    pub const SERVER_FULL: Self = Self("server-full");
+
     /// The code as it is sent.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UnknownCommand => "unknown-command",
-            Self::MissingArgument => "missing-argument",
-            Self::BadArgument => "bad-argument",
-            Self::LineTooLong => "line-too-long",
-            Self::NotText => "not-text",
-            Self::IncompleteLine => "incomplete-line",
-            Self::AuthRequired => "auth-required",
-            Self::AuthFailed => "auth-failed",
-            Self::NotAllowed => "not-allowed",
-            Self::NoSuchClient => "no-such-client",
-            Self::NameTaken => "name-taken",
-            Self::Busy => "busy",
-            Self::Gone => "gone",
-            Self::ServerFull => "server-full",
-        }
+        self.0
     }
 }

@@ -10,9 +10,8 @@ pub struct FeedId(pub u32);
 impl FeedId {
     /// Parses an id. Returns `None` if the word is not 8 lower-case hexadecimal digits.
     pub fn parse(word: &str) -> Option<Self> {
-        let well_formed =
-            word.len() == 8 && word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if well_formed { u32::from_str_radix(word, 16).ok().map(Self) } else { None }
+        // Each id has only one valid spelling.
+        u32::from_str_radix(word, 16).ok().map(Self).filter(|id| id.to_string() == word)
     }
 }
 

@@ -4,26 +4,31 @@ use super::feed_id::FeedId;
 use super::text::DecimalBuf;
 
 /// A field to write.
+#[derive(Clone, Copy)]
 pub(super) enum Field<'a> {
     /// One or more words, written as they are.
     Text(&'a str),
     Number(u64),
     Feed(FeedId),
+    /// An optional field without a value, which is left out.
+    Absent,
 }
 
-/// Appends a line of fields, LF included.
+/// Appends a line that consists of a word and fields, LF included.
 ///
 /// Does not use `write!`: formatting a short line would cost more than everything else the server
 /// does for it.
-pub(super) fn write_line<const N: usize>(out: &mut Vec<u8>, fields: &[Field<'_>; N]) {
-    for (i, field) in fields.iter().enumerate() {
-        if i > 0 {
+pub(super) fn write_line(out: &mut Vec<u8>, word: &str, fields: &[Field<'_>]) {
+    out.extend_from_slice(word.as_bytes());
+    for field in fields {
+        if !matches!(field, Field::Absent) {
             out.push(b' ');
         }
         match *field {
             Field::Text(text) => out.extend_from_slice(text.as_bytes()),
             Field::Number(number) => out.extend_from_slice(DecimalBuf::default().bytes(number)),
             Field::Feed(feed) => out.extend_from_slice(feed.to_string().as_bytes()),
+            Field::Absent => {}
         }
     }
     out.push(b'\n');

@@ -37,7 +37,7 @@ const DISCARD_TAIL: usize = foreign::HTTP_VERSION_LEN + 1;
 /// - Once `peek` has returned `None`, the buffer contains at most `max_line + 1` bytes, or
 ///   `DISCARD_TAIL` if that is more, in about twice as much memory at most. Between two lines it
 ///   uses no memory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LineBuffer {
     bytes: Vec<u8>,
     /// Where the next line starts.
@@ -58,9 +58,10 @@ pub struct LineBuffer {
     ended: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     /// At the start of a line, or inside one that does not exceed the limit so far.
+    #[default]
     Reading,
     /// Inside an over-long line. If `may_be_http`, its end decides whether the connection is HTTP.
     Discarding { may_be_http: bool },
@@ -89,24 +90,13 @@ impl LineBuffer {
     /// Creates the buffer of a new connection. `max_line` is the maximum length of a line in bytes,
     /// not counting its line end.
     pub fn new(max_line: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            start: 0,
-            scanned: 0,
-            peeked: None,
-            max_line,
-            state: State::Reading,
-            discarded: 0,
-            detect_foreign: true,
-            expects_first_line: true,
-            ended: false,
-        }
+        Self { max_line, detect_foreign: true, expects_first_line: true, ..Self::default() }
     }
 
     /// Creates a buffer that never returns [`Line::Foreign`]: for a server's replies, and for local
     /// input.
     pub fn without_foreign_detection(max_line: usize) -> Self {
-        Self { detect_foreign: false, expects_first_line: false, ..Self::new(max_line) }
+        Self { max_line, ..Self::default() }
     }
 
     /// Appends input. The caller limits its size, and calls this only after `peek` has returned
@@ -183,10 +173,8 @@ impl LineBuffer {
             State::Reading => {}
             State::Discarding { may_be_http } => {
                 let Some(lf) = self.find_lf() else {
-                    self.discard_to(self.bytes.len().saturating_sub(DISCARD_TAIL));
-                    if self.ended {
-                        self.skip_to(self.bytes.len());
-                    }
+                    let kept = if self.ended { 0 } else { DISCARD_TAIL };
+                    self.discard_to(self.bytes.len().saturating_sub(kept));
                     return None;
                 };
                 if may_be_http && foreign::ends_with_http_version(self.content(lf)) {
@@ -203,70 +191,46 @@ impl LineBuffer {
         if self.expects_first_line && self.bytes.get(self.start) == Some(&foreign::TLS_HANDSHAKE) {
             return Some(self.foreign(ForeignProtocol::Tls));
         }
-        match self.find_lf() {
-            Some(lf) => Some(self.complete_line(lf)),
-            None => self.partial_line(),
-        }
+        let lf = self.find_lf();
+        self.classify(lf)
     }
 
-    /// Classifies the line that ends with the LF at `lf`.
-    fn complete_line(&self, lf: usize) -> NextLine {
-        let line = self.content(lf);
-        if line.len() > self.max_line {
-            return self.too_long_line();
-        }
-        if self.is_http(line) {
-            return self.foreign(ForeignProtocol::Http);
-        }
-        let kind = if is_blank(line) { Kind::Blank } else { Kind::Complete };
-        NextLine { kind, end: self.start + line.len(), next_start: lf + 1 }
-    }
-
-    /// Classifies a line without an LF. Returns `None` if more input is needed.
-    fn partial_line(&self) -> Option<NextLine> {
-        let end = self.bytes.len();
-        let line = &self.bytes[self.start..];
-        // A CR just beyond the limit may belong to the line end: the next byte decides.
-        let is_undecided = line.len() == self.max_line + 1 && line.last() == Some(&b'\r');
-        if line.len() > self.max_line && !is_undecided {
-            return Some(self.too_long_line());
-        }
-        if !self.ended || line.is_empty() {
+    /// Classifies the next line, which ends with the LF at `lf` or is partial. Returns `None` if more
+    /// input is needed.
+    fn classify(&self, lf: Option<usize>) -> Option<NextLine> {
+        let end = lf.unwrap_or(self.bytes.len());
+        // A CR at the end may belong to the line end, even if the LF has not arrived yet.
+        let line = self.content(end);
+        let is_too_long = line.len() > self.max_line;
+        let needs_more = lf.is_none() && (!self.ended || end == self.start);
+        if needs_more && !is_too_long {
             return None;
         }
-        if self.is_http(self.content(end)) {
+        // An over-long line is classified by its beginning only: how much of it has arrived makes
+        // no difference.
+        let beginning = &line[..line.len().min(self.max_line + 1)];
+        let may_be_http = self.expects_first_line && !foreign::starts_with_command(beginning);
+        let is_http = (self.detect_foreign && foreign::is_host_header(beginning))
+            || (self.expects_first_line && foreign::starts_with_http_method(beginning))
+            || (may_be_http && !is_too_long && foreign::ends_with_http_version(line));
+        if is_http {
             return Some(self.foreign(ForeignProtocol::Http));
         }
-        let kind = if is_blank(line) { Kind::Blank } else { Kind::Incomplete };
-        Some(NextLine { kind, end, next_start: end })
-    }
-
-    /// Classifies a line that exceeds the limit, by its first `max_line + 1` bytes only: how much
-    /// of it has arrived makes no difference.
-    fn too_long_line(&self) -> NextLine {
-        let beginning = &self.bytes[self.start..=self.start + self.max_line];
-        let is_http = (self.expects_first_line && foreign::starts_with_http_method(beginning))
-            || (self.detect_foreign && foreign::is_host_header(beginning));
-        if is_http {
-            return self.foreign(ForeignProtocol::Http);
+        if is_too_long {
+            let kind = Kind::TooLong { may_be_http };
+            return Some(NextLine { kind, end: self.start, next_start: self.start });
         }
-        let may_be_http = self.expects_first_line && !foreign::starts_with_command(beginning);
-        let kind = Kind::TooLong { may_be_http };
-        NextLine { kind, end: self.start, next_start: self.start }
+        let (kind, end, next_start) = match lf {
+            Some(lf) => (Kind::Complete, self.start + line.len(), lf + 1),
+            None => (Kind::Incomplete, end, end),
+        };
+        let is_blank = self.bytes[self.start..end].iter().all(|byte| matches!(byte, b' ' | b'\t'));
+        Some(NextLine { kind: if is_blank { Kind::Blank } else { kind }, end, next_start })
     }
 
     fn foreign(&self, protocol: ForeignProtocol) -> NextLine {
         let next_start = self.bytes.len();
         NextLine { kind: Kind::Foreign(protocol), end: self.start, next_start }
-    }
-
-    fn is_http(&self, line: &[u8]) -> bool {
-        let is_request_line = || {
-            foreign::starts_with_http_method(line)
-                || (foreign::ends_with_http_version(line) && !foreign::starts_with_command(line))
-        };
-        (self.detect_foreign && foreign::is_host_header(line))
-            || (self.expects_first_line && is_request_line())
     }
 
     fn find_lf(&mut self) -> Option<usize> {
@@ -303,10 +267,6 @@ impl LineBuffer {
             self.bytes.shrink_to_fit();
         }
     }
-}
-
-fn is_blank(line: &[u8]) -> bool {
-    line.iter().all(|byte| matches!(byte, b' ' | b'\t'))
 }
 
 #[cfg(test)]

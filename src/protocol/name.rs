@@ -1,7 +1,5 @@
 //! Client names.
 
-use std::fmt;
-
 /// A well-formed client name: 1 to 32 of `A-Z a-z 0-9 _ . -`, starting with a letter.
 ///
 /// The first letter keeps a name from looking like an id.
@@ -23,12 +21,6 @@ impl<'a> Name<'a> {
     /// The name, in its original case.
     pub fn as_str(self) -> &'a str {
         self.0
-    }
-}
-
-impl fmt::Display for Name<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
     }
 }
 

@@ -1,7 +1,5 @@
 //! Replies: the lines that the server sends.
 
-use std::fmt;
-
 use super::command::Verb;
 use super::feed_id::FeedId;
 use super::fields::{Field, Fields, split_word, write_line};
@@ -97,32 +95,28 @@ const NO_NAME: &str = "-";
 impl<'a> Reply<'a> {
     /// Appends the reply as a line, LF included. [`parse`](Self::parse) is the inverse.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        use Field::{Feed, Number, Text};
-        match *self {
+        use Field::{Absent, Feed, Number, Text};
+        let (word, fields): (&str, &[Field<'_>]) = match *self {
             Self::Welcome { id, feed, seq, server, hint } => {
-                let (id, seq) = (Number(id), Number(seq));
-                write_line(out, &[Text("welcome"), id, Feed(feed), seq, Text(server), Text(hint)]);
+                ("welcome", &[Number(id), Feed(feed), Number(seq), Text(server), Text(hint)])
             }
-            Self::Pong(None) => write_line(out, &[Text("pong")]),
-            Self::Pong(Some(text)) => write_line(out, &[Text("pong"), Text(text)]),
-            Self::Ok(ok) => ok.encode(out),
-            Self::Error { code, explanation } => {
-                write_line(out, &[Text("error"), Text(code), Text(explanation)]);
+            Self::Pong(text) => ("pong", &[text.map_or(Absent, Text)]),
+            Self::Ok(ok) => {
+                let (verb, [first, second]) = ok.verb_and_results();
+                ("ok", &[Text(verb.name()), first, second])
             }
-            Self::Client { id, name } => {
-                write_line(out, &[Text("client"), Number(id), Text(name.unwrap_or(NO_NAME))]);
-            }
-            Self::Stat { key, value } => write_line(out, &[Text("stat"), Text(key), Number(value)]),
-            Self::Help { text } => write_line(out, &[Text("help"), Text(text)]),
+            Self::Error { code, explanation } => ("error", &[Text(code), Text(explanation)]),
+            Self::Client { id, name } => ("client", &[Number(id), Text(name.unwrap_or(NO_NAME))]),
+            Self::Stat { key, value } => ("stat", &[Text(key), Number(value)]),
+            Self::Help { text } => ("help", &[Text(text)]),
             Self::Broadcast { seq, from, text } => {
-                write_line(out, &[Text("broadcast"), Number(seq), Text(from), Text(text)]);
+                ("broadcast", &[Number(seq), Text(from), Text(text)])
             }
-            Self::Direct { from, text } => {
-                write_line(out, &[Text("direct"), Text(from), Text(text)]);
-            }
-            Self::Lagged(count) => write_line(out, &[Text("lagged"), Number(count)]),
-            Self::Goodbye(reason) => write_line(out, &[Text("goodbye"), Text(reason)]),
-        }
+            Self::Direct { from, text } => ("direct", &[Text(from), Text(text)]),
+            Self::Lagged(count) => ("lagged", &[Number(count)]),
+            Self::Goodbye(reason) => ("goodbye", &[Text(reason)]),
+        };
+        write_line(out, word, fields);
     }
 
     /// Parses a line without its LF. Ignores unknown trailing fields.
@@ -164,50 +158,26 @@ impl<'a> Reply<'a> {
     }
 }
 
-impl fmt::Display for Reply<'_> {
-    /// Writes the line without its LF.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = Vec::new();
-        self.encode(&mut line);
-        line.pop();
-        f.write_str(&String::from_utf8_lossy(&line))
-    }
-}
-
 impl<'a> OkReply<'a> {
     /// The command that the reply answers.
     pub fn verb(self) -> Verb {
-        match self {
-            Self::Broadcast { .. } => Verb::Broadcast,
-            Self::Send { .. } => Verb::Send,
-            Self::Name { .. } => Verb::Name,
-            Self::Clients { .. } => Verb::Clients,
-            Self::History { .. } => Verb::History,
-            Self::Resume { .. } => Verb::Resume,
-            Self::Quiet => Verb::Quiet,
-            Self::Listen { .. } => Verb::Listen,
-            Self::Stats => Verb::Stats,
-            Self::Help => Verb::Help,
-            Self::Auth { .. } => Verb::Auth,
-        }
+        self.verb_and_results().0
     }
 
-    fn encode(self, out: &mut Vec<u8>) {
-        use Field::{Number, Text};
+    fn verb_and_results(self) -> (Verb, [Field<'a>; 2]) {
+        use Field::{Absent, Number, Text};
         match self {
-            Self::Broadcast { seq } => write_line(out, &[Text("ok broadcast"), Number(seq)]),
-            Self::Send { client } => write_line(out, &[Text("ok send"), Text(client)]),
-            Self::Name { name } => write_line(out, &[Text("ok name"), Text(name)]),
-            Self::Clients { shown, total } => {
-                write_line(out, &[Text("ok clients"), Number(shown), Number(total)]);
-            }
-            Self::History { lines } => write_line(out, &[Text("ok history"), Number(lines)]),
-            Self::Resume { seq } => write_line(out, &[Text("ok resume"), Number(seq)]),
-            Self::Quiet => write_line(out, &[Text("ok quiet")]),
-            Self::Listen { seq } => write_line(out, &[Text("ok listen"), Number(seq)]),
-            Self::Stats => write_line(out, &[Text("ok stats")]),
-            Self::Help => write_line(out, &[Text("ok help")]),
-            Self::Auth { role } => write_line(out, &[Text("ok auth"), Text(role)]),
+            Self::Broadcast { seq } => (Verb::Broadcast, [Number(seq), Absent]),
+            Self::Send { client } => (Verb::Send, [Text(client), Absent]),
+            Self::Name { name } => (Verb::Name, [Text(name), Absent]),
+            Self::Clients { shown, total } => (Verb::Clients, [Number(shown), Number(total)]),
+            Self::History { lines } => (Verb::History, [Number(lines), Absent]),
+            Self::Resume { seq } => (Verb::Resume, [Number(seq), Absent]),
+            Self::Quiet => (Verb::Quiet, [Absent; 2]),
+            Self::Listen { seq } => (Verb::Listen, [Number(seq), Absent]),
+            Self::Stats => (Verb::Stats, [Absent; 2]),
+            Self::Help => (Verb::Help, [Absent; 2]),
+            Self::Auth { role } => (Verb::Auth, [Text(role), Absent]),
         }
     }
 
@@ -268,7 +238,9 @@ mod tests {
             (Reply::Lagged(12), "lagged 12"),
             (Reply::Goodbye("quit"), "goodbye quit"),
         ] {
-            assert_eq!(reply.to_string(), line);
+            let mut encoded = Vec::new();
+            reply.encode(&mut encoded);
+            assert_eq!(String::from_utf8(encoded), Ok(format!("{line}\n")));
             assert_eq!(Reply::parse(line), Some(reply), "{line:?}");
         }
     }

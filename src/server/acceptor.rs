@@ -1,16 +1,13 @@
-//! Accepts connections from all listeners in turn, and refuses those over the limits.
+//! Accepts connections from all listeners in turn.
 
-use std::io;
+use std::io::ErrorKind::WouldBlock;
 
 use log::warn;
 use mio::{Registry, Token};
 use rustix::io::Errno;
 
 use super::config::Config;
-use super::listener::Listener;
-use super::peer::Peer;
-use super::refused::Refused;
-use crate::net::stream::{Endpoint, Stream};
+use super::listener::{Accepted, Listener};
 
 /// The token of the first listener; the others count down from it. Clients' tokens count up from 0.
 const FIRST_TOKEN: usize = usize::MAX - 2;
@@ -19,24 +16,35 @@ const FIRST_TOKEN: usize = usize::MAX - 2;
 /// milliseconds. The poll does not report when there is one again.
 const PAUSE_MS: u64 = 100;
 
-/// The listeners, and the refused connections.
+/// Whether an error of accept(2) concerns the one connection that was to be accepted.
+fn is_about_one_connection(error: &std::io::Error) -> bool {
+    const ERRORS: &[Errno] = &[
+        Errno::INTR,
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::TIMEDOUT,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+        Errno::OPNOTSUPP,
+        Errno::PERM,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| ERRORS.contains(&errno))
+}
+
+/// The listeners.
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    listeners: Vec<Listener>,
+    pub(super) listeners: Vec<Listener>,
     /// The index of the listener that was accepted from last.
     last: usize,
-    refused: Refused,
     /// Nothing is accepted before this time, in milliseconds since the server's start.
     paused_until_ms: Option<u64>,
     /// The last attempt failed. Logged once, until accepting works again.
     is_failing: bool,
-}
-
-/// An accepted connection.
-pub(super) struct Accepted {
-    pub(super) stream: Stream,
-    pub(super) peer: Peer,
-    pub(super) is_tls: bool,
 }
 
 impl Acceptor {
@@ -46,20 +54,10 @@ impl Acceptor {
         let plain = config.listen.iter().map(|address| (address, false));
         let encrypted = config.listen_tls.iter().map(|address| (address, true));
         for (address, is_tls) in plain.chain(encrypted) {
-            let mut listener =
-                Listener::bind(address, is_tls, config.unix_mode, config.limits.send_buffer)?;
-            listener
-                .register(registry, Token(FIRST_TOKEN - listeners.len()))
-                .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-            listeners.push(listener);
+            let token = Token(FIRST_TOKEN - listeners.len());
+            listeners.push(Listener::bind(address, is_tls, config, registry, token)?);
         }
-        let refused = Refused::default();
-        Ok(Self { listeners, last: 0, refused, paused_until_ms: None, is_failing: false })
-    }
-
-    /// The addresses, with the ports that the kernel chose, and whether each is encrypted.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = (&Endpoint, bool)> {
-        self.listeners.iter().map(|listener| (&listener.address, listener.is_tls))
+        Ok(Self { listeners, last: 0, paused_until_ms: None, is_failing: false })
     }
 
     /// Takes an event if its token is a listener's. Returns whether it is.
@@ -81,33 +79,29 @@ impl Acceptor {
                 continue;
             }
             match listener.accept() {
-                Ok((stream, peer)) => {
+                Ok(accepted) => {
                     self.is_failing = false;
-                    return Some(Accepted { stream, peer, is_tls: listener.is_tls });
+                    return Some(accepted);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    listener.is_ready = false;
-                }
-                // Ends this turn, so that a stream of broken connections cannot hold up the loop.
-                Err(error) if concerns_one_connection(&error) => return None,
-                Err(error) => {
-                    if !std::mem::replace(&mut self.is_failing, true) {
-                        warn!("cannot accept connections: {error}; retrying every {PAUSE_MS} ms");
+                Err(error) => match error.kind() {
+                    WouldBlock => listener.is_ready = false,
+                    // Ends this turn, so that a stream of broken connections cannot hold up the
+                    // loop.
+                    _ if is_about_one_connection(&error) => return None,
+                    // Any other may last. Pauses, so that the loop does not spin.
+                    _ => {
+                        if !std::mem::replace(&mut self.is_failing, true) {
+                            warn!(
+                                "cannot accept connections: {error}; retrying every {PAUSE_MS} ms"
+                            );
+                        }
+                        self.paused_until_ms = Some(now_ms + PAUSE_MS);
+                        return None;
                     }
-                    self.paused_until_ms = Some(now_ms + PAUSE_MS);
-                    return None;
-                }
+                },
             }
         }
         None
-    }
-
-    /// Refuses a connection, and sends the peer the explanation. A TLS connection is closed without
-    /// one, since sending it would take a handshake.
-    pub(super) fn refuse(&mut self, accepted: Accepted, explanation: &str, now_ms: u64) {
-        if !accepted.is_tls {
-            self.refused.refuse(accepted.stream, explanation, now_ms);
-        }
     }
 
     /// Ends a pause: a connection was closed, so there is a free descriptor.
@@ -125,39 +119,12 @@ impl Acceptor {
         self.paused_until_ms.is_none() && self.is_any_ready()
     }
 
-    /// Closes refused connections whose time is up.
-    pub(super) fn close_overdue(&mut self, now_ms: u64) {
-        self.refused.close_overdue(now_ms);
-    }
-
-    /// When to be called again even if no event arrives, in milliseconds since the server's start.
+    /// When to accept again after a pause, in milliseconds since the server's start.
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        self.paused_until_ms.into_iter().chain(self.refused.next_deadline()).min()
+        self.paused_until_ms
     }
 
     fn is_any_ready(&self) -> bool {
         self.listeners.iter().any(|listener| listener.is_ready)
     }
-}
-
-/// Whether the error is about one connection, and the next one can be accepted. After any other
-/// error accepting pauses, so that the loop does not spin.
-fn concerns_one_connection(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(
-            Errno::INTR
-                | Errno::CONNABORTED
-                | Errno::CONNRESET
-                | Errno::TIMEDOUT
-                | Errno::PROTO
-                | Errno::NOPROTOOPT
-                | Errno::OPNOTSUPP
-                | Errno::PERM
-                | Errno::NETDOWN
-                | Errno::NETUNREACH
-                | Errno::HOSTDOWN
-                | Errno::HOSTUNREACH
-        )
-    )
 }

@@ -5,8 +5,7 @@ use std::net::IpAddr;
 
 use super::peer::Peer;
 
-/// Counts connections by IP address, unless there is no limit. Unix sockets have no address, and no
-/// limit.
+/// Counts connections by IP address. Unix sockets have no address, and no limit.
 #[derive(Debug)]
 pub(super) struct AddressLimit {
     max: Option<usize>,
@@ -20,12 +19,12 @@ impl AddressLimit {
 
     /// Whether the peer's address may have another connection.
     pub(super) fn has_room(&self, peer: Peer) -> bool {
-        let (Some(max), Some(ip)) = (self.max, peer.ip()) else { return true };
-        self.connections.get(&ip).is_none_or(|count| *count < max)
+        let count = peer.ip().and_then(|ip| self.connections.get(&ip));
+        count.zip(self.max).is_none_or(|(count, max)| *count < max)
     }
 
     pub(super) fn add(&mut self, peer: Peer) {
-        if let (Some(_), Some(ip)) = (self.max, peer.ip()) {
+        if let Some(ip) = peer.ip() {
             *self.connections.entry(ip).or_default() += 1;
         }
     }

@@ -8,15 +8,11 @@ use crate::limits::{Limits, RESERVED_DESCRIPTORS};
 /// Raises the soft limit on descriptors to the hard limit. If that is still too low, lowers
 /// `max_clients`. The error is one line for the operator.
 pub(super) fn fit(limits: &mut Limits, listeners: usize) -> Result<(), String> {
-    let mut nofile = getrlimit(Resource::Nofile);
-    if nofile.current != nofile.maximum {
-        let raised = Rlimit { current: nofile.maximum, ..nofile };
-        match setrlimit(Resource::Nofile, raised) {
-            Ok(()) => nofile = raised,
-            Err(error) => warn!("cannot raise the limit on file descriptors: {error}"),
-        }
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        warn!("cannot raise the limit on file descriptors: {error}");
     }
-    let Some(max) = nofile.current else { return Ok(()) };
+    let Some(max) = getrlimit(Resource::Nofile).current else { return Ok(()) };
     let clients = (max as usize).saturating_sub(RESERVED_DESCRIPTORS + listeners);
     if clients == 0 {
         return Err(format!("cannot start with {max} file descriptors; raise ulimit -n"));

@@ -3,21 +3,22 @@
 use log::{debug, info, warn};
 
 use super::config::Config;
+use super::listener::Listener;
 use super::peer::Peer;
 use crate::credentials::file::{is_readable_by_others, is_writable_by_others};
-use crate::hub::{Disconnect, Event, LineTrace, Reason};
+use crate::hub::{Disconnect, Event, LineTrace, Reason, Secrets};
 use crate::limits::{Limits, STALL_BYTES};
 use crate::net::stream::Endpoint;
 use crate::net::tls::ServerTls;
 use crate::read_outcome::TlsFailure;
 
-/// Each address comes with whether it is encrypted.
-pub(super) fn started<'a>(
-    addresses: impl Iterator<Item = (&'a Endpoint, bool)>,
+pub(super) fn started(
+    listeners: &[Listener],
     tls: Option<&ServerTls>,
+    secrets: &Secrets,
     limits: &Limits,
 ) {
-    for (address, is_tls) in addresses {
+    for Listener { address, is_tls, .. } in listeners {
         let (encrypted, option, netcat) = match is_tls {
             true => (" (encrypted)", "--listen-tls", "ncat --ssl"),
             false => ("", "--listen", "nc"),
@@ -30,12 +31,16 @@ pub(super) fn started<'a>(
                      {option} 0.0.0.0:{port}; try: {netcat} {ip} {port}"
                 );
             }
-            address => info!("listening on {address}{encrypted}"),
+            _ => info!("listening on {address}{encrypted}"),
+        }
+        if address.is_remote() && !is_tls && !secrets.is_empty() {
+            warn!(
+                "clients at {address} send their secrets unencrypted over the network; \
+                 use --listen-tls {address}"
+            );
         }
     }
-    if let Some(tls) = tls {
-        certificate(tls);
-    }
+    certificate(tls);
     let [process, kernel] = limits.max_memory(tls.is_some()).map(|bytes| bytes >> 20);
     info!(
         "worst case with {}: {process} MiB of memory and {kernel} MiB of kernel send buffers; \
@@ -44,11 +49,10 @@ pub(super) fn started<'a>(
     );
 }
 
-/// The certificate, and warnings if other users can get at its key.
-fn certificate(tls: &ServerTls) {
-    let fingerprint = tls.fingerprint();
+/// The certificate, if any, and warnings if other users can get at its key.
+fn certificate(tls: Option<&ServerTls>) {
+    let Some(ServerTls { fingerprint, key_file: key, .. }) = tls else { return };
     info!("certificate {fingerprint}; to pin it: oyez --tls-fingerprint {fingerprint}");
-    let key = tls.key_file();
     if is_readable_by_others(key) {
         let key = key.display();
         warn!("key {key} is readable by others; fix: chmod 600 {key}");
@@ -64,22 +68,7 @@ pub(super) fn reloaded(config: &Config, tls: Option<&ServerTls>) {
     let mut files: Vec<String> = secrets.map(|path| path.display().to_string()).collect();
     files.extend(tls.map(|_| "the certificate".to_owned()));
     info!("reloaded {}, for new connections", files.join(", "));
-    if let Some(tls) = tls {
-        certificate(tls);
-    }
-}
-
-pub(super) fn shutting_down(cause: &str, draining: usize, timeout_ms: u64) {
-    let (draining, seconds) = (clients(draining), timeout_ms / 1000);
-    info!("shutting down ({cause}): draining {draining}, at most {seconds} s");
-}
-
-pub(super) fn shut_down(drained: usize, cut: usize) {
-    info!("shut down: {} drained, {cut} cut off", clients(drained));
-}
-
-pub(super) fn forced(cut: usize) {
-    warn!("second signal: exiting now, {} cut off", clients(cut));
+    certificate(tls);
 }
 
 pub(super) fn hub_event(event: Event) {
@@ -148,17 +137,15 @@ fn describe(reason: Reason, failure: Option<&TlsFailure>) -> String {
     }
 }
 
-fn clients(count: usize) -> String {
+pub(super) fn clients(count: usize) -> String {
     format!("{count} client{}", if count == 1 { "" } else { "s" })
 }
 
 /// Shortens a text so that two of them fit into a line of the log.
-fn shorten(mut text: String) -> String {
+fn shorten(text: String) -> String {
     const MAX: usize = 1000;
-    if text.len() > MAX {
-        let len = text.len();
-        text.truncate(text.floor_char_boundary(MAX));
-        text.push_str(&format!("… ({len} bytes)"));
+    match text.len() {
+        0..=MAX => text,
+        len => format!("{}… ({len} bytes)", &text[..text.floor_char_boundary(MAX)]),
     }
-    text
 }

@@ -14,7 +14,7 @@ pub(super) fn flush<'a>(
     hub: &'a Hub,
     key: usize,
     max: usize,
-    transport: &mut Transport,
+    transport: &mut dyn Transport,
 ) -> io::Result<Sent> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let (mut count, mut len) = (0, 0);

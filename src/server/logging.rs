@@ -19,9 +19,6 @@ use crate::escape::escape_untrusted;
 /// has any room takes it without blocking.
 const MAX_MESSAGE: usize = 3 * 1024;
 
-/// The target shown in every line: the program, rather than the module that logs.
-const TARGET: &str = "oyezd";
-
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 static REPORTED: AtomicU64 = AtomicU64::new(0);
 /// The last line may have been written in part.
@@ -34,12 +31,12 @@ struct NonBlockingLogger(SimpleLogger);
 
 /// Starts the log, with times in UTC. Call it once.
 pub fn start(level: LevelFilter) {
+    #[cfg(target_os = "linux")]
     unblock_stderr();
     let inner = SimpleLogger::new().with_level(level).with_utc_timestamps();
     let logger = LOGGER.get_or_init(|| NonBlockingLogger(inner));
-    if log::set_logger(logger).is_ok() {
-        log::set_max_level(level);
-    }
+    let _ = log::set_logger(logger);
+    log::set_max_level(level);
     // The message of a panic in `eprintln!` would go to the stderr that has just failed.
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -66,34 +63,32 @@ fn unblock_stderr() {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-fn unblock_stderr() {}
-
-/// How many lines were dropped since the start.
-pub fn dropped() -> u64 {
-    DROPPED.load(Relaxed)
-}
-
 /// Logs how many lines were dropped since the last such report, if any were and stderr has room.
-pub fn report_dropped() {
-    let dropped = dropped();
+/// Returns how many were dropped since the start.
+pub fn report_dropped() -> u64 {
+    let dropped = DROPPED.load(Relaxed);
     let new = dropped - REPORTED.load(Relaxed);
-    let Some(logger) = LOGGER.get().filter(|_| new > 0) else { return };
-    if logger.write(Level::Warn, &format!("dropped {new} log lines: stderr was full")) {
+    if new > 0
+        && let Some(logger) = LOGGER.get()
+        && logger.write(Level::Warn, &format!("dropped {new} log lines: stderr was full"))
+    {
         REPORTED.store(dropped, Relaxed);
     }
+    dropped
 }
 
 impl NonBlockingLogger {
     /// Writes a line if stderr has room. Returns whether it did.
     fn write(&self, level: Level, message: &str) -> bool {
-        if !stderr_has_room() || !end_torn_line() {
+        let end_torn_line = || std::io::stderr().write_all(b"\n").is_ok();
+        if !stderr_has_room() || (IS_TORN.load(Relaxed) && !end_torn_line()) {
             return false;
         }
         IS_WRITING.store(true, Relaxed);
         let write = || {
             let message = format_args!("{message}");
-            self.0.log(&Record::builder().level(level).target(TARGET).args(message).build());
+            // Every line shows the program, rather than the module that logs.
+            self.0.log(&Record::builder().level(level).target("oyezd").args(message).build());
         };
         let result = panic::catch_unwind(AssertUnwindSafe(write));
         IS_WRITING.store(false, Relaxed);
@@ -108,9 +103,6 @@ impl Log for NonBlockingLogger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
         let message = escape_untrusted(&record.args().to_string(), MAX_MESSAGE);
         if !self.write(record.level(), &message) {
             DROPPED.fetch_add(1, Relaxed);
@@ -118,11 +110,6 @@ impl Log for NonBlockingLogger {
     }
 
     fn flush(&self) {}
-}
-
-/// Ends a line that was written in part. Returns whether a new line can begin.
-fn end_torn_line() -> bool {
-    !IS_TORN.load(Relaxed) || std::io::stderr().write_all(b"\n").is_ok()
 }
 
 fn stderr_has_room() -> bool {

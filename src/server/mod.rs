@@ -22,21 +22,22 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 use mio::event::Event;
-use mio::{Events, Poll, Token};
+use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::hub::{CloseStep, Hub, HubConfig, Origin, Secrets};
 use crate::limits::READ_CHUNK;
 use crate::net::signals::Signals;
-use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
-use crate::net::transport::{Sent, Transport};
+use crate::net::transport::{AnyTransport, Plain, Sent};
 use crate::protocol::FeedId;
 use crate::read_outcome::{ReadOutcome, TlsFailure};
-use acceptor::{Accepted, Acceptor};
+use acceptor::Acceptor;
 use address_limit::AddressLimit;
 use config::Config;
+use listener::Accepted;
 use peer::Peer;
+use refused::Refused;
 
 /// How the server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,7 @@ pub struct Server {
     /// SIGHUP, if there are files to reload.
     reload: Option<Signals>,
     acceptor: Acceptor,
+    refused: Refused,
     connections: Vec<Option<Connection>>,
     address_limit: AddressLimit,
     hub: Hub,
@@ -82,10 +84,10 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Connection {
-    transport: Transport,
+    transport: AnyTransport,
     peer: Peer,
     /// Why TLS failed, for the log.
-    tls_failure: Option<TlsFailure>,
+    tls_failure: Option<Box<TlsFailure>>,
 }
 
 /// How many clients were drained and how many were cut off during shutdown.
@@ -111,8 +113,7 @@ impl Server {
         let reload = reload.transpose().map_err(fail)?;
         let (secrets, tls) = read_files(&config)?;
         let acceptor = Acceptor::bind(&config, poll.registry())?;
-        secrets::warn_if_unencrypted(&secrets, acceptor.addresses());
-        events::started(acceptor.addresses(), tls.as_ref(), &config.limits);
+        events::started(&acceptor.listeners, tls.as_ref(), &secrets, &config.limits);
         let hub_config = HubConfig {
             limits: config.limits,
             secrets,
@@ -125,6 +126,7 @@ impl Server {
             signals,
             reload,
             acceptor,
+            refused: Refused::default(),
             connections: Vec::new(),
             address_limit: AddressLimit::new(config.limits.max_per_address),
             hub: Hub::new(hub_config, random_feed_id()),
@@ -158,24 +160,31 @@ impl Server {
                     token => self.handle_event(token, event),
                 }
             }
-            self.read_and_execute();
+            loop {
+                self.read();
+                self.hub.execute();
+                if !self.hub.has_more_input() {
+                    break;
+                }
+            }
             self.write();
             match signals {
                 0 if self.hub.is_shutdown_requested() => self.begin_shutdown("shutdown command"),
                 0 => {}
                 1 => self.begin_shutdown("signal"),
                 _ => {
-                    events::forced(self.hub.len());
+                    let cut = events::clients(self.hub.len());
+                    warn!("second signal: exiting now, {cut} cut off");
                     return Ok(End::Forced);
                 }
             }
             self.close();
             self.accept(now_ms);
             self.log_events();
-            if let Some(summary) = self.shutdown
+            if let Some(ShutdownSummary { drained, cut }) = self.shutdown
                 && self.hub.is_empty()
             {
-                events::shut_down(summary.drained, summary.cut);
+                info!("shut down: {} drained, {cut} cut off", events::clients(drained));
                 return Ok(End::Graceful);
             }
         }
@@ -199,7 +208,7 @@ impl Server {
 
     fn handle_writable(&mut self, key: usize) {
         let Some(Some(connection)) = self.connections.get_mut(key) else { return };
-        match connection.transport.flush() {
+        match connection.transport.get().flush() {
             Ok(true) => self.hub.handle_writable(key),
             Ok(false) => {}
             Err(error) => self.handle_write_failed(key, &error),
@@ -229,25 +238,17 @@ impl Server {
         }
     }
 
-    fn read_and_execute(&mut self) {
-        loop {
-            self.read();
-            self.hub.execute();
-            if !self.hub.has_more_input() {
-                break;
-            }
-        }
-    }
-
     fn read(&mut self) {
         while let Some(key) = self.hub.poll_read() {
             let connection = connection(&mut self.connections, key);
-            let (outcome, overhead) = connection.transport.read(&mut self.read_buffer);
-            if connection.transport.is_handshake_complete() {
+            let (outcome, overhead) = connection.transport.get().read(&mut self.read_buffer);
+            if connection.transport.get().is_handshake_complete() {
                 self.hub.handle_handshake_done(key);
             }
             match &outcome {
-                ReadOutcome::TlsFailed(failure) => connection.tls_failure = Some(failure.clone()),
+                ReadOutcome::TlsFailed(failure) => {
+                    connection.tls_failure = Some(Box::new(failure.clone()));
+                }
                 ReadOutcome::Failed(error) => {
                     debug!("client {}: read failed: {error}", self.hub.id(key));
                 }
@@ -260,7 +261,7 @@ impl Server {
     fn write(&mut self) {
         let max = self.config.limits.turn.flush_per_client;
         while let Some(key) = self.hub.poll_flush() {
-            let transport = &mut connection(&mut self.connections, key).transport;
+            let transport = connection(&mut self.connections, key).transport.get();
             match flush::flush(&self.hub, key, max, transport) {
                 Ok(Sent { bytes, is_full }) => self.hub.consume(key, bytes, is_full),
                 Err(error) => self.handle_write_failed(key, &error),
@@ -273,7 +274,7 @@ impl Server {
             match step {
                 CloseStep::ShutdownWrite => {
                     let transport = &mut connection(&mut self.connections, key).transport;
-                    let result = transport.shutdown_write();
+                    let result = transport.get().shutdown_write();
                     // If it fails there is nothing left to send either.
                     self.hub.handle_write_shutdown(key, *result.as_ref().unwrap_or(&true));
                     if let Err(error) = result {
@@ -292,14 +293,14 @@ impl Server {
             summary.drained += usize::from(!disconnect.is_cut);
             summary.cut += usize::from(disconnect.is_cut);
         }
-        events::disconnected(&disconnect, connection.peer, connection.tls_failure.as_ref());
+        events::disconnected(&disconnect, connection.peer, connection.tls_failure.as_deref());
         self.address_limit.remove(connection.peer);
         self.acceptor.resume();
     }
 
     /// Accepts waiting connections, up to the turn's budget.
     fn accept(&mut self, now_ms: u64) {
-        self.acceptor.close_overdue(now_ms);
+        self.refused.close_overdue(now_ms);
         for _ in 0..self.config.limits.turn.accept {
             let Some(accepted) = self.acceptor.accept(now_ms) else { break };
             let (problem, option) = if !self.address_limit.has_room(accepted.peer) {
@@ -312,12 +313,18 @@ impl Server {
             };
             info!("refused {}: {problem} ({option})", accepted.peer);
             self.hub.count_refused();
-            self.acceptor.refuse(accepted, &format!("{problem}; try again later"), now_ms);
+            self.refused.refuse(accepted, &format!("{problem}; try again later"), now_ms);
         }
     }
 
     fn connect(&mut self, Accepted { stream, peer, is_tls }: Accepted) {
-        let mut transport = match self.transport(stream, is_tls) {
+        let transport = if is_tls {
+            let tls = self.tls.as_ref().expect("--listen-tls requires a certificate");
+            tls.accept(stream).map(AnyTransport::Tls)
+        } else {
+            Ok(AnyTransport::Plain(Plain(stream)))
+        };
+        let mut transport = match transport {
             Ok(transport) => transport,
             Err(error) => {
                 self.hub.count_refused();
@@ -327,10 +334,12 @@ impl Server {
         self.address_limit.add(peer);
         let key = self.hub.connect(Origin { is_local: peer.is_local() });
         info!("client {} connected from {peer}", self.hub.id(key));
-        if transport.is_handshake_complete() {
+        if transport.get().is_handshake_complete() {
             self.hub.handle_handshake_done(key);
         }
-        if let Err(error) = transport.socket_mut().register(self.poll.registry(), Token(key)) {
+        let socket = transport.get().socket_mut();
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(socket, Token(key), interests) {
             warn!("client {}: cannot poll its socket: {error}", self.hub.id(key));
             self.hub.handle_read(key, &ReadOutcome::Failed(error), 0);
         }
@@ -340,14 +349,6 @@ impl Server {
         self.connections[key] = Some(Connection { transport, peer, tls_failure: None });
     }
 
-    fn transport(&self, stream: Stream, is_tls: bool) -> io::Result<Transport> {
-        if !is_tls {
-            return Ok(Transport::Plain(stream));
-        }
-        let tls = self.tls.as_ref().expect("--listen-tls requires a certificate");
-        Ok(Transport::Tls(Box::new(tls.accept(stream)?)))
-    }
-
     fn begin_shutdown(&mut self, cause: &str) {
         if self.shutdown.is_some() {
             return;
@@ -355,7 +356,9 @@ impl Server {
         self.shutdown = Some(ShutdownSummary::default());
         // Close the listeners before logging this, so that nobody who reads it can still connect.
         self.acceptor.stop();
-        events::shutting_down(cause, self.hub.len(), self.config.limits.drain_timeout_ms);
+        let draining = events::clients(self.hub.len());
+        let seconds = self.config.limits.drain_timeout_ms / 1000;
+        info!("shutting down ({cause}): draining {draining}, at most {seconds} s");
         self.hub.begin_shutdown();
     }
 
@@ -364,7 +367,8 @@ impl Server {
         if self.hub.has_work() || self.acceptor.has_work() {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.hub.next_deadline(), self.acceptor.next_deadline()];
+        let deadlines =
+            [self.hub.next_deadline(), self.acceptor.next_deadline(), self.refused.next_deadline()];
         let next = deadlines.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(self.now_ms())))
     }
@@ -377,8 +381,7 @@ impl Server {
         while let Some(event) = self.hub.poll_event() {
             events::hub_event(event);
         }
-        logging::report_dropped();
-        self.hub.set_log_dropped(logging::dropped());
+        self.hub.set_log_dropped(logging::report_dropped());
     }
 }
 

@@ -2,16 +2,27 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 
-/// The peer of an accepted connection.
+/// The peer of an accepted connection. Small, since there is one per client.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Peer {
     Tcp(SocketAddr),
-    /// The peer's process and user ids, if the system provides them.
+    /// The process and the user at a Unix socket, where the system tells.
     Unix(Option<(i32, u32)>),
 }
 
 impl Peer {
+    /// Only Linux says which process it is.
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables))]
+    pub(super) fn unix(socket: impl AsFd) -> Self {
+        #[cfg(target_os = "linux")]
+        if let Ok(process) = rustix::net::sockopt::socket_peercred(socket) {
+            return Self::Unix(Some((process.pid.as_raw_nonzero().get(), process.uid.as_raw())));
+        }
+        Self::Unix(None)
+    }
+
     /// The IP address, with IPv4-mapped IPv6 addresses as IPv4. None for a Unix socket.
     pub(super) fn ip(self) -> Option<IpAddr> {
         match self {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 
+use super::listener::Accepted;
 use crate::limits::MAX_REFUSED;
 use crate::net::stream::{Socket as _, Stream};
 use crate::protocol::{ErrorCode, Reply};
@@ -19,10 +20,12 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// Sends `error server-full` with this explanation, and half-closes the connection.
-    pub(super) fn refuse(&mut self, mut stream: Stream, explanation: &str, now_ms: u64) {
+    /// Sends `error server-full` with this explanation, and half-closes the connection. A TLS
+    /// connection is closed without it, since sending it would take a handshake.
+    pub(super) fn refuse(&mut self, accepted: Accepted, explanation: &str, now_ms: u64) {
+        let Accepted { mut stream, is_tls: false, .. } = accepted else { return };
         let mut line = Vec::new();
-        Reply::Error { code: ErrorCode::ServerFull.as_str(), explanation }.encode(&mut line);
+        Reply::Error { code: ErrorCode::SERVER_FULL.as_str(), explanation }.encode(&mut line);
         // The buffer of a new socket has room for a line. An error means that the peer has hung up.
         let _ = stream.write(&line);
         let _ = stream.shutdown_write();

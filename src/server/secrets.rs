@@ -9,7 +9,6 @@ use crate::credentials::file::is_readable_by_others;
 use crate::credentials::secret::Secret;
 use crate::credentials::secret_file;
 use crate::hub::Secrets;
-use crate::net::stream::Endpoint;
 
 /// Reads the secret files, at start and on every reload. The error is one line for the operator.
 pub(super) fn read(config: &Config) -> Result<Secrets, String> {
@@ -38,20 +37,4 @@ fn read_one(path: &Path, max_line: usize) -> Result<Secret, String> {
         warn!("secret file {path} is readable by others; fix: chmod 600 {path}");
     }
     Ok(secret)
-}
-
-/// Warns if clients send their secrets over a network in the clear.
-pub(super) fn warn_if_unencrypted<'a>(
-    secrets: &Secrets,
-    addresses: impl Iterator<Item = (&'a Endpoint, bool)>,
-) {
-    let mut plain = addresses.filter(|(_, is_tls)| !is_tls).map(|(address, _)| address);
-    if !secrets.is_empty()
-        && let Some(address) = plain.find(|address| address.is_remote())
-    {
-        warn!(
-            "clients at {address} send their secrets unencrypted over the network; \
-             use --listen-tls {address}"
-        );
-    }
 }

@@ -274,7 +274,7 @@ impl Model {
         }
         let command = match Command::parse(text) {
             Ok(command) => command,
-            Err(error) => return client.expect(format!("error {} *", error.code().as_str())),
+            Err(error) => return client.expect(format!("error {} *", error.code.as_str())),
         };
         match command {
             Command::Ping { text: None } => client.expect("pong"),

@@ -187,8 +187,8 @@ impl Conversation {
 
 fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> String {
     match request {
-        Some(Request::Name(name)) if code == ErrorCode::NameTaken.as_str() => name_taken(name),
-        Some(Request::Send { to, .. }) if code == ErrorCode::NoSuchClient.as_str() => {
+        Some(Request::Name(name)) if code == ErrorCode::NAME_TAKEN.as_str() => name_taken(name),
+        Some(Request::Send { to, .. }) if code == ErrorCode::NO_SUCH_CLIENT.as_str() => {
             format!("no such client: {to}; see /clients")
         }
         _ => explain(code, explanation),

@@ -49,10 +49,8 @@ fn parse_command(line: &str) -> Result<Command<'_>, String> {
         // After a second slash, the line is text.
         _ if line.starts_with('/') => Ok(Command::Broadcast { text: line }),
         Ok(command) if !UNAVAILABLE.contains(&command.verb()) => Ok(command),
-        Err(CommandError::MissingArgument(spec) | CommandError::BadArgument(spec)) => {
-            Err(format!("usage: /{}", spec.usage))
-        }
-        Ok(_) | Err(CommandError::Unknown) => {
+        Err(CommandError { usage: Some(usage), .. }) => Err(format!("usage: /{usage}")),
+        Ok(_) | Err(_) => {
             let word = line.split(' ').next().unwrap_or_default();
             Err(format!("unknown command /{word}; see /help, or send it as text with //{word}"))
         }

@@ -204,7 +204,7 @@ impl Attempt {
         if self.link.next_line().map_err(|sent| (Cause::NotAServer, sent))? {
             return match Reply::parse(self.link.line()) {
                 Some(Reply::Welcome { id, feed, seq, .. }) => Ok(Some(Welcome { id, feed, seq })),
-                Some(Reply::Error { code, .. }) if code == ErrorCode::ServerFull.as_str() => {
+                Some(Reply::Error { code, .. }) if code == ErrorCode::SERVER_FULL.as_str() => {
                     Err((Cause::Unavailable, "the server is full".to_owned()))
                 }
                 _ => Err((Cause::NotAServer, escape_untrusted(self.link.line(), 80))),

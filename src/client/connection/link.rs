@@ -5,13 +5,12 @@ use std::io::{self, IoSlice};
 use std::time::Instant;
 
 use memchr::memchr;
-use mio::net::{TcpStream, UnixStream};
-use mio::{Events, Registry, Token};
+use mio::{Events, Interest, Registry, Token};
 
 use crate::escape::escape_untrusted;
-use crate::net::stream::{Endpoint, Stream};
+use crate::net::stream::Endpoint;
 use crate::net::tls::ClientTls;
-use crate::net::transport::{Sent, Transport};
+use crate::net::transport::{Plain, Sent, Transport};
 use crate::protocol::{Line, LineBuffer, REPLY_OVERHEAD};
 use crate::read_outcome::{ReadOutcome, TlsFailure};
 
@@ -30,7 +29,7 @@ const MAX_UNSENT: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Link {
     token: Token,
-    transport: Transport,
+    transport: Box<dyn Transport>,
     received: LineBuffer,
     /// The line that `next_line` returned last.
     line: String,
@@ -78,16 +77,11 @@ impl Link {
         token: Token,
         now: Instant,
     ) -> io::Result<Self> {
-        let mut stream = match endpoint {
-            Endpoint::Tcp(address) => Stream::Tcp(TcpStream::connect(*address)?),
-            Endpoint::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
-        };
-        // The socket options are an optimisation: a connection works without them.
-        let _ = stream.tune();
-        stream.register(registry, token)?;
+        let mut stream = endpoint.connect()?;
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let transport = match tls {
-            Some(tls) => Transport::Tls(Box::new(tls.connect(stream)?)),
-            None => Transport::Plain(stream),
+            Some(tls) => tls.connect(stream)?,
+            None => Box::new(Plain(stream)),
         };
         Ok(Self {
             token,

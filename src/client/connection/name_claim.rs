@@ -46,7 +46,7 @@ impl NameClaim {
         explanation: &str,
         now: Instant,
     ) -> Result<Option<String>, String> {
-        let is_taken = code == ErrorCode::NameTaken.as_str();
+        let is_taken = code == ErrorCode::NAME_TAKEN.as_str();
         if is_taken && self.was_granted {
             self.retry_at = Some(now + RETRY_INTERVAL);
             let name = self.name.as_deref().unwrap_or_default();

@@ -165,7 +165,7 @@ impl ResumeCursor {
         }
         let first = self.seq.saturating_add(1);
         let oldest = explanation.split(' ').next().and_then(digits);
-        if code == ErrorCode::Gone.as_str()
+        if code == ErrorCode::GONE.as_str()
             && let Some(oldest) = oldest
             && oldest > first
             && self.retries < MAX_RETRIES

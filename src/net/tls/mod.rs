@@ -10,6 +10,6 @@ mod disabled;
 mod enabled;
 
 #[cfg(not(feature = "tls"))]
-pub(crate) use disabled::{ClientTls, ServerTls, TlsStream};
+pub(crate) use disabled::{ClientTls, ServerTls};
 #[cfg(feature = "tls")]
-pub(crate) use enabled::{ClientTls, ServerTls, TlsStream};
+pub(crate) use enabled::{ClientTls, ServerTls};

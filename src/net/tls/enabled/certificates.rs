@@ -1,21 +1,14 @@
-//! Certificates and private keys from PEM files, and the cryptography that they are used with.
+//! Certificates and private keys from PEM files.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use rustls::RootCertStore;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::credentials::file;
 use crate::credentials::secret::wipe;
 use crate::net::tls_config::Fingerprint;
-
-/// The algorithms that this program supports: those of ring.
-pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
 
 /// Reads a certificate and its intermediates, the certificate first.
 pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

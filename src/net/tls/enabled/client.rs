@@ -5,18 +5,21 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
     SignatureScheme,
 };
 
-use super::certificates::{fingerprint, provider, read_chain, read_key, read_roots};
+use super::certificates::{fingerprint, read_chain, read_key, read_roots};
 use super::error::classify;
 use super::stream::TlsStream;
 use crate::net::stream::Socket;
 use crate::net::tls_config::{ClientTlsConfig, Fingerprint, ServerVerification};
+use crate::net::transport::Transport;
 
 /// What connections to one server are encrypted with.
 #[derive(Clone, Debug)]
@@ -31,9 +34,7 @@ impl ClientTls {
     pub(crate) fn new(host: &str, settings: &ClientTlsConfig) -> Result<Self, String> {
         let server_name = ServerName::try_from(host.to_owned())
             .map_err(|_| format!("{host} is not a valid server name for TLS"))?;
-        let builder = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
+        let builder = ClientConfig::builder()
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Verifier::new(&settings.verification)?));
         let config = match &settings.identity {
@@ -46,10 +47,10 @@ impl ClientTls {
     }
 
     /// Encrypts a connection. The handshake happens as it is read and written.
-    pub(crate) fn connect<S: Socket>(&self, socket: S) -> io::Result<TlsStream<S>> {
+    pub(crate) fn connect<S: Socket>(&self, socket: S) -> io::Result<Box<dyn Transport<S>>> {
         let config = Arc::clone(&self.config);
         let connection = rustls::ClientConnection::new(config, self.server_name.clone());
-        Ok(TlsStream::new(socket, connection.map_err(io::Error::other)?))
+        Ok(Box::new(TlsStream::new(socket, connection.map_err(io::Error::other)?)))
     }
 }
 
@@ -67,8 +68,8 @@ impl Verifier {
             ServerVerification::Roots(path) => read_roots(path)?,
             ServerVerification::System => system_roots()?,
         };
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
-        Ok(Self::Authority(verifier.build().map_err(|error| error.to_string())?))
+        let verifier = WebPkiServerVerifier::builder(Arc::new(roots)).build();
+        Ok(Self::Authority(verifier.map_err(|error| error.to_string())?))
     }
 }
 
@@ -83,6 +84,10 @@ fn system_roots() -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
+fn algorithms() -> WebPkiSupportedAlgorithms {
+    ring::default_provider().signature_verification_algorithms
+}
+
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
@@ -93,27 +98,17 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let received = fingerprint(end_entity);
-        let problem = match self {
-            Self::Pinned(expected) if *expected == received => {
-                return Ok(ServerCertVerified::assertion());
-            }
-            Self::Pinned(expected) => format!("expected certificate {expected}"),
-            Self::Authority(verifier) => {
-                let verified = verifier.verify_server_cert(
-                    end_entity,
-                    intermediates,
-                    server_name,
-                    ocsp_response,
-                    now,
-                );
-                match verified {
-                    Ok(verified) => return Ok(verified),
-                    Err(error) => classify(&error).to_string(),
-                }
-            }
+        let verified = match self {
+            Self::Pinned(expected) if *expected == received => Ok(ServerCertVerified::assertion()),
+            Self::Pinned(expected) => Err(format!("expected certificate {expected}")),
+            Self::Authority(verifier) => verifier
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+                .map_err(|error| classify(&error).to_string()),
         };
-        let error = io::Error::other(format!("{problem}; received certificate {received}"));
-        Err(CertificateError::Other(OtherError(Arc::new(error))).into())
+        verified.map_err(|problem| {
+            let error = io::Error::other(format!("{problem}; received certificate {received}"));
+            CertificateError::Other(OtherError(Arc::new(error))).into()
+        })
     }
 
     fn verify_tls12_signature(
@@ -122,8 +117,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, &algorithms)
+        verify_tls12_signature(message, certificate, signature, &algorithms())
     }
 
     fn verify_tls13_signature(
@@ -132,11 +126,10 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, &algorithms)
+        verify_tls13_signature(message, certificate, signature, &algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
+        algorithms().supported_schemes()
     }
 }

@@ -1,5 +1,6 @@
 //! A self-signed certificate, created on the first start and kept.
 
+use std::error::Error;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -25,22 +26,20 @@ pub(super) fn create_or_reuse(folder: &Path) -> Result<(PathBuf, PathBuf), Strin
 }
 
 /// Writes the key first, and reuses an existing one, so that an interrupted start can be repeated.
-fn create(folder: &Path, certificate: &Path, key: &Path) -> Result<(), String> {
-    let io_error = |error: io::Error| error.to_string();
-    let rcgen_error = |error: rcgen::Error| error.to_string();
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io_error)?;
+fn create(folder: &Path, certificate: &Path, key: &Path) -> Result<(), Box<dyn Error>> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let pair = match file::read(key) {
         Ok(pem) => KeyPair::from_pem(&String::from_utf8_lossy(&pem))
             .map_err(|error| format!("key.pem: {error}"))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let pair = KeyPair::generate().map_err(rcgen_error)?;
-            write(key, &pair.serialize_pem()).map_err(io_error)?;
+            let pair = KeyPair::generate()?;
+            write(key, &pair.serialize_pem())?;
             pair
         }
-        Err(error) => return Err(io_error(error)),
+        Err(error) => return Err(error.into()),
     };
-    let signed = parameters().and_then(|parameters| parameters.self_signed(&pair));
-    write(certificate, &signed.map_err(rcgen_error)?.pem()).map_err(io_error)
+    write(certificate, &parameters()?.self_signed(&pair)?.pem())?;
+    Ok(())
 }
 
 fn parameters() -> Result<CertificateParams, rcgen::Error> {
@@ -63,10 +62,8 @@ fn parameters() -> Result<CertificateParams, rcgen::Error> {
 /// Writes a file atomically, readable only by its owner.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    // An interrupted start may have left it behind. If it cannot be removed, opening it fails.
+    let _ = fs::remove_file(&temporary);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;

@@ -5,8 +5,8 @@ use std::io::{self, IoSlice, Read as _, Write as _};
 use rustls::Connection;
 
 use super::error::classify;
-use crate::net::stream::{Socket, Stream};
-use crate::net::transport::Sent;
+use crate::net::stream::Socket;
+use crate::net::transport::{Sent, Transport};
 use crate::read_outcome::ReadOutcome;
 
 /// How many times one read reads the socket, at most. rustls reads about 4 KiB at a time.
@@ -19,9 +19,9 @@ const MAX_WRITE: usize = 63 * 1024;
 /// An encrypted connection over a socket.
 ///
 /// **Invariant**: what rustls buffers is bounded. It holds the plaintext of one read, and the
-/// output of one [`write`](Self::write): nothing more is accepted until that is flushed.
+/// output of one [`write`](Transport::write): nothing more is accepted until that is flushed.
 #[derive(Debug)]
-pub(crate) struct TlsStream<S = Stream> {
+pub(super) struct TlsStream<S> {
     socket: S,
     tls: Connection,
     output: Output,
@@ -45,26 +45,6 @@ impl<S: Socket> TlsStream<S> {
         let mut tls = tls.into();
         tls.set_buffer_limit(Some(MAX_WRITE));
         Self { socket, tls, output: Output::Open, failed: None, discards_input: false }
-    }
-
-    pub(crate) fn socket_mut(&mut self) -> &mut S {
-        &mut self.socket
-    }
-
-    pub(crate) fn is_handshake_complete(&self) -> bool {
-        !self.tls.is_handshaking()
-    }
-
-    /// See [`Transport::read`](crate::net::transport::Transport::read).
-    pub(crate) fn read<'a>(&mut self, buffer: &'a mut [u8]) -> (ReadOutcome<'a>, usize) {
-        let (mut received, mut len) = (0, 0);
-        let outcome = self.read_into(buffer, &mut received, &mut len);
-        let outcome = match len {
-            0 => outcome.unwrap_or_else(ReadOutcome::from),
-            // The data came first. The next read reports an end or an error again.
-            _ => ReadOutcome::Data(&buffer[..len]),
-        };
-        (outcome, received.saturating_sub(len))
     }
 
     /// Counts the bytes that were read from the socket in `received`, and those of plaintext in
@@ -109,9 +89,29 @@ impl<S: Socket> TlsStream<S> {
         }
         Ok(ReadOutcome::NoData)
     }
+}
 
-    /// See [`Transport::write`](crate::net::transport::Transport::write).
-    pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
+impl<S: Socket> Transport<S> for TlsStream<S> {
+    fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
+    }
+
+    fn is_handshake_complete(&self) -> bool {
+        !self.tls.is_handshaking()
+    }
+
+    fn read<'a>(&mut self, buffer: &'a mut [u8]) -> (ReadOutcome<'a>, usize) {
+        let (mut received, mut len) = (0, 0);
+        let outcome = self.read_into(buffer, &mut received, &mut len);
+        let outcome = match len {
+            0 => outcome.unwrap_or_else(ReadOutcome::from),
+            // The data came first. The next read reports an end or an error again.
+            _ => ReadOutcome::Data(&buffer[..len]),
+        };
+        (outcome, received.saturating_sub(len))
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
         if !self.flush()? {
             return Ok(Sent { bytes: 0, is_full: true });
         }
@@ -119,8 +119,7 @@ impl<S: Socket> TlsStream<S> {
         Ok(Sent { bytes, is_full: !self.flush()? })
     }
 
-    /// See [`Transport::flush`](crate::net::transport::Transport::flush).
-    pub(crate) fn flush(&mut self) -> io::Result<bool> {
+    fn flush(&mut self) -> io::Result<bool> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut self.socket) {
                 Ok(_) => {}
@@ -136,8 +135,7 @@ impl<S: Socket> TlsStream<S> {
         Ok(true)
     }
 
-    /// See [`Transport::shutdown_write`](crate::net::transport::Transport::shutdown_write).
-    pub(crate) fn shutdown_write(&mut self) -> io::Result<bool> {
+    fn shutdown_write(&mut self) -> io::Result<bool> {
         if self.output == Output::Open {
             self.output = Output::Closing;
             self.tls.send_close_notify();
