@@ -13,7 +13,7 @@ pub enum Reason {
     Shutdown,
     /// It is a slow consumer: the feed overran its cursor.
     TooSlow,
-    /// Broadcasts waited for this reader, and it read too little within the stall timeout.
+    /// Broadcasts waited for this reader, and it took too little within the stall timeout.
     Stalled,
     /// It sent and read nothing within the idle timeout.
     Idle,
