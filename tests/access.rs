@@ -51,7 +51,7 @@ fn server(files: &Files, arguments: &[&str]) -> Server {
 }
 
 #[test]
-fn unauthenticated_client_is_refused_most_commands() {
+fn most_commands_require_authentication() {
     let files = Files::new();
     let server = server(&files, &[]);
     let mut client = Client::connect(&server.address);
@@ -100,32 +100,32 @@ fn client_is_invisible_until_it_authenticates() {
     play_on(
         &server(&files, &[]),
         r"
-        in+
-        in> auth open sesame
-        in< ok auth user
-        out+
-        in> say nobody outside hears it
-        in< broadcast 1 1 nobody outside hears it
-        in> clients
-        in< client 1 -
-        in< ok clients 1 1
-        in> send 2 psst
-        in< error no-such-client *
-        out> auth open sesame
-        out< ok auth user
-        in> clients
-        in< client 1 -
-        in< client 2 -
-        in< ok clients 2 2
-        in> say hello
-        out< broadcast 2 1 hello
-        in< broadcast 2 1 hello
-        out> name bob
-        out< ok name bob
-        out> auth open sesame
-        out< ok auth user
-        out> shutdown
-        out< error not-allowed *
+        a+
+        a> auth open sesame
+        a< ok auth user
+        b+
+        a> say for authenticated clients only
+        a< broadcast 1 1 for authenticated clients only
+        a> clients
+        a< client 1 -
+        a< ok clients 1 1
+        a> send 2 psst
+        a< error no-such-client *
+        b> auth open sesame
+        b< ok auth user
+        a> clients
+        a< client 1 -
+        a< client 2 -
+        a< ok clients 2 2
+        a> say hello
+        b< broadcast 2 1 hello
+        a< broadcast 2 1 hello
+        b> name bob
+        b< ok name bob
+        b> auth open sesame
+        b< ok auth user
+        b> shutdown
+        b< error not-allowed *
         ",
     );
 }
@@ -176,9 +176,9 @@ fn admin_can_shut_down_the_server() {
         b+
         b> auth hunter2
         b< ok auth admin
-        b> say an admin is in
-        b< broadcast 1 2 an admin is in
-        a< broadcast 1 2 an admin is in
+        b> say hello from an admin
+        b< broadcast 1 2 hello from an admin
+        a< broadcast 1 2 hello from an admin
         b> shutdown
         b< goodbye shutdown
         ",
@@ -187,7 +187,7 @@ fn admin_can_shut_down_the_server() {
 }
 
 #[test]
-fn clients_need_no_secret_when_only_admins_have_one() {
+fn admin_secret_alone_requires_no_secret_from_other_clients() {
     let files = Files::new();
     let admin = files.path("admin");
     play_with(
@@ -207,7 +207,7 @@ fn clients_need_no_secret_when_only_admins_have_one() {
         a|
         ",
     );
-    // With `local`, every client on this host may shut the server down, admin or not.
+    // With `local`, every client on this host may shut the server down, not only admins.
     play_with(
         &["--admin-secret-file", &admin, "--allow-shutdown", "local"],
         r"
@@ -308,7 +308,7 @@ fn secrets_never_appear_in_the_log() {
         log.contains("wrong secret (attempt 1)") && log.contains("authenticated as admin"),
         "{log}"
     );
-    // Once authenticated, a client may send the same word as ordinary text.
+    // An authenticated client may send the same word as ordinary text.
     let is_ordinary_text = |line: &&str| {
         [r#""ping hunter2" -> "#, r#""say hunter2" -> "#, r#""name hunter2" -> "#]
             .iter()
@@ -321,7 +321,7 @@ fn secrets_never_appear_in_the_log() {
 }
 
 #[test]
-fn unusable_secret_file_is_named_with_the_reason() {
+fn unusable_secret_file_is_an_error_with_the_reason() {
     let files = Files::new();
     let long = files.write("long", &"x".repeat(500));
     let user = files.path("user");
@@ -359,7 +359,7 @@ fn unusable_secret_file_is_named_with_the_reason() {
 }
 
 #[test]
-fn secret_on_an_unencrypted_network_listener_is_warned_about() {
+fn unencrypted_network_listener_with_a_secret_logs_a_warning() {
     let files = Files::new();
     let mut command = oyezd();
     command.args(["--listen", "0.0.0.0:0", "--secret-file", &files.path("user")]);
@@ -392,7 +392,7 @@ fn idle_client_is_disconnected_after_the_timeout() {
 }
 
 #[test]
-fn rate_limited_client_is_slowed_down_and_loses_nothing() {
+fn rate_limited_client_is_slowed_down_and_loses_no_line() {
     let mut server = Server::start(&["--rate-limit", "50"]);
     let mut other = server.client();
     let mut fast = server.client();
@@ -411,7 +411,7 @@ fn rate_limited_client_is_slowed_down_and_loses_nothing() {
 fn rate_limited_client_does_not_keep_the_server_busy() {
     let mut server = Server::start(&["--rate-limit", "1"]);
     let mut client = server.client();
-    // One line may be executed each second, so lines are waiting throughout.
+    // The server may execute one line per second, so the client always has lines waiting.
     client.send_bytes("ping\n".repeat(100).as_bytes());
     server.wait_for_log("client 1: over --rate-limit");
     server.assert_idle();

@@ -11,7 +11,7 @@ use support::{Client, Server, oyez, oyezd};
 
 const COLUMNS: u16 = 60;
 
-/// Starts a chat without colours and waits for its prompt.
+/// Starts a chat without colors, and waits for its prompt.
 fn chat(server: &Server, arguments: &[&str], prompt: &str) -> Terminal {
     let mut command = oyez();
     command.args(["-s", &server.address.to_string()]).args(arguments).env("NO_COLOR", "1");
@@ -289,17 +289,17 @@ fn control_sequences_from_the_server_never_reach_the_terminal() {
 }
 
 #[test]
-fn no_color_disables_colours() {
+fn no_color_disables_colors() {
     let server = Server::start(&[]);
-    for (variable, has_colour) in [("OYEZ_NOTHING", true), ("NO_COLOR", false)] {
+    for (variable, has_color) in [("OYEZ_NOTHING", true), ("NO_COLOR", false)] {
         let mut command = oyez();
         command.args(["-s", &server.address.to_string()]).env(variable, "1");
         let mut chat = Terminal::start(&mut command, 24, COLUMNS);
         chat.press("hello\r");
         chat.wait_until(|chat| chat.rows().iter().any(|row| row.ends_with("> hello")));
         let output = chat.output();
-        let coloured = output.contains("\x1b[1m>\x1b[m");
-        assert_eq!(coloured, has_colour, "{output:?}");
+        let is_colored = output.contains("\x1b[1m>\x1b[m");
+        assert_eq!(is_colored, has_color, "{output:?}");
     }
 }
 
@@ -365,7 +365,7 @@ fn second_signal_ends_a_chat_with_a_stuck_terminal() {
     bob.send_bytes(flood.as_bytes());
     while bob.line() != format!("broadcast 500 bob {}", "x".repeat(1000)) {}
     chat.program.signal("TERM");
-    // The first signal may have to wait for the terminal; the second one does not.
+    // The first signal may have to wait for the terminal; the second one must not.
     while chat.program.try_wait().is_none() {
         chat.program.signal("TERM");
     }

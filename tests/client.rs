@@ -1,4 +1,4 @@
-//! `oyez` in scripts: every command against a real server, its output and its exit status.
+//! The commands of `oyez` for scripts: their output and exit status, with a real server.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -23,7 +23,7 @@ fn client(server: &Server, arguments: &[&str]) -> Command {
 fn listener(server: &Server, arguments: &[&str]) -> Program {
     let before = server.stat("clients_total");
     let program = Program::start(client(server, &["listen"]).args(arguments));
-    // The client that asks is counted as well.
+    // The observer is counted, too.
     let mut observer = server.client();
     wait_until(|| observer.stat("clients_total") >= before + 2);
     program

@@ -1,4 +1,4 @@
-//! How connections end, from either side, and graceful shutdown: no line that was sent is lost.
+//! Closing connections from either side, and graceful shutdown: no line that was sent is lost.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -56,7 +56,7 @@ fn partial_line_at_the_end_of_input_is_not_executed() {
 #[test]
 fn lines_after_quit_are_ignored() {
     let ignored = "ping\\n".repeat(100);
-    // The drain timeout is too long to be what closes the connection.
+    // With such a drain timeout, the connection closes only if the server does not wait for it.
     let arguments = ["--drain-timeout", "3600"];
     play_with(
         &arguments,
@@ -114,7 +114,7 @@ fn lines_sent_before_a_reset_are_executed() {
     let server = Server::start(&[]);
     let mut listener = server.client();
     for seq in 1..=100 {
-        // A shell that writes to /dev/tcp does the same: it closes with the welcome line unread.
+        // A shell that writes to /dev/tcp resets the connection, too: it leaves the welcome unread.
         let mut client = Client::connect(&server.address);
         client.send(&format!("say {seq}"));
         client.reset();
@@ -252,7 +252,7 @@ fn sighup_terminates_the_server_unless_ignored() {
     server.client().ask("ping", "pong");
 }
 
-/// Input that arrived while the process was stopped is read before timeouts are checked.
+/// The server reads input that arrived while it was stopped before it checks timeouts.
 #[test]
 fn active_client_does_not_time_out_while_the_server_is_stopped() {
     let server = Server::start(&["--idle-timeout", "1"]);
@@ -260,7 +260,7 @@ fn active_client_does_not_time_out_while_the_server_is_stopped() {
     for _ in 0..3 {
         server.signal("STOP");
         client.send("ping");
-        // Nothing is waited for: this is longer than the idle timeout.
+        // This exceeds the idle timeout; it waits for no event.
         thread::sleep(Duration::from_millis(1200));
         server.signal("CONT");
         client.expect("pong");

@@ -1,4 +1,4 @@
-//! Every command and its replies, in transcripts that play over TCP, Unix sockets and TLS.
+//! Every command and its replies, in transcripts that are played over TCP, Unix sockets and TLS.
 
 mod support;
 

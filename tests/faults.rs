@@ -1,6 +1,6 @@
 //! Fault injection: the server behind a network that delays, fragments, cuts off and resets
-//! connections. An intact connection gets everything, a broken one gets a prefix of it, and the
-//! server keeps nothing of either.
+//! connections. An intact connection receives everything, a broken one receives a prefix, and the
+//! server frees the resources of both.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -15,7 +15,7 @@ use support::{Address, Client, Rng, Server, size, wait_until};
 /// How one direction of a connection behaves.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
-    /// The largest number of bytes passed on at once.
+    /// The largest number of bytes forwarded at once.
     chunk: usize,
     /// The delay after each chunk.
     delay: Duration,
@@ -25,7 +25,7 @@ struct Fault {
     is_reset: bool,
 }
 
-fn fault(rng: &mut Rng) -> Fault {
+fn random_fault(rng: &mut Rng) -> Fault {
     let chunks = [1, 7, 100, 64 * 1024];
     let chunk = chunks[rng.below(chunks.len())];
     Fault {
@@ -36,7 +36,7 @@ fn fault(rng: &mut Rng) -> Fault {
     }
 }
 
-/// Passes bytes on in one direction, with this fault.
+/// Forwards bytes in one direction, with this fault.
 fn forward(mut from: TcpStream, mut to: TcpStream, fault: Fault) {
     let mut buffer = vec![0; fault.chunk];
     let mut left = fault.cut_after;
@@ -68,7 +68,7 @@ fn faulty_proxy(server: SocketAddr, seed: u64) -> SocketAddr {
         for near in listener.incoming().map(Result::unwrap) {
             let far = TcpStream::connect(server).unwrap();
             let (near_end, far_end) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-            let (to_server, to_client) = (fault(&mut rng), fault(&mut rng));
+            let (to_server, to_client) = (random_fault(&mut rng), random_fault(&mut rng));
             thread::spawn(move || forward(near, far, to_server));
             thread::spawn(move || forward(far_end, near_end, to_client));
         }
@@ -76,8 +76,8 @@ fn faulty_proxy(server: SocketAddr, seed: u64) -> SocketAddr {
     address
 }
 
-/// Makes up the input of one client. Returns it and the number of pings in it.
-fn script(rng: &mut Rng) -> (Vec<u8>, u64) {
+/// Generates the input of one client. Returns it and the number of pings in it.
+fn random_script(rng: &mut Rng) -> (Vec<u8>, u64) {
     let (mut script, mut pings) = (vec![], 0);
     for _ in 0..rng.below(60) {
         match rng.below(10) {
@@ -97,7 +97,7 @@ fn script(rng: &mut Rng) -> (Vec<u8>, u64) {
 
 /// Sends a script and checks everything received until the connection ends. Returns whether the
 /// connection survived, which means that all replies and the goodbye arrived.
-fn converse(mut client: Client, script: &[u8], pings: u64) -> bool {
+fn run_script(mut client: Client, script: &[u8], pings: u64) -> bool {
     // The connection may be cut off at any byte.
     let _ = client.try_send_bytes(script);
     let received = client.rest_until_error();
@@ -131,7 +131,7 @@ fn converse(mut client: Client, script: &[u8], pings: u64) -> bool {
 
 /// Runs clients through the faulty proxy, and checks that the server and a direct client are
 /// unaffected. OYEZ_ROUNDS sets the number of rounds.
-fn survive(server: Server) {
+fn run_clients_through_faults(server: Server) {
     let (rounds, clients) = (size("OYEZ_ROUNDS", 1) as u64, 40);
     let mut survivors = 0;
     let mut observer = server.client();
@@ -147,9 +147,9 @@ fn survive(server: Server) {
         survivors += thread::scope(|scope| {
             let conversations: Vec<_> = (0..clients)
                 .map(|_| {
-                    let (script, pings) = script(&mut rng);
+                    let (script, pings) = random_script(&mut rng);
                     let client = Client::connect(&proxy);
-                    scope.spawn(move || converse(client, &script, pings))
+                    scope.spawn(move || run_script(client, &script, pings))
                 })
                 .collect();
             conversations
@@ -159,7 +159,7 @@ fn survive(server: Server) {
         });
     }
     assert!(survivors > 0, "no connection survived");
-    // Every other client is gone, and so are its descriptors.
+    // The server has removed every other client, and closed its descriptor.
     wait_until(|| observer.stat("clients") == 1);
     wait_until(|| server.open_descriptors() <= descriptors);
     let broadcasts = observer.stat("broadcasts");
@@ -173,20 +173,20 @@ fn survive(server: Server) {
     server.signal("TERM");
     let (status, log) = server.wait();
     assert!(status.success(), "{log}");
-    // Every client that connected was also disconnected, with a reason.
+    // The log has a disconnect with a reason for every connect.
     let connected = log.matches(" connected from ").count();
     assert_eq!(log.matches(" disconnected: ").count(), connected, "{log}");
 }
 
 #[test]
 fn faulty_network_affects_no_other_client() {
-    survive(Server::start(&["--feed-size", "64M", "--drain-timeout", "1"]));
+    run_clients_through_faults(Server::start(&["--feed-size", "64M", "--drain-timeout", "1"]));
 }
 
 #[cfg(feature = "tls")]
 #[test]
 fn faulty_network_affects_no_other_client_over_tls() {
-    survive(Server::start_tls(&[
+    run_clients_through_faults(Server::start_tls(&[
         "--feed-size",
         "64M",
         "--drain-timeout",

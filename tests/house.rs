@@ -1,4 +1,5 @@
-//! The house rules: which module may import which, what is pure, and how long a file may be.
+//! The rules of the architecture: which module may import which, which modules do no I/O, and how
+//! long a file may be.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,9 +7,9 @@ use std::fs;
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
-/// The map: which top-level module may import which. `testing` is in no list: production code must
-/// not import it.
-const MAP: &[(&str, &[&str])] = &[
+/// Which top-level modules each top-level module may import. `testing` is in no list: production
+/// code must not import it.
+const ALLOWED: &[(&str, &[&str])] = &[
     ("escape", &[]),
     ("read_outcome", &[]),
     ("protocol", &[]),
@@ -25,10 +26,10 @@ const MAP: &[(&str, &[&str])] = &[
     ("bin", &["cli", "client", "server"]),
 ];
 
-/// Modules for unit tests and fuzz targets alone.
+/// Modules that only unit tests and fuzz targets may import.
 const TEST_MODULES: [&str; 2] = ["testing", "client::testing"];
 
-/// The parts of the hub, which know nothing of it, and its leaf types.
+/// The parts of the hub, and its leaf types. They must not import `Hub`.
 const HUB_PARTS: [&str; 7] =
     ["channel", "counters", "delivery", "event", "handle", "registry", "schedule"];
 
@@ -92,7 +93,7 @@ fn tokens(code: &str) -> Vec<&str> {
     tokens
 }
 
-/// Expands a path such as `a::{b, c::{d, e}}`, of which `prefix` was read.
+/// Expands the rest of a path such as `a::{b, c::{d, e}}`, after its `prefix`.
 fn expand<'a>(
     tokens: &mut Peekable<impl Iterator<Item = &'a str>>,
     mut prefix: Vec<&'a str>,
@@ -129,7 +130,7 @@ fn paths(code: &str) -> Vec<Vec<&str>> {
     paths
 }
 
-/// Which module of ours a path refers to: the longest prefix that is one.
+/// The module of this crate that a path refers to: its longest prefix that names one.
 fn resolve(path: &[&str], from: &str, modules: &BTreeSet<String>) -> Option<String> {
     let mut base: Vec<&str> = from.split("::").filter(|name| !name.is_empty()).collect();
     let mut rest = path;
@@ -153,7 +154,7 @@ fn resolve(path: &[&str], from: &str, modules: &BTreeSet<String>) -> Option<Stri
         .find(|name| modules.contains(name))
 }
 
-/// Which module imports which.
+/// The modules that each module imports.
 fn imports() -> BTreeMap<String, BTreeSet<String>> {
     let files = sources("src");
     let modules: BTreeSet<String> = files.iter().map(|(path, _)| module_of(path)).collect();
@@ -168,7 +169,7 @@ fn imports() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn no_modules_import_each_other_in_a_circle() {
+fn modules_have_no_import_cycles() {
     let imports = imports();
     let mut finished = BTreeSet::new();
     for module in imports.keys() {
@@ -184,7 +185,7 @@ fn visit<'a>(
     finished: &mut BTreeSet<&'a String>,
 ) {
     if let Some(start) = trail.iter().position(|&before| before == module) {
-        panic!("an import cycle: {:?}", &trail[start..]);
+        panic!("import cycle: {:?}", &trail[start..]);
     }
     if finished.contains(module) {
         return;
@@ -198,34 +199,35 @@ fn visit<'a>(
 }
 
 #[test]
-fn every_import_follows_the_map() {
+fn every_import_is_allowed() {
     let top = |module: &str| module.split("::").next().unwrap().to_owned();
-    let mut arrows = BTreeSet::new();
+    let mut used = BTreeSet::new();
     for (from, targets) in imports() {
         if TEST_MODULES.iter().any(|test| from.starts_with(test)) || from.is_empty() {
             continue;
         }
-        let (_, allowed) = MAP.iter().find(|(name, _)| *name == top(&from)).unwrap_or_else(|| {
-            panic!("{from} is not on the map");
-        });
+        let (_, allowed) =
+            ALLOWED.iter().find(|(name, _)| *name == top(&from)).unwrap_or_else(|| {
+                panic!("{from} is missing from ALLOWED");
+            });
         for target in targets {
             let is_test = TEST_MODULES.iter().any(|test| target.starts_with(test));
-            assert!(!is_test, "{from} imports {target}, which is for tests");
+            assert!(!is_test, "{from} imports {target}, which only tests may import");
             let is_allowed = top(&from) == top(&target) || allowed.contains(&top(&target).as_str());
-            assert!(is_allowed, "{from} imports {target}, against the map");
-            arrows.insert((top(&from), top(&target)));
+            assert!(is_allowed, "{from} must not import {target}");
+            used.insert((top(&from), top(&target)));
         }
     }
-    for (from, allowed) in MAP {
+    for (from, allowed) in ALLOWED {
         for target in *allowed {
-            let is_used = arrows.contains(&((*from).to_owned(), (*target).to_owned()));
-            assert!(is_used, "the map allows {from} to import {target}, which it does not");
+            let is_used = used.contains(&((*from).to_owned(), (*target).to_owned()));
+            assert!(is_used, "{from} may import {target}, but does not: remove it from the list");
         }
     }
 }
 
 #[test]
-fn parts_of_the_hub_know_nothing_of_it() {
+fn hub_parts_do_not_import_the_hub() {
     let is_part = |module: &str| {
         let name = module.strip_prefix("hub::").and_then(|rest| rest.split("::").next());
         name.is_some_and(|name| HUB_PARTS.contains(&name))
@@ -233,13 +235,13 @@ fn parts_of_the_hub_know_nothing_of_it() {
     let imports = imports();
     for (from, targets) in imports.iter().filter(|(from, _)| is_part(from)) {
         for target in targets.iter().filter(|target| target.starts_with("hub")) {
-            assert!(is_part(target), "{from} is a part of the hub and imports {target}");
+            assert!(is_part(target), "{from} is a part of the hub, but imports {target}");
         }
     }
     for (path, text) in sources("src/hub") {
         let module = module_of(&path);
         let has_impl = code(&text).contains("impl Hub");
-        assert_eq!(has_impl, !is_part(&module), "{module} is either a part or an impl Hub");
+        assert_eq!(has_impl, !is_part(&module), "{module}: either a part or an impl Hub");
     }
 }
 
@@ -302,10 +304,10 @@ fn client_state_machines_do_no_io() {
 }
 
 #[test]
-fn files_are_short_and_finished() {
+fn files_are_short_and_have_no_todo() {
     for (path, text) in sources("src") {
         let lines = code(&text).lines().count();
-        assert!(lines <= 450, "{} has {lines} lines: two subjects?", path.display());
+        assert!(lines <= 450, "{} has {lines} lines of code: split it", path.display());
         assert!(!text.contains("TODO") && !text.contains("FIXME"), "{}", path.display());
     }
 }

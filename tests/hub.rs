@@ -113,7 +113,7 @@ fn eviction_while_closing_changes_the_goodbye_to_too_slow() {
     for (close, received, disconnect) in [
         ("b> quit", "b< goodbye too-slow", "TooSlow cut"),
         ("b~ ping\nb.", "b< error incomplete-line *\nb< goodbye too-slow", "TooSlow cut"),
-        // Whoever speaks another protocol gets no goodbye.
+        // A client that speaks another protocol gets no goodbye.
         ("b> Host: x", "", "Foreign(Http) cut"),
     ] {
         let mut driver = Driver::new(small_limits());
@@ -151,15 +151,15 @@ fn client_evicted_by_its_own_broadcast_executes_nothing_more() {
         stat broadcasts FEED_LINES
         ",
     );
-    // The line that would have evicted it, and those behind it, were not executed.
+    // The line that evicted the client, and those after it, were not broadcast.
     assert_eq!(driver.hub.feed().newest_seq(), FEED_LINES as u64);
 }
 
 #[test]
 fn reader_whose_socket_accepts_bytes_is_never_evicted() {
     let mut limits = small_limits();
-    limits.turn.flush_first.clients = 1;
-    limits.turn.flush_feed.clients = 1;
+    limits.turn.flush_priority.clients = 1;
+    limits.turn.flush_bulk.clients = 1;
     let mut driver = Driver::new(limits);
     driver.play("slow+\nsender+\nsender> quiet");
     let (slow, sender) = (driver.key("slow"), driver.key("sender"));
@@ -167,8 +167,7 @@ fn reader_whose_socket_accepts_bytes_is_never_evicted() {
     driver.queue(sender, &driver.filler(sender, 10 * FEED_LINES));
     while driver.hub.counters().broadcasts < 10 * FEED_LINES as u64 {
         driver.turn();
-        // Turns that take long, so that it is not a short pause of the broadcasts that saves the
-        // reader.
+        // Each turn takes so long that a short pause of the broadcasts would not save the reader.
         driver.now_ms += 50;
     }
     driver.socket(slow).max_write = None;
@@ -179,7 +178,7 @@ fn reader_whose_socket_accepts_bytes_is_never_evicted() {
 #[test]
 fn flush_pass_ends_even_if_a_reader_is_behind() {
     let mut limits = small_limits();
-    limits.turn.flush_feed.clients = 2;
+    limits.turn.flush_bulk.clients = 2;
     let mut driver = Driver::new(limits);
     driver.play("slow+\nfast+\nsender+\nsender> quiet");
     let (slow, fast, sender) = (driver.key("slow"), driver.key("fast"), driver.key("sender"));
@@ -190,15 +189,15 @@ fn flush_pass_ends_even_if_a_reader_is_behind() {
         let last = driver.last_line(fast);
         assert!(last.starts_with(&format!("broadcast {seq} ")), "{last} after four turns");
     }
-    assert!(driver.received(slow).len() < 4, "it is still behind");
+    assert!(driver.received(slow).len() < 4, "the slow reader is still behind");
 }
 
 #[test]
-fn busy_server_evicts_no_reader() {
-    // Each turn flushes one of many readers, while the sender has input for every turn.
+fn busy_server_does_not_evict_readers() {
+    // Each turn flushes one of many readers, and the sender has input for every turn.
     let mut limits = small_limits();
-    limits.turn.flush_feed.clients = 1;
-    limits.turn.flush_first.clients = 1;
+    limits.turn.flush_bulk.clients = 1;
+    limits.turn.flush_priority.clients = 1;
     let mut driver = Driver::new(limits);
     let readers: Vec<usize> = (0..20).map(|_| driver.connect(UNLIMITED)).collect();
     let sender = driver.connect(UNLIMITED);
@@ -240,11 +239,11 @@ fn broadcasts_wait_for_many_slow_readers_but_not_for_one() {
         driver.now_ms += 10;
     }
     let broadcasts = driver.hub.counters().broadcasts;
-    assert!(broadcasts < 60, "{broadcasts}, though two of three readers are behind");
+    assert!(broadcasts < 60, "{broadcasts} lines were broadcast while most readers were behind");
     assert!(driver.hub.counters().held > held);
-    assert!(!driver.hub.has_work(), "it waits without spinning");
+    assert!(!driver.hub.has_work(), "the hub waits without spinning");
 
-    // Both readers make room at once: after one alone, the other would be a single stalled reader.
+    // Both readers make room at once. Otherwise the second would become a single stalled reader.
     for name in ["b", "c"] {
         let key = driver.key(name);
         driver.socket(key).room = UNLIMITED;
@@ -312,7 +311,7 @@ fn client_whose_writes_fail_is_disconnected_and_its_name_freed() {
 }
 
 #[test]
-fn full_outbox_stops_reading_until_the_client_reads() {
+fn full_outbox_pauses_commands_until_the_client_reads() {
     let limits = Limits { max_outbox: 2 * small_limits().reply_room(), ..small_limits() };
     let mut driver = Driver::new(limits);
     let asker = driver.connect(100);
@@ -326,7 +325,7 @@ fn full_outbox_stops_reading_until_the_client_reads() {
     assert_eq!(lines.iter().filter(|line| *line == "ok help").count(), 1000);
 }
 
-/// Between lines of the feed, each reply is an entry of its own, which takes memory, too.
+/// Replies between lines of the feed are separate entries, which take memory as well.
 #[test]
 fn outbox_limit_counts_entries_as_well_as_bytes() {
     let mut driver = Driver::new(Limits::default());
@@ -378,9 +377,9 @@ fn closing_client_is_dropped_after_the_drain_timeout() {
 }
 
 #[test]
-fn replay_stands_between_pending_output_and_new_lines() {
+fn replay_comes_after_pending_output_and_before_new_lines() {
     let mut driver = Driver::new(small_limits());
-    // The socket blocks within line 4. Everything behind it must keep its order.
+    // The socket blocks within line 4. Everything after it must keep its order.
     driver.play(
         r"
         a+
@@ -457,7 +456,7 @@ fn resume_replays_exactly_the_lines_after_any_kept_line() {
         }
         let oldest = driver.hub.feed().oldest_seq();
         for after in 0..=newest + 2 {
-            // The replay goes out in small writes.
+            // The replay is sent in small writes.
             let reader = driver.connect(0);
             driver.socket(reader).max_write = Some(1 + rng.below(70));
             driver.send(reader, &format!("resume {after} 00000001\nping\n"));
@@ -492,16 +491,16 @@ fn resume_replays_exactly_the_lines_after_any_kept_line() {
 }
 
 #[test]
-fn replaying_reader_delays_nobody() {
+fn replaying_reader_does_not_delay_broadcasts() {
     let mut limits = small_limits();
-    limits.turn.flush_first.clients = 10;
-    limits.turn.flush_feed.clients = 10;
+    limits.turn.flush_priority.clients = 10;
+    limits.turn.flush_bulk.clients = 10;
     let mut driver = Driver::new(limits);
-    driver.play("sender+\nback+\nsender> quiet\nsender*9 say x...");
-    let (sender, back) = (driver.key("sender"), driver.key("back"));
-    // It replays the whole feed a few bytes a turn, and its socket never blocks.
-    driver.socket(back).max_write = Some(1);
-    driver.queue(back, "history 99\n");
+    driver.play("sender+\nreplaying+\nsender> quiet\nsender*9 say x...");
+    let (sender, replaying) = (driver.key("sender"), driver.key("replaying"));
+    // This client replays the whole feed, one byte per write, and its socket never blocks.
+    driver.socket(replaying).max_write = Some(1);
+    driver.queue(replaying, "history 99\n");
     driver.turn();
     let newest = driver.hub.feed().newest_seq();
     for _ in 0..40 {
@@ -509,10 +508,10 @@ fn replaying_reader_delays_nobody() {
         driver.turn();
         driver.turn();
     }
-    assert!(driver.hub.feed().newest_seq() > newest + 30, "no broadcast waits for it");
+    assert!(driver.hub.feed().newest_seq() > newest + 30, "broadcasts do not wait for the replay");
     assert_eq!(driver.hub.counters().held, 0);
     driver.run();
-    assert_eq!(driver.last_line(back), "goodbye too-slow");
+    assert_eq!(driver.last_line(replaying), "goodbye too-slow");
 }
 
 #[test]
@@ -551,7 +550,7 @@ fn rate_limit_allows_a_burst_of_one_second_then_delays() {
         driver.run_at(driver.now_ms + 100);
         assert_eq!(pongs(&driver), expected);
     }
-    assert_eq!(driver.events(), [], "it is reported once");
+    assert_eq!(driver.events(), [], "the rate limit is reported once");
     driver.run_at(20_000);
     assert_eq!(pongs(&driver), 60, "a pause allows no more than one burst");
     (21..=26).for_each(|second| driver.run_at(second * 1000));
@@ -615,7 +614,7 @@ fn client_that_reads_no_replies_is_idle() {
 fn buffered_input_runs_before_deadlines_fire() {
     let mut driver = Driver::new(Limits { idle_timeout_ms: Some(1000), ..small_limits() });
     driver.play("a+");
-    // The process was stopped for a while, and the input arrived meanwhile.
+    // As if the process was stopped for a while, and the input arrived meanwhile.
     driver.now_ms = 5000;
     driver.play("a> ping\na< pong\na-");
 }
@@ -634,7 +633,7 @@ fn rate_limited_client_is_closed_at_shutdown() {
 fn client_that_neither_sends_nor_receives_is_idle() {
     let limits = Limits { idle_timeout_ms: Some(1500), ..small_limits() };
     let mut driver = Driver::new(limits);
-    // A blank line counts as sent, and a broadcast as received.
+    // A client that sends a blank line or receives a broadcast is not idle.
     driver.play(
         r"
         idle+

@@ -1,4 +1,5 @@
-//! Limits: slow consumers, backpressure, full servers and lack of descriptors affect nobody else.
+//! Limits: slow consumers, backpressure, full servers and lack of descriptors do not affect other
+//! clients.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -144,7 +145,7 @@ fn connection_to_a_full_server_is_refused_with_an_error() {
 #[test]
 fn burst_of_connections_is_accepted() {
     let mut server = Server::start(&[]);
-    // While the server is stopped, it accepts no connection, and all of them queue up.
+    // While the server is stopped, the kernel queues all connections.
     server.signal("STOP");
     let mut clients: Vec<_> = (0..1000).map(|_| Client::connect(&server.address)).collect();
     server.signal("CONT");
@@ -155,7 +156,7 @@ fn burst_of_connections_is_accepted() {
     server.wait_for_log("client 1000 connected");
 }
 
-/// Starts a server that may open this many descriptors, including some that it inherits open.
+/// Starts a server that may open `limit` descriptors, of which `inherited` are already open.
 fn server_with_descriptors(limit: usize, inherited: usize) -> Server {
     let inherited: String =
         (10..10 + inherited).map(|fd| format!("exec {fd}</dev/null; ")).collect();

@@ -1,5 +1,5 @@
-//! The line rules, checked against a simple model at every split of the input into packets; and the
-//! committed fuzz corpora.
+//! Line framing, checked against a simple model at every split of the input into packets. Also
+//! replays the committed fuzz corpora.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -73,16 +73,16 @@ fn fuzz_corpora_pass() {
     type Property = fn(&[u8]);
     let targets: [(&str, Property); 4] = [
         ("hub", simulation::run_bytes),
-        ("line_buffer", properties::line_buffer),
-        ("command", properties::command),
-        ("reply", properties::reply),
+        ("line_buffer", properties::line_buffer_matches_the_model),
+        ("command", properties::command_round_trips),
+        ("reply", properties::reply_round_trips),
     ];
     for (target, property) in targets {
         let folder = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
         let mut files = 0;
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            // Shown if the test fails.
+            // Printed only if the test fails.
             eprintln!("{}", path.display());
             property(&std::fs::read(&path).unwrap());
             files += 1;

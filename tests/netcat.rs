@@ -1,6 +1,6 @@
 //! Netcats and other common programs as clients.
 //!
-//! If a program is not installed, its tests are ignored; under CI they fail.
+//! If a program is not installed, its tests are ignored; in CI they fail instead.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -15,10 +15,10 @@ use libtest_mimic::{Arguments, Failed};
 use support::installed::trial;
 use support::{Server, TIMEOUT};
 
-/// A way to connect.
+/// A program that works as a client.
 struct Program {
     name: &'static str,
-    /// The executable that it needs.
+    /// The executable that must be installed.
     needs: &'static str,
     /// A shell command that connects to `$PORT`, or with TLS to `$TLS_PORT`.
     command: &'static str,
@@ -167,7 +167,7 @@ impl Session {
             }
         });
         let session = Self { child, stdin, lines };
-        // Some programs print lines of their own first.
+        // Some programs print other lines before it.
         while !session.line().unwrap().starts_with("welcome ") {}
         session
     }
@@ -207,7 +207,7 @@ impl Drop for Session {
     }
 }
 
-/// Three instances of a program use most commands.
+/// Three instances of a program use most of the commands.
 fn speaks_the_protocol(program: &Program) -> Result<(), Failed> {
     let ports = Ports::start();
     let mut a = Session::start(program, &ports);
@@ -251,7 +251,7 @@ fn speaks_the_protocol(program: &Program) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A client that connects late gets earlier lines and then new ones, without a gap or a repeat.
+/// A client that connects late receives earlier lines and then new ones, without gaps or repeats.
 fn gets_earlier_lines(program: &Program) -> Result<(), Failed> {
     let ports = Ports::start();
     let mut bob = ports.server.client();
@@ -277,7 +277,7 @@ fn gets_earlier_lines(program: &Program) -> Result<(), Failed> {
     expect(&late, 21..=21)
 }
 
-/// Every line of a piped input is answered before the connection ends.
+/// A program with piped input receives every reply before it exits.
 fn gets_every_reply(program: &Program) -> Result<(), Failed> {
     let ports = Ports::start();
     let script = format!("printf 'ping\\nclients\\n' | ({})", program.command);
@@ -288,7 +288,7 @@ fn gets_every_reply(program: &Program) -> Result<(), Failed> {
     Ok(())
 }
 
-/// All programs together receive each other's lines in the same order.
+/// All programs receive all lines, in the same order.
 fn same_order_for_all() -> Result<(), Failed> {
     let ports = Ports::start();
     let mut sessions: Vec<_> = programs().map(|program| Session::start(program, &ports)).collect();
@@ -313,7 +313,7 @@ fn same_order_for_all() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The programs that can connect to a Unix socket get their replies over one.
+/// Programs that can connect to a Unix socket get their replies.
 fn unix_socket() -> Result<(), Failed> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
@@ -329,11 +329,11 @@ fn unix_socket() -> Result<(), Failed> {
     Ok(())
 }
 
-/// A test that is run with each program.
+/// A test that runs with each program.
 type Test = fn(&Program) -> Result<(), Failed>;
 
 fn main() {
-    let mut trials = vec![
+    let mut tests = vec![
         trial(
             "all_programs_receive_the_same_order".to_owned(),
             &["nc", "ncat", "socat", "telnet", "bash", "openssl"],
@@ -342,17 +342,17 @@ fn main() {
         trial("unix_socket_serves_netcats".to_owned(), &["nc", "ncat", "socat"], unix_socket),
     ];
     for program in programs() {
-        let mut tests: Vec<(&str, Test)> = vec![
+        let mut with_program: Vec<(&str, Test)> = vec![
             ("speaks_the_protocol", speaks_the_protocol),
             ("gets_earlier_lines", gets_earlier_lines),
         ];
         if program.exits_at_end_of_input {
-            tests.push(("gets_every_reply", gets_every_reply));
+            with_program.push(("gets_every_reply", gets_every_reply));
         }
-        for (name, test) in tests {
+        for (name, test) in with_program {
             let name = format!("{}_{name}", program.name);
-            trials.push(trial(name, &[program.needs], move || test(program)));
+            tests.push(trial(name, &[program.needs], move || test(program)));
         }
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+    libtest_mimic::run(&Arguments::from_args(), tests).exit();
 }

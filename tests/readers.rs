@@ -12,7 +12,7 @@ use std::time::Duration;
 use support::crowd::flood;
 use support::{Server, TIMEOUT, size, wait_until};
 
-/// What a reader received after its welcome line.
+/// What a reader received after the welcome line.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ReaderLog {
     /// The newest sequence number that a `broadcast` or `lagged` line accounts for.
@@ -27,7 +27,7 @@ struct ReaderLog {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pace {
     Fast,
-    /// Pauses each time after this many bytes.
+    /// Reads this many bytes, pauses this long, and repeats.
     Slow(usize, Duration),
 }
 
@@ -46,7 +46,7 @@ fn read(stream: TcpStream, pace: Pace, last: u64, mut on_line: impl FnMut(u64)) 
             since_pause += line.len();
             if since_pause >= bytes {
                 since_pause = 0;
-                // Nothing is waited for: this makes the reader slow.
+                // This makes the reader slow; it waits for no event.
                 thread::sleep(pause);
             }
         }
@@ -81,7 +81,7 @@ const FEED_SIZE: u64 = 1 << 20;
 const TEXT_SIZE: usize = 180;
 
 /// Floods ten fast readers, a slow one, and a stalled one that reads only when the flood is over.
-/// Returns their logs in this order. The fast readers have received everything.
+/// Asserts that the fast readers received everything. Returns all logs in this order.
 fn flood_readers(policy: &str) -> (Server, Vec<ReaderLog>) {
     let lines = size("OYEZ_LINES", 50_000);
     let server = Server::start(&[
@@ -103,7 +103,7 @@ fn flood_readers(policy: &str) -> (Server, Vec<ReaderLog>) {
             .map(|pace| (pace, connect(&server)))
             .map(|(pace, stream)| scope.spawn(move || read(stream, pace, last, |_| {})))
             .collect();
-        // The client that asks is the thirteenth.
+        // `stat` connects a client of its own, the thirteenth.
         wait_until(|| server.stat("clients") >= 13);
         flood(server.tcp(), &"x".repeat(TEXT_SIZE), lines).join().unwrap();
         let mut logs: Vec<ReaderLog> =

@@ -1,5 +1,5 @@
-//! `oyez` and servers that vanish, come back, or do not speak the protocol: reconnecting, resuming,
-//! and finding out which lines of a lost connection arrived. Mostly the test itself is the server.
+//! `oyez` with servers that vanish, restart, or do not speak the protocol: it reconnects, resumes,
+//! and finds out which lines of a lost connection arrived. Most tests use a fake server.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -12,7 +12,7 @@ use std::thread;
 
 use support::{Client, Program, SILENT_SUCCESS, Server, oyez, oyezd, size, wait_until};
 
-/// A listener at which the test itself is the server.
+/// A listener on which the test sends the server's lines itself.
 struct FakeServer(TcpListener);
 
 impl FakeServer {
@@ -52,7 +52,7 @@ impl FakeServer {
         oyez
     }
 
-    /// Accepts the next connection of a `broadcast -`, up to where it begins to send lines.
+    /// Accepts the next connection of a `broadcast -`, and replies until it may send lines.
     fn welcome_sender(&self, id: u64, feed: &str, seq: u64) -> Client {
         let mut oyez = self.welcome_as(id, feed, seq);
         oyez.expect("quiet");
@@ -94,8 +94,8 @@ fn listener_resumes_after_its_last_line() {
     listen.stderr.expect("connected to ");
     server.reset();
     listen.stderr.expect("lost: connection reset; reconnecting");
-    // It resumes even if it has the newest line of the welcome: a client that must authenticate
-    // may miss lines between the welcome and the `auth`.
+    // The listener resumes even if it has the newest line of the welcome: a client that must
+    // authenticate may miss lines between the welcome and the `auth`.
     let mut server = fake.welcome(FEED, 11);
     server.expect(&format!("resume 11 {FEED}"));
     server.send("ok resume 11\nbroadcast 12 bob twelve");
@@ -112,7 +112,7 @@ fn listener_resumes_after_its_last_line() {
     listen.stderr.expect("the server was restarted");
 }
 
-/// The direction whose bytes decide when a connection is cut off.
+/// The direction in which a proxy counts bytes before it cuts off a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
     ToServer,
@@ -143,8 +143,8 @@ fn cutting_proxy(to: SocketAddr, direction: Direction, cuts: u64) -> SocketAddr 
     address
 }
 
-/// Sends lines from a sender to a listener, each of which may be behind a cutting proxy. Every line
-/// must arrive exactly once. OYEZ_CUTS and OYEZ_LINES set the size. Returns what the listener and
+/// Sends lines from a sender to a listener, with a cutting proxy before either. Asserts that every
+/// line arrives exactly once. OYEZ_CUTS and OYEZ_LINES set the size. Returns what the listener and
 /// the sender printed to stderr.
 fn send_through_cuts(
     listener_cuts: Option<Direction>,
@@ -354,7 +354,7 @@ fn secret_is_not_sent_unencrypted_over_a_network() {
     }
 }
 
-const THREE_AND_FOUR: &str = "lines 1 to 2 were broadcast; lines 3 to 4 may have been";
+const TWO_CONFIRMED: &str = "lines 1 to 2 were broadcast; lines 3 to 4 may have been";
 
 /// Sends four lines, of which the server confirms the first two.
 fn send_four(broadcast: &mut Program, server: &mut Client, newest: u64) {
@@ -392,7 +392,7 @@ fn sender_finds_the_lines_that_arrived_and_sends_the_rest() {
     let mut broadcast = start_half_confirmed(&fake, &[]);
     let mut server = fake.welcome_sender(9, FEED, 24);
     broadcast.stderr.expect("connected to ");
-    // While the server still has the lost connection, it may execute more lines from it.
+    // Until the server closes the lost connection, it may execute more lines from it.
     for _ in 0..3 {
         server.expect("clients 6");
         server.send("client 7 -\nclient 9 -\nok clients 2 3");
@@ -432,19 +432,19 @@ fn sender_fails_when_delivery_cannot_be_determined() {
         } else {
             fake.welcome_as(9, feed, 90);
         }
-        let stderr = fails(broadcast, THREE_AND_FOUR);
-        assert!(stderr.ends_with(&format!("{THREE_AND_FOUR}\n")), "{stderr}");
+        let stderr = fails(broadcast, TWO_CONFIRMED);
+        assert!(stderr.ends_with(&format!("{TWO_CONFIRMED}\n")), "{stderr}");
         stderr
     };
     let gone = failure(FEED, &format!("error gone 50 {FEED} older lines were dropped"));
     assert!(gone.contains("cannot find out which lines were broadcast: gone: 50 "), "{gone}");
-    let left_out = failure(FEED, "ok resume 22\nlagged 10\nbroadcast 33 7 three\nok quiet");
+    let skipped = failure(FEED, "ok resume 22\nlagged 10\nbroadcast 33 7 three\nok quiet");
     assert!(
-        left_out.contains("cannot find out which lines were broadcast: the server skipped some"),
-        "{left_out}"
+        skipped.contains("cannot find out which lines were broadcast: the server skipped some"),
+        "{skipped}"
     );
-    let another = failure(FEED, "ok resume 22\nbroadcast 23 7 four\nok quiet");
-    assert!(another.contains("input line 3 has a different text in the feed"), "{another}");
+    let different = failure(FEED, "ok resume 22\nbroadcast 23 7 four\nok quiet");
+    assert!(different.contains("input line 3 has a different text in the feed"), "{different}");
     let restarted = failure("00000001", "");
     assert!(restarted.contains(" was restarted; "), "{restarted}");
 }
@@ -466,7 +466,7 @@ fn sender_gives_up_when_the_server_keeps_the_lost_connection() {
     broadcast.stderr.wait_for("waiting for the server to close the lost connection");
     let stderr =
         fails(broadcast, "has not closed the lost connection, and may yet execute its lines");
-    assert!(stderr.ends_with(&format!("{THREE_AND_FOUR}\n")), "{stderr}");
+    assert!(stderr.ends_with(&format!("{TWO_CONFIRMED}\n")), "{stderr}");
     replies.join().unwrap();
 }
 
@@ -569,7 +569,7 @@ fn lost_connection_error_says_how_much_was_broadcast() {
         server.send("ok quiet\nok stats");
         send_four(&mut broadcast, &mut server, 0);
         server.shutdown_write();
-        fails(broadcast, THREE_AND_FOUR);
+        fails(broadcast, TWO_CONFIRMED);
     }
 
     // A line that is unanswered at a goodbye was not executed.
@@ -610,7 +610,7 @@ fn endless_reply_is_an_error() {
     let (status, _, stderr) = stats.wait_all();
     assert_eq!((status, stderr.as_str()), (1, "oyez: the server's reply does not end\n"));
 
-    // The same holds while a sender finds out which lines arrived.
+    // So is one that a sender receives while it finds out which lines arrived.
     for (prefix, endless) in [
         ("", "stat a 1\n"),
         ("", "news from tomorrow\n"),
@@ -622,7 +622,7 @@ fn endless_reply_is_an_error() {
         let mut server = fake.welcome_as(9, FEED, 24);
         server.try_send_bytes(format!("{prefix}{}", endless.repeat(20_000)).as_bytes());
         let (status, _, stderr) = broadcast.wait_all();
-        let error = format!("oyez: the server's reply does not end; {THREE_AND_FOUR}\n");
+        let error = format!("oyez: the server's reply does not end; {TWO_CONFIRMED}\n");
         assert!(status == 1 && stderr.ends_with(&error), "{prefix:?} {endless:?}: {stderr}");
     }
 
@@ -656,8 +656,7 @@ fn shutdown_fails_unless_the_server_confirms_it() {
     fails(shutdown, "the server disconnected this client for being idle");
 }
 
-/// Input that no oyez server sends ends each command with one line, which contains no control
-/// characters.
+/// Each command fails on invalid output from the server, with one line without control characters.
 #[test]
 fn no_control_character_from_the_server_is_printed() {
     let welcome = format!("welcome 1 {FEED} 0 oyezd/9 hi\n").into_bytes();

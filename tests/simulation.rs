@@ -1,6 +1,6 @@
 //! Runs the hub under thousands of random schedules, and checks that each client receives exactly
-//! what a simple model of the protocol says. [`support::simulation`] documents the grammar of the
-//! schedules and the checks, [`support::model`] what the model cannot detect.
+//! what a simple model of the protocol predicts. [`support::simulation`] documents the grammar of
+//! the schedules and the checks, [`support::model`] what the model cannot detect.
 //!
 //! ```sh
 //! cargo test --test simulation                                      # 20,000 seeds
@@ -35,7 +35,7 @@ fn hub_matches_the_model_on_random_schedules() {
     silence_caught_panics();
     let Some(seed) = lowest_failing_seed(seeds(DEFAULT_SEEDS)) else { return };
     let (setup, mut ops) = generate(seed);
-    let (step, error) = failure(&setup, &ops).expect("a seed fails every time");
+    let (step, error) = failure(&setup, &ops).expect("a failing seed fails every time");
     ops.truncate(step + 1);
     let ops = shorten(&setup, ops);
     let (_, short_error) = failure(&setup, &ops).expect("the shortened schedule fails");
@@ -43,13 +43,13 @@ fn hub_matches_the_model_on_random_schedules() {
         "seed {seed} failed at step {step}: {error}\nreplay it with: {}\n{setup:?}\n\
          the shortest schedule that fails:\n{}{short_error}",
         replay_command(seed),
-        simulation::list(&ops)
+        simulation::format_schedule(&ops)
     );
 }
 
 #[test]
 fn same_seed_gives_the_same_trace() {
-    // A few show it: what is not deterministic differs in nearly every run.
+    // A few seeds are enough: nondeterminism shows in nearly every run.
     for seed in seeds(200).take(200) {
         with_replay(seed, || {
             let (setup, ops) = generate(seed);
@@ -59,15 +59,15 @@ fn same_seed_gives_the_same_trace() {
 }
 
 fn generate(seed: u64) -> (Setup, Vec<Op>) {
-    // Neighbouring seeds would begin with similar numbers.
+    // The factor keeps neighbouring seeds from beginning with similar numbers.
     let mut choices = Choices::Seed(Rng::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     let setup = simulation::setup(&mut choices);
     let ops = simulation::schedule(&mut choices, MAX_LEN);
     (setup, ops)
 }
 
-/// Runs the seeds in ascending order, on every core, until one fails. All that are begun are
-/// finished, so the lowest failure does not depend on the threads' timing.
+/// Runs the seeds in ascending order, on every core, until one fails. Seeds that were started are
+/// finished, so that the lowest failure does not depend on the threads' timing.
 fn lowest_failing_seed(seeds: Range<u64>) -> Option<u64> {
     let next = AtomicU64::new(seeds.start);
     let lowest = Mutex::new(None::<u64>);
@@ -96,8 +96,7 @@ thread_local! {
     static IS_CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps panics inside [`failure`] from being printed: while a schedule is shortened there are
-/// many.
+/// Hides the panics inside [`failure`], of which there are many while a schedule is shortened.
 fn silence_caught_panics() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -121,7 +120,7 @@ fn failure(setup: &Setup, ops: &[Op]) -> Option<(usize, String)> {
     Some((failed_step, message.unwrap_or_default()))
 }
 
-/// Leaves out steps, many at a time and then one by one, as long as the schedule still fails.
+/// Removes steps, many at a time and then one by one, as long as the schedule still fails.
 fn shorten(setup: &Setup, mut ops: Vec<Op>) -> Vec<Op> {
     let mut len = ops.len() / 2;
     while len > 0 {

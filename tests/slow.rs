@@ -1,5 +1,5 @@
-//! Slow consumers, without sockets: which readers are evicted, skipped or waited for, and what
-//! everybody else receives meanwhile.
+//! Slow consumers, without sockets: which readers are evicted, skipped forward or waited for, and
+//! what the other clients receive meanwhile.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -25,8 +25,8 @@ fn with_reader_and(limits: Limits, policy: SlowConsumerPolicy) -> Driver {
     driver
 }
 
-/// A reader that takes nothing, and a sender of so many long lines that waits for it. To free a
-/// chunk of this feed, the reader has to take more than the stall timeout demands of it.
+/// A reader that takes nothing, and a sender of `lines` long lines that waits for it. To free a
+/// chunk of this feed, the reader has to take more than [`STALL_BYTES`].
 fn with_blocking_reader(lines: usize) -> (Driver, usize) {
     let limits = Limits { feed_size: 4 << 20, ..Limits::default() };
     assert!(limits.feed_chunk() as u64 > 4 * STALL_BYTES);
@@ -108,8 +108,8 @@ fn partially_sent_lagged_line_is_not_changed() {
 #[test]
 fn pending_seek_into_evicted_lines_reports_lagged() {
     let mut driver = with_reader(SlowConsumerPolicy::Skip);
-    // Three gaps: lines 1 to 9, then 3 to 9 once more, then from 10 on those that are no longer
-    // kept.
+    // Three gaps: lines 1 to 9, lines 3 to 9 of the replay, and the lines from 10 on that are no
+    // longer kept.
     driver.play(
         r"
         reader room 0
@@ -129,7 +129,7 @@ fn pending_seek_into_evicted_lines_reports_lagged() {
     );
 }
 
-/// A reader's view of the feed, from the lines that it receives alone.
+/// A reader's view of the feed, derived only from the lines that it receives.
 #[derive(Default)]
 struct ReaderLog {
     /// The number of the next broadcast.
@@ -178,8 +178,8 @@ impl ReaderLog {
     }
 }
 
-/// However slowly it reads, and whatever it requests meanwhile: a client receives every line, or a
-/// count of the missing ones in their place.
+/// However slowly a client reads, and whatever it requests meanwhile, it receives every line, or a
+/// count of the missing lines in their place.
 #[test]
 fn skip_reports_every_gap_exactly_under_random_requests() {
     let mut runs_that_skip = 0;
@@ -191,7 +191,7 @@ fn skip_reports_every_gap_exactly_under_random_requests() {
         driver.socket(reader).max_write = Some(1 + rng.below(70));
         let mut log = ReaderLog::default();
         let mut pings = 0;
-        // The sender's `quiet` was the first.
+        // The sender's `quiet` was the first line.
         let mut lines_sent = 1;
         for _ in 0..rng.below(200) {
             let newest = driver.hub.feed().newest_seq();
@@ -241,12 +241,12 @@ fn skip_reports_every_gap_exactly_under_random_requests() {
     });
     assert!(
         runs_that_skip > 100 || !seeds::are_default(),
-        "only {runs_that_skip} runs have skipped"
+        "only {runs_that_skip} runs skipped lines"
     );
 }
 
 #[test]
-fn wait_mode_holds_broadcasts_that_would_overrun_a_reader_and_serves_the_rest() {
+fn wait_mode_holds_broadcasts_that_would_overrun_a_reader_and_serves_other_commands() {
     let mut driver = with_reader(SlowConsumerPolicy::Block);
     driver.play(
         r"
@@ -260,10 +260,11 @@ fn wait_mode_holds_broadcasts_that_would_overrun_a_reader_and_serves_the_rest() 
         fast-
         ",
     );
-    assert!(!driver.hub.has_work(), "it waits without spinning");
+    assert!(!driver.hub.has_work(), "the hub waits without spinning");
     assert_eq!(driver.hub.next_deadline(), Some(30_000 / 8), "the time of the next probe");
 
-    // Others are served. What they broadcast is held, too, and so is what they send after it.
+    // Other clients are served. A broadcast of theirs is held as well, and so are their later
+    // commands.
     driver.play(
         r"
         other~ ping\nname bob\nsay mine\nping after it\n
@@ -284,7 +285,7 @@ fn wait_mode_holds_broadcasts_that_would_overrun_a_reader_and_serves_the_rest() 
     let is_held = |event: &Event| matches!(event, Event::PublishersBlocked { id: 2, readers: 1 });
     assert_eq!(driver.events().into_iter().filter(is_held).count(), 1);
 
-    // The reader takes a line at a time, and everybody receives everything.
+    // The reader takes one line at a time, and every client receives everything.
     let reader = driver.key("reader");
     while driver.hub.counters().broadcasts < 61 {
         driver.add_room(reader, LINE);
@@ -390,7 +391,8 @@ fn held_broadcasts_are_reported_at_most_once_a_minute() {
     };
     driver.play("at 1000\nreader room 0\nsender*100 say x...");
     let mut counts = vec![reports(&mut driver)];
-    // Each time the reader takes a little, and then the next line that would overrun it is held.
+    // Each time, the reader takes a few lines, and then the next line that would overrun it is
+    // held.
     for now_ms in [2000, 30_000, 60_000, 62_000, 63_000] {
         driver.now_ms = now_ms;
         driver.play("reader room 6*LINE");
@@ -421,8 +423,8 @@ fn wait_mode_does_not_wait_for_a_replaying_reader() {
     );
 }
 
-/// The poll does not report the little room that a slow reader makes in its socket, so the hub
-/// probes.
+/// The poll does not report a socket writable while it has only a little room, so the hub probes
+/// it.
 #[test]
 fn wait_mode_notices_a_reader_that_takes_little_at_a_time() {
     let (mut driver, reader) = with_blocking_reader(1100);
@@ -459,7 +461,7 @@ fn clients_are_not_idle_while_broadcasts_are_held() {
     let limits = Limits { idle_timeout_ms: Some(10_000), ..small_limits() };
     let mut driver = with_reader_and(limits, SlowConsumerPolicy::Block);
     driver.play("listener+\nreader room 10\nsender*60 say x...");
-    // What it has sent is executed although it has hung up.
+    // The sender hangs up. Its lines are executed all the same.
     driver.hub.handle_hangup(driver.key("sender"));
     driver.play(
         r"
@@ -475,21 +477,21 @@ fn clients_are_not_idle_while_broadcasts_are_held() {
 
 #[test]
 fn blocking_reader_that_replays_or_leaves_releases_the_broadcasts_at_once() {
-    for leave in ["history 5", "quit", "reset"] {
+    for action in ["history 5", "quit", "reset"] {
         let mut driver = with_reader(SlowConsumerPolicy::Block);
         driver.play("reader room 10\nsender*30 say x...\nstat broadcasts FEED_LINES");
-        if leave == "reset" {
+        if action == "reset" {
             let reset = io::ErrorKind::ConnectionReset.into();
             driver.hub.handle_read(driver.key("reader"), &ReadOutcome::Failed(reset), 0);
             driver.run();
         } else {
-            driver.play(&format!("reader> {leave}"));
+            driver.play(&format!("reader> {action}"));
         }
-        if leave == "quit" {
+        if action == "quit" {
             driver.run_at(driver.now_ms + 5000);
         }
         assert!(driver.now_ms < 10_000);
-        assert_eq!(driver.hub.counters().broadcasts, 30, "{leave}");
+        assert_eq!(driver.hub.counters().broadcasts, 30, "{action}");
     }
 }
 
@@ -543,11 +545,11 @@ fn wait_mode_evicts_a_sender_blocked_on_its_own_reads() {
     );
 }
 
-/// Readers and senders of any pace: whoever keeps reading receives every line, in order, and is not
-/// evicted.
+/// At any pace of readers and senders, a reader that keeps reading receives every line in order,
+/// and is not evicted.
 #[test]
-fn wait_mode_loses_nothing_for_readers_that_keep_reading() {
-    let mut held = 0;
+fn wait_mode_delivers_every_line_to_readers_that_keep_reading() {
+    let mut times_held = 0;
     for_each_seed(100, |seed| {
         let mut rng = Rng::new(seed);
         let mut driver = Driver::with_policy(small_limits(), SlowConsumerPolicy::Block);
@@ -577,8 +579,8 @@ fn wait_mode_loses_nothing_for_readers_that_keep_reading() {
             assert_eq!(seqs(&received), (1..=lines_sent).collect::<Vec<u64>>());
             assert_eq!(received.len() as u64, lines_sent + 1);
         }
-        held += driver.hub.counters().held;
+        times_held += driver.hub.counters().held;
         assert_eq!(driver.hub.counters().too_slow, 0);
     });
-    assert!(held > 100 || !seeds::are_default(), "broadcasts were held only {held} times");
+    assert!(times_held > 100 || !seeds::are_default(), "broadcasts were held {times_held} times");
 }

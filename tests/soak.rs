@@ -1,9 +1,9 @@
-//! Soak test: clients of every kind come and go, and leave nothing behind. The server leaks no
-//! memory and no descriptor, loses no line, and logs a reason for every disconnect.
+//! Soak test: clients of every kind connect and disconnect. The server leaks no memory and no
+//! descriptor, loses no line, and logs a reason for every disconnect.
+//!
+//! This runs it for 1800 seconds:
 //!
 //! OYEZ_SOAK=1800 cargo test --release --test soak -- --nocapture
-//!
-//! runs it for 1800 seconds.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -36,7 +36,7 @@ impl Soak {
         self.confirmed.fetch_add(lines as u64, Ordering::Relaxed);
     }
 
-    /// Runs one client, which does one random thing.
+    /// Connects a client, and lets it do one random thing.
     fn run_client(&self, rng: &mut Rng) {
         let address = match &self.tls {
             Some(tls) if rng.one_in(4) => tls,
@@ -54,7 +54,7 @@ impl Soak {
                 let lines: usize = reply.strip_prefix("ok history ").unwrap().parse().unwrap();
                 (0..lines).for_each(|_| assert!(client.line().starts_with("broadcast ")));
             }
-            // Reads nothing for a random time, and resets the connection.
+            // Reads nothing for a random time, and then resets the connection.
             4 => {
                 client.send(&format!("name al{}\nclients\nhelp", client.id));
                 thread::sleep(Duration::from_millis(rng.below(300) as u64));
@@ -72,7 +72,7 @@ impl Soak {
     }
 }
 
-/// Turns broadcasts off, and skips those that arrived before.
+/// Sends `quiet`, and skips the broadcasts that arrive before the reply.
 fn stop_listening(client: &mut Client) {
     client.send("quiet");
     while client.line() != "ok quiet" {}

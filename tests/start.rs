@@ -52,7 +52,7 @@ fn build_without_tls_explains_how_to_get_it() {
 }
 
 #[test]
-fn unavailable_address_exits_with_status_1() {
+fn unavailable_address_is_an_error() {
     let server = Server::start(&[]);
     let address = server.tcp().to_string();
     fails(
@@ -128,7 +128,7 @@ fn file_that_is_not_a_socket_is_never_replaced() {
 }
 
 #[test]
-fn live_socket_is_in_use_and_stale_socket_is_replaced() {
+fn live_socket_is_an_error_and_stale_socket_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let server = Server::spawn(unix_server(&path, &[]));
@@ -200,7 +200,7 @@ fn debug_log_has_every_line_but_no_mistyped_secret() {
     assert!(!log.contains('\u{202e}') && !log.contains('\u{1b}'), "{log}");
 }
 
-/// A server that logs every line to the stderr that it is given.
+/// A server that logs every request to a given stderr.
 struct LoggingServer {
     address: Address,
     _program: Program,
@@ -213,13 +213,13 @@ impl LoggingServer {
         let path = folder.path().join("socket");
         let mut command = unix_server(&path, &["--log-level", "debug"]);
         let program = Program::from(command.stderr(stderr).spawn().unwrap());
-        // Its log goes elsewhere, so only the socket shows when the server listens.
+        // The test cannot read this log, so it waits for the socket instead.
         wait_until(|| UnixStream::connect(&path).is_ok());
         Self { address: Address::Unix(path), _program: program, _folder: folder }
     }
 
-    /// Fills the log with many more lines than a pipe or a terminal buffers. All requests must be
-    /// answered all the same. Returns one more client.
+    /// Makes the server log far more lines than a pipe or a terminal buffers, and asserts that it
+    /// still answers every request. Returns a new client.
     #[track_caller]
     fn fill_log(&self) -> Client {
         for _ in 0..200 {

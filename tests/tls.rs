@@ -1,4 +1,4 @@
-//! TLS: certificates, confidentiality, handshakes, close_notify, and peers that do not speak it.
+//! TLS: certificates, confidentiality, handshakes, close_notify, and peers that do not speak TLS.
 #![cfg(feature = "tls")]
 #![allow(clippy::unwrap_used)]
 
@@ -112,12 +112,12 @@ fn certificate_is_verified_by_authority_or_fingerprint() {
 fn wrong_certificate_error_shows_both_fingerprints() {
     let files = Files::new();
     let mut server = files.server("server", &[]);
-    let came = format!("received certificate {}", fingerprint(&mut server));
+    let received = format!("received certificate {}", fingerprint(&mut server));
     let other = format!("sha256:{}", "00".repeat(32));
     let mut pinned = files.oyez(&server, &["--tls-fingerprint", &other, "ping"]);
-    fails(&mut pinned, &format!("expected certificate {other}; {came}"));
+    fails(&mut pinned, &format!("expected certificate {other}; {received}"));
     server.wait_for_log("the peer rejected our certificate");
-    fails(&mut files.oyez(&server, &["--tls", "ping"]), &came);
+    fails(&mut files.oyez(&server, &["--tls", "ping"]), &received);
     fails(
         &mut files.oyez(&server, &["--tls", "listen"]),
         "the certificate is not signed by a trusted authority",
@@ -188,7 +188,7 @@ fn self_signed_certificate_is_created_once_and_reused() {
 }
 
 #[test]
-fn unusable_certificate_file_is_named_with_the_reason() {
+fn unusable_certificate_file_is_an_error_with_the_reason() {
     let files = Files::new();
     files.issue("other", "localhost");
     fs::write(files.path("empty"), "").unwrap();
@@ -209,7 +209,7 @@ fn unusable_certificate_file_is_named_with_the_reason() {
     server.wait_for_log("is readable by others; fix: chmod 600");
 }
 
-/// Starts a proxy that records everything passing in both directions. Returns its address and the
+/// Starts a proxy that records the traffic in both directions. Returns its address and the
 /// recording.
 fn recording_proxy(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -275,7 +275,7 @@ fn encrypted_connection_shows_no_plain_text() {
     assert!(encrypted.len() > 1000, "the encrypted connection was not recorded");
 }
 
-/// The input of a connection is executed even after writing to it has failed.
+/// The server executes the input of a connection even after a write to it has failed.
 #[test]
 fn lines_sent_before_a_reset_are_executed() {
     let files = Files::new();
@@ -285,7 +285,7 @@ fn lines_sent_before_a_reset_are_executed() {
     let raw = stream.try_clone().unwrap();
     let mut client = tls::connect(stream, &files.path("ca"));
     client.read_exact(&mut [0; 8]).unwrap();
-    // This client stops reading, so the server's writes first block, and fail after the reset.
+    // The client stops reading, so the server's writes block first, and fail after the reset.
     let flood = format!("say {}\n", "x".repeat(1000));
     for _ in 0..8000 {
         other.send_bytes(flood.as_bytes());
@@ -336,8 +336,8 @@ fn sighup_reloads_certificate_and_secret_for_new_connections() {
     connected.ask("ping", "pong");
 }
 
-/// Opens connections of which some send nothing, and some the beginning of a ClientHello, byte by
-/// byte. Another client must get its replies meanwhile.
+/// Opens connections, half of which send the beginning of a ClientHello byte by byte, and the rest
+/// nothing. Meanwhile, another client must get its replies.
 fn unfinished_handshakes(server: &Server, other: &mut Client) -> Vec<TcpStream> {
     let mut half_open: Vec<_> =
         (0..200).map(|_| TcpStream::connect(server.tcp()).unwrap()).collect();
@@ -438,12 +438,12 @@ fn lines_before_an_end_without_close_notify_are_executed() {
     let mut other = server.client();
     let stream = TcpStream::connect(server.tcp()).unwrap();
     let raw = stream.try_clone().unwrap();
-    let mut cut = tls::connect(stream, &files.path("ca"));
-    cut.write_all(b"say whole\nsay ha").unwrap();
+    let mut client = tls::connect(stream, &files.path("ca"));
+    client.write_all(b"say whole\nsay ha").unwrap();
     raw.shutdown(Shutdown::Write).unwrap();
     other.expect("broadcast 1 2 whole");
     let mut received = String::new();
-    cut.read_to_string(&mut received).unwrap();
+    client.read_to_string(&mut received).unwrap();
     let lines: Vec<&str> = received.lines().collect();
     assert_eq!(lines[1], "broadcast 1 2 whole");
     assert!(lines[2].starts_with("error incomplete-line "), "{lines:?}");

@@ -1,5 +1,4 @@
-//! What one turn of the hub does, and in which order: whatever clients send, each turn has a
-//! budget.
+//! What one turn of the hub does, in which order, and within which budget.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -19,8 +18,9 @@ fn with_clients(limits: Limits, clients: usize) -> (Driver, Vec<usize>) {
     (driver, keys)
 }
 
-/// How many clients the rest of the turn reads, if each has sent this.
-fn reads(hub: &mut Hub, input: &[u8]) -> usize {
+/// Reads for the rest of the turn, with the same input from each client. Returns how many clients
+/// were read.
+fn read_all(hub: &mut Hub, input: &[u8]) -> usize {
     let mut count = 0;
     while let Some(key) = hub.poll_read() {
         let outcome = if input.is_empty() { ReadOutcome::NoData } else { ReadOutcome::Data(input) };
@@ -30,8 +30,9 @@ fn reads(hub: &mut Hub, input: &[u8]) -> usize {
     count
 }
 
-/// How many clients the rest of the turn writes to, if each accepts so many bytes.
-fn flushes(hub: &mut Hub, bytes: usize) -> usize {
+/// Flushes for the rest of the turn, with each socket accepting `bytes` bytes. Returns how many
+/// clients were flushed.
+fn flush_all(hub: &mut Hub, bytes: usize) -> usize {
     let mut count = 0;
     while let Some(key) = hub.poll_flush() {
         hub.consume(key, bytes, false);
@@ -48,12 +49,12 @@ fn turn_reads_at_most_its_byte_budget() {
     let hub = &mut driver.hub;
     keys.iter().for_each(|&key| hub.handle_readable(key));
     hub.begin_turn(0);
-    assert_eq!(reads(hub, &[b' '; 50]), 2);
+    assert_eq!(read_all(hub, &[b' '; 50]), 2);
     hub.begin_turn(0);
-    assert_eq!(reads(hub, &[b' '; 60]), 2, "the last read may exceed the budget");
+    assert_eq!(read_all(hub, &[b' '; 60]), 2, "the last read may exceed the budget");
     hub.begin_turn(0);
     hub.handle_read(keys[0], &ReadOutcome::NoData, 100);
-    assert_eq!(reads(hub, b""), 0, "the overhead of encryption is charged as well");
+    assert_eq!(read_all(hub, b""), 0, "the overhead of encryption is charged as well");
     assert_eq!(hub.counters().bytes_in, 220);
 }
 
@@ -68,16 +69,16 @@ fn turn_continues_while_there_is_input_and_budget() {
     assert!(!hub.has_more_input(), "no client is readable");
     hub.handle_readable(keys[0]);
     assert!(hub.has_more_input(), "a client is readable");
-    assert_eq!(reads(hub, b"ping\nping\n"), 1);
+    assert_eq!(read_all(hub, b"ping\nping\n"), 1);
     assert!(hub.has_more_input(), "two lines are buffered");
     hub.execute();
     assert!(hub.has_more_input(), "one line is left, beyond the client's share of this pass");
     hub.execute();
-    assert_eq!((hub.counters().lines_in, hub.has_more_input()), (2, true), "it may send more");
+    assert_eq!((hub.counters().lines_in, hub.has_more_input()), (2, true), "still readable");
     hub.handle_read(keys[0], &ReadOutcome::NoData, 90);
     assert!(!hub.has_more_input(), "the read budget is used up");
     hub.begin_turn(0);
-    assert_eq!(reads(hub, "say 1\n".repeat(20).as_bytes()), 1);
+    assert_eq!(read_all(hub, "say 1\n".repeat(20).as_bytes()), 1);
     while hub.has_more_input() {
         hub.execute();
     }
@@ -97,18 +98,18 @@ fn turn_is_limited_to_a_number_of_passes() {
         hub.begin_turn(0);
         let mut passes = 0;
         while hub.has_more_input() {
-            assert_eq!(reads(hub, b"x"), 1);
+            assert_eq!(read_all(hub, b"x"), 1);
             hub.execute();
             passes += 1;
         }
-        assert_eq!(passes, 3, "a client that sends a byte at a time delays nobody");
+        assert_eq!(passes, 3, "a client that sends one byte at a time is read three times");
     }
 }
 
 #[test]
 fn handshakes_are_read_last_and_limited_per_turn() {
     let mut limits = small_limits();
-    limits.turn.arrivals = 2;
+    limits.turn.handshakes = 2;
     let (mut driver, keys) = with_clients(limits, 3);
     let hub = &mut driver.hub;
     let handshaking: Vec<usize> = (0..5).map(|_| hub.connect(LOCAL)).collect();
@@ -121,8 +122,8 @@ fn handshakes_are_read_last_and_limited_per_turn() {
 #[test]
 fn priority_flushes_are_limited_to_a_number_of_clients() {
     let mut limits = small_limits();
-    limits.turn.flush_first.clients = 2;
-    limits.turn.flush_feed.clients = 0;
+    limits.turn.flush_priority.clients = 2;
+    limits.turn.flush_bulk.clients = 0;
     let mut driver = Driver::new(limits);
     for _ in 0..5 {
         let key = driver.hub.connect(LOCAL);
@@ -131,7 +132,7 @@ fn priority_flushes_are_limited_to_a_number_of_clients() {
     let turns: Vec<usize> = (0..4)
         .map(|_| {
             driver.hub.begin_turn(0);
-            flushes(&mut driver.hub, "welcome ".len())
+            flush_all(&mut driver.hub, "welcome ".len())
         })
         .collect();
     assert_eq!(turns, [2, 2, 2, 2], "a client with more output is queued again");
@@ -140,28 +141,28 @@ fn priority_flushes_are_limited_to_a_number_of_clients() {
 #[test]
 fn priority_flushes_are_limited_by_bytes() {
     let mut limits = small_limits();
-    limits.turn.flush_first = FlushLimits { bytes: 100, clients: 100 };
+    limits.turn.flush_priority = FlushLimits { bytes: 100, clients: 100 };
     let (mut driver, keys) = with_clients(limits, 5);
     keys.iter().for_each(|&key| driver.hub.handle_readable(key));
     driver.hub.begin_turn(0);
-    reads(&mut driver.hub, format!("ping {}\n", "x".repeat(54)).as_bytes());
+    read_all(&mut driver.hub, format!("ping {}\n", "x".repeat(54)).as_bytes());
     driver.hub.execute();
-    assert_eq!(flushes(&mut driver.hub, 50), 2);
+    assert_eq!(flush_all(&mut driver.hub, 50), 2);
     driver.hub.begin_turn(0);
-    assert_eq!(flushes(&mut driver.hub, 10), 5, "all five take less than the budget");
+    assert_eq!(flush_all(&mut driver.hub, 10), 5, "all five take less than the budget");
 }
 
 #[test]
 fn bulk_flushes_are_limited_by_bytes() {
     let mut limits = small_limits();
-    limits.turn.flush_feed = FlushLimits { bytes: 32, clients: 100 };
+    limits.turn.flush_bulk = FlushLimits { bytes: 32, clients: 100 };
     let (mut driver, keys) = with_clients(limits, 5);
     driver.send(keys[0], "quiet\n");
     driver.hub.handle_readable(keys[0]);
     driver.hub.begin_turn(0);
-    reads(&mut driver.hub, b"say x\n");
+    read_all(&mut driver.hub, b"say x\n");
     driver.hub.execute();
-    let flushed = flushes(&mut driver.hub, "ok broadcast 1\n".len());
+    let flushed = flush_all(&mut driver.hub, "ok broadcast 1\n".len());
     assert_eq!(flushed, 4, "the sender's reply, and three readers within the budget");
 }
 
@@ -189,7 +190,7 @@ fn executed_lines_are_charged_by_their_bytes_and_a_fixed_cost() {
 
 #[test]
 fn scanning_the_feed_for_history_is_charged() {
-    // The lines are at the end of a chunk of 64 KiB. To scan all of it costs as much as 4 KiB of
+    // The lines are at the end of a chunk of 64 KiB. Scanning all of it costs as much as 4 KiB of
     // lines.
     let mut limits = Limits { feed_size: Limits::MIN_FEED_SIZE, ..Limits::default() };
     limits.turn.work = 10 * 1024;
@@ -205,12 +206,12 @@ fn scanning_the_feed_for_history_is_charged() {
     assert_eq!(executed, 3, "the third begins within the budget");
 }
 
-/// Two readers have taken nothing of a feed of `bytes` bytes. Each turn flushes one client that has
-/// only broadcasts pending, and writes one byte to it: to the first reader in the first turn.
+/// Two readers have received nothing of a feed of `bytes` bytes. Each turn flushes one client that
+/// has only broadcasts pending, and writes one byte to it: to the first reader in the first turn.
 /// Returns the readers that the second turn flushes.
 fn flushed_in_second_turn(bytes: usize) -> Vec<usize> {
     let mut limits = Limits { feed_size: 2048, ..small_limits() };
-    limits.turn.flush_feed.clients = 1;
+    limits.turn.flush_bulk.clients = 1;
     // Under this policy, broadcasts are not held for readers whose sockets accept bytes.
     let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
     let [first, second, sender] = [(); 3].map(|()| driver.connect(UNLIMITED));
@@ -243,14 +244,14 @@ fn flushed_in_second_turn(bytes: usize) -> Vec<usize> {
 
 #[test]
 fn reader_more_than_half_a_feed_behind_is_flushed_first() {
-    assert_eq!(flushed_in_second_turn(1025), [1], "the first reader lacks 1024 of 2048 bytes");
-    assert_eq!(flushed_in_second_turn(1026), [0, 1], "it lacks 1025 bytes");
+    assert_eq!(flushed_in_second_turn(1025), [1], "the first reader is 1024 of 2048 bytes behind");
+    assert_eq!(flushed_in_second_turn(1026), [0, 1], "the first reader is 1025 bytes behind");
 }
 
 #[test]
 fn replaying_reader_is_not_flushed_first() {
     let mut limits = small_limits();
-    limits.turn.flush_feed.clients = 0;
+    limits.turn.flush_bulk.clients = 0;
     let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
     driver.play("reader+\nreader> quiet\nreader*15 say x...\nreader<< ok broadcast 15");
     let reader = driver.key("reader");
@@ -327,8 +328,8 @@ fn quiet_client_with_pending_lines_counts_as_a_reader() {
 
 #[test]
 fn quiet_client_without_pending_lines_does_not_count_as_a_reader() {
-    // Two of three readers are most, for which broadcasts are held longer than for some. If the
-    // sender counted, they would be two of four: some.
+    // Two of three readers are most, and broadcasts are held longer for most than for some. If the
+    // sender counted as a reader, two of four would only be some.
     let mut driver = Driver::new(Limits { reader_grace_ms: 10_000, ..small_limits() });
     driver.play("a+\nb+\nc+\nsender+\nsender> quiet\na room 0\nb room 0");
     let sender = driver.key("sender");
@@ -409,7 +410,7 @@ fn blocked_write_shutdown_is_retried_when_the_socket_is_writable() {
     assert_eq!(driver.hub.poll_read(), Some(key));
     driver.hub.handle_read(key, &ReadOutcome::Data(b"quit\n"), 0);
     driver.hub.execute();
-    assert_eq!(flushes(&mut driver.hub, "goodbye quit\n".len()), 1);
+    assert_eq!(flush_all(&mut driver.hub, "goodbye quit\n".len()), 1);
     assert!(driver.hub.poll_close().is_some());
     driver.hub.handle_write_shutdown(key, false);
     driver.hub.handle_read(key, &ReadOutcome::Eof, 0);
@@ -459,7 +460,7 @@ fn first_gap_of_each_skipped_reader_is_reported() {
         };
         driver.events().into_iter().filter_map(lagged).collect::<Vec<_>>()
     };
-    // One reader takes nothing. The other blocks within the last line of the first chunk.
+    // One reader takes nothing. The other's socket blocks within the last line of the first chunk.
     driver.play(
         r"
         stalled+

@@ -21,8 +21,8 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
-    /// Connects as soon as the server listens, and completes the TLS handshake, if any. NATS sends
-    /// one plain line before that: `skips_line`.
+    /// Connects as soon as the server listens, and completes the TLS handshake, if any.
+    /// `skips_line` is for NATS, which sends one plaintext line before the handshake.
     pub(crate) fn open(
         port: u16,
         tls: Option<&Arc<ClientConfig>>,
@@ -41,7 +41,7 @@ impl Connection {
         };
         let configure = |stream: &net::TcpStream| {
             stream.set_nodelay(true)?;
-            // Close with a reset: the port is free at once, without TIME_WAIT.
+            // Close with a reset, so that the port is free at once, without TIME_WAIT.
             sockopt::set_socket_linger(stream, Some(Duration::ZERO))?;
             io::Result::Ok(())
         };
@@ -79,7 +79,7 @@ impl Connection {
         }
     }
 
-    /// Writes `bytes`. If they are empty, flushes what TLS has buffered.
+    /// Writes `bytes`. If `bytes` is empty, flushes what TLS has buffered.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.write(bytes),

@@ -1,4 +1,4 @@
-//! The servers that are compared, and how to start each of them.
+//! The servers to compare, and how to start them.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use crate::machine::{self, Cores};
 use crate::protocol::Protocol;
 use crate::workload::Shape;
 
-/// Names of the contenders that the report compares.
+/// Names of the contenders that the report treats specially.
 pub(crate) const OYEZD: &str = "oyezd";
 pub(crate) const BASELINE: &str = "baseline";
 pub(crate) const BASELINE_AGAIN: &str = "baseline again";
@@ -58,8 +58,8 @@ impl Contender {
         .map(|(name, kind, program)| Self { name, kind, program })
     }
 
-    /// Another build of oyezd, twice: the second one shows how much two measurements of the same
-    /// binary differ.
+    /// Another build of oyezd, twice. The second measurement shows how much two measurements of the
+    /// same binary differ.
     pub(crate) fn baselines(program: &Path) -> [Self; 2] {
         [BASELINE, BASELINE_AGAIN].map(|name| Self { name, kind: Oyezd, program: program.into() })
     }
@@ -79,21 +79,21 @@ impl Contender {
         }
     }
 
-    /// Whether the server can carry this load correctly, and in reasonable time.
+    /// Whether the server handles this load correctly, and in reasonable time.
     pub(crate) fn supports(&self, shape: Shape, tls: bool) -> bool {
         let Shape { publishers, size, window, .. } = shape;
         let clients = shape.max_clients();
         match self.kind {
             Oyezd => true,
-            // It does not look for lines. With much unread input, a line may be interrupted by
-            // another publisher's.
+            // The relay does not look for lines. With much unread input, it may insert one
+            // publisher's line into another's.
             Relay => !tls && (publishers == 1 || window <= 4),
             Redis => !tls && clients <= 2000,
             Nats => clients <= 2000,
             Mosquitto => clients <= 500,
             // An IRC line has at most 512 bytes.
             Ngircd => !tls && size <= 400 && clients <= 2000,
-            // It uses select(2), and does not look for lines either.
+            // Ncat uses select(2), and does not look for lines either.
             Ncat => !tls && clients <= 500 && (publishers == 1 || window <= 4),
         }
     }
@@ -105,7 +105,7 @@ impl Contender {
         folders.map(|folder| folder.join(&self.program)).any(|file| file.is_file())
     }
 
-    /// The command that starts the server on a loopback port.
+    /// Returns the command that starts the server on a loopback port.
     fn command(&self, port: u16, clients: usize, tls: Option<&Tls>, folder: &Path) -> Command {
         let mut command = Command::new(&self.program);
         let max_clients = (clients + 100).to_string();
@@ -213,11 +213,11 @@ impl RunningServer {
     ) -> Result<Self, String> {
         let start = || {
             let folder = tempfile::tempdir()?;
-            // The listener is closed at once; the server then binds the same port.
+            // This listener is closed at once, so that the server can bind its port.
             let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
             let mut command = contender.command(port, clients, tls, folder.path());
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            // The child inherits the core.
+            // The child inherits the core that this thread is pinned to.
             machine::pin(cores.server)?;
             let child = command.spawn();
             machine::pin(cores.generator)?;

@@ -22,12 +22,12 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// How many lines may be in flight while latency is measured.
 const MAX_IN_FLIGHT: usize = 4096;
 
-/// A line is `<publisher> <number> <filler>`, with digits in these ranges.
+/// A line is `<publisher> <number> <filler>`. The publisher and the number are in these ranges.
 const PUBLISHER: Range<usize> = 0..4;
 const NUMBER: Range<usize> = 5..15;
 const FILLER_START: usize = 16;
 
-/// Makes client names unique where the server requires it.
+/// Makes client names unique, for servers that require it.
 static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
 
 /// The result of a run.
@@ -35,7 +35,7 @@ static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
 pub(crate) struct Run {
     pub(crate) deliveries: u64,
     pub(crate) seconds: f64,
-    /// For each line the seconds from publishing it until the last subscriber received it. Empty
+    /// For each line, the seconds from its publication until the last subscriber received it. Empty
     /// unless lines are published at a rate.
     pub(crate) latencies: Vec<f64>,
 }
@@ -52,8 +52,8 @@ pub(crate) struct Load {
     /// Indexes of the publishing clients. A publisher's number in the lines is its index here.
     publishers: Vec<usize>,
     window: Window,
-    /// When the latest lines were published, and how many subscribers have not received them. Used
-    /// only at a rate.
+    /// For the latest lines, when each was published, and how many subscribers have not received
+    /// it. Used only if lines are published at a rate.
     in_flight: Vec<(Instant, usize)>,
     latencies: Vec<f64>,
 }
@@ -62,7 +62,7 @@ struct Client {
     connection: Connection,
     /// The beginning of an incomplete frame.
     partial: Vec<u8>,
-    /// Requests to send, of which the first `sent` bytes are written.
+    /// Requests to send. The first `sent` bytes are written.
     output: Vec<u8>,
     sent: usize,
     publisher: Option<Publisher>,
@@ -71,14 +71,14 @@ struct Client {
 
 #[derive(Default)]
 struct Publisher {
-    /// Number of the next line.
+    /// The number of the next line.
     next: u32,
     /// Lines published in this run.
     lines: u64,
 }
 
 struct Subscriber {
-    /// Number of the next line, by publisher; `None` before the first one.
+    /// The expected number of each publisher's next line, `None` before the first one.
     next: Vec<Option<u32>>,
     /// Lines received in this run.
     lines: u64,
@@ -155,7 +155,8 @@ impl Load {
         })
     }
 
-    /// Publishes as much as the window allows, and in the end equally much from every publisher.
+    /// Publishes as many lines as the window allows. In the end, every publisher has published the
+    /// same number.
     fn publish_through_window(&mut self, time: Duration) -> Result<(), String> {
         let started = Instant::now();
         while started.elapsed() < time {
@@ -177,7 +178,7 @@ impl Load {
         (0..self.publishers.len()).try_for_each(|nth| self.publish(nth, allowed))
     }
 
-    /// The first publisher sends one line after the other, each at its time.
+    /// Publishes lines at a fixed rate, all from the first publisher.
     fn publish_at_rate(&mut self, rate: u32, time: Duration) -> Result<(), String> {
         let started = Instant::now();
         let interval = Duration::from_secs(1) / rate;
@@ -204,8 +205,8 @@ impl Load {
         Ok(())
     }
 
-    /// Lets the first publisher send lines until each subscriber has received one, and then waits
-    /// until all have received the last one.
+    /// Publishes lines from the first publisher until every subscriber has received one, and then
+    /// waits until all subscribers have received the last line.
     fn await_subscriptions(&mut self) -> Result<(), String> {
         let started = Instant::now();
         while started.elapsed() < TIMEOUT {
@@ -238,7 +239,8 @@ impl Load {
         self.clients.iter().filter_map(|client| client.subscriber.as_ref())
     }
 
-    /// Publishes until a publisher has sent `allowed` lines in this run, or its socket is full.
+    /// Publishes lines until this publisher has sent `allowed` lines in this run, or its socket is
+    /// full.
     fn publish(&mut self, nth: usize, allowed: u64) -> Result<(), String> {
         let client = &mut self.clients[self.publishers[nth]];
         let mut line = Vec::with_capacity(self.shape.size);
@@ -260,13 +262,13 @@ impl Load {
         }
     }
 
-    /// Waits until some socket is ready, and serves those that are.
+    /// Waits until a socket is ready, and serves all that are.
     fn wait(&mut self) -> Result<(), String> {
         if self.turn(TIMEOUT)? { Ok(()) } else { Err("stalled: lines are missing".into()) }
     }
 
-    /// Waits for ready sockets, at most for `timeout`, and serves them. Returns false after a
-    /// timeout.
+    /// Waits for ready sockets, at most for `timeout`, and serves them. Returns whether any were
+    /// ready.
     fn turn(&mut self, timeout: Duration) -> Result<bool, String> {
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
@@ -287,7 +289,7 @@ impl Load {
         Ok(is_any_ready)
     }
 
-    /// Reads all that a client's socket holds, and checks every line.
+    /// Reads everything from a client's socket, and checks every line.
     fn receive(&mut self, key: usize) -> Result<(), String> {
         let client = &mut self.clients[key];
         loop {

@@ -25,7 +25,7 @@ impl Cores {
     }
 }
 
-/// Pins this thread, and the processes and threads that it starts from now on, to one core.
+/// Pins this thread to one core, with all processes and threads that it starts afterwards.
 pub(crate) fn pin(core: usize) -> io::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core);
@@ -41,7 +41,7 @@ pub(crate) fn raise_descriptor_limit() -> usize {
     current.map_or(usize::MAX, |limit| limit as usize)
 }
 
-/// The CPU time of a process in seconds, without that of threads that have ended.
+/// Returns the CPU time of a process in seconds. Threads that have ended do not count.
 pub(crate) fn cpu_seconds(process: u32) -> io::Result<f64> {
     let mut nanoseconds = 0;
     for task in fs::read_dir(format!("/proc/{process}/task"))? {
@@ -53,7 +53,7 @@ pub(crate) fn cpu_seconds(process: u32) -> io::Result<f64> {
     Ok(nanoseconds as f64 / 1e9)
 }
 
-/// The resident memory of a process, in bytes.
+/// Returns the resident memory of a process, in bytes.
 pub(crate) fn resident_bytes(process: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench fanout` starts one server after the other on one CPU core, drives each from
 //! another core with the same clients, checks that every subscriber receives every line, and
-//! compares the CPU time of the servers. Servers that are not installed are skipped. With
-//! `--baseline` it compares two builds of oyezd. `-- --help` lists the options.
+//! compares the CPU time of the servers. It skips servers that are not installed. `--baseline`
+//! compares two builds of oyezd. `-- --help` lists the options.
 
 mod chart;
 mod connection;
@@ -37,11 +37,11 @@ servers that are installed: Redis, NATS, mosquitto, ngircd and ncat --broker.
 
 Usage: cargo bench --bench fanout [-- OPTION ...]
 
-  --quick          one short round, to try it out
+  --quick          run one short round
   --rounds N       measure each server once per round, in changing order (9)
   --seconds S      time of one measurement (1)
-  --only TEXT      only workloads whose name contains TEXT; may be repeated
-  --servers A,B    only servers whose name contains A or B
+  --only TEXT      run only workloads whose name contains TEXT; may be repeated
+  --servers A,B    measure only servers whose name contains A or B
   --baseline PATH  also measure another oyezd binary, twice per round, and print
                    the ratios of CPU time within a round: oyezd to baseline, and
                    baseline to itself, which shows the noise; use --rounds 25
@@ -49,12 +49,12 @@ Usage: cargo bench --bench fanout [-- OPTION ...]
                    multiple of 64 (128); 'ping' always uses 256
   --json FILE      write all figures to FILE (target/tmp/fanout.json)
   --chart FILE     draw the chart to FILE (target/tmp/fanout.svg)
-  -h, --help       show this
+  -h, --help       show this help
 
 Workloads, with the number of publishers and subscribers and the size of a line:
 ";
 
-/// Descriptors that the server and the load generator need besides one per client.
+/// Descriptors that the server and the load generator need in addition to one per client.
 const SPARE_DESCRIPTORS: usize = 200;
 
 struct Options {
@@ -87,7 +87,7 @@ fn run() -> Result<(), String> {
         println!("  idle (memory per idle client)\n  ping (latency during broadcasts)");
         return Ok(());
     }
-    // How the benchmark starts the relay, in a process of its own.
+    // The benchmark runs itself with this option to start the relay in a process of its own.
     if let Ok(Some(port)) = arguments.opt_value_from_str("--relay") {
         return relay::run(port).map_err(|error| format!("relay: {error}"));
     }
@@ -95,7 +95,7 @@ fn run() -> Result<(), String> {
     let mut results = Results::default();
     let outcome = measure_all(&options, &mut results);
     eprint!("\r\x1b[K");
-    // After an error, what was measured before is still reported.
+    // Reports earlier measurements even after an error.
     results.print();
     let Options { json, chart, .. } = &options;
     results
@@ -154,9 +154,9 @@ fn measure_all(options: &Options, results: &mut Results) -> Result<(), String> {
     Ok(())
 }
 
-/// The order of the contenders in a round. It is reversed in every other round, and rotated after
-/// every second one, so that none gains from a drift of the machine's speed: three contenders take
-/// all six orders.
+/// Returns the contenders in the order of this round, which is reversed in every other round, and
+/// rotated after every second one. So a drift of the machine's speed favors none of them: three
+/// contenders take all six orders.
 fn order(contenders: &[Contender], round: usize) -> Vec<&Contender> {
     let mut order: Vec<&Contender> = contenders.iter().collect();
     order.rotate_left((round - 1) / 2 % contenders.len());
@@ -206,7 +206,7 @@ impl Options {
     }
 }
 
-/// The servers that `--servers` and `--baseline` ask for, except those that are not installed.
+/// Returns the servers that `--servers` and `--baseline` select, if they are installed.
 fn contenders(arguments: &mut Arguments) -> Result<Vec<Contender>, Box<dyn Error>> {
     let wanted: Option<String> = arguments.opt_value_from_str("--servers")?;
     let is_wanted = |contender: &Contender| {

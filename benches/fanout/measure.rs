@@ -26,7 +26,7 @@ pub(crate) struct Sample {
     pub(crate) latency: Option<Quantiles>,
 }
 
-/// Starts a server, and measures it under load for this time, after a warm-up.
+/// Starts a server, and measures it under load for this long, after a warm-up.
 pub(crate) fn delivery(
     contender: &Contender,
     cores: Cores,
@@ -60,7 +60,7 @@ pub(crate) fn idle_memory(
     let server = RunningServer::start(contender, cores, clients, None)?;
     let connect =
         |clients| Load::connect(contender.protocol(), server.port, None, Shape::new(clients, 64));
-    // These make the server allocate what it needs only once.
+    // The first clients make the server allocate what it allocates only once.
     let _first = connect(10)?;
     let before = server.resident_bytes()?;
     let _idle = connect(clients)?;
@@ -72,7 +72,7 @@ pub(crate) fn idle_memory(
 #[derive(Debug)]
 pub(crate) struct PingLatency {
     pub(crate) subscribers: usize,
-    /// While lines are broadcast to all subscribers.
+    /// During broadcasts to all subscribers.
     pub(crate) broadcast: Quantiles,
     /// The same, while another client sends commands as fast as it can.
     pub(crate) flooded: Quantiles,
@@ -85,7 +85,7 @@ pub(crate) fn ping_latency(
     time: Duration,
 ) -> Result<PingLatency, String> {
     let server = RunningServer::start(oyezd, cores, subscribers + 3, None)?;
-    // More than the socket buffers hold: that makes the server's turns longest.
+    // The window exceeds the socket buffers, which makes the server's turns longest.
     let shape = Shape { window: 4, ..Shape::new(subscribers, 64) };
     let mut load = Load::connect(oyezd.protocol(), server.port, None, shape)?;
     let mut measure = |is_flooded: bool| {
@@ -107,7 +107,7 @@ pub(crate) fn ping_latency(
     Ok(PingLatency { subscribers, broadcast: measure(false)?, flooded: measure(true)? })
 }
 
-/// Sends a `ping` every 2 ms after the last answer. Returns the round-trip times in seconds.
+/// Sends a `ping` 2 ms after each reply to the last one. Returns the round-trip times in seconds.
 fn ping(port: u16, is_over: &AtomicBool) -> io::Result<Vec<f64>> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_nodelay(true)?;

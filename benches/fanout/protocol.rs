@@ -1,13 +1,13 @@
-//! The servers' protocols, as far as fan-out needs them: connect, subscribe, publish a line, and
-//! find it in what a subscriber receives.
+//! The servers' protocols, as far as the benchmark needs them: connect, subscribe, publish a line,
+//! and find the line in what a subscriber receives.
 
 use std::ops::Range;
 
-/// A wire protocol. Where it has channels, all clients use one channel named `c`.
+/// A wire protocol. In protocols with channels, all clients use one channel named `c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Oyez,
-    /// Bare lines: everything that a client sends goes to all others.
+    /// Bare lines: the server sends everything from one client to all others.
     Raw,
     Redis,
     Nats,
@@ -37,7 +37,7 @@ impl Protocol {
         matches!(self, Self::Oyez | Self::Nats | Self::Mqtt)
     }
 
-    /// What a client sends first. `id` is unique among all clients.
+    /// Returns what a client sends first. `id` is unique among all clients.
     pub(crate) fn handshake(self, id: usize, subscribes: bool) -> Vec<u8> {
         match self {
             Self::Oyez if !subscribes => b"quiet\n".to_vec(),
@@ -64,7 +64,8 @@ impl Protocol {
         }
     }
 
-    /// Appends the request that publishes `line`, which is not empty and has no control characters.
+    /// Appends the request that publishes `line`, which must be neither empty nor contain control
+    /// characters.
     pub(crate) fn publish(self, line: &[u8], out: &mut Vec<u8>) {
         let mut put = |head: &[u8], tail: &[u8]| {
             out.extend_from_slice(head);
@@ -103,7 +104,7 @@ impl Protocol {
         let end = lf - usize::from(lf > 0 && bytes[lf - 1] == b'\r');
         let is_published = match self {
             Self::Oyez => bytes.starts_with(b"broadcast "),
-            // A published line is the whole line, and no other has its length, except NATS's first.
+            // Only published lines have this length, except for the first line from NATS.
             Self::Raw | Self::Redis | Self::Nats => end == size && !bytes.starts_with(b"INFO "),
             Self::Irc => {
                 bytes.starts_with(b":n")

@@ -1,6 +1,6 @@
 //! Quantiles of measured values.
 
-/// Measured values in ascending order, at least one.
+/// At least one measured value, in ascending order.
 #[derive(Clone, Debug)]
 pub(crate) struct Quantiles(Vec<f64>);
 
@@ -16,7 +16,7 @@ impl Quantiles {
         self.0.len()
     }
 
-    /// The value below which `part` (0.0 to 1.0) of the values lie, interpolated between neighbors.
+    /// Returns the value below which `part` (0.0 to 1.0) of the values lie, interpolated linearly.
     pub(crate) fn at(&self, part: f64) -> f64 {
         let position = (self.0.len() - 1) as f64 * part;
         let (lower, upper) = (self.0[position.floor() as usize], self.0[position.ceil() as usize]);
@@ -27,7 +27,7 @@ impl Quantiles {
         self.at(0.5)
     }
 
-    /// Minimum, lower quartile, median, upper quartile and maximum.
+    /// Returns the minimum, lower quartile, median, upper quartile and maximum.
     pub(crate) fn quartiles(&self) -> [f64; 5] {
         [0.0, 0.25, 0.5, 0.75, 1.0].map(|part| self.at(part))
     }

@@ -1,5 +1,5 @@
-//! A minimal relay, for comparison: it writes what it reads from one peer to all others, without
-//! looking for lines. Its only backpressure is that it stops reading while any peer is behind.
+//! A minimal relay, for comparison. It writes what it reads from one peer to all others, without
+//! looking for lines. Its only backpressure is to stop reading while any peer is behind.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};

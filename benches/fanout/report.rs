@@ -16,9 +16,9 @@ use crate::workload::WORKLOADS;
 pub(crate) struct Results {
     /// One sample per round, by workload and server.
     samples: BTreeMap<(&'static str, &'static str), Vec<Sample>>,
-    /// Server, number of clients, and bytes per client.
+    /// The server, the number of clients, and the bytes per client.
     idle: Vec<(&'static str, usize, f64)>,
-    /// Server and latency.
+    /// The server and its latency.
     pings: Vec<(&'static str, PingLatency)>,
 }
 
@@ -35,7 +35,7 @@ impl Results {
         self.pings.push((server, latency));
     }
 
-    /// The measured workloads, each with the samples of its servers.
+    /// Returns the measured workloads, each with the samples of its servers.
     pub(crate) fn workloads(
         &self,
     ) -> impl Iterator<Item = (&'static str, Vec<(&'static str, &[Sample])>)> {
@@ -47,7 +47,7 @@ impl Results {
         })
     }
 
-    /// CPU time per delivery of `server` divided by that of `other`, for each round.
+    /// Returns, for each round, the CPU time per delivery of `server` divided by that of `other`.
     fn ratios(
         &self,
         workload: &'static str,
@@ -59,7 +59,7 @@ impl Results {
         Some(Quantiles::of(rounds.map(|(one, other)| one.cpu_us / other.cpu_us)))
     }
 
-    /// The comparisons with the baseline: workload, server and ratios.
+    /// Returns the comparisons with the baseline: workload, server and ratios.
     fn baseline_ratios(&self) -> Vec<(&'static str, &'static str, Quantiles)> {
         let pairs = WORKLOADS
             .iter()
@@ -178,7 +178,7 @@ impl Results {
     }
 }
 
-/// Median, 99th percentile and maximum of times in seconds, in microseconds.
+/// Returns the median, 99th percentile and maximum in microseconds, for times in seconds.
 fn latency_us(times: &Quantiles) -> [f64; 3] {
     [0.5, 0.99, 1.0].map(|part| times.at(part) * 1e6)
 }
@@ -188,7 +188,8 @@ fn latency_json(times: &Quantiles) -> Value {
     json!({ "p50_us": p50, "p99_us": p99, "max_us": max })
 }
 
-/// The medians over the rounds of p50, p99 and maximum. Empty if latency was not measured.
+/// Returns the medians over the rounds of p50, p99 and maximum, or an empty text if latency was not
+/// measured.
 fn latency_text(samples: &[Sample]) -> String {
     let rounds: Option<Vec<_>> =
         samples.iter().map(|sample| sample.latency.as_ref().map(latency_us)).collect();

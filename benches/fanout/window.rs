@@ -6,14 +6,14 @@ use crate::workload::{BLOCK_BYTES, Shape};
 
 /// A sliding window: publishers may be a number of blocks ahead of the slowest subscriber.
 pub(crate) struct Window {
-    /// Lines that each publisher contributes to a block.
+    /// How many lines of a block come from each publisher.
     block_lines: u64,
-    /// Publishers whose lines a subscriber receives.
+    /// From how many publishers a subscriber receives lines.
     sources: u64,
     subscribers: usize,
-    /// The first block that some subscriber does not have completely.
+    /// The first block that some subscriber has not received completely.
     first: u64,
-    /// For that block and each later one in the window: how many subscribers have it.
+    /// For that block and each later one in the window, how many subscribers have received it.
     completed: VecDeque<usize>,
 }
 
@@ -40,7 +40,7 @@ impl Window {
             return;
         }
         let block = (lines / block_received - 1 - self.first) as usize;
-        // What is published before a run may exceed the window.
+        // Lines that were published before the run may exceed the window.
         let Some(subscribers) = self.completed.get_mut(block) else { return };
         *subscribers += 1;
         while self.completed[0] == self.subscribers {
@@ -50,12 +50,12 @@ impl Window {
         }
     }
 
-    /// How many lines each publisher may have published by now.
+    /// Returns how many lines each publisher may have published by now.
     pub(crate) fn allowed(&self) -> u64 {
         (self.first + self.completed.len() as u64) * self.block_lines
     }
 
-    /// How many lines each subscriber receives if each publisher has published `lines`.
+    /// Returns how many lines each subscriber receives if each publisher has published `lines`.
     pub(crate) fn expected(&self, lines: u64) -> u64 {
         lines * self.sources
     }

@@ -1,12 +1,12 @@
-//! The workloads that every server has to carry.
+//! The workloads that every server is measured with.
 
-/// The load generator counts what it publishes in blocks, over all publishers together.
+/// The load generator counts the lines of all publishers together, in blocks of this size.
 pub(crate) const BLOCK_KIB: usize = 64;
 pub(crate) const BLOCK_BYTES: usize = BLOCK_KIB * 1024;
 
 /// The default window, in blocks. With a larger one, data stays unread for so long that the kernel
-/// sends it again: 5757 packets in two seconds with 4 blocks and 1000 subscribers, none with 2.
-/// That cost says little about a server.
+/// retransmits it: 5757 packets in two seconds with 4 blocks and 1000 subscribers, none with 2. The
+/// cost of that says little about a server.
 pub(crate) const DEFAULT_WINDOW: usize = 2;
 
 pub(crate) struct Workload {
@@ -25,7 +25,7 @@ pub(crate) struct Shape {
     pub(crate) is_symmetric: bool,
     /// Bytes per line, without the line end.
     pub(crate) size: usize,
-    /// Lines per second; without it, as many as the window allows.
+    /// Lines per second, or `None` for as many as the window allows.
     pub(crate) rate: Option<u32>,
     /// How many blocks the publishers may be ahead of the slowest subscriber.
     pub(crate) window: usize,
@@ -52,7 +52,7 @@ const fn tls(name: &'static str, shape: Shape) -> Workload {
     Workload { name, shape, tls: true }
 }
 
-/// The names tell how many clients publish to how many subscribers, and the size of a line.
+/// A name gives the number of publishers and of subscribers, and the size of a line.
 pub(crate) const WORKLOADS: [Workload; 10] = [
     plain("1 to 10, 64 B", Shape::new(10, 64)),
     plain("1 to 100, 64 B", Shape::new(100, 64)),

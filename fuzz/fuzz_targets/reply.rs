@@ -1,4 +1,4 @@
-//! Replies: whatever parses encodes to a line that parses to the same reply.
+//! Replies: every reply that parses encodes to a line that parses to the same reply.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| oyez_fuzz::properties::reply(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oyez_fuzz::properties::reply_round_trips(data));

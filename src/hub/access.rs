@@ -37,7 +37,7 @@ impl Hub {
 
     fn accept_auth(&mut self, key: usize, role: Role) {
         let client = &mut self.clients[key];
-        // A second secret never takes a role away.
+        // An admin who authenticates again with the user secret stays an admin.
         let role = client.role.map_or(role, |before| before.max(role));
         client.role = Some(role);
         client.wrong_secrets = 0;

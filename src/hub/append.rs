@@ -1,6 +1,7 @@
-//! Appending broadcasts: backpressure on publishers, and what becomes of slow consumers.
+//! Appending broadcasts: backpressure on publishers, and the eviction of slow consumers.
 //!
-//! [`Backpressure`](super::channel::backpressure::Backpressure) decides; this carries it out.
+//! [`Backpressure`](super::channel::backpressure::Backpressure) decides what happens; this module
+//! does it.
 
 use std::mem;
 
@@ -31,7 +32,8 @@ impl Hub {
             Admission::Append => {}
             Admission::Evict(slow) => self.evict_or_skip(&slow, drops_before.unwrap_or(head))?,
             Admission::Yield => {
-                // Asking again in this turn would look at every reader, and find the same one.
+                // Another attempt in this turn would visit every reader again, with the same
+                // result.
                 self.budget.append = 0;
                 return Err(Blocked::Yield);
             }
@@ -49,8 +51,8 @@ impl Hub {
         Ok(self.channel.feed.append())
     }
 
-    /// Makes these slow consumers give way, so that the feed can drop everything before
-    /// `drops_before`. What the turn's budget does not allow is left for the next try.
+    /// Evicts these slow consumers, or skips them forward, so that the feed can drop everything
+    /// before `drops_before`. If the turn's budget runs out, the next attempt handles the rest.
     fn evict_or_skip(&mut self, slow: &[Handle], drops_before: Offset) -> Result<(), Blocked> {
         for handle in slow {
             if self.budget.turn.work == 0 {
@@ -66,9 +68,9 @@ impl Hub {
         Ok(())
     }
 
-    /// Drops what is pending of the feed for this client, except for the rest of a partial line,
-    /// and closes it. If it is closing already, eviction becomes the reason, except for foreign
-    /// protocols, which get no goodbye.
+    /// Drops the client's pending broadcasts, except for the rest of a partial line, and starts
+    /// closing it. If it is closing already, `eviction` becomes the reason, unless the client
+    /// speaks a foreign protocol: such a client gets no goodbye.
     fn evict(&mut self, key: usize, eviction: Reason) {
         let client = &mut self.clients[key];
         self.budget.charge_scan(client.outbox.size());
@@ -85,7 +87,8 @@ impl Hub {
         self.advance_close(key);
     }
 
-    /// Moves this client forward past what the feed drops, and tells it how many lines it misses.
+    /// Skips the client forward, past what the feed drops. A `lagged` line tells it how many lines
+    /// it missed.
     fn skip(&mut self, key: usize, drops_before: Offset) {
         let client = &mut self.clients[key];
         let feed = &self.channel.feed;

@@ -1,4 +1,5 @@
-//! Closing connections: one client, all of them at a graceful shutdown, and those that time out.
+//! Closing connections: single clients, all clients at a graceful shutdown, and clients that time
+//! out.
 
 use std::mem;
 
@@ -79,17 +80,17 @@ impl Hub {
         let head = self.head();
         self.stop_rate_limiting(key);
         let client = &mut self.clients[key];
-        let was = client.stage;
-        // Before the handshake there is no output to drain. After a failed one, the TLS alert is
-        // still to be sent.
-        let can_drain = was != Stage::Handshaking || reason == Reason::HandshakeFailed;
+        let old_stage = client.stage;
+        // Before the handshake is complete there is no output to drain, except for the TLS alert of
+        // a failed handshake.
+        let can_drain = old_stage != Stage::Handshaking || reason == Reason::HandshakeFailed;
         let step = if can_drain { ClosingStep::Draining } else { ClosingStep::AwaitingPeerClose };
         client.stage = Stage::Closing { reason, step };
         self.events.push_back(Event::Closing { id: client.id, reason });
         client.outbox.unfollow(head);
         client.input = LineBuffer::new(0);
         client.input_state = InputState::Discarding;
-        if was == Stage::Active {
+        if old_stage == Stage::Active {
             self.directory.remove(client.id, client.name.as_deref());
         }
         self.set_deadline(key, Some(self.now_ms + self.config.limits.drain_timeout_ms));
@@ -155,7 +156,8 @@ impl Hub {
     /// per line.
     fn close_if_idle(&mut self, key: usize) {
         let client = &self.clients[key];
-        // With a rate limit, a client that hung up had until now to have its last lines read.
+        // With a rate limit, a client that hung up has until its deadline to have its last lines
+        // executed.
         if client.socket.reset && self.config.limits.rate_limit.is_some() {
             return self.begin_close(key, Reason::Lost);
         }
@@ -175,7 +177,7 @@ impl Hub {
         }
     }
 
-    /// Asks for the connection to be closed. Asking again is harmless:
+    /// Queues the connection to be closed. Queueing it twice is harmless:
     /// [`poll_close`](Self::poll_close) skips clients that are gone.
     fn drop_connection(&mut self, key: usize) {
         self.to_close.push_back((self.clients[key].handle(), CloseStep::Close));

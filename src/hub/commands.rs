@@ -87,8 +87,8 @@ impl Hub {
         let sender = &self.clients[key];
         let from = sender.attribution(&mut DecimalBuf::default()).to_owned();
         let client = &self.clients[to];
-        // The room reserved for a reply is not for others: without it the recipient could not run
-        // its own commands.
+        // Direct messages must not use the room reserved for replies: without it, the recipient
+        // could not run its own commands.
         if client.outbox.is_closed() || !self.has_reply_room(client) {
             return self.error(key, ErrorCode::BUSY, "the recipient is not reading; try later");
         }
@@ -126,9 +126,9 @@ impl Hub {
     fn resume(&mut self, key: usize, seq: u64, feed: Option<FeedId>) {
         let id = self.channel.feed.id();
         let oldest = self.channel.feed.oldest_available();
-        let is_other = feed.is_some_and(|feed| feed != id);
-        if is_other || seq.saturating_add(1) < oldest {
-            let why = if is_other { "not this feed" } else { "older lines were dropped" };
+        let is_other_feed = feed.is_some_and(|feed| feed != id);
+        if is_other_feed || seq.saturating_add(1) < oldest {
+            let why = if is_other_feed { "not this feed" } else { "older lines were dropped" };
             return self.error(key, ErrorCode::GONE, &format!("{oldest} {id} {why}"));
         }
         if seq > self.channel.feed.newest_seq() {
@@ -184,8 +184,8 @@ impl Hub {
         self.ok(key, OkReply::Help);
     }
 
-    pub(super) fn ok(&mut self, key: usize, topic: OkReply<'_>) {
-        self.reply(key, Reply::Ok(topic));
+    pub(super) fn ok(&mut self, key: usize, reply: OkReply<'_>) {
+        self.reply(key, Reply::Ok(reply));
     }
 
     pub(super) fn error(&mut self, key: usize, code: ErrorCode, explanation: &str) {

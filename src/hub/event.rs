@@ -1,4 +1,4 @@
-//! What the hub tells its caller: connections to close, and events for the log.
+//! What the hub reports to its caller: connections to close, and events for the log.
 
 use crate::protocol::ForeignProtocol;
 
@@ -9,11 +9,11 @@ use super::registry::role::Role;
 pub enum Reason {
     /// The client sent `quit`.
     Quit,
-    /// The server shuts down.
+    /// The server is shutting down.
     Shutdown,
-    /// A slow consumer: the feed overtook its cursor.
+    /// It is a slow consumer: the feed overran its cursor.
     TooSlow,
-    /// Broadcasts waited for this reader, and it read too little within the stall timeout.
+    /// Broadcasts waited for this reader, and it took too little within the stall timeout.
     Stalled,
     /// It sent and read nothing within the idle timeout.
     Idle,
@@ -21,9 +21,9 @@ pub enum Reason {
     AuthTimeout,
     /// It tried too many wrong secrets.
     AuthFailed,
-    /// The TLS handshake failed.
+    /// The TLS handshake failed, or the peer closed the connection before it was complete.
     HandshakeFailed,
-    /// The peer ended its input.
+    /// The peer half-closed the connection, and all its input was executed.
     EndOfInput,
     /// The connection broke.
     Lost,
@@ -63,22 +63,22 @@ pub enum CloseStep {
 pub enum Event {
     /// A line was executed.
     Line(LineTrace),
-    /// A client showed the secret for a role.
+    /// A client authenticated with the secret for a role.
     Authenticated {
         /// The client's id.
         id: u64,
         /// Its role from now on.
         role: Role,
     },
-    /// A client showed a wrong secret.
+    /// A client sent a wrong secret.
     WrongSecret {
         /// The client's id.
         id: u64,
-        /// How many wrong secrets it has shown.
+        /// How many wrong secrets it has sent in a row.
         tries: u8,
     },
-    /// A client begins to close: nothing more of its input is executed. A [`Disconnect`] follows
-    /// when it is removed. If a client is evicted while it closes, this is reported again.
+    /// A client begins to close: no more of its input is executed. A [`Disconnect`] follows when it
+    /// is removed. If a client is evicted while it closes, this is reported again.
     Closing {
         /// The client's id.
         id: u64,
@@ -99,7 +99,8 @@ pub enum Event {
         /// The id of one of them.
         id: u64,
     },
-    /// A client exceeded the rate limit for the first time. Its input waits until it may send more.
+    /// A client exceeded the rate limit for the first time. Its input waits until the limit allows
+    /// another line.
     RateLimited {
         /// The client's id.
         id: u64,
@@ -107,15 +108,16 @@ pub enum Event {
 }
 
 /// An executed line and its final reply. The log shows it at level `debug`; the simulation checks
-/// it against its model. The text is as it was received, not escaped.
+/// it against its model. The text is not escaped.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LineTrace {
     /// The sender's id.
     pub id: u64,
-    /// The line, redacted if it may hold a secret: unknown commands, and everything before
+    /// The line, redacted if it may hold a secret: `auth`, unknown commands, and everything before
     /// authentication.
     pub received: String,
-    /// The last line of the reply, redacted in the same way.
+    /// The last line of the reply. For a broadcast without a reply, its number; for a client that
+    /// this line closed, its goodbye. A `pong` before authentication is redacted.
     pub answered: String,
 }
 
@@ -124,13 +126,13 @@ pub struct LineTrace {
 pub struct Disconnect {
     /// The client's id.
     pub id: u64,
-    /// The name it had last.
+    /// Its name when it disconnected.
     pub name: Option<Box<str>>,
     /// Why it was closed.
     pub reason: Reason,
-    /// Whether pending output was discarded.
+    /// Whether the client may have lost output.
     pub is_cut: bool,
-    /// How many lines it was told, with `lagged`, that it missed.
+    /// How many lines it missed: the sum of its `lagged` counts, sent or pending.
     pub missed: u64,
     /// Duration of the connection in milliseconds.
     pub connected_ms: u64,

@@ -10,19 +10,19 @@ use super::event::Reason;
 use super::registry::client::{Client, InputState, Stage, find};
 use super::{Hub, access};
 
-/// What a line costs beside its bytes, in bytes of work: blank lines are work, too.
+/// The fixed cost of a line besides its bytes, in bytes of work. Blank lines have this cost, too.
 const LINE_COST: usize = 32;
 
-/// What keeps a line from being executed now. It stays the client's next line.
+/// Why a line cannot be executed now. It stays the client's next line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blocked {
-    /// The turn's budget: try again when others have had their turn.
+    /// Not in this turn: try again in the next one.
     Yield,
     /// Backpressure: wait until readers have made progress.
     OnReaders,
 }
 
-/// Why a client's lines are not executed further.
+/// Why the execution of a client's lines has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     /// Every complete line was executed, or one of them closed the client.
@@ -47,8 +47,8 @@ impl Hub {
         }
     }
 
-    /// The next client to read from, once: established connections first, then a few handshakes,
-    /// which cost more than anything else a client can ask for.
+    /// Returns the next client. The caller reads its connection once. Established connections come
+    /// first, then a few handshakes: those cost more than anything else a client can request.
     pub fn poll_read(&mut self) -> Option<usize> {
         while self.budget.turn.read > 0
             && let Some(handle) = self.to_read.pop(|handle| find(&self.clients, handle).is_some())
@@ -57,20 +57,20 @@ impl Hub {
                 return Some(handle.key);
             }
         }
-        while self.budget.turn.arrivals > 0
+        while self.budget.turn.handshakes > 0
             && let Some(handle) =
                 self.handshakes.pop(|handle| find(&self.clients, handle).is_some())
         {
             if self.clients[handle.key].wants_read() {
-                self.budget.turn.arrivals -= 1;
+                self.budget.turn.handshakes -= 1;
                 return Some(handle.key);
             }
         }
         None
     }
 
-    /// Takes the outcome of one read of the client's connection. `overhead` is how many bytes were
-    /// read from the socket beyond those in the outcome.
+    /// Handles the outcome of one read of the client's connection. `overhead` is how many bytes
+    /// were read from the socket beyond those in the outcome.
     pub fn handle_read(&mut self, key: usize, outcome: &ReadOutcome<'_>, overhead: usize) {
         self.budget.charge_read(overhead);
         match outcome {
@@ -83,7 +83,7 @@ impl Hub {
                 self.begin_close(key, Reason::HandshakeFailed);
             }
             ReadOutcome::TlsFailed(_) | ReadOutcome::Failed(_) => {
-                // What was received before is still executed; nobody gets the replies.
+                // Input from before the failure is still executed; its replies are discarded.
                 self.handle_write_failed(key);
                 self.handle_eof(key);
             }
@@ -119,7 +119,7 @@ impl Hub {
         self.advance_close(key);
     }
 
-    /// The peer sends no more data. Its connection may still be open.
+    /// Handles the end of the peer's input. The connection may still be open for output.
     fn end_input(&mut self, key: usize) {
         let client = &mut self.clients[key];
         match client.stage {
@@ -143,7 +143,7 @@ impl Hub {
         }
     }
 
-    /// Executes lines, each client's in turn, as far as the turn's budget allows.
+    /// Executes buffered lines, client by client, as far as the turn's budget allows.
     pub fn execute(&mut self) {
         self.budget.turn.passes = self.budget.turn.passes.saturating_sub(1);
         for _ in 0..self.runnable.len() {
@@ -157,8 +157,8 @@ impl Hub {
                 self.debug_check(handle.key);
             }
         }
-        // After the input: the process may have been stopped for a while, and what was received
-        // meanwhile counts.
+        // Deadlines expire after the input is executed: if the process was stopped for a while,
+        // input that arrived meanwhile counts as activity.
         self.expire_deadlines();
     }
 
@@ -171,15 +171,15 @@ impl Hub {
     }
 
     fn run(&mut self, key: usize) {
-        // Taken out meanwhile, since a line may concern any client, this one included.
+        // Taken out while it runs, since a line may change any client, including this one.
         let placeholder = LineBuffer::new(0);
         let mut input = mem::replace(&mut self.clients[key].input, placeholder);
         let stop = self.execute_lines(key, &mut input);
         if !self.clients[key].is_open() {
-            // A line has closed the client: the rest of its input is discarded.
+            // A line closed the client: the rest of its input is discarded.
             return;
         }
-        // Over-long lines count as many.
+        // An overlong line counts as one line for each `max-line` bytes.
         self.charge_rate(key, input.take_discarded_lines());
         let is_limited = !self.is_within_rate(key);
         let handle = self.clients[key].handle();
@@ -256,7 +256,7 @@ impl Hub {
             && client.outbox.pending_seeks() < MAX_PENDING_SEEKS
     }
 
-    /// Queues the client to be read, if its socket should be.
+    /// Queues the client to be read, if it wants to be.
     pub(super) fn queue_read(&mut self, key: usize) {
         let client = &self.clients[key];
         if client.wants_read() {
@@ -266,7 +266,8 @@ impl Hub {
         }
     }
 
-    /// Has the client's lines executed: now, if its outbox has room for a reply, or once it has.
+    /// Queues the client's lines for execution, or makes them wait until its outbox has room for a
+    /// reply.
     pub(super) fn queue_run(&mut self, key: usize) {
         let client = &self.clients[key];
         if !matches!(client.input_state, InputState::Reading | InputState::AwaitingOutbox) {
@@ -280,7 +281,7 @@ impl Hub {
         }
     }
 
-    /// Output was consumed: runs the client's lines if they waited for that.
+    /// After output was consumed, queues the client's lines if they waited for room.
     pub(super) fn resume_run(&mut self, key: usize) {
         if self.clients[key].input_state == InputState::AwaitingOutbox {
             self.queue_run(key);

@@ -1,4 +1,4 @@
-//! From the feed and the outboxes to the sockets: who is written to next.
+//! Flushing pending output: which client is written to next, and what was written.
 
 use super::Hub;
 use super::delivery::outbox::Span;
@@ -18,7 +18,8 @@ impl Hub {
         }
     }
 
-    /// The next client to write to, once: priority clients first, then bulk clients.
+    /// Returns the next client. The caller writes to its connection once. Priority clients come
+    /// first, then bulk clients.
     pub fn poll_flush(&mut self) -> Option<usize> {
         let head = self.head();
         let exists = |handle| find(&self.clients, handle).is_some();
@@ -46,8 +47,8 @@ impl Hub {
         self.clients[key].outbox.spans(self.head())
     }
 
-    /// The first `sent` bytes of the client's spans were written. `is_blocked`: its socket accepts
-    /// no more.
+    /// Records that the first `sent` bytes of the client's spans were written. `is_blocked` is set
+    /// if its socket accepts no more for now.
     pub fn consume(&mut self, key: usize, sent: usize, is_blocked: bool) {
         let head = self.head();
         let budget = self.budget.flush(self.flush.current());
@@ -70,11 +71,11 @@ impl Hub {
         self.debug_check(key);
     }
 
-    /// Nothing can be written to the client any more. What it has sent is still executed.
+    /// Discards the client's output, since writing to it failed. Its input is still executed.
     pub fn handle_write_failed(&mut self, key: usize) {
         let client = &mut self.clients[key];
         client.outbox.close();
-        // Reading tells whether there is any input left.
+        // Read from the socket, in case there is input left.
         client.socket.readable = true;
         self.channel.backpressure.note_progress();
         self.queue_read(key);

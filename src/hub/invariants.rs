@@ -4,11 +4,11 @@ use super::Hub;
 use super::handle::Handle;
 use super::registry::client::{InputState, Stage, find};
 
-/// In debug builds every turn with a multiple of this number checks the whole hub.
+/// In debug builds, the whole hub is checked once every this many turns.
 const TURNS_PER_CHECK: u64 = 64;
 
 impl Hub {
-    /// Panics if an invariant does not hold. Looks at everything.
+    /// Panics if an invariant does not hold. Checks the whole hub.
     pub fn check_invariants(&self) {
         self.channel.feed.check_invariants();
         for (key, _) in self.clients.iter() {
@@ -47,19 +47,19 @@ impl Hub {
         let oldest_needed = client.outbox.oldest_needed(head);
         assert!(
             oldest_needed.is_none_or(|needed| needed >= self.channel.feed.oldest()),
-            "client {id} needs what the feed has dropped"
+            "client {id} needs lines that the feed has dropped"
         );
         assert!(
-            !client.wants_flush(head) || self.flush.will_visit(key, head),
-            "client {id} has pending output and is not queued"
+            !client.wants_flush(head) || self.flush.will_flush(key, head),
+            "client {id} has pending output but is not queued"
         );
         assert!(
             !client.wants_read() || self.to_read.contains(key) || self.handshakes.contains(key),
-            "client {id} is readable and not queued"
+            "client {id} is readable but not queued"
         );
         assert!(
             client.input_state != InputState::AwaitingOutbox || !self.has_reply_room(client),
-            "client {id} has lines and room for a reply, and is not runnable"
+            "client {id} has lines to execute and room for a reply, but is not runnable"
         );
         let is_discarding = client.input_state == InputState::Discarding;
         assert_eq!(is_discarding, matches!(client.stage, Stage::Closing { .. }));
@@ -82,7 +82,7 @@ impl Hub {
         }
     }
 
-    /// In debug builds, checks the whole hub now and then.
+    /// In debug builds, checks the whole hub once every [`TURNS_PER_CHECK`] turns.
     pub(super) fn debug_check_turn(&mut self) {
         self.turns += 1;
         if cfg!(debug_assertions) && self.turns.is_multiple_of(TURNS_PER_CHECK) {

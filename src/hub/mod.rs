@@ -1,31 +1,32 @@
 //! Command semantics and client state: names, the feed, scheduling, slow consumers, shutdown.
 //!
 //! The hub performs **no I/O**, reads no clock and draws no randomness: there is no socket and no
-//! `Instant::now()` in here. Time and input are passed in, and what to do is polled, so the same
-//! code runs under the poll loop, a simulation and a fuzzer.
+//! `Instant::now()` in here. The caller passes in time and input, and polls for what to do. The
+//! same code therefore runs under the poll loop, a simulation and a fuzzer.
 //!
-//! One turn of the caller:
-//! 1. [`begin_turn`](Hub::begin_turn) with the time, then
+//! Each turn, the caller must:
+//! 1. call [`begin_turn`](Hub::begin_turn) with the time, then
 //!    [`handle_readable`](Hub::handle_readable), [`handle_writable`](Hub::handle_writable) and
-//!    [`handle_hangup`](Hub::handle_hangup) for what the poll reports;
+//!    [`handle_hangup`](Hub::handle_hangup) for what the poll has reported;
 //! 2. while [`poll_read`](Hub::poll_read) names a client, read its connection once; call
 //!    [`handle_handshake_done`](Hub::handle_handshake_done) if that completed its handshake, then
 //!    [`handle_read`](Hub::handle_read);
-//! 3. [`execute`](Hub::execute); repeat from 2 while it [`has_more_input`](Hub::has_more_input), so
-//!    that replies to pipelined requests leave together;
+//! 3. call [`execute`](Hub::execute), and repeat from 2 while the hub
+//!    [`has_more_input`](Hub::has_more_input), so that replies to pipelined requests leave
+//!    together;
 //! 4. while [`poll_flush`](Hub::poll_flush) names a client, write its [`spans`](Hub::spans) once,
-//!    and call [`consume`](Hub::consume) or [`handle_write_failed`](Hub::handle_write_failed);
-//! 5. while [`poll_close`](Hub::poll_close) names a client, do what it says, and call
-//!    [`handle_write_shutdown`](Hub::handle_write_shutdown) or [`remove`](Hub::remove);
+//!    then call [`consume`](Hub::consume) or [`handle_write_failed`](Hub::handle_write_failed);
+//! 5. while [`poll_close`](Hub::poll_close) names a client, take the step that it returns, then
+//!    call [`handle_write_shutdown`](Hub::handle_write_shutdown) or [`remove`](Hub::remove);
 //! 6. [`connect`](Hub::connect) new connections, and call
 //!    [`handle_handshake_done`](Hub::handle_handshake_done) for those without TLS; log what
 //!    [`poll_event`](Hub::poll_event) returns;
-//! 7. wait for sockets: not at all if the hub [`has_work`](Hub::has_work), else until its
-//!    [`next_deadline`](Hub::next_deadline).
+//! 7. wait for socket events until [`next_deadline`](Hub::next_deadline), or not at all if the hub
+//!    [`has_work`](Hub::has_work).
 //!
-//! The files here that hold an `impl Hub` are the orchestrator. The folders hold its parts, which
-//! know nothing of it: `registry` (the clients), `channel` (the feed and backpressure), `delivery`
-//! (pending output) and `schedule` (who is next).
+//! The files with an `impl Hub` coordinate. The folders hold the hub's parts, which do not import
+//! `Hub`: `registry` (the clients), `channel` (the feed and backpressure), `delivery` (pending
+//! output) and `schedule` (which client is next).
 
 mod access;
 mod append;
@@ -106,13 +107,13 @@ pub struct Hub {
     shutdown: Shutdown,
     /// Clients whose sockets may be read.
     to_read: ReadyQueue,
-    /// The same, for clients whose handshake is not complete: those are expensive, and have a
-    /// budget of their own.
+    /// Clients whose sockets may be read, and whose handshake is not complete. Handshakes are
+    /// expensive, and have a budget of their own.
     handshakes: ReadyQueue,
-    /// Clients in [`InputState::Runnable`](registry::client::InputState::Runnable), in order.
+    /// Clients in [`InputState::Runnable`](registry::client::InputState::Runnable), oldest first.
     runnable: VecDeque<Handle>,
     /// Clients in [`InputState::AwaitingReaders`](registry::client::InputState::AwaitingReaders),
-    /// in order.
+    /// oldest first.
     blocked_publishers: VecDeque<Handle>,
     flush: FlushSchedule,
     to_close: VecDeque<(Handle, CloseStep)>,
@@ -126,18 +127,18 @@ pub struct Hub {
     turns: u64,
 }
 
-/// How far a graceful shutdown has come.
+/// The progress of a graceful shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shutdown {
     No,
-    /// A client that may has asked for it.
+    /// A client with permission has sent `shutdown`.
     Requested,
     /// Every client is closing, and new connections are refused.
     Begun,
 }
 
 impl Hub {
-    /// Creates an empty hub. `feed` should differ from run to run.
+    /// Creates an empty hub. `feed` identifies this run's feed, and should differ in every run.
     pub fn new(config: HubConfig, feed: FeedId) -> Self {
         let limits = config.limits;
         let feed = Feed::new(feed, limits.feed_size, limits.feed_chunk());
@@ -202,8 +203,9 @@ impl Hub {
         self.clients.len() < self.config.limits.max_clients && self.shutdown != Shutdown::Begun
     }
 
-    /// Adds an accepted connection, for which there was [room](Self::has_room). Returns its key.
-    /// Nothing is sent to it before [`handle_handshake_done`](Self::handle_handshake_done).
+    /// Adds an accepted connection and returns its key. The caller has checked that the hub
+    /// [`has_room`](Self::has_room). Nothing is sent before
+    /// [`handle_handshake_done`](Self::handle_handshake_done).
     pub fn connect(&mut self, origin: Origin) -> usize {
         debug_assert!(self.has_room(), "the caller checks has_room");
         self.counters.clients_total += 1;
@@ -238,7 +240,7 @@ impl Hub {
         }
     }
 
-    /// From now on the client gets broadcasts, is listed and may have a name.
+    /// Lets the client receive broadcasts, be listed and take a name.
     fn activate(&mut self, key: usize) {
         let head = self.head();
         let client = &mut self.clients[key];
@@ -260,7 +262,7 @@ impl Hub {
         self.clients.len()
     }
 
-    /// Whether there is no connection.
+    /// Whether there are no connections.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -280,12 +282,12 @@ impl Hub {
         self.counters.log_dropped = lines;
     }
 
-    /// Counts a connection that the server refused by itself.
+    /// Counts a connection that the server refused.
     pub fn count_refused(&mut self) {
         self.counters.refused += 1;
     }
 
-    /// Whether a client that may has sent `shutdown`.
+    /// Whether a client with permission has sent `shutdown`.
     pub fn is_shutdown_requested(&self) -> bool {
         self.shutdown == Shutdown::Requested
     }

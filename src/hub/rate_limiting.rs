@@ -1,4 +1,4 @@
-//! The rate limit: when a client's lines wait because it has sent too many.
+//! The rate limit: delays the lines of a client that sends too many.
 
 use std::mem;
 
@@ -26,7 +26,7 @@ impl Hub {
             .map_or(0, |interval_us| self.clients[key].rate.ready_at_us(interval_us).div_ceil(1000))
     }
 
-    /// Neither reads nor executes the client's input until the rate limit allows another line.
+    /// Stops reading and executing the client's input until the rate limit allows another line.
     pub(super) fn limit_rate(&mut self, key: usize) {
         let until_ms = self.rate_allows_at_ms(key);
         let handle = self.clients[key].handle();
@@ -41,8 +41,8 @@ impl Hub {
         }
     }
 
-    /// The peer is gone. Bounds how long its buffered lines may still wait to be executed, so that
-    /// it cannot keep a slot or a name.
+    /// Limits how long the buffered lines of a client that hung up may still wait, so that the
+    /// client cannot keep a slot or a name.
     pub(super) fn bound_linger(&mut self, key: usize) {
         let latest_ms = self.now_ms + self.config.limits.drain_timeout_ms;
         let deadline_ms =
@@ -62,7 +62,7 @@ impl Hub {
         }
     }
 
-    /// Takes a client out of the timers.
+    /// Ends the client's wait for the rate limit, if it waits.
     pub(super) fn stop_rate_limiting(&mut self, key: usize) {
         let handle = self.clients[key].handle();
         let client = &mut self.clients[key];

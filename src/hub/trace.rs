@@ -1,4 +1,4 @@
-//! Tracing lines: what was received, redacted, and what was answered.
+//! Tracing: each executed line, redacted, and its reply.
 
 use crate::protocol::{CommandSpec, Line};
 
@@ -6,7 +6,7 @@ use super::Hub;
 use super::event::{Event, LineTrace};
 use super::registry::client::Stage;
 
-/// The state before a line is executed, which tells its reply from earlier output.
+/// The state before a line is executed, which separates its reply from earlier output.
 pub(super) struct Before {
     mark: usize,
     seq: u64,

@@ -44,6 +44,22 @@ pub(crate) struct Sent {
     pub(crate) is_full: bool,
 }
 
+/// A transport of either kind. A plain one, which most connections have, needs no allocation.
+#[derive(Debug)]
+pub(crate) enum AnyTransport {
+    Plain(Plain<Stream>),
+    Tls(Box<dyn Transport>),
+}
+
+impl AnyTransport {
+    pub(crate) fn get(&mut self) -> &mut dyn Transport {
+        match self {
+            Self::Plain(plain) => plain,
+            Self::Tls(tls) => tls.as_mut(),
+        }
+    }
+}
+
 /// A connection without TLS.
 #[derive(Debug)]
 pub(crate) struct Plain<S>(pub(crate) S);

@@ -18,19 +18,19 @@ impl AddressLimit {
     }
 
     /// Whether the peer's address may have another connection.
-    pub(super) fn has_room(&self, peer: &Peer) -> bool {
-        let count = peer.ip.and_then(|ip| self.connections.get(&ip));
+    pub(super) fn has_room(&self, peer: Peer) -> bool {
+        let count = peer.ip().and_then(|ip| self.connections.get(&ip));
         count.zip(self.max).is_none_or(|(count, max)| *count < max)
     }
 
-    pub(super) fn add(&mut self, peer: &Peer) {
-        if let Some(ip) = peer.ip {
+    pub(super) fn add(&mut self, peer: Peer) {
+        if let Some(ip) = peer.ip() {
             *self.connections.entry(ip).or_default() += 1;
         }
     }
 
-    pub(super) fn remove(&mut self, peer: &Peer) {
-        let Some(ip) = peer.ip else { return };
+    pub(super) fn remove(&mut self, peer: Peer) {
+        let Some(ip) = peer.ip() else { return };
         if let Some(count) = self.connections.get_mut(&ip) {
             *count -= 1;
             if *count == 0 {

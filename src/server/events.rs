@@ -101,7 +101,7 @@ pub(super) fn hub_event(event: Event) {
 }
 
 /// `failure` is what was wrong with TLS, if anything.
-pub(super) fn disconnected(client: &Disconnect, peer: &Peer, failure: Option<&TlsFailure>) {
+pub(super) fn disconnected(client: &Disconnect, peer: Peer, failure: Option<&TlsFailure>) {
     let Disconnect { id, name, reason, is_cut, missed, connected_ms, bytes_in, bytes_out } = client;
     let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
     let reason = describe(*reason, failure);
@@ -112,9 +112,8 @@ pub(super) fn disconnected(client: &Disconnect, peer: &Peer, failure: Option<&Tl
     };
     let seconds = *connected_ms as f64 / 1000.0;
     info!(
-        "client {id}{name} from {} disconnected: {reason}{cut}{missed}; \
-         {seconds:.1} s, {bytes_in} bytes in, {bytes_out} out",
-        peer.name,
+        "client {id}{name} from {peer} disconnected: {reason}{cut}{missed}; \
+         {seconds:.1} s, {bytes_in} bytes in, {bytes_out} out"
     );
 }
 

@@ -84,7 +84,7 @@ impl Listener {
         let peer = match address.map(SocketAddr::try_from) {
             Some(Ok(address)) => {
                 let _ = tune(&socket);
-                Peer::tcp(address)
+                Peer::Tcp(address)
             }
             _ => Peer::unix(&socket),
         };

@@ -29,7 +29,7 @@ use crate::hub::{CloseStep, Hub, HubConfig, Origin, Secrets};
 use crate::limits::READ_CHUNK;
 use crate::net::signals::Signals;
 use crate::net::tls::ServerTls;
-use crate::net::transport::{Plain, Sent, Transport};
+use crate::net::transport::{AnyTransport, Plain, Sent};
 use crate::protocol::FeedId;
 use crate::read_outcome::{ReadOutcome, TlsFailure};
 use acceptor::Acceptor;
@@ -84,10 +84,10 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Connection {
-    transport: Box<dyn Transport>,
+    transport: AnyTransport,
     peer: Peer,
     /// Why TLS failed, for the log.
-    tls_failure: Option<TlsFailure>,
+    tls_failure: Option<Box<TlsFailure>>,
 }
 
 /// How many clients were drained and how many were cut off during shutdown.
@@ -208,7 +208,7 @@ impl Server {
 
     fn handle_writable(&mut self, key: usize) {
         let Some(Some(connection)) = self.connections.get_mut(key) else { return };
-        match connection.transport.flush() {
+        match connection.transport.get().flush() {
             Ok(true) => self.hub.handle_writable(key),
             Ok(false) => {}
             Err(error) => self.handle_write_failed(key, &error),
@@ -241,12 +241,14 @@ impl Server {
     fn read(&mut self) {
         while let Some(key) = self.hub.poll_read() {
             let connection = connection(&mut self.connections, key);
-            let (outcome, overhead) = connection.transport.read(&mut self.read_buffer);
-            if connection.transport.is_handshake_complete() {
+            let (outcome, overhead) = connection.transport.get().read(&mut self.read_buffer);
+            if connection.transport.get().is_handshake_complete() {
                 self.hub.handle_handshake_done(key);
             }
             match &outcome {
-                ReadOutcome::TlsFailed(failure) => connection.tls_failure = Some(failure.clone()),
+                ReadOutcome::TlsFailed(failure) => {
+                    connection.tls_failure = Some(Box::new(failure.clone()));
+                }
                 ReadOutcome::Failed(error) => {
                     debug!("client {}: read failed: {error}", self.hub.id(key));
                 }
@@ -259,7 +261,7 @@ impl Server {
     fn write(&mut self) {
         let max = self.config.limits.turn.flush_per_client;
         while let Some(key) = self.hub.poll_flush() {
-            let transport = connection(&mut self.connections, key).transport.as_mut();
+            let transport = connection(&mut self.connections, key).transport.get();
             match flush::flush(&self.hub, key, max, transport) {
                 Ok(Sent { bytes, is_full }) => self.hub.consume(key, bytes, is_full),
                 Err(error) => self.handle_write_failed(key, &error),
@@ -272,7 +274,7 @@ impl Server {
             match step {
                 CloseStep::ShutdownWrite => {
                     let transport = &mut connection(&mut self.connections, key).transport;
-                    let result = transport.shutdown_write();
+                    let result = transport.get().shutdown_write();
                     // If it fails there is nothing left to send either.
                     self.hub.handle_write_shutdown(key, *result.as_ref().unwrap_or(&true));
                     if let Err(error) = result {
@@ -291,8 +293,8 @@ impl Server {
             summary.drained += usize::from(!disconnect.is_cut);
             summary.cut += usize::from(disconnect.is_cut);
         }
-        events::disconnected(&disconnect, &connection.peer, connection.tls_failure.as_ref());
-        self.address_limit.remove(&connection.peer);
+        events::disconnected(&disconnect, connection.peer, connection.tls_failure.as_deref());
+        self.address_limit.remove(connection.peer);
         self.acceptor.resume();
     }
 
@@ -301,7 +303,7 @@ impl Server {
         self.refused.close_overdue(now_ms);
         for _ in 0..self.config.limits.turn.accept {
             let Some(accepted) = self.acceptor.accept(now_ms) else { break };
-            let (problem, option) = if !self.address_limit.has_room(&accepted.peer) {
+            let (problem, option) = if !self.address_limit.has_room(accepted.peer) {
                 ("too many connections from this address", "--max-per-address")
             } else if !self.hub.has_room() {
                 ("too many clients", "--max-clients")
@@ -309,32 +311,33 @@ impl Server {
                 self.connect(accepted);
                 continue;
             };
-            info!("refused {}: {problem} ({option})", accepted.peer.name);
+            info!("refused {}: {problem} ({option})", accepted.peer);
             self.hub.count_refused();
             self.refused.refuse(accepted, &format!("{problem}; try again later"), now_ms);
         }
     }
 
     fn connect(&mut self, Accepted { stream, peer, is_tls }: Accepted) {
-        let transport: io::Result<Box<dyn Transport>> = if is_tls {
-            self.tls.as_ref().expect("--listen-tls requires a certificate").accept(stream)
+        let transport = if is_tls {
+            let tls = self.tls.as_ref().expect("--listen-tls requires a certificate");
+            tls.accept(stream).map(AnyTransport::Tls)
         } else {
-            Ok(Box::new(Plain(stream)))
+            Ok(AnyTransport::Plain(Plain(stream)))
         };
         let mut transport = match transport {
             Ok(transport) => transport,
             Err(error) => {
                 self.hub.count_refused();
-                return warn!("refused {}: {error}", peer.name);
+                return warn!("refused {peer}: {error}");
             }
         };
-        self.address_limit.add(&peer);
-        let key = self.hub.connect(Origin { is_local: peer.is_local });
-        info!("client {} connected from {}", self.hub.id(key), peer.name);
-        if transport.is_handshake_complete() {
+        self.address_limit.add(peer);
+        let key = self.hub.connect(Origin { is_local: peer.is_local() });
+        info!("client {} connected from {peer}", self.hub.id(key));
+        if transport.get().is_handshake_complete() {
             self.hub.handle_handshake_done(key);
         }
-        let socket = transport.socket_mut();
+        let socket = transport.get().socket_mut();
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(socket, Token(key), interests) {
             warn!("client {}: cannot poll its socket: {error}", self.hub.id(key));

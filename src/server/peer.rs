@@ -1,35 +1,53 @@
 //! The peer of an accepted connection.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
-/// The peer of an accepted connection.
-#[derive(Debug)]
-pub(super) struct Peer {
-    /// Its address, or which process it is, for the log.
-    pub(super) name: String,
-    /// The IP address, with IPv4-mapped IPv6 addresses as IPv4. None for a Unix socket.
-    pub(super) ip: Option<IpAddr>,
-    /// Whether the peer is on this host: at a loopback address, or at a Unix socket a process of
-    /// root or of the server's own user.
-    pub(super) is_local: bool,
+/// The peer of an accepted connection. Small, since there is one per client.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Peer {
+    Tcp(SocketAddr),
+    /// The process and the user at a Unix socket, where the system tells.
+    Unix(Option<(i32, u32)>),
 }
 
 impl Peer {
-    pub(super) fn tcp(address: SocketAddr) -> Self {
-        let ip = address.ip().to_canonical();
-        Self { name: address.to_string(), ip: Some(ip), is_local: ip.is_loopback() }
-    }
-
     /// Only Linux says which process it is.
     #[cfg_attr(not(target_os = "linux"), expect(unused_variables))]
     pub(super) fn unix(socket: impl AsFd) -> Self {
         #[cfg(target_os = "linux")]
         if let Ok(process) = rustix::net::sockopt::socket_peercred(socket) {
-            let name = format!("process {} of user {}", process.pid, process.uid);
-            let is_local = process.uid.is_root() || process.uid == rustix::process::geteuid();
-            return Self { name, ip: None, is_local };
+            return Self::Unix(Some((process.pid.as_raw_nonzero().get(), process.uid.as_raw())));
         }
-        Self { name: "a local process".to_owned(), ip: None, is_local: false }
+        Self::Unix(None)
+    }
+
+    /// The IP address, with IPv4-mapped IPv6 addresses as IPv4. None for a Unix socket.
+    pub(super) fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip().to_canonical()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Whether the peer is on this host: at a loopback address, or at a Unix socket a process of
+    /// root or of the server's own user.
+    pub(super) fn is_local(self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(Some((_, uid))) => uid == 0 || uid == rustix::process::geteuid().as_raw(),
+            Self::Unix(None) => false,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(Some((pid, uid))) => write!(f, "process {pid} of user {uid}"),
+            Self::Unix(None) => f.write_str("a local process"),
+        }
     }
 }

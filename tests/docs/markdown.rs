@@ -1,43 +1,48 @@
-//! What the tests read in a Markdown file: its blocks of code, and its tables.
+//! Parses Markdown files, as far as the tests need it: code blocks and tables.
 
 use std::fs;
 use std::path::Path;
 
 /// A Markdown file of the repository.
 pub struct Document {
-    /// Its path from the root of the repository.
+    /// The path from the root of the repository.
     pub path: &'static str,
     pub text: String,
 }
 
-/// What stands under one heading.
+/// A heading and the code blocks below it.
 pub struct Section {
     pub heading: String,
     pub blocks: Vec<Block>,
 }
 
-/// A fenced block of code.
+/// A fenced code block.
 pub struct Block {
-    /// The line of its opening fence, counted from 1.
+    /// The line number of the opening fence, counted from 1.
     pub line: usize,
     pub kind: Kind,
     pub lines: Vec<String>,
 }
 
-/// What the word behind a block's fence says.
+/// The kind of a code block, from the text after its opening fence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `sh`
     Shell,
-    /// `sh two terminals`, side by side.
+    /// `sh two terminals`: two terminals side by side.
     TwoTerminals,
     /// `sh norun REASON`
-    NotRun(String),
-    /// `text`, for people only.
+    Skipped(String),
+    /// `text`: not a shell example.
     Text,
 }
 
 impl Kind {
+    /// Whether blocks of this kind are executed.
+    pub fn is_run(&self) -> bool {
+        matches!(self, Self::Shell | Self::TwoTerminals)
+    }
+
     fn parse(marker: &str) -> Option<Self> {
         match marker {
             "sh" => Some(Self::Shell),
@@ -45,7 +50,7 @@ impl Kind {
             "text" => Some(Self::Text),
             other => {
                 let reason = other.strip_prefix("sh norun ")?.trim();
-                (!reason.is_empty()).then(|| Self::NotRun(reason.to_owned()))
+                (!reason.is_empty()).then(|| Self::Skipped(reason.to_owned()))
             }
         }
     }
@@ -58,12 +63,12 @@ impl Document {
         Self { path, text }
     }
 
-    /// The sections, with their blocks of code. Panics at a marker that it does not know.
+    /// Returns the sections with their code blocks. Panics on an unknown marker.
     pub fn sections(&self) -> Vec<Section> {
         let mut sections = vec![Section { heading: String::new(), blocks: vec![] }];
         let mut is_in_block = false;
         for (index, line) in self.text.lines().enumerate() {
-            let last = sections.last_mut().expect("there is always one");
+            let last = sections.last_mut().expect("the first section has no heading");
             let marker = line.trim_start().strip_prefix("```");
             match (marker, is_in_block) {
                 (Some(marker), false) => {
@@ -75,7 +80,11 @@ impl Document {
                 }
                 (Some(_), true) => is_in_block = false,
                 (None, true) => {
-                    last.blocks.last_mut().expect("it is open").lines.push(line.to_owned());
+                    last.blocks
+                        .last_mut()
+                        .expect("the opening fence adds a block")
+                        .lines
+                        .push(line.to_owned());
                 }
                 (None, false) if line.starts_with('#') => {
                     let heading = line.trim_start_matches('#').trim().to_owned();
@@ -84,13 +93,14 @@ impl Document {
                 (None, false) => {}
             }
         }
-        assert!(!is_in_block, "{}: the last block of code has no end", self.path);
+        assert!(!is_in_block, "{}: the last code block has no closing fence", self.path);
         sections
     }
 
-    /// The rows of the table behind a mark, cell by cell, without its head.
+    /// Returns the rows of the table after a mark, as cells, without the header.
     pub fn table(&self, mark: &str) -> Vec<Vec<String>> {
-        let (_, table) = self.text.split_once(mark).unwrap_or_else(|| panic!("no {mark}"));
+        let (_, table) =
+            self.text.split_once(mark).unwrap_or_else(|| panic!("{} has no {mark}", self.path));
         let rows = table.trim_start().lines().take_while(|line| line.starts_with('|')).skip(2);
         rows.map(|row| {
             row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()

@@ -1,4 +1,4 @@
-//! A shell in a terminal: takes commands and input line by line, and prints output and prompts.
+//! A shell that reads commands and their input line by line, and marks the end of each command.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -7,31 +7,31 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::Program;
 
-/// The shell prints this byte and the exit status when a command has ended.
+/// The shell prints this character and the exit status when a command exits.
 const PROMPT: char = '\u{1e}';
 
-/// Reads one line at a time, so that a command that reads standard input gets the lines after it.
+/// Reads one line at a time, so that a command that reads standard input receives the next lines.
 const SHELL: &str = "exec 2>&1; trap : INT; while IFS= read -r _typed; do eval \"$_typed\"; \
                      printf '\\036%s\\n' $?; done";
 
-/// A terminal. Dropping it kills the shell and everything that it started.
+/// A shell in a process group of its own. Dropping it kills the whole group.
 pub struct Terminal {
     shell: Program,
     /// Whether a command was started in the background.
     pub has_jobs: bool,
-    /// The exit status that followed a line without LF.
+    /// The exit status that was printed after a line without LF.
     status: Option<i32>,
 }
 
-/// What a terminal shows next.
+/// The next output of a terminal.
 pub enum Next {
     Line(String),
-    /// The command has ended with this exit status.
+    /// The command exited with this status.
     Prompt(i32),
 }
 
 impl Terminal {
-    /// Opens a terminal. `prepare` sets the shell's directory and environment.
+    /// Starts the shell. `prepare` sets its directory and environment.
     pub fn open(prepare: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new("bash");
         command.args(["-c", SHELL]).stdin(Stdio::piped()).process_group(0);
@@ -39,7 +39,7 @@ impl Terminal {
         Self { shell: Program::start(&mut command), has_jobs: false, status: None }
     }
 
-    /// Types a command. The previous one has ended.
+    /// Types a command. The previous command must have exited.
     pub fn run(&mut self, command: &str) {
         self.has_jobs |= command.ends_with('&');
         self.type_line(command);

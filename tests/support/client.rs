@@ -1,4 +1,4 @@
-//! A blocking client that asserts what it receives.
+//! A blocking client whose methods assert what it receives.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -18,12 +18,12 @@ enum Stream {
 
 pub struct Client {
     stream: BufReader<Stream>,
-    /// The id from the welcome line; 0 until that was read.
+    /// The id from the welcome line, or 0 before that line is read.
     pub id: u64,
 }
 
 impl Client {
-    /// Connects, and reads nothing.
+    /// Connects without reading the welcome line.
     pub fn connect(address: &Address) -> Self {
         let stream = match address {
             Address::Tcp(address) => Stream::Tcp(TcpStream::connect(address).unwrap()),
@@ -44,7 +44,7 @@ impl Client {
         client
     }
 
-    /// Accepts the next connection to a listener of the test's own, which stands in for a server.
+    /// Accepts the next connection to a listener of the test, which stands in for a server.
     #[track_caller]
     pub fn accept(listener: &TcpListener) -> Self {
         let timeout = Timespec { tv_sec: TIMEOUT.as_secs() as i64, tv_nsec: 0 };
@@ -75,7 +75,7 @@ impl Client {
         self.stream.get_mut().flush().unwrap();
     }
 
-    /// Sends bytes to a peer that may close meanwhile. Returns whether all were sent.
+    /// Sends bytes to a peer that may close the connection. Returns whether all were sent.
     pub fn try_send_bytes(&mut self, bytes: &[u8]) -> bool {
         self.stream.get_mut().write_all(bytes).is_ok()
     }
@@ -117,7 +117,7 @@ impl Client {
         self.expect(reply);
     }
 
-    /// Sends a direct message, and repeats it until the recipient has registered the name.
+    /// Sends a direct message, and retries until a client with this name exists.
     #[track_caller]
     pub fn send_to(&mut self, name: &str, text: &str) {
         let done = format!("ok send {name}");
@@ -129,7 +129,7 @@ impl Client {
         });
     }
 
-    /// Expects that the connection ends here.
+    /// Asserts that the connection ends without another line.
     #[track_caller]
     pub fn expect_end(&mut self) {
         assert_eq!(self.line_or_end(), None);
@@ -143,7 +143,7 @@ impl Client {
         rest
     }
 
-    /// Reads everything up to the end of the connection, or to where an error cuts it off.
+    /// Reads everything up to the end of the connection or an error.
     pub fn rest_until_error(&mut self) -> String {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest);
@@ -167,7 +167,7 @@ impl Client {
         }
     }
 
-    /// Returns a second handle for writing, to be used in another thread. TCP only.
+    /// Returns a second handle for writing, for use in another thread. TCP only.
     pub fn writer(&self) -> TcpStream {
         match self.stream.get_ref() {
             Stream::Tcp(stream) => stream.try_clone().unwrap(),
@@ -175,7 +175,7 @@ impl Client {
         }
     }
 
-    /// Half-closes the connection: sends nothing more, and can still read.
+    /// Half-closes the connection: the client can still read, but no longer send.
     pub fn shutdown_write(&mut self) {
         match self.stream.get_mut() {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
@@ -187,14 +187,14 @@ impl Client {
         }
     }
 
-    /// Closes a TCP connection with a reset, and any other as dropping does.
+    /// Closes a TCP connection with a reset, and any other connection normally.
     pub fn reset(self) {
         if let Stream::Tcp(stream) = self.stream.into_inner() {
             rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
         }
     }
 
-    /// Repeats `bytes` without reading, until the connection takes no more or `max` bytes are sent.
+    /// Sends `bytes` repeatedly without reading, until the socket is full or `max` bytes are sent.
     /// Returns how many bytes were sent.
     pub fn send_until_full(&mut self, bytes: &[u8], max: usize) -> usize {
         let stream = self.stream.get_mut();

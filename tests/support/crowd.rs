@@ -1,4 +1,4 @@
-//! Load: many readers in one thread, and senders that do not wait for replies.
+//! Load: many readers in one thread, and senders that flood the server.
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
@@ -19,9 +19,9 @@ pub struct Crowd {
 
 struct Reader {
     stream: TcpStream,
-    /// The beginning of a line whose end has not arrived.
+    /// A partial line.
     partial: Vec<u8>,
-    /// The newest sequence number received; the welcome line has the first.
+    /// The newest sequence number received, at first that of the welcome line.
     seq: Option<u64>,
 }
 
@@ -33,8 +33,8 @@ impl Crowd {
             .map(|key| {
                 let stream = StdTcpStream::connect(address).unwrap();
                 stream.set_nonblocking(true).unwrap();
-                // Fixed receive buffers: growing ones can use up the memory that the kernel grants
-                // to all sockets, and then connections stall for a reason of their own.
+                // Receive buffers of a fixed size: growing ones can exhaust the kernel's memory for
+                // all sockets, and then connections stall.
                 let buffer = 128 * 1024;
                 rustix::net::sockopt::set_socket_recv_buffer_size(&stream, buffer).unwrap();
                 let mut stream = TcpStream::from_std(stream);
@@ -118,8 +118,8 @@ fn next_seq(seq: Option<u64>, line: &[u8]) -> u64 {
     }
 }
 
-/// Starts a sender that broadcasts `text` this many times without waiting for the replies. The
-/// thread ends once it has read all of them.
+/// Starts a thread that broadcasts `text` this many times without waiting for each reply, and ends
+/// once it has read all replies.
 pub fn flood(address: SocketAddr, text: &str, lines: usize) -> JoinHandle<()> {
     let batch = format!("broadcast {text}\n").repeat(100);
     thread::spawn(move || {

@@ -11,14 +11,14 @@ use oyez::limits::Limits;
 use oyez::protocol::FeedId;
 use oyez::read_outcome::ReadOutcome;
 
-/// Room for everything: the socket never blocks.
+/// Socket room for everything: the socket never blocks.
 pub const UNLIMITED: usize = 1 << 30;
 
 /// How many bytes a [`filler`](Driver::filler) line takes in the feed, LF included.
 pub const LINE: usize = 100;
 /// How many filler lines fit into one chunk of the feed of [`small_limits`].
 pub const CHUNK_LINES: usize = 5;
-/// How many fit into that feed. The next one drops the oldest chunk.
+/// How many filler lines fit into that feed. The next one drops the oldest chunk.
 pub const FEED_LINES: usize = 4 * CHUNK_LINES;
 
 /// Limits that tests reach with a few lines: the feed has four chunks of 512 bytes.
@@ -29,9 +29,9 @@ pub fn small_limits() -> Limits {
 pub struct Driver {
     pub hub: Hub,
     pub now_ms: u64,
-    /// The sockets by key. A closed one stays until its key is used again.
+    /// The sockets by key. A closed socket stays until its key is reused.
     pub sockets: BTreeMap<usize, Socket>,
-    /// The connected clients: their ids by key.
+    /// The ids of the connected clients, by key.
     pub ids: BTreeMap<usize, u64>,
     /// The clients that a transcript has named: key and id.
     pub names: BTreeMap<String, (usize, u64)>,
@@ -44,7 +44,7 @@ pub struct Driver {
 
 pub enum Input {
     Bytes(Vec<u8>),
-    /// The connection ended, in order or not.
+    /// The connection ended, cleanly or not.
     End,
 }
 
@@ -60,7 +60,7 @@ pub struct Socket {
     pub max_write: Option<usize>,
     /// What the hub has written.
     pub received: Vec<u8>,
-    /// How much of that a transcript has checked.
+    /// How many of those bytes a transcript has checked.
     pub checked: usize,
     pub is_handshaking: bool,
     /// Writes fail, and so does the read after the last byte of input.
@@ -143,15 +143,15 @@ impl Driver {
         self.run();
     }
 
-    /// The peer reads: its socket accepts `room` more bytes. Runs the hub.
+    /// Makes the socket accept `room` more bytes, as if the peer had read them, and runs the hub.
     pub fn add_room(&mut self, key: usize, room: usize) {
         self.socket(key).room += room;
         self.hub.handle_writable(key);
         self.run();
     }
 
-    /// `count` requests of this client's, each of whose broadcasts takes [`LINE`] bytes in the
-    /// feed. It has no name, and nobody else broadcasts in between.
+    /// `count` broadcast requests of this client, each of which adds [`LINE`] bytes to the feed.
+    /// The client must have no name, and no other client may broadcast in between.
     pub fn filler(&self, key: usize, count: usize) -> String {
         let first = self.hub.feed().newest_seq() + 1;
         let line = |seq| {
@@ -162,14 +162,14 @@ impl Driver {
         (first..first + count as u64).map(line).collect()
     }
 
-    /// Fills an empty feed: the next filler line drops the oldest chunk.
+    /// Fills an empty feed, so that the next filler line drops the oldest chunk.
     pub fn fill_feed(&mut self, sender: usize) {
         let lines = self.filler(sender, FEED_LINES);
         self.send(sender, &lines);
         assert_eq!(self.hub.feed().oldest_seq(), 1);
     }
 
-    /// What a client has received, in lines. The last one may be partial.
+    /// The lines that a client has received. The last one may be partial.
     pub fn received(&self, key: usize) -> Vec<String> {
         let text = String::from_utf8(self.sockets[&key].received.clone()).unwrap();
         text.split_inclusive('\n').map(|line| line.trim_end_matches('\n').to_owned()).collect()
@@ -191,11 +191,11 @@ impl Driver {
         self.run();
     }
 
-    /// Takes turns until the hub has no work and no deadline within the next 50 ms. Such a
-    /// deadline, of held broadcasts for example, moves the clock.
+    /// Runs turns until the hub has no work and no deadline within the next 50 ms. A deadline
+    /// within 50 ms, such as that of held broadcasts, advances the clock.
     pub fn run(&mut self) {
         for turn in 0.. {
-            assert!(turn < 10_000, "the hub has work in every turn: it spins");
+            assert!(turn < 10_000, "the hub spins: it still has work after 10,000 turns");
             self.turn();
             if !self.hub.has_work() {
                 match self.hub.next_deadline() {
@@ -208,7 +208,7 @@ impl Driver {
         }
     }
 
-    /// Takes one turn, then checks the hub's invariants.
+    /// Runs one turn, then checks the hub's invariants.
     pub fn turn(&mut self) {
         self.hub.begin_turn(self.now_ms);
         loop {
@@ -298,7 +298,7 @@ fn pending(hub: &Hub, key: usize, max: usize) -> Vec<u8> {
     bytes
 }
 
-/// A broadcast line that begins like this, and takes [`LINE`] bytes with its LF.
+/// Pads the beginning of a broadcast line so that, with its LF, it has [`LINE`] bytes.
 pub fn pad(beginning: &str) -> String {
     format!("{beginning:x<width$}", width = LINE - 1)
 }

@@ -1,5 +1,5 @@
 //! Transcripts for a [`Driver`]: what clients send and receive, and what their sockets and the
-//! clock do. They look like those of [`transcript`](super::transcript), which play over real
+//! clock do. The transcripts of [`transcript`](super::transcript) look alike, but play over real
 //! sockets.
 //!
 //! ```text
@@ -12,7 +12,7 @@
 //! a<< ok send *              expect this line, after any others
 //! a<~ broad                  expect a partial line, and nothing after it
 //! a-                         expect nothing more
-//! a room 2*LINE+10           the socket accepts so many bytes, then blocks; or: a room unlimited
+//! a room 2*LINE+10           the socket accepts this many bytes, then blocks (or: unlimited)
 //! a.                         close the peer's side
 //! a!                         writes fail from now on
 //! a|                         expect nothing more, and that the hub has shut down its side
@@ -21,8 +21,8 @@
 //! stat lagged 8              expect a counter's value
 //! ```
 //!
-//! After each line the hub runs until it has nothing to do. At the end of a line, `x...` stands for
-//! as many x as make its broadcast take [`LINE`] bytes in the feed. Sizes and counts are sums of
+//! After each line the hub runs until it has nothing to do. At the end of a line, `x...` pads the
+//! line with x until its broadcast takes [`LINE`] bytes in the feed. Sizes and counts are sums of
 //! products of numbers and the names LINE, CHUNK_LINES and FEED_LINES.
 
 use oyez::hub::Disconnect;
@@ -41,7 +41,7 @@ impl Driver {
         }
     }
 
-    /// The key of the client that a transcript calls by this name.
+    /// The key of the client that has this name in transcripts.
     pub fn key(&self, name: &str) -> usize {
         let (key, id) = *self.names.get(name).unwrap_or_else(|| panic!("{name}: not connected"));
         assert!(self.ids.get(&key).is_none_or(|current| *current == id), "{name}: key was reused");
@@ -123,7 +123,7 @@ impl Driver {
         self.send(key, &format!("{}\n", unescaped(line)).repeat(copies));
     }
 
-    /// What the client has received and no line of a transcript has expected.
+    /// What the client has received, and no transcript has checked.
     fn unchecked(&self, name: &str) -> String {
         let socket = &self.sockets[&self.key(name)];
         String::from_utf8(socket.received[socket.checked..].to_vec()).unwrap()
@@ -141,7 +141,7 @@ impl Driver {
 
     fn expect_after_others(&mut self, name: &str, pattern: &str) -> Result<(), String> {
         while self.expect(name, pattern).is_err() {
-            self.expect(name, "*").map_err(|error| format!("not among the lines: {error}"))?;
+            self.expect(name, "*").map_err(|error| format!("no line matches: {error}"))?;
         }
         Ok(())
     }
@@ -149,7 +149,7 @@ impl Driver {
     fn expect(&mut self, name: &str, pattern: &str) -> Result<(), String> {
         let unchecked = self.unchecked(name);
         let Some((line, _)) = unchecked.split_once('\n') else {
-            return Err(format!("no line, but {unchecked:?}"));
+            return Err(format!("no complete line, but {unchecked:?}"));
         };
         let pattern = match pattern.strip_suffix("x...") {
             Some(beginning) => pad(beginning),
@@ -198,7 +198,7 @@ fn size(sum: &str) -> usize {
         "CHUNK_LINES" => CHUNK_LINES,
         "FEED_LINES" => FEED_LINES,
         "unlimited" => UNLIMITED,
-        number => number.parse().unwrap_or_else(|_| panic!("{number}: no size")),
+        number => number.parse().unwrap_or_else(|_| panic!("{number}: not a size")),
     };
     sum.split('+').map(|product| product.split('*').map(factor).product::<usize>()).sum()
 }

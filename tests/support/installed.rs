@@ -1,10 +1,11 @@
-//! Tests that need a program which may not be installed.
+//! Tests that need a program that may not be installed.
 
 use std::process::{Command, Stdio};
 
 use libtest_mimic::{Failed, Trial};
 
-/// A test that is ignored where one of these programs is missing. Under CI, it fails there.
+/// Returns a test that is ignored if one of these programs is not installed. In CI, it fails
+/// instead.
 pub fn trial(
     name: String,
     needs: &[&str],
@@ -24,7 +25,7 @@ pub fn trial(
 
 fn is_installed(program: &str) -> bool {
     let script = match program {
-        // There are several netcats; only OpenBSD's has -N.
+        // Of the several netcats, only OpenBSD's has -N.
         "nc" => "nc -h 2>&1 | grep -q OpenBSD".to_owned(),
         other => format!("command -v {other}"),
     };

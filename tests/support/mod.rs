@@ -1,7 +1,7 @@
 //! Helpers that the tests share.
 //!
-//! Every test program compiles all of this and uses a part of it. What the others use would be
-//! reported as dead code, unused re-exports and unreachable `pub` items.
+//! Every test program compiles all helpers and uses only some. The lints for unused items would
+//! report the rest.
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used)]
 
 mod client;
@@ -28,15 +28,15 @@ pub use program::{Program, SILENT_SUCCESS, fails, oyez, succeeds};
 pub use rng::Rng;
 pub use server::{Address, Server, listening_address, oyezd};
 
-/// The longest that a test waits for anything. A working program is far below it.
+/// How long a test waits for anything before it fails. A working program needs far less.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A size with a default, which an environment variable can raise for a longer run.
+/// Returns a size from an environment variable, for longer runs, or the default.
 pub fn size(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Polls a condition that no event announces until it is true.
+/// Polls a condition until it is true, where no event can be waited for.
 #[track_caller]
 pub fn wait_until(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + TIMEOUT;

@@ -1,13 +1,13 @@
 //! A simple model of the protocol: what each client must receive.
 //!
-//! It follows the hub line by line, in the order in which the hub executes them. Where the hub has
-//! one feed and a cursor for each client, the model has a queue of expected lines for each client.
-//! It has no budgets, no sockets and no clock.
+//! It follows the hub line by line, in the order in which the hub executes them. The hub has one
+//! feed and a cursor for each client; the model has a queue of expected lines for each client
+//! instead. It has no budgets, no sockets and no clock.
 //!
 //! The model frames and parses requests with the production [`LineBuffer`] and [`Command::parse`],
-//! so it cannot detect a fault in either. `tests/lines.rs`, the parser's unit tests and the fuzz
-//! targets `line_buffer` and `command` test those. It also believes the hub about what only the hub
-//! can know: which line it executed next, whether a recipient is busy, and how much of the feed is
+//! so it cannot detect a bug in either. `tests/lines.rs`, the parser's unit tests and the fuzz
+//! targets `line_buffer` and `command` test those. It also trusts the hub on what only the hub can
+//! know: which line it executed next, whether a recipient is busy, and how much of the feed is
 //! still kept.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,7 +31,7 @@ pub struct Model {
     pub feed: Vec<String>,
     /// The oldest kept line's number before and after the current turn.
     pub oldest: RangeInclusive<u64>,
-    /// Every client so far by id, closed ones included.
+    /// Every client so far, closed ones included, by id.
     pub clients: BTreeMap<u64, Client>,
     pub is_shutting_down: bool,
 }
@@ -43,12 +43,12 @@ pub struct Client {
     is_admin: bool,
     wrong_secrets: u8,
     is_quiet: bool,
-    /// It has moved its cursor back and may be evicted before it has caught up, whatever its socket
-    /// accepts.
+    /// It has moved its cursor back. Until it has caught up it may be evicted, even if its socket
+    /// accepts bytes.
     pub is_replaying: bool,
-    /// What the hub has read and not executed.
+    /// What the hub has read but not executed.
     input: LineBuffer,
-    /// What it must receive, in order.
+    /// What it must still receive, in order.
     expected: VecDeque<Expected>,
     /// The beginning of the line that it is receiving.
     partial: String,
@@ -56,7 +56,7 @@ pub struct Client {
     pub write_closed: bool,
     /// The hub has read its end of input.
     has_eof: bool,
-    /// One of its lines closed it. That line's own event is still to come.
+    /// One of its lines closed it, and the event for that line is still to come.
     was_closed_by_line: bool,
     /// The sum of its `lagged` counts.
     pub missed: u64,
@@ -72,9 +72,9 @@ pub enum Stage {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Expected {
-    /// A line for this client alone. A `*` at its end stands for anything.
+    /// A line for this client alone. A `*` at its end matches anything.
     Line(String),
-    /// The same, unless the sender was told that this client is busy.
+    /// A direct message that the hub may have refused as `busy`.
     MaybeLine(String),
     /// The broadcast with this number.
     Broadcast(u64),
@@ -102,7 +102,7 @@ impl Client {
         }
     }
 
-    /// Takes the input out, from its next line that is not blank.
+    /// Takes the input out of the client, without leading blank lines.
     fn take_input(&mut self) -> LineBuffer {
         let mut input = std::mem::replace(&mut self.input, LineBuffer::new(0));
         skip_blank_lines(&mut input);
@@ -185,13 +185,13 @@ impl Client {
         self.partial.is_empty() && !self.expected.iter().any(is_due)
     }
 
-    /// Whether every line that the hub has read was executed, or never will be.
+    /// Whether the hub has executed every line that it has read, or will execute no more.
     pub fn is_input_done(&mut self) -> bool {
         skip_blank_lines(&mut self.input);
         !self.is_open() || self.input.peek().is_none()
     }
 
-    /// What it has yet to receive, for a message.
+    /// What it must still receive, for assert messages.
     pub fn outstanding(&self) -> String {
         let next: Vec<&Expected> = self.expected.iter().take(3).collect();
         let (count, partial) = (self.expected.len(), &self.partial);
@@ -214,7 +214,7 @@ impl Model {
         self.clients.get_mut(&id).expect("the client has connected")
     }
 
-    /// The clients that broadcasts, `clients` and `send` know.
+    /// The clients that receive broadcasts, are listed, and can be sent to.
     fn active(&self) -> impl Iterator<Item = (u64, &Client)> {
         let clients = self.clients.iter().map(|(id, client)| (*id, client));
         clients.filter(|(_, client)| client.stage == Stage::Active)
@@ -347,13 +347,13 @@ impl Model {
             let to = &self.clients[&to];
             assert!(
                 to.write_closed || !to.expected.is_empty(),
-                "client {id} was told that a recipient without pending output is busy"
+                "client {id} received busy for a recipient without pending output"
             );
             return self.client(id).expect("error busy *");
         }
         let direct = format!("direct {from} {text}");
         if self.client(id).write_closed {
-            // Its reply is lost, so there is no telling whether the recipient was busy.
+            // The sender's reply is lost, so the model cannot tell whether the recipient was busy.
             return self.client(to).expected.push_back(Expected::MaybeLine(direct));
         }
         self.client(to).expect(direct);
@@ -386,13 +386,13 @@ impl Model {
             return self.replay_unseen(id);
         }
         let lines = answered.strip_prefix("ok history ").and_then(|number| number.parse().ok());
-        let lines: u64 = lines.unwrap_or_else(|| panic!("history was answered {answered:?}"));
-        assert!(lines <= count, "history {count} was answered {answered:?}");
+        let lines: u64 = lines.unwrap_or_else(|| panic!("the reply to history is {answered:?}"));
+        assert!(lines <= count, "the reply to history {count} is {answered:?}");
         if lines < count {
             let from = newest + 1 - lines;
             assert!(
                 self.oldest.contains(&from),
-                "history {count} begins at {from}, not the oldest"
+                "history {count} begins at {from}, which is not the oldest"
             );
         }
         self.client(id).expect(format!("ok history {lines}"));
@@ -419,7 +419,7 @@ impl Model {
         self.replay(id, seq);
     }
 
-    /// Moves the cursor back: all lines after `seq` are due again.
+    /// Moves the cursor back: all lines after `seq` are expected again.
     fn replay(&mut self, id: u64, seq: u64) {
         let newest = self.newest();
         let client = self.client(id);
@@ -492,7 +492,7 @@ impl Model {
         }
     }
 
-    /// The hub has begun to close a client. The reason must be a valid one.
+    /// The hub has begun to close a client. Checks that the reason is valid.
     pub fn begin_close(&mut self, id: u64, reason: Reason) {
         let may_shut_down = self.may_shut_down(id);
         let (policy, is_shutting_down) = (self.slow_clients, self.is_shutting_down);
@@ -522,7 +522,8 @@ impl Model {
             Reason::Quit | Reason::AuthFailed => is_by_line,
             Reason::Foreign(_) => is_by_line || stage == Stage::Closing(reason),
             Reason::EndOfInput => next.is_none() && client.has_eof,
-            // A rate-limited client that hung up is not executed to its end.
+            // With a rate limit, a client that hung up may be closed before its last line is
+            // executed.
             Reason::Lost => client.write_closed && (next.is_none() || has_rate_limit),
             Reason::TooSlow => match policy {
                 SlowConsumerPolicy::Disconnect => may_be_behind,
@@ -545,7 +546,7 @@ impl Model {
         }
         let is_evicted = match reason {
             Reason::TooSlow | Reason::Stalled => true,
-            // It was closing as foreign already, which an eviction does not change.
+            // It was closing already: an eviction does not change the reason of a foreign protocol.
             Reason::Foreign(_) => stage == client.stage,
             _ => false,
         };
@@ -557,7 +558,7 @@ impl Model {
         }
     }
 
-    /// The client has received these bytes. They must be what it expects next.
+    /// The client has received these bytes. Checks that they are what it expects next.
     pub fn handle_output(&mut self, id: u64, bytes: &[u8]) {
         let max_len = self.max_line + 64;
         let skips = self.slow_clients == SlowConsumerPolicy::Skip;

@@ -1,4 +1,4 @@
-//! Programs that a test runs, and what they print.
+//! Runs programs, and captures their output.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::Path;
@@ -48,9 +48,9 @@ pub struct Program {
 
 /// The lines that a program prints to one of its streams.
 pub struct Output {
-    /// Lines not read yet, each with its LF unless it is the last one and has none.
+    /// Lines that the test has not read. Each includes its LF; the last one may have none.
     lines: Receiver<String>,
-    /// Lines read so far, for failure messages and `all`.
+    /// Lines that the test has read, for failure messages and `all`.
     seen: Vec<String>,
 }
 
@@ -85,7 +85,7 @@ impl Program {
         self.child.id()
     }
 
-    /// Writes to stdin, which must be a pipe. The program may have closed its end.
+    /// Writes to stdin, which must be a pipe. Ignores errors: the program may have closed its end.
     pub fn write_input(&mut self, bytes: &[u8]) {
         let _ = self.child.stdin.as_mut().unwrap().write_all(bytes);
     }

@@ -8,7 +8,7 @@ use oyez::protocol::{
 use super::rng::Rng;
 
 /// Every command that parses encodes to a line that parses to the same command.
-pub fn command(data: &[u8]) {
+pub fn command_round_trips(data: &[u8]) {
     let Some(line) = validate_text(data) else { return };
     let Ok(command) = Command::parse(line) else { return };
     let mut encoded = Vec::new();
@@ -17,7 +17,7 @@ pub fn command(data: &[u8]) {
 }
 
 /// Every reply that parses encodes to a line that parses to the same reply.
-pub fn reply(data: &[u8]) {
+pub fn reply_round_trips(data: &[u8]) {
     let Some(line) = validate_text(data) else { return };
     let Some(reply) = Reply::parse(line) else { return };
     let mut encoded = Vec::new();
@@ -35,9 +35,9 @@ fn encoded_line(encoded: &[u8]) -> &str {
 /// The `max_line` of these properties: short, so that random input exceeds it.
 pub const MAX_LINE: usize = 24;
 
-/// However the input is split into packets, [`LineBuffer`] gives the lines of the [`line_model`].
-/// The first byte of the data seeds the split.
-pub fn line_buffer(data: &[u8]) {
+/// However the input is split into packets, [`LineBuffer`] returns the same lines as
+/// [`line_model`]. The first byte of the data seeds the split.
+pub fn line_buffer_matches_the_model(data: &[u8]) {
     let Some((&seed, input)) = data.split_first() else { return };
     let expected = line_model(input);
     let mut rng = Rng::new(seed.into());
@@ -55,7 +55,7 @@ pub fn line_buffer(data: &[u8]) {
     assert_eq!(lines_of(&bytes), expected, "byte by byte");
 }
 
-/// What [`LineBuffer`] gives for these packets and the end of input.
+/// The lines that [`LineBuffer`] returns for these packets and the end of input.
 pub fn lines_of(packets: &[&[u8]]) -> Vec<String> {
     let mut buffer = LineBuffer::new(MAX_LINE);
     let mut lines = vec![];
@@ -72,15 +72,15 @@ fn drain(buffer: &mut LineBuffer, lines: &mut Vec<String>) {
     while let Some(line) = buffer.peek() {
         let line = format!("{line:?}");
         let again = buffer.peek().map(|line| format!("{line:?}"));
-        assert_eq!(again.as_ref(), Some(&line), "peek gives the same line until advance");
+        assert_eq!(again.as_ref(), Some(&line), "peek returns the same line until advance");
         buffer.advance();
         lines.push(line);
     }
-    let held = buffer.buffered_bytes();
-    assert!(held <= MAX_LINE + 1, "{held} bytes are held");
+    let buffered = buffer.buffered_bytes();
+    assert!(buffered <= MAX_LINE + 1, "{buffered} bytes are buffered");
 }
 
-/// A simple model of the line rules: split the whole input at every LF, then look at each line.
+/// A simple model of the line rules: split the whole input at every LF, then classify each line.
 pub fn line_model(input: &[u8]) -> Vec<String> {
     let mut lines = vec![];
     // Whether all lines so far were blank.
@@ -91,8 +91,8 @@ pub fn line_model(input: &[u8]) -> Vec<String> {
         *has_lf = false;
     }
     for (piece, has_lf) in pieces {
-        // A CR in position MAX_LINE + 1 belongs to the line end only if an LF follows. At the end
-        // of input none does.
+        // A CR in position MAX_LINE + 1 is part of the line end only if an LF follows. At the end
+        // of input, no LF follows.
         let line = piece.strip_suffix(b"\r").unwrap_or(piece);
         let is_too_long = line.len() > MAX_LINE;
         let beginning = &line[..line.len().min(MAX_LINE + 1)];

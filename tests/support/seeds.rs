@@ -23,12 +23,12 @@ pub fn with_replay(seed: u64, test: impl FnOnce()) {
     test();
 }
 
-/// Whether the seeds are the default ones, on the whole of which a test can make demands.
+/// Whether the default seeds are run. Only then can a test require totals over all seeds.
 pub fn are_default() -> bool {
     std::env::var_os("OYEZ_SEED").is_none() && std::env::var_os("OYEZ_SEEDS").is_none()
 }
 
-/// The command that runs one seed of the test that calls this.
+/// The command that replays one seed of the calling test.
 pub fn replay_command(seed: u64) -> String {
     let thread = std::thread::current();
     // With --test-threads=1, tests run on the main thread.

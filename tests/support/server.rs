@@ -24,7 +24,7 @@ pub fn oyezd() -> Command {
 pub struct Server {
     program: Program,
     pub address: Address,
-    /// Keeps the folder with the self-signed certificate, if there is one.
+    /// The folder with the self-signed certificate, which is deleted on drop.
     certificates: Option<TempDir>,
 }
 
@@ -32,7 +32,7 @@ pub struct Server {
 pub enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
-    /// A TLS listener, and the file with the root certificate to trust.
+    /// A TLS listener, and the file with the certificate to trust.
     Tls(SocketAddr, PathBuf),
 }
 
@@ -108,7 +108,7 @@ impl Server {
         self.program.stderr.wait_for(text)
     }
 
-    /// Returns one value of `stats`, over a connection of its own.
+    /// Returns one value of `stats`, over a new connection.
     #[track_caller]
     pub fn stat(&self, key: &str) -> u64 {
         self.client().stat(key)
@@ -140,17 +140,17 @@ impl Server {
         self.process_status("VmHWM:")
     }
 
-    /// Asserts that the server is blocked in its event loop, and stays there while nothing happens.
+    /// Asserts that the server sleeps while nothing happens.
     ///
-    /// This counts wakeups instead of measuring processor time, so neither a slow nor a busy host
-    /// matters: a loop that spins never sleeps, and one that polls falls asleep on every turn.
+    /// This counts wakeups instead of measuring CPU time, so it works on a slow or busy host. A
+    /// loop that spins never sleeps, and a loop that polls wakes up often.
     #[track_caller]
     pub fn assert_idle(&self) {
         let before = self.wait_until_asleep();
-        // Nothing is waited for: the server is observed for this long.
+        // Observes the server for this long; it waits for no event.
         thread::sleep(Duration::from_millis(500));
         let wakeups = self.wait_until_asleep() - before;
-        // Listeners that pause for lack of descriptors look again every 100 ms.
+        // Listeners that pause for lack of descriptors retry every 100 ms.
         assert!(wakeups <= 20, "the idle server woke up {wakeups} times in half a second");
     }
 

@@ -3,8 +3,8 @@
 //! # Grammar
 //!
 //! A run is a setup and a schedule, both made from one stream of [choices](Choices): a seed's
-//! random numbers, or the bytes of a fuzzer's input. So `tests/simulation.rs` and the fuzz target
-//! `hub` share one grammar, one model and one set of checks.
+//! random numbers, or the bytes of a fuzzer's input. `tests/simulation.rs` and the fuzz target
+//! `hub` therefore share one grammar, one model and one set of checks.
 //!
 //! ```text
 //! setup    = small limits, slow-consumer policy, secrets, who may shut down   (fn setup)
@@ -15,8 +15,8 @@
 //! bytes    = parts of lines, foreign protocols, overlong lines, noise         (fn bytes)
 //! ```
 //!
-//! An action names its client by number, counted round, so that leaving out other actions keeps a
-//! schedule valid. The tables in capitals hold the weights.
+//! An action names its client by number, modulo the number of connections, so that a schedule stays
+//! valid when other actions are left out. The tables in capitals hold the weights.
 //!
 //! # Checks
 //!
@@ -24,14 +24,15 @@
 //! - the hub's own invariants: [`Hub::check_invariants`](oyez::hub::Hub::check_invariants);
 //! - each client has received exactly what the model expects, in order, and no line is over the
 //!   limit;
-//! - each close has a valid reason, and only an evicted, broken or overdue client lost output;
-//! - only readers whose sockets accept no bytes, or that replay, are evicted or skipped;
+//! - each close has a valid reason, and only a client that was evicted, broke its connection or
+//!   exceeded a deadline lost output;
+//! - only readers that replay, or whose sockets accept no bytes, are evicted or skipped;
 //! - the hub has room for a connection exactly when the model says so, and ids count up;
-//! - the hub does not claim to have work in which nothing happens.
+//! - the hub does not spin: when it has work, its turns do something.
 //!
-//! At the end, when every socket accepts everything and time passes: every client's input is
-//! executed and its output delivered; every client that ends is removed; and the counters agree
-//! with the model.
+//! At the end, every socket accepts everything and time passes. Then every client's input must be
+//! executed and its output delivered, every client that closes its side must be removed, and the
+//! counters must agree with the model.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -78,7 +79,7 @@ impl Choices<'_> {
         values[self.below(values.len())]
     }
 
-    /// One of the values, each as often as its weight says.
+    /// One of the values, chosen by weight.
     fn weighted<T: Copy>(&mut self, values: &[(usize, T)]) -> T {
         let mut left = self.below(values.iter().map(|(weight, _)| weight).sum());
         for &(weight, value) in values {
@@ -95,7 +96,7 @@ impl Choices<'_> {
     }
 }
 
-/// What the server is started with.
+/// The configuration of a run.
 #[derive(Clone, Debug)]
 pub struct Setup {
     limits: Limits,
@@ -105,7 +106,7 @@ pub struct Setup {
     allow_shutdown: AllowShutdown,
 }
 
-/// One step of a schedule. `client` counts the connections in order, modulo their number.
+/// One step of a schedule. `client` is a connection's number, modulo the number of connections.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Op {
     Connect {
@@ -195,11 +196,11 @@ pub fn setup(choices: &mut Choices<'_>) -> Setup {
     limits.idle_timeout_ms = choices.one_in(4).then(|| 500 + choices.below(3000) as u64);
     limits.rate_limit = choices.one_in(4).then(|| choices.up_to(50) as u32);
     limits.turn.read = choices.up_to(500);
-    limits.turn.arrivals = choices.up_to(3);
+    limits.turn.handshakes = choices.up_to(3);
     limits.turn.work = choices.up_to(2000);
     limits.turn.work_per_client = choices.up_to(500);
     let mut flush = || FlushLimits { bytes: choices.up_to(500), clients: choices.up_to(4) };
-    (limits.turn.flush_first, limits.turn.flush_feed) = (flush(), flush());
+    (limits.turn.flush_priority, limits.turn.flush_bulk) = (flush(), flush());
     Setup {
         limits,
         slow_clients: choices.one_of(&[
@@ -259,7 +260,7 @@ const ACTIONS: [(usize, Action); 12] = [
     (3, Action::Turns),
 ];
 
-/// Only one in so many shutdown actions shuts the server down. The others are turns instead.
+/// One in this many shutdown actions shuts the server down. The others are turns instead.
 const SHUTDOWN_ONE_IN: usize = 8;
 
 fn op(choices: &mut Choices<'_>) -> Op {
@@ -296,7 +297,7 @@ fn op(choices: &mut Choices<'_>) -> Op {
     }
 }
 
-/// How many bytes a socket accepts: a few, many, or all.
+/// How many bytes a socket accepts before it blocks: a few, many, or all.
 fn room(choices: &mut Choices<'_>) -> usize {
     match choices.weighted(&[(1, Some(300)), (1, Some(3000)), (2, None)]) {
         Some(end) => choices.below(end),
@@ -317,7 +318,7 @@ const COPIES: [(usize, Copies); 3] = [(1, Copies::Flood), (4, Copies::Few), (7, 
 #[derive(Clone, Copy)]
 enum Kind {
     Say,
-    BroadcastNothing,
+    EmptyBroadcast,
     Ping,
     UpperCasePing,
     SendToId,
@@ -331,7 +332,7 @@ enum Kind {
     ResumeThisFeed,
     LongRepliesAndErrors,
     Auth,
-    Leave,
+    QuitOrShutdown,
     BlankOrMalformed,
     TooLong,
 }
@@ -339,7 +340,7 @@ enum Kind {
 /// How often each kind of request is sent, as weights.
 const LINES: [(usize, Kind); 18] = [
     (10, Kind::Say),
-    (1, Kind::BroadcastNothing),
+    (1, Kind::EmptyBroadcast),
     (2, Kind::Ping),
     (1, Kind::UpperCasePing),
     (1, Kind::SendToId),
@@ -353,7 +354,7 @@ const LINES: [(usize, Kind); 18] = [
     (1, Kind::ResumeThisFeed),
     (1, Kind::LongRepliesAndErrors),
     (2, Kind::Auth),
-    (1, Kind::Leave),
+    (1, Kind::QuitOrShutdown),
     (1, Kind::BlankOrMalformed),
     (1, Kind::TooLong),
 ];
@@ -365,7 +366,7 @@ fn line(choices: &mut Choices<'_>) -> String {
     let name = choices.one_of(&["al", "Bob", "AL", "c"]);
     match choices.weighted(&LINES) {
         Kind::Say => format!("say {text}"),
-        Kind::BroadcastNothing => "broadcast ".to_owned(),
+        Kind::EmptyBroadcast => "broadcast ".to_owned(),
         Kind::Ping => format!("ping {number}"),
         Kind::UpperCasePing => "PING".to_owned(),
         Kind::SendToId => format!("send {} {text}", 1 + number % 8),
@@ -382,8 +383,8 @@ fn line(choices: &mut Choices<'_>) -> String {
             ["stats", "help", "resume 1 00000001", "nonsense"][number % 4].to_owned()
         }
         Kind::Auth => format!("auth {secret}"),
-        // 8 of the 40 numbers.
-        Kind::Leave => if number < 8 { "shutdown" } else { "quit" }.to_owned(),
+        // `shutdown` for 8 of the 40 numbers.
+        Kind::QuitOrShutdown => if number < 8 { "shutdown" } else { "quit" }.to_owned(),
         Kind::BlankOrMalformed => ["", " \t", "quit now", "say \u{1b}[2J"][number % 4].to_owned(),
         Kind::TooLong => "y".repeat(100 + number),
     }
@@ -409,7 +410,7 @@ pub fn run_bytes(data: &[u8]) {
     impl Drop for PrintOnPanic<'_> {
         fn drop(&mut self) {
             if std::thread::panicking() {
-                eprintln!("{:?}\n{}", self.0, list(self.1));
+                eprintln!("{:?}\n{}", self.0, format_schedule(self.1));
             }
         }
     }
@@ -420,13 +421,13 @@ pub fn run_bytes(data: &[u8]) {
     run(&setup, &ops, |_| {});
 }
 
-/// A schedule for people, one step a line.
-pub fn list(ops: &[Op]) -> String {
+/// Formats a schedule, one step per line.
+pub fn format_schedule(ops: &[Op]) -> String {
     ops.iter().map(|op| format!("  {op:?}\n")).collect()
 }
 
-/// Runs a schedule, then brings every client to its end. Panics if a check fails. Calls `on_step`
-/// with each step's index before the step.
+/// Runs a schedule, then closes every client. Panics if a check fails. Calls `on_step` with each
+/// step's index before the step.
 pub fn run(setup: &Setup, ops: &[Op], on_step: impl FnMut(usize)) {
     World::new(setup).run(ops, on_step);
 }
@@ -439,12 +440,12 @@ pub fn trace(setup: &Setup, ops: &[Op]) -> String {
     world.trace.unwrap_or_default()
 }
 
-/// The hub and the model.
+/// A hub with simulated clients, and the model that it is checked against.
 struct World {
     driver: Driver,
     model: Model,
     max_clients: usize,
-    /// Every client in order: its key, which a later client may use again, and its id.
+    /// Every client in order: its key, which a later client may reuse, and its id.
     clients: Vec<(usize, u64)>,
     trace: Option<String>,
 }
@@ -571,7 +572,7 @@ impl World {
 
     fn connect(&mut self, room: usize, is_local: bool, has_handshake: bool) {
         let has_room = self.driver.ids.len() < self.max_clients && !self.model.is_shutting_down;
-        assert_eq!(self.driver.hub.has_room(), has_room, "whether there is room for a client");
+        assert_eq!(self.driver.hub.has_room(), has_room, "room for another client");
         if !has_room {
             return;
         }
@@ -600,7 +601,7 @@ impl World {
         }
     }
 
-    /// Takes one turn and has the model check it. Returns whether anything happened.
+    /// Runs one turn and checks it against the model. Returns whether anything happened.
     fn turn(&mut self) -> bool {
         let oldest = self.driver.hub.feed().oldest_seq().max(1);
         self.driver.turn();
@@ -623,7 +624,7 @@ impl World {
             let context = format!("{disconnect:?}; outstanding: {}", client.outstanding());
             assert_eq!(client.stage, Stage::Closing(disconnect.reason), "{context}");
             let may_close = disconnect.is_cut || client.has_received_all() || client.write_closed;
-            assert!(may_close, "output is lost, but not reported: {context}");
+            assert!(may_close, "lost output is not reported: {context}");
             assert!(
                 client.missed <= disconnect.missed,
                 "{} lines missed: {context}",
@@ -656,10 +657,10 @@ impl World {
         !events.is_empty()
     }
 
-    /// Only a reader whose socket accepts no bytes is overrun by the feed, or one that replays.
+    /// Checks that the feed overran only a reader that replays, or whose socket accepts no bytes.
     fn check_overrun(&mut self, id: u64) {
         let connected = self.driver.ids.iter().find(|(_, connected)| **connected == id);
-        // It may have been removed since.
+        // The client may have been removed since.
         let Some((&key, _)) = connected else { return };
         let accepts_bytes = self.driver.socket(key).room > 0;
         let is_replaying = self.model.client(id).is_replaying;
@@ -669,16 +670,16 @@ impl World {
         );
     }
 
-    /// Takes turns until the hub has no work.
+    /// Runs turns until the hub has no work.
     fn settle(&mut self) {
         let mut idle_turns = 0;
         while idle_turns == 0 || self.driver.hub.has_work() {
             idle_turns = if self.turn() { 0 } else { idle_turns + 1 };
-            assert!(idle_turns < 1000, "the hub has work, but does nothing: it spins");
+            assert!(idle_turns < 1000, "the hub spins: it has work, but does nothing");
         }
     }
 
-    /// Lets every socket accept everything, and time pass. Then closes every client.
+    /// Makes every socket accept everything, and lets time pass. Then closes every client.
     fn finish(&mut self) {
         self.record(|| "every client reads everything".to_owned());
         for key in self.keys() {
@@ -691,7 +692,7 @@ impl World {
             }
         }
         self.settle();
-        // Held broadcasts and rate-limited clients need time.
+        // Held broadcasts and rate-limited lines wait for a deadline.
         while let Some(deadline_ms) = self.driver.hub.next_deadline()
             && !self.is_all_input_done()
         {
@@ -703,7 +704,7 @@ impl World {
             let outstanding = client.outstanding();
             let is_served = client.write_closed || client.has_received_all();
             assert!(is_served, "client {id} still expects {outstanding}");
-            assert!(client.is_input_done(), "client {id} has sent lines that are not executed");
+            assert!(client.is_input_done(), "the lines of client {id} were not all executed");
         }
         self.close_all();
         assert_eq!(self.driver.hub.counters().broadcasts, self.model.feed.len() as u64);
@@ -718,14 +719,14 @@ impl World {
             self.driver.hub.handle_readable(key);
         }
         self.settle();
-        // Without a rate limit nothing is left to wait for.
+        // With a rate limit, lines may still be waiting.
         let is_empty = self.driver.hub.is_empty() || self.model.has_rate_limit;
         assert!(is_empty, "a client that has closed its side is still connected");
         while let Some(deadline_ms) = self.driver.hub.next_deadline() {
             self.driver.now_ms = self.driver.now_ms.max(deadline_ms);
             self.settle();
         }
-        assert!(self.driver.hub.is_empty(), "a client stays connected for ever");
+        assert!(self.driver.hub.is_empty(), "a client stays connected forever");
     }
 
     fn keys(&self) -> Vec<usize> {

@@ -1,4 +1,4 @@
-//! A pseudoterminal for programs under test, and what it displays.
+//! Runs programs on a pseudoterminal, and reads its screen.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -13,8 +13,7 @@ use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use super::{Program, TIMEOUT};
 
-/// Opens a pseudoterminal. Returns the controller, which stands for the person, and the terminal
-/// for the program.
+/// Opens a pseudoterminal. Returns the controller, for the test, and the terminal, for the program.
 pub fn open() -> (File, File) {
     let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&controller).unwrap();
@@ -31,7 +30,7 @@ pub struct Terminal {
     terminal: File,
     bytes: Receiver<Vec<u8>>,
     screen: vt100::Parser,
-    /// Everything the program wrote.
+    /// Everything that the program has written.
     output: Vec<u8>,
 }
 
@@ -69,7 +68,7 @@ impl Terminal {
     pub fn resize(&mut self, rows: u16, columns: u16) {
         self.screen.screen_mut().set_size(some(rows), some(columns));
         resize(&self.terminal, rows, columns);
-        // The terminal is not the program's controlling terminal, so the system sends no signal.
+        // The terminal is not the program's controlling terminal, so the kernel sends no SIGWINCH.
         self.program.signal("WINCH");
     }
 
@@ -78,7 +77,7 @@ impl Terminal {
         self.bytes = channel().1;
     }
 
-    /// Returns further output, until there is none for this time.
+    /// Reads output until there is none for this long, and returns it.
     pub fn read_until_quiet_for(&mut self, time: Duration) -> String {
         let mut output = vec![];
         while let Ok(bytes) = self.bytes.recv_timeout(time) {
@@ -124,7 +123,7 @@ impl Terminal {
         }
     }
 
-    /// Waits until these are the last rows, not counting the times of messages.
+    /// Waits until these are the last rows, ignoring the times in front of messages.
     #[track_caller]
     pub fn expect(&mut self, rows: &[&str]) {
         self.wait_until(|terminal| {

@@ -1,4 +1,4 @@
-//! Certificates, and client connections over TLS.
+//! Certificates, and TLS connections of clients.
 
 use std::fs;
 use std::net::TcpStream;
@@ -23,7 +23,7 @@ impl Authority {
     pub fn new(file: &Path) -> Self {
         let mut parameters = CertificateParams::new([]).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Verifiers look authorities up by name, so each needs a name of its own.
+        // Verifiers find authorities by name, so each needs a different one.
         parameters.distinguished_name.push(DnType::CommonName, file.to_str().unwrap());
         let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap());
         let issuer = issuer.unwrap();

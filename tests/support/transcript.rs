@@ -1,11 +1,11 @@
-//! Transcripts: a small language for conversations between clients and the server.
+//! Transcripts: a small language for what clients send and receive.
 //!
 //! ```text
 //! a+                connect and read the welcome line
 //! a> say hi         send a line
 //! a~ say h          send without a line ending
 //! a< broadcast *    expect a line; * matches anything
-//! a.                half-close: send nothing more
+//! a.                half-close the connection
 //! a|                expect the end of the connection
 //! ```
 //!

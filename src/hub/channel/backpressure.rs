@@ -1,25 +1,27 @@
-//! Backpressure: whether the next broadcast may be appended, and which slow consumers give way to
-//! it.
+//! Backpressure: whether the next broadcast may be appended, and which slow consumers are evicted
+//! for it.
 //!
-//! Publishers can outrun readers. The rules, from the mildest on:
-//! 1. **A turn appends little** (the hub's budget), so that every socket is written to in between.
-//! 2. **Most readers are behind**: publishers are too fast. Broadcasts pause until that is over,
-//!    for at most two seconds.
-//! 3. **Some readers are behind**: they may just be unlucky. Broadcasts pause for a moment.
+//! Publishers can outrun readers. The rules, mildest first:
+//! 1. **A turn appends little** (the hub's budget), so that the server writes to every socket in
+//!    between.
+//! 2. **Most readers are behind**: publishers are too fast. Broadcasts pause until fewer are
+//!    behind, for at most two seconds.
+//! 3. **Some readers are behind**: they may only be unlucky. Broadcasts pause for at most half a
+//!    second.
 //!
 //!    After a pause the feed may advance by a sixteenth of its size before the next one. Readers
-//!    that make no progress are ignored. So slightly slow readers survive, and stalled ones,
-//!    however many, are overtaken within a minute.
-//! 4. **The feed would overtake a reader all the same**: it is a slow consumer, and
+//!    that make no progress are ignored. Slightly slow readers therefore survive, and a busy feed
+//!    overruns stalled ones within a minute, however many there are.
+//! 4. **The feed would still overrun a reader**: the reader is a slow consumer, and
 //!    [`SlowConsumerPolicy`] decides. Under [`Block`](SlowConsumerPolicy::Block) publishers wait
-//!    for it, and rules 2 and 3 do not apply.
+//!    for the reader, and rules 2 and 3 do not apply.
 //!
-//! No rule waits for a reader that is replaying (it moved its own cursor back and has not caught
-//! up): `history` must not hold up others. Only a reader whose socket refuses bytes is ever
-//! overtaken, never one that the server was too busy to write to.
+//! Broadcasts never wait for a reader that is replaying (it moved its own cursor back and has not
+//! caught up), since `history` must not delay other clients. Any other reader is overrun only while
+//! its socket refuses bytes, never because the server was too busy to write to it.
 //!
-//! Pure: values in, verdicts out. It sees readers as [`Reader`] and knows neither the hub nor a
-//! clock.
+//! This module is pure: it takes the time and [`Reader`] values, returns decisions, and knows
+//! neither the hub nor a clock.
 
 use std::collections::BTreeMap;
 
@@ -28,17 +30,16 @@ use crate::hub::event::Event;
 use crate::hub::handle::Handle;
 use crate::limits::{Limits, STALL_BYTES};
 
-/// A reader is behind when it lags by more than this fraction of the feed …
-const BEHIND: u64 = 16;
-/// … and far behind when it lags by more than this one.
-const FAR_BEHIND: u64 = 2;
+/// A reader is behind when it lags by more than the feed's size divided by this.
+const BEHIND_DIVISOR: u64 = 16;
+/// A reader is far behind when it lags by more than the feed's size divided by this.
+const FAR_BEHIND_DIVISOR: u64 = 2;
 
-/// Some readers are behind when more than one is, and more than one in eight; or when one is far
-/// behind.
-const SOME: usize = 8;
+/// Some readers are behind when at least two are, and more than one in this many; or when one is
+/// far behind.
+const SOME_DIVISOR: usize = 8;
 
-/// A pause for some readers lasts as long as the feed took for its last sixteenth, within these
-/// bounds.
+/// A pause for some readers lasts as long as the gate was open before it, within these bounds.
 const MIN_PAUSE_FOR_SOME_MS: u64 = 100;
 const MAX_PAUSE_FOR_SOME_MS: u64 = 500;
 
@@ -55,15 +56,16 @@ const PROBES: u64 = 8;
 /// The log reports blocked publishers at most this often.
 const REPORT_INTERVAL_MS: u64 = 60_000;
 
-/// What happens to a slow consumer: a reader that the feed is about to overtake.
+/// What happens to a slow consumer: a reader that the feed is about to overrun.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowConsumerPolicy {
     /// It is disconnected.
     #[default]
     Disconnect,
-    /// It misses lines, and is told how many.
+    /// It skips lines, and is told how many.
     Skip,
-    /// Publishers wait for it, unless it reads next to nothing within the stall timeout.
+    /// Publishers wait for it. It is disconnected only if it takes less than [`STALL_BYTES`] within
+    /// the stall timeout.
     Block,
 }
 
@@ -77,11 +79,11 @@ pub(crate) struct Backpressure {
     gate: Gate,
     /// When the last pause ended.
     open_since_ms: u64,
-    /// When readers were last sampled …
+    /// When readers were last sampled.
     sampled_at_ms: u64,
-    /// … and where the feed's head was at the last sample under rules 2 and 3.
+    /// The feed's head at the last sample under rules 2 and 3.
     sampled_head: Offset,
-    /// A reader has made progress since.
+    /// Whether a reader has made progress since the last sample.
     has_progress: bool,
     reported_at_ms: Option<u64>,
 }
@@ -101,9 +103,9 @@ enum Gate {
 /// The readers that block the next append.
 #[derive(Debug)]
 struct BlockingReaders {
-    /// The append drops everything before this.
+    /// The append drops everything before this offset.
     drops_before: Offset,
-    /// The readers that need some of that, each with its `bytes_out` at the start of the stall
+    /// The readers that still need some of it, each with its `bytes_out` at the start of the stall
     /// timeout.
     readers: BTreeMap<Handle, u64>,
     /// When the stall timeout ends.
@@ -138,24 +140,24 @@ impl Reader {
 /// Whether the next broadcast may be appended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It may.
+    /// It may be appended now.
     Append,
-    /// It may once these slow consumers were evicted or skipped forward.
+    /// It may be appended once these slow consumers are evicted or skipped forward.
     Evict(Vec<Handle>),
-    /// Not in this turn: a reader in the way will be written to first.
+    /// Not in this turn: the server must first write to a reader that would be overrun.
     Yield,
     /// Not before [`Backpressure::tick`] reopens the gate. The event, if any, is for the log.
     Wait(Option<Event>),
 }
 
-/// What to do about blocking readers after [`Backpressure::tick`].
+/// The result of [`Backpressure::tick`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tick {
-    /// Whether blocked publishers may go on.
+    /// Whether blocked publishers may continue.
     pub(crate) is_open: bool,
-    /// Readers that read too little within the stall timeout.
+    /// Readers that took too little within the stall timeout.
     pub(crate) stalled: Vec<Handle>,
-    /// Readers whose sockets should be tried, whatever the poll reports.
+    /// Readers to write to even though the poll has not reported their sockets writable.
     pub(crate) probe: Vec<Handle>,
 }
 
@@ -175,9 +177,9 @@ impl Backpressure {
         }
     }
 
-    /// Decides whether a broadcast may be appended at `head`. `drops_before` is the offset before
-    /// which the feed drops its lines for it, if it has to. `readers` are the channel's members;
-    /// they are looked at only when necessary.
+    /// Decides whether a broadcast may be appended at `head`. If the feed has to drop lines for it,
+    /// `drops_before` is the offset after the last of them. `readers` are the channel's members,
+    /// visited only when necessary.
     pub(crate) fn admit(
         &mut self,
         now_ms: u64,
@@ -185,10 +187,10 @@ impl Backpressure {
         drops_before: Option<Offset>,
         readers: impl Iterator<Item = Reader> + Clone,
     ) -> Admission {
-        // Sampling looks at every reader, so it is done now and then.
+        // Sampling visits every reader, so it is not done for every broadcast.
         if self.is_open()
             && self.policy != SlowConsumerPolicy::Block
-            && head - self.sampled_head >= self.feed_size / BEHIND
+            && head - self.sampled_head >= self.feed_size / BEHIND_DIVISOR
         {
             self.sample(now_ms, head, readers.clone());
         }
@@ -199,8 +201,7 @@ impl Backpressure {
         }
     }
 
-    /// Looks at the readers again while publishers wait. Reopens the gate when nobody is waited for
-    /// any more.
+    /// Checks the readers again while publishers wait, and reopens the gate if the wait is over.
     pub(crate) fn tick(
         &mut self,
         now_ms: u64,
@@ -218,25 +219,26 @@ impl Backpressure {
         tick
     }
 
-    /// No publisher waits any more.
+    /// Ends the wait for blocking readers, since no publisher is waiting any more.
     pub(crate) fn unblock(&mut self) {
         if let Gate::Blocked(_) = self.gate {
             self.gate = Gate::Open;
         }
     }
 
-    /// A reader has made progress, or is not waited for any more.
+    /// Records that a reader has made progress or no longer counts. The next sample is then due
+    /// early.
     pub(crate) fn note_progress(&mut self) {
         self.has_progress = true;
     }
 
-    /// The earliest time of the next [`tick`](Self::tick), among `clients` clients: the more there
-    /// are, the longer a sample takes.
+    /// The earliest time of the next [`tick`](Self::tick). A sample of more clients takes longer,
+    /// so it is taken less often.
     pub(crate) fn next_sample_ms(&self, clients: usize) -> u64 {
         self.sampled_at_ms + 1 + clients as u64 / 1000
     }
 
-    /// When [`tick`](Self::tick) must run if no socket reports anything before.
+    /// When [`tick`](Self::tick) must run, even without socket events.
     pub(crate) fn next_deadline(&self, clients: usize) -> u64 {
         let soon_ms = self.next_sample_ms(clients);
         match &self.gate {
@@ -248,12 +250,12 @@ impl Backpressure {
 
     /// Whether a reader with this lag, in bytes, counts as behind.
     pub(crate) fn is_behind(&self, lag: u64) -> bool {
-        lag > self.feed_size / BEHIND
+        lag > self.feed_size / BEHIND_DIVISOR
     }
 
     /// Whether a reader with this lag, in bytes, is far behind.
     pub(crate) fn is_far_behind(&self, lag: u64) -> bool {
-        lag > self.feed_size / FAR_BEHIND
+        lag > self.feed_size / FAR_BEHIND_DIVISOR
     }
 
     fn is_open(&self) -> bool {
@@ -306,7 +308,8 @@ impl Backpressure {
         }
     }
 
-    /// Rule 4: deals with the readers that still need what the append drops.
+    /// Rule 4: finds the readers that still need what the append drops, and decides what happens to
+    /// them.
     fn make_room(
         &mut self,
         now_ms: u64,
@@ -360,8 +363,8 @@ impl Backpressure {
         now_ms + (self.stall_timeout_ms / PROBES).max(1)
     }
 
-    /// Rule 4 under [`SlowConsumerPolicy::Block`]: readers that made room are not waited for any
-    /// more, and neither are those that read too little within the stall timeout.
+    /// Rule 4 under [`SlowConsumerPolicy::Block`]: stops waiting for readers that made room, and
+    /// for those that took too little within the stall timeout.
     fn check_blocking_readers(
         &mut self,
         now_ms: u64,
@@ -400,7 +403,7 @@ impl Backpressure {
     }
 }
 
-/// How many readers make progress, and how many of them are behind.
+/// How many readers make progress, and how many of those are behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sample {
     readers: usize,
@@ -414,7 +417,7 @@ impl Sample {
     }
 
     fn some_are_behind(self) -> bool {
-        self.far_behind > 0 || (self.behind > 1 && self.behind * SOME > self.readers)
+        self.far_behind > 0 || (self.behind > 1 && self.behind * SOME_DIVISOR > self.readers)
     }
 }
 
@@ -454,10 +457,10 @@ mod tests {
         Backpressure::new(policy, &limits)
     }
 
-    /// Takes samples: when, how many of 100 readers are behind, and until when broadcasts pause
-    /// then.
+    /// Takes samples, each given as its time, how many of 100 readers are behind, and when the
+    /// pause then ends.
     #[track_caller]
-    fn samples(samples: &[(u64, usize, Option<u64>)]) {
+    fn check_samples(samples: &[(u64, usize, Option<u64>)]) {
         let mut backpressure = backpressure(SlowConsumerPolicy::Disconnect);
         for &(now_ms, behind, paused_until) in samples {
             backpressure.decide(now_ms, sample(behind, 100));
@@ -470,23 +473,23 @@ mod tests {
     }
 
     #[test]
-    fn broadcasts_pause_for_most_readers_for_two_seconds_and_again() {
+    fn pause_for_most_readers_lasts_two_seconds_and_can_repeat() {
         let until = Some(3000);
-        samples(&[(1000, 51, until), (2000, 99, until), (2999, 51, until), (3000, 51, None)]);
-        samples(&[(1000, 51, until), (3000, 51, None), (3001, 51, Some(5001))]);
+        check_samples(&[(1000, 51, until), (2000, 99, until), (2999, 51, until), (3000, 51, None)]);
+        check_samples(&[(1000, 51, until), (3000, 51, None), (3001, 51, Some(5001))]);
     }
 
     #[test]
     fn pause_ends_when_few_readers_are_behind() {
-        samples(&[(1000, 51, Some(3000)), (1001, 12, None)]);
-        samples(&[(1000, 13, Some(1500)), (1001, 12, None)]);
+        check_samples(&[(1000, 51, Some(3000)), (1001, 12, None)]);
+        check_samples(&[(1000, 13, Some(1500)), (1001, 12, None)]);
     }
 
     #[test]
     fn pause_for_some_readers_lasts_as_long_as_the_feed_was_open_within_bounds() {
-        samples(&[(50, 13, Some(150))]);
-        samples(&[(1000, 0, None), (1200, 13, Some(1400)), (1300, 13, Some(1400))]);
-        samples(&[
+        check_samples(&[(50, 13, Some(150))]);
+        check_samples(&[(1000, 0, None), (1200, 13, Some(1400)), (1300, 13, Some(1400))]);
+        check_samples(&[
             (1000, 0, None),
             (9000, 13, Some(9500)),
             (9500, 13, None),
@@ -495,9 +498,9 @@ mod tests {
     }
 
     #[test]
-    fn pause_for_most_becomes_one_for_some_but_not_the_other_way() {
-        samples(&[(900, 0, None), (1000, 51, Some(3000)), (1200, 13, Some(1500))]);
-        samples(&[
+    fn pause_for_most_turns_into_pause_for_some_but_not_the_reverse() {
+        check_samples(&[(900, 0, None), (1000, 51, Some(3000)), (1200, 13, Some(1500))]);
+        check_samples(&[
             (900, 0, None),
             (1000, 13, Some(1100)),
             (1050, 99, Some(1100)),
@@ -513,7 +516,7 @@ mod tests {
         assert_eq!(intervals, [1, 1, 2, 2, 11]);
     }
 
-    /// A reader that lags by this much at a head of 1600, and whose socket is full.
+    /// A reader whose socket is full, and which lags by this much at a head of 1600.
     fn reader(id: u64, lag: u64) -> Reader {
         Reader {
             handle: Handle { id, key: id as usize },
@@ -533,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_without_progress_are_not_waited_for() {
+    fn readers_without_progress_do_not_delay_broadcasts() {
         let slow = [reader(1, 1000), reader(2, 1000)];
         let mut backpressure = backpressure(SlowConsumerPolicy::Disconnect);
         let admission = backpressure.admit(999, 1600, None, slow.iter().copied());
@@ -543,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn overtaken_reader_is_evicted_unless_its_socket_accepts_bytes() {
+    fn overrun_reader_is_evicted_unless_its_socket_accepts_bytes() {
         let (slow, fast) = (reader(1, 1600), reader(2, 100));
         let mut backpressure = backpressure(SlowConsumerPolicy::Skip);
         assert_eq!(admit(&mut backpressure, 1, &[fast]), Admission::Append);
@@ -564,12 +567,12 @@ mod tests {
             let tick = backpressure.tick(now_ms, 1600, [reader].into_iter());
             (tick.is_open, tick.stalled, tick.probe)
         };
-        let nobody = Vec::<Handle>::new;
-        assert_eq!(tick(1500, slow), (false, nobody(), nobody()));
-        assert_eq!(tick(2000, slow), (false, nobody(), vec![slow.handle]));
+        let none = Vec::<Handle>::new;
+        assert_eq!(tick(1500, slow), (false, none(), none()));
+        assert_eq!(tick(2000, slow), (false, none(), vec![slow.handle]));
         let reading = Reader { bytes_out: STALL_BYTES, ..slow };
-        assert_eq!(tick(9000, reading), (false, nobody(), vec![slow.handle]));
-        assert_eq!(tick(17_000, reading), (true, vec![slow.handle], nobody()));
+        assert_eq!(tick(9000, reading), (false, none(), vec![slow.handle]));
+        assert_eq!(tick(17_000, reading), (true, vec![slow.handle], none()));
     }
 
     #[test]

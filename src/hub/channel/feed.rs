@@ -5,18 +5,18 @@ use std::ops::Range;
 
 use crate::protocol::{FeedId, Reply};
 
-/// A place in the feed, in bytes since its beginning. A client's cursor is one.
+/// A position in the feed, in bytes from its beginning. A client's cursor is an offset.
 pub type Offset = u64;
 
-/// The last broadcast lines, encoded as clients get them, in chunks that are added and dropped
+/// The last broadcast lines, encoded as clients receive them, in chunks that are added and dropped
 /// whole.
 ///
-/// Appending a line costs the same whatever the number of clients: each has only a cursor, and
-/// reads what lies between that and the [`head`](Self::head).
+/// Appending a line costs the same whatever the number of clients: each client has only a cursor,
+/// and reads from there to the [`head`](Self::head).
 ///
 /// **Invariants**
 /// - A line never spans two chunks, and every chunk holds whole lines.
-/// - Chunks adjoin: each begins where the one before ends.
+/// - Chunks are contiguous: each begins where the previous one ends.
 /// - There are at most `max_chunks` of at most `chunk_size` bytes.
 #[derive(Debug)]
 pub struct Feed {
@@ -94,7 +94,7 @@ impl Feed {
     }
 
     /// The offset before which lines are dropped when the prepared line is appended, or `None` if
-    /// none are. Readers that still need older bytes are overtaken.
+    /// none are. The append overruns readers that still need older bytes.
     pub(crate) fn drops_before(&self) -> Option<Offset> {
         let is_full = self.chunks.len() == self.max_chunks && !self.fits();
         is_full.then(|| self.chunks.get(1).map_or(self.head(), |chunk| chunk.start))
@@ -126,8 +126,8 @@ impl Feed {
     /// The offset after line `seq`, and how many bytes were scanned to find it. `None` if the line
     /// after it is no longer kept, or there is no such line yet.
     ///
-    /// The chunks are a sparse index: each knows its first line's number. Within a chunk, line
-    /// feeds are counted.
+    /// The chunks are a sparse index: each records its first line's number. Within a chunk, the
+    /// search counts line feeds.
     pub(crate) fn offset_after(&self, seq: u64) -> Option<(Offset, usize)> {
         if seq == self.newest_seq {
             return Some((self.head(), 0));
@@ -143,13 +143,13 @@ impl Feed {
         Some((chunk.start + at as u64, at))
     }
 
-    /// The start of a line in the middle of what is kept.
+    /// The start of a line near the middle of the kept lines.
     pub(crate) fn middle(&self) -> Offset {
         self.chunks.get(self.chunks.len() / 2).map_or(self.head(), |chunk| chunk.start)
     }
 
     /// How many lines begin in the range, and how many bytes were scanned to count them. Both ends
-    /// must be kept, and be starts of lines.
+    /// must still be kept, and each be the start of a line or the head.
     pub(crate) fn count_lines(&self, range: Range<Offset>) -> (u64, usize) {
         if range.is_empty() {
             return (0, 0);
@@ -179,7 +179,7 @@ impl Feed {
         )
     }
 
-    /// The rest of the line at `offset`, if that is inside a line and not at its start.
+    /// The rest of the line at `offset`, if `offset` is inside a line and not at its start.
     pub(crate) fn rest_of_line(&self, offset: Offset) -> Option<&[u8]> {
         let nth = self.chunks.partition_point(|chunk| chunk.end() <= offset);
         let chunk = self.chunks.get(nth).filter(|chunk| chunk.start <= offset)?;
@@ -322,7 +322,7 @@ mod tests {
         (0..3).for_each(|_| assert_eq!(append(&mut feed), None));
         let line = LINE.len() as u64;
         for start in [0, line, 2 * line, 3 * line] {
-            assert_eq!(feed.rest_of_line(start), None, "the start of a line, or of the next one");
+            assert_eq!(feed.rest_of_line(start), None, "the start of a line, or the head");
         }
         assert_eq!(feed.rest_of_line(1), Some(&b"roadcast 1 a xy\n"[..]));
         assert_eq!(feed.rest_of_line(2 * line - 1), Some(&b"\n"[..]));

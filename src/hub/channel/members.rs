@@ -6,7 +6,7 @@
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     keys: Vec<u32>,
-    /// By key; stale for keys that are not members.
+    /// Each member's index in `keys`, by key. Stale for other keys.
     positions: Vec<u32>,
 }
 

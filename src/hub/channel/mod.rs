@@ -12,8 +12,7 @@ use members::Members;
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) feed: Feed,
-    /// The clients that may need something from the feed: from their activation until they are
-    /// removed.
+    /// The clients that may need lines of the feed: each from its activation until its removal.
     pub(crate) members: Members,
     pub(crate) backpressure: Backpressure,
 }

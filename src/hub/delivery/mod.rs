@@ -1,4 +1,4 @@
-//! Delivery: what each client will be sent, and what a slow consumer skips.
+//! Delivery: each client's pending output, and what slow consumers lose of it.
 
 pub(crate) mod outbox;
 pub(crate) mod skip;

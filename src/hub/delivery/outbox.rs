@@ -1,11 +1,12 @@
-//! What one client will be sent: its cursor into the feed, and the replies in between.
+//! One client's pending output: its cursor into the feed, and the replies between lines of the
+//! feed.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::hub::channel::feed::Offset;
 
-/// A stretch of a client's pending output.
+/// A part of a client's pending output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Span<'a> {
     /// Bytes for this client alone.
@@ -14,42 +15,42 @@ pub enum Span<'a> {
     Feed(Range<Offset>),
 }
 
-/// One client's pending output: the feed from the cursor on and, each at its offset, replies that
-/// only this client gets, and seeks of the cursor.
+/// One client's pending output: the feed from the cursor on, interleaved with entries at their
+/// offsets: replies to this client alone, and seeks of the cursor.
 ///
 /// **Invariants**
 /// - The entries' offsets never decrease, except after a seek, and none is before the cursor.
 /// - If the first entry is a seek, the cursor has not reached it.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    /// The next byte of the feed that the client gets.
+    /// The next byte of the feed to send.
     pub(super) cursor: Offset,
     /// Where the feed ends for this client, unless it follows the feed.
     pub(super) until: Option<Offset>,
-    /// Allocated only while something is pending beside the feed: most clients have nothing, most
-    /// of the time.
+    /// Allocated only while something besides the feed is pending: most clients have nothing else,
+    /// most of the time.
     pub(super) queue: Option<Box<Queue>>,
-    /// The client moved its cursor back and has not caught up since.
+    /// Whether the client moved its cursor back and has not caught up since.
     is_replaying: bool,
-    /// Nothing can be delivered any more, and nothing is accepted.
+    /// Whether the client cannot be written to any more. New output is then discarded.
     is_closed: bool,
 }
 
 /// The entries and their bytes.
 ///
 /// **Invariants**
-/// - `bytes[sent..]` are the bytes of the entries that have some, in order, and nothing else.
+/// - `bytes[sent..]` holds exactly the unsent bytes of the entries, in order.
 /// - `seeks` are the seeks in `entries`, in order.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) entries: VecDeque<Entry>,
-    /// A copy of the seeks, since every look at the lag needs them.
+    /// A copy of the seeks, since computing the lag needs them often.
     pub(super) seeks: VecDeque<Seek>,
     pub(super) bytes: Vec<u8>,
     pub(super) sent: usize,
 }
 
-/// Deliver the feed up to `at`, then this.
+/// An item to send after the feed up to `at`.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) at: Offset,
@@ -58,7 +59,7 @@ pub(super) struct Entry {
 
 #[derive(Debug)]
 pub(super) enum EntryKind {
-    /// This many of the client's own bytes.
+    /// This many unsent bytes for this client alone.
     Reply(usize),
     /// A `lagged` line, of which `len` bytes are unsent.
     Lagged { len: u8, lines: u64 },
@@ -74,7 +75,7 @@ pub(super) struct Seek {
 }
 
 impl EntryKind {
-    /// How many of the client's own bytes belong to the entry.
+    /// How many unsent bytes in the queue belong to the entry.
     pub(super) fn len(&self) -> usize {
         match *self {
             Self::Reply(len) => len,
@@ -83,7 +84,7 @@ impl EntryKind {
         }
     }
 
-    /// Takes off the first `sent` bytes.
+    /// Shortens the entry by its first `sent` bytes.
     fn shorten(&mut self, sent: usize) {
         match self {
             Self::Reply(len) => *len -= sent,
@@ -105,7 +106,7 @@ impl Queue {
 }
 
 impl Default for Outbox {
-    /// The outbox of a client that gets nothing of the feed.
+    /// The outbox of a client that receives nothing of the feed.
     fn default() -> Self {
         Self { cursor: 0, until: Some(0), queue: None, is_replaying: false, is_closed: false }
     }
@@ -120,7 +121,7 @@ impl Outbox {
         let at = self.end(head);
         let queue = self.queue.get_or_insert_default();
         if queue.bytes.len() + line.len() > queue.bytes.capacity() {
-            // Sent bytes make room first, so that memory grows with what is pending alone.
+            // Discard sent bytes before growing, so that memory grows only with pending output.
             queue.forget_sent();
         }
         queue.bytes.extend_from_slice(line);
@@ -132,19 +133,19 @@ impl Outbox {
         }
     }
 
-    /// Ends the client's feed at the head.
+    /// Stops following the feed: the client gets no broadcasts after the head.
     pub(crate) fn unfollow(&mut self, head: Offset) {
         self.until = Some(self.end(head));
     }
 
-    /// Follows the feed from its head on. A client that follows it already misses nothing.
+    /// Follows the feed from its head on, unless the client follows it already.
     pub(crate) fn follow(&mut self, head: Offset) {
         if !self.follows() {
             self.seek(head, head);
         }
     }
 
-    /// Behind everything pending, continues with the feed from `to` on.
+    /// Continues with the feed from `to` on, after everything pending.
     pub(crate) fn seek(&mut self, head: Offset, to: Offset) {
         if self.is_closed {
             return;
@@ -163,12 +164,12 @@ impl Outbox {
         }
     }
 
-    /// Whether the client moved its cursor back, and was not seen to catch up since.
+    /// Whether the client moved its cursor back and has not caught up since.
     pub(crate) fn is_replaying(&self) -> bool {
         self.is_replaying
     }
 
-    /// The client has caught up.
+    /// Records that the client has caught up.
     pub(crate) fn note_caught_up(&mut self) {
         self.is_replaying = false;
     }
@@ -178,7 +179,7 @@ impl Outbox {
         self.until.is_none()
     }
 
-    /// The outbox's memory, in bytes, as far as it counts against `max-outbox`.
+    /// The outbox's memory that counts against `max-outbox`, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| {
             queue.unsent().len()
@@ -192,7 +193,7 @@ impl Outbox {
         self.queue.as_ref().map_or(0, |queue| queue.seeks.len())
     }
 
-    /// Whether anything is pending beside the feed.
+    /// Whether anything besides the feed is pending.
     pub(crate) fn has_entries(&self) -> bool {
         self.queue.as_ref().is_some_and(|queue| !queue.entries.is_empty())
     }
@@ -245,7 +246,7 @@ impl Outbox {
             }
             let Some(queue) = &mut self.queue else { break };
             let Some(Entry { kind, .. }) = queue.entries.front_mut() else {
-                debug_assert!(false, "no more can be sent than was pending");
+                debug_assert!(false, "the caller sends at most what is pending");
                 break;
             };
             let own = sent.min(kind.len());
@@ -270,7 +271,7 @@ impl Outbox {
         starts.zip(ends).filter(|(start, end)| start < end).map(|(start, _)| start).min()
     }
 
-    /// Discards everything for good: the client cannot be written to any more.
+    /// Discards all output, now and later: the client cannot be written to any more.
     pub(crate) fn close(&mut self) {
         *self = Self { is_closed: true, ..Self::default() };
     }
@@ -304,7 +305,7 @@ impl Outbox {
         first.map_or_else(|| self.end(head), |entry| entry.at)
     }
 
-    /// Moves the cursor along the seeks that it has reached.
+    /// Applies the seeks that the cursor has reached.
     pub(super) fn apply_seeks(&mut self) {
         let Some(queue) = &mut self.queue else { return };
         while let Some(&Entry { at, kind: EntryKind::Seek(to) }) = queue.entries.front()
@@ -316,7 +317,7 @@ impl Outbox {
         }
     }
 
-    /// Frees the memory of what was sent, once nothing else is pending.
+    /// Frees the queue once it has no entries, and its bytes once all of them were sent.
     fn release(&mut self) {
         let Some(queue) = &mut self.queue else { return };
         if queue.entries.is_empty() {
@@ -401,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_grows_with_what_is_pending_not_with_what_was_sent() {
+    fn memory_grows_with_pending_output_and_not_with_sent_output() {
         let mut outbox = following(0);
         outbox.reply(0, PONG);
         for _ in 0..10_000 {

@@ -1,4 +1,4 @@
-//! What a slow consumer loses of the feed, and how its stream continues.
+//! Slow consumers: dropping the backlog of an evicted client, and skipping a client forward.
 
 use std::mem;
 
@@ -15,8 +15,7 @@ pub(crate) struct Skipped {
 }
 
 impl Outbox {
-    /// Discards what is pending of the feed, except for the rest of a partial line, and keeps the
-    /// replies.
+    /// Discards the pending broadcasts, except for the rest of a partial line. Keeps the replies.
     pub(crate) fn drop_feed_backlog(&mut self, feed: &Feed) {
         self.finish_partial_line(feed);
         self.until = Some(self.cursor);
@@ -31,10 +30,10 @@ impl Outbox {
         }
     }
 
-    /// Moves every position before `drops_before` forward to `resume_at`, a line start behind it,
-    /// and inserts a `lagged` line where lines are missing: one for each stretch between two seeks,
-    /// added to one that is still unsent. Replies keep their order; those from a skipped stretch
-    /// follow its `lagged` line.
+    /// Moves the cursor and the targets of pending seeks from before `drops_before` forward to
+    /// `resume_at`, the start of a later line. Inserts a `lagged` line at each gap, or adds the gap
+    /// to a `lagged` line that is still unsent. Between two seeks there is at most one gap. Replies
+    /// keep their order; those inside a gap follow its `lagged` line.
     pub(crate) fn skip(&mut self, feed: &Feed, drops_before: Offset, resume_at: Offset) -> Skipped {
         self.finish_partial_line(feed);
         let end = self.end(feed.head());
@@ -84,7 +83,8 @@ impl Outbox {
         skipped
     }
 
-    /// Turns the rest of a partial line of the feed into a reply, so that it is finished first.
+    /// Turns the rest of a partial line of the feed into a reply, so that the line is finished
+    /// first.
     fn finish_partial_line(&mut self, feed: &Feed) {
         if let Some(queue) = &mut self.queue {
             queue.forget_sent();
@@ -115,7 +115,7 @@ impl Queue {
     }
 }
 
-/// Whether nothing of a `lagged` line was sent, of which `len` bytes are left.
+/// Whether a `lagged` line with `len` unsent bytes is entirely unsent.
 fn is_unsent(lines: u64, len: u8) -> bool {
     lagged_line(lines).len() == usize::from(len)
 }

@@ -1,4 +1,4 @@
-//! What the hub knows of one client.
+//! One client's state in the hub.
 
 use slab::Slab;
 
@@ -12,11 +12,11 @@ use crate::hub::delivery::outbox::Outbox;
 use crate::hub::event::Reason;
 use crate::hub::handle::Handle;
 
-/// What the peer's address or credentials tell.
+/// What the peer's address or Unix-socket credentials show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Whether the peer has a loopback address, or is a Unix socket's peer with the server's own
-    /// uid, or root.
+    /// Whether the peer has a loopback address, or connects to a Unix socket as root or as the
+    /// server's own user.
     pub is_local: bool,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Client {
     pub(crate) last_write_ms: u64,
     /// When its last line was executed.
     pub(crate) last_line_ms: u64,
-    /// When its stage times out, if it does. The hub's timers hold the same time.
+    /// When its current stage times out, if it does. The hub's timers hold a copy.
     pub(crate) deadline_ms: Option<u64>,
     /// The role that it has authenticated for.
     pub(crate) role: Option<Role>,
@@ -50,11 +50,11 @@ pub(crate) struct Client {
     pub(crate) outbox: Outbox,
     pub(crate) stage: Stage,
     pub(crate) socket: Socket,
-    /// The feed overtook it: it does not get everything that was pending.
+    /// Whether it was evicted, and part of its pending output dropped.
     pub(crate) was_evicted: bool,
-    /// How many lines it missed and was told of, or will be, with `lagged`.
+    /// How many lines it missed: the sum of its `lagged` counts, sent or pending.
     pub(crate) missed: u64,
-    /// Its first breach of the rate limit was reported.
+    /// Whether it has exceeded the rate limit. Only the first time is reported.
     pub(crate) was_rate_limited: bool,
 }
 
@@ -65,14 +65,14 @@ pub(crate) enum Stage {
     /// Not authenticated: receives no broadcasts, has no name, is not listed.
     Unauthenticated,
     Active,
-    /// Gets its pending output and a goodbye. Its input is discarded.
+    /// Still receives its pending output and a goodbye. Its input is discarded.
     Closing {
         reason: Reason,
         step: ClosingStep,
     },
 }
 
-/// How far a client's close has come.
+/// The steps of closing a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClosingStep {
     /// Output from before the close is pending.
@@ -107,14 +107,14 @@ pub(crate) enum InputState {
     Discarding,
 }
 
-/// What is known of the socket.
+/// The state of a client's socket.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Socket {
-    /// A read may give something.
+    /// A read may return something.
     pub(crate) readable: bool,
-    /// It refused bytes, and the poll has not reported it writable since.
+    /// It refused bytes and has not been reported writable since.
     pub(crate) write_blocked: bool,
-    /// The peer's FIN was read.
+    /// The end of the peer's input was read.
     pub(crate) eof: bool,
     /// The poll reported an error: the connection is broken.
     pub(crate) reset: bool,
@@ -185,7 +185,7 @@ impl Client {
         self.outbox.oldest_needed(head).map_or(0, |needed| head - needed)
     }
 
-    /// What backpressure needs to know of it.
+    /// The client as backpressure sees it.
     pub(crate) fn reader(&self, head: Offset) -> Reader {
         Reader {
             handle: self.handle(),

@@ -5,12 +5,12 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use crate::protocol::{Name, Recipient};
 
-/// The clients that can be listed and sent to. The maps are ordered because `clients` lists by
-/// rising id, and because a hash map would draw a random seed.
+/// The clients that can be listed and sent to. The maps are ordered because `clients` lists in
+/// ascending order of ids, and because a hash map would draw a random seed.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     keys: BTreeMap<u64, usize>,
-    /// The id of each name's holder. Names are in lower case, since they are compared ignoring
+    /// The id of each name's holder. The keys are in lower case, since names are compared ignoring
     /// case.
     holders: BTreeMap<Box<str>, u64>,
 }
@@ -50,7 +50,7 @@ impl Directory {
         self.keys.get(&id).copied()
     }
 
-    /// The keys of the clients with an id above `after`, by rising id.
+    /// The keys of the clients with an id above `after`, in ascending order of ids.
     pub(crate) fn after(&self, after: u64) -> impl Iterator<Item = usize> {
         self.keys.range((Excluded(after), Unbounded)).map(|(_, &key)| key)
     }
@@ -81,7 +81,7 @@ mod tests {
         directory.insert(2, 20);
         assert!(directory.rename(1, None, name("Alice")));
         assert!(!directory.rename(2, None, name("aLICE")), "client 1 has this name");
-        assert!(directory.rename(1, Some("Alice"), name("ALICE")), "its own name in other letters");
+        assert!(directory.rename(1, Some("Alice"), name("ALICE")), "its own name, in another case");
         assert_eq!(directory.find(Recipient::Name(name("alice"))), Some(10));
         directory.remove(1, Some("ALICE"));
         assert_eq!(directory.find(Recipient::Name(name("alice"))), None);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_listed_by_rising_id() {
+    fn clients_are_in_ascending_order_of_ids() {
         let mut directory = Directory::default();
         for (id, key) in [(3, 0), (1, 2), (2, 1)] {
             directory.insert(id, key);

@@ -6,7 +6,8 @@ const BURST_US: u64 = 1_000_000;
 /// The generic cell rate algorithm (ITU-T I.371): one number per client, and no timer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RateLimiter {
-    /// When everything sent so far would have been sent at an even rate, in microseconds.
+    /// The algorithm's theoretical arrival time, in microseconds: when every line so far would have
+    /// been sent at an even rate.
     paid_until_us: u64,
 }
 

@@ -14,7 +14,7 @@ pub struct Secrets {
 /// Who may shut the server down with `shutdown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AllowShutdown {
-    /// Nobody: only signals do.
+    /// Nobody. A signal still shuts the server down.
     Nobody,
     /// Local clients ([`Origin::is_local`](super::client::Origin::is_local)) and admins.
     Local,
@@ -25,7 +25,7 @@ pub enum AllowShutdown {
 /// The role that a client has authenticated for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// May use every command but those of admins.
+    /// May use every command that is not reserved for admins.
     User,
     /// May also shut the server down.
     Admin,
@@ -53,7 +53,7 @@ impl Secrets {
     }
 
     /// The role that `text` grants. Both secrets are always compared, so that the time taken does
-    /// not tell which of them matched.
+    /// not reveal which of them matched.
     pub(crate) fn role(&self, text: &str) -> Option<Role> {
         let matches =
             |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| secret.is(text));

@@ -6,7 +6,7 @@ use crate::limits::{FlushLimits, Limits, TurnLimits};
 /// Scanning this many bytes of a feed or an outbox counts as one byte of work.
 const SCAN_PER_WORK: usize = 16;
 
-/// What a turn may still do.
+/// What the current turn may still do.
 #[derive(Debug)]
 pub(crate) struct TurnBudget {
     pub(crate) turn: TurnLimits,
@@ -27,7 +27,7 @@ impl TurnBudget {
         self.turn.work = self.turn.work.saturating_sub(bytes);
     }
 
-    /// Scanning a feed or an outbox is work, too, and a few bytes of input can ask for it.
+    /// Charges for scanning a feed or an outbox, which a few bytes of input can cause.
     pub(crate) fn charge_scan(&mut self, bytes: usize) {
         self.charge_work(1 + bytes / SCAN_PER_WORK);
     }
@@ -35,8 +35,8 @@ impl TurnBudget {
     /// The budget for writing to clients of this class.
     pub(crate) fn flush(&mut self, class: FlushClass) -> &mut FlushLimits {
         match class {
-            FlushClass::Priority => &mut self.turn.flush_first,
-            FlushClass::Bulk => &mut self.turn.flush_feed,
+            FlushClass::Priority => &mut self.turn.flush_priority,
+            FlushClass::Bulk => &mut self.turn.flush_bulk,
         }
     }
 }

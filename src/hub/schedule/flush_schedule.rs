@@ -1,10 +1,10 @@
-//! Who is written to next.
+//! Which client is written to next.
 
 use super::ready_queue::ReadyQueue;
 use crate::hub::channel::feed::Offset;
 use crate::hub::handle::Handle;
 
-/// Why a client is written to, and so which budget pays for it.
+/// Which queue and which budget a client's output belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum FlushClass {
     /// It has a reply pending, or is far behind.
@@ -16,19 +16,19 @@ pub(crate) enum FlushClass {
 
 /// Two queues. Neither class can starve the other, since each has a budget of its own.
 ///
-/// - *Priority* clients are visited at most once per turn.
-/// - *Bulk* clients are visited in passes over all of them. A client that becomes ready during a
-///   pass waits for the next one: with re-queueing, a pass would never end, and clients that became
-///   ready later would starve.
+/// - *Priority* clients are flushed at most once per turn.
+/// - *Bulk* clients are flushed in passes. A client that becomes ready during a pass waits for the
+///   next one: if it joined the current one, a pass might never end.
 #[derive(Debug, Default)]
 pub(crate) struct FlushSchedule {
     priority: ReadyQueue,
     bulk: ReadyQueue,
-    /// The feed's head when the bulk pass began. Broadcasts since then make every reader ready.
+    /// The feed's head when the last bulk pass began. Once the head has moved, every reader is
+    /// ready.
     pass_head: Offset,
     /// The class of the client being written to.
     current: FlushClass,
-    /// Whether this turn's visits to priority clients have begun.
+    /// Whether this turn's pass over the priority clients has begun.
     has_begun: bool,
 }
 
@@ -42,7 +42,7 @@ impl FlushSchedule {
     }
 
     /// Takes the next client of this class. Priority clients that are queued after the turn's first
-    /// call, such as those that were visited and have more pending, wait for the next turn.
+    /// call, such as those with more output than one write takes, wait for the next turn.
     pub(crate) fn pop(
         &mut self,
         class: FlushClass,
@@ -67,8 +67,8 @@ impl FlushSchedule {
         self.bulk.pass_is_over()
     }
 
-    /// Begins a bulk pass at this head of the feed. If the feed has moved on since the last pass
-    /// began, all of `ready` join it.
+    /// Begins a bulk pass at this head of the feed. If the head has moved since the last pass
+    /// began, all of `ready` join the pass.
     pub(crate) fn begin_bulk_pass(&mut self, head: Offset, ready: impl Iterator<Item = Handle>) {
         if self.pass_head != head {
             self.pass_head = head;
@@ -77,7 +77,7 @@ impl FlushSchedule {
         self.bulk.begin_pass();
     }
 
-    /// The class of the client that was taken last.
+    /// The class of the client that was popped last.
     pub(crate) fn current(&self) -> FlushClass {
         self.current
     }
@@ -87,13 +87,13 @@ impl FlushSchedule {
         self.bulk.forget(key);
     }
 
-    /// Whether nobody has to be visited while the feed's head is here.
+    /// Whether no client needs a flush while the feed's head is `head`.
     pub(crate) fn is_idle(&self, head: Offset) -> bool {
         self.priority.is_empty() && self.bulk.is_empty() && self.pass_head == head
     }
 
-    /// Whether the client will be visited without being queued again.
-    pub(crate) fn will_visit(&self, key: usize, head: Offset) -> bool {
+    /// Whether the client will be flushed without being queued again.
+    pub(crate) fn will_flush(&self, key: usize, head: Offset) -> bool {
         self.priority.contains(key) || self.bulk.contains(key) || self.pass_head != head
     }
 
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn priority_client_is_visited_once_per_turn() {
+    fn priority_client_is_flushed_once_per_turn() {
         let mut flush = FlushSchedule::default();
         flush.push(handle(0), FlushClass::Priority);
         flush.begin_turn();
@@ -135,6 +135,6 @@ mod tests {
         assert_eq!(flush.pop(FlushClass::Bulk, |_| true), Some(handle(0)));
         assert!(flush.bulk_pass_is_over() && flush.is_idle(100) && !flush.is_idle(200));
         flush.begin_bulk_pass(100, [handle(0)].into_iter());
-        assert_eq!(flush.pop(FlushClass::Bulk, |_| true), None, "the head is where it was");
+        assert_eq!(flush.pop(FlushClass::Bulk, |_| true), None, "the head has not moved");
     }
 }

@@ -6,7 +6,7 @@ use crate::hub::handle::Handle;
 
 /// A FIFO in which a client waits at most once.
 ///
-/// Handles of clients that are gone stay until they are popped, and are dropped then.
+/// Handles of removed clients stay in the queue, and are skipped when they are popped.
 ///
 /// **Invariant**: `is_queued[key]` is set exactly when the current client with this key is in
 /// `fifo`.
@@ -29,19 +29,19 @@ impl ReadyQueue {
         }
     }
 
-    /// Takes the next client that still exists.
+    /// Takes the next client that still exists. Every client in the queue joins the pass.
     pub(crate) fn pop(&mut self, exists: impl Fn(Handle) -> bool) -> Option<Handle> {
         self.begin_pass();
         self.pop_in_pass(exists)
     }
 
-    /// Begins a pass: it visits the clients that are queued now, and leaves those that are queued
-    /// later for the next.
+    /// Begins a pass over the clients that are queued now. Clients that are queued later wait for
+    /// the next pass.
     pub(crate) fn begin_pass(&mut self) {
         self.pass = self.fifo.len();
     }
 
-    /// Whether every client of the current pass was visited.
+    /// Whether every client of the current pass was popped.
     pub(crate) fn pass_is_over(&self) -> bool {
         self.pass == 0
     }
@@ -70,7 +70,7 @@ impl ReadyQueue {
         self.is_queued.get(key).is_some_and(|&is_queued| is_queued)
     }
 
-    /// Whether the queue is empty, clients that are gone included.
+    /// Whether the queue is empty. Handles of removed clients count as entries.
     pub(crate) fn is_empty(&self) -> bool {
         self.fifo.is_empty()
     }
@@ -115,12 +115,12 @@ mod tests {
         queue.push(handle(0));
         queue.push(handle(1));
         queue.begin_pass();
-        let mut visited = vec![];
+        let mut popped = vec![];
         while let Some(handle) = queue.pop_in_pass(|_| true) {
-            visited.push(handle.key);
+            popped.push(handle.key);
             queue.push(handle);
         }
-        assert_eq!(visited, [0, 1]);
+        assert_eq!(popped, [0, 1]);
         assert!(queue.pass_is_over() && !queue.is_empty());
         assert_eq!(keys(&mut queue), [0, 1]);
     }
@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn removed_client_is_dropped_and_its_key_can_be_queued_again() {
         let mut queue = ReadyQueue::default();
-        let (gone, successor) = (handle(0), Handle { id: 9, key: 0 });
-        queue.push(gone);
+        let (removed, successor) = (handle(0), Handle { id: 9, key: 0 });
+        queue.push(removed);
         queue.forget(0);
         queue.push(successor);
         let exists = |handle| handle == successor;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::hub::handle::Handle;
 
-/// At most one deadline per client, in milliseconds since the server started. The owner keeps each
-/// client's deadline and passes it when it moves.
+/// At most one deadline per client, in milliseconds since the server started. The caller keeps a
+/// copy of each client's deadline, and passes it to move or clear the deadline.
 #[derive(Debug, Default)]
 pub(crate) struct Timers(BTreeSet<(u64, Handle)>);
 

@@ -1,12 +1,12 @@
-//! A reader who types what the documentation shows, and compares what is printed.
+//! Runs the examples of the documentation, and compares their output with the output shown.
 //!
-//! In a block of code, `$ ` begins a command, and a backslash at its end continues it. `> ` begins a
-//! line of input for the running command, and `^C` interrupts it. Any other line is output, and must
-//! be printed as shown; `...` stands for the rest of a line or, alone, for any lines. A block without
-//! `$ ` is a script that must succeed.
+//! In a code block, `$ ` starts a command, which a backslash continues on the next line.
+//! `> ` starts a line of input for the running command, and `^C` interrupts it. Every other line is
+//! expected output; `...` stands for the rest of a line or, on a line of its own, for any number of
+//! lines. A block without `$ ` is a script that must succeed.
 //!
 //! The blocks under one heading share a directory and a server, unless they start `oyezd`
-//! themselves. For values that differ from run to run, the documentation always shows the ones below.
+//! themselves. For values that differ from run to run, the documentation shows the constants below.
 
 use std::fs;
 use std::net::TcpListener;
@@ -29,64 +29,62 @@ const WILDCARD: &str = "...";
 /// The content of `app.log`, for examples that read a log.
 const LOG: &str = "GET /index.html 200\nGET /missing.html 404\n";
 
-/// Plays the blocks of a section. The error says where something else was printed than what is shown.
-pub fn play(path: &str, section: &Section) -> Result<(), String> {
-    let mut reader = Reader::new(section);
-    for block in &section.blocks {
-        if matches!(block.kind, Kind::Shell | Kind::TwoTerminals) {
-            reader.play(path, block)?;
-        }
+/// Runs the examples of a section. The error says where the output differs from the output shown.
+pub fn run(path: &str, section: &Section) -> Result<(), String> {
+    let mut runner = Runner::new(section);
+    for block in section.blocks.iter().filter(|block| block.kind.is_run()) {
+        runner.run_block(path, block)?;
     }
     Ok(())
 }
 
-struct Reader {
+struct Runner {
     folder: TempDir,
     /// The section's server, unless the section starts one itself.
     server: Option<Server>,
-    values: Values,
-    /// Whether a command was run that may have connected to the server.
+    placeholders: Placeholders,
+    /// Whether a command has run that may have connected to the server.
     has_connected: bool,
-    /// The terminals of all blocks: earlier ones may have left a server running.
+    /// The terminals of all blocks. A server may still be running in an earlier block's terminal.
     panes: Vec<Pane>,
 }
 
 /// A terminal, and the state of its last command.
 struct Pane {
     terminal: Terminal,
-    /// The exit status, if the command has ended.
+    /// The exit status, if the command has exited.
     status: Option<i32>,
-    /// The command may fail: it printed what is shown, or was interrupted.
+    /// The command may fail, because output is shown for it, or because it was interrupted.
     may_fail: bool,
-    /// The command may outlive the block: it is a server, or waits for input.
+    /// The command may outlive the block, because it is a server, or because it reads input.
     may_outlive: bool,
-    /// Output that is not shown may be printed.
-    skips: bool,
+    /// The command may print lines that are not shown.
+    skips_output: bool,
 }
 
-impl Reader {
+impl Runner {
     fn new(section: &Section) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("app.log"), LOG).unwrap();
         let mut lines = section.blocks.iter().flat_map(|block| &block.lines);
         let starts_server = lines.any(|line| is_server(line.trim_start_matches("$ ")));
         let server = (!starts_server).then(|| Server::start(&[]));
-        let values = Values::new(server.as_ref().map(Server::port));
-        Self { folder, server, values, has_connected: false, panes: vec![] }
+        let placeholders = Placeholders::new(server.as_ref().map(Server::port));
+        Self { folder, server, placeholders, has_connected: false, panes: vec![] }
     }
 
     fn open_pane(&self) -> Pane {
         let programs = Path::new(env!("CARGO_BIN_EXE_oyezd")).parent().unwrap();
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-        let server = format!("127.0.0.1:{}", self.values.ports[0]);
+        let server = format!("127.0.0.1:{}", self.placeholders.ports[0]);
         let terminal = Terminal::open(|shell| {
             shell.current_dir(&self.folder).env("HOME", self.folder.path()).env("PATH", path);
             shell.env("OYEZ_SERVER", server);
         });
-        Pane { terminal, status: Some(0), may_fail: false, may_outlive: false, skips: false }
+        Pane { terminal, status: Some(0), may_fail: false, may_outlive: false, skips_output: false }
     }
 
-    fn play(&mut self, path: &str, block: &Block) -> Result<(), String> {
+    fn run_block(&mut self, path: &str, block: &Block) -> Result<(), String> {
         let steps = steps(block);
         let first = self.panes.len();
         let columns = if block.kind == Kind::TwoTerminals { 2 } else { 1 };
@@ -98,7 +96,7 @@ impl Reader {
             result.map_err(|error| format!("{path}:{line}: {error}"))?;
         }
         for pane in self.panes[first..].iter_mut().filter(|pane| !pane.may_outlive) {
-            let result = pane.finish(&mut self.values);
+            let result = pane.finish(&mut self.placeholders);
             result.map_err(|error| format!("{path}:{}: {error}", block.line))?;
         }
         Ok(())
@@ -108,12 +106,12 @@ impl Reader {
         let pane = &mut self.panes[pane];
         match step {
             Step::Run(command) => {
-                pane.finish(&mut self.values)?;
-                pane.run(&self.values.fill_in(command));
+                pane.finish(&mut self.placeholders)?;
+                pane.run(&self.placeholders.expand(command));
                 match &mut self.server {
-                    // The next command comes when this one is connected.
+                    // The next command runs once this one is connected.
                     Some(server) if command.ends_with('&') => {
-                        assert!(!self.has_connected, "start what runs in the background first");
+                        assert!(!self.has_connected, "start background commands before all others");
                         server.wait_for_log(" connected");
                     }
                     _ => self.has_connected = true,
@@ -121,21 +119,21 @@ impl Reader {
             }
             Step::Script(script) => {
                 let path = self.folder.path().join("script");
-                fs::write(path, self.values.fill_in(script)).unwrap();
+                fs::write(path, self.placeholders.expand(script)).unwrap();
                 pane.run("bash -euo pipefail script");
-                pane.skips = true;
+                pane.skips_output = true;
             }
             Step::Type(line) => {
                 pane.may_outlive = true;
-                pane.terminal.type_line(&self.values.fill_in(line));
+                pane.terminal.type_line(&self.placeholders.expand(line));
             }
             Step::Interrupt => {
                 pane.may_outlive = false;
                 pane.may_fail = true;
                 pane.terminal.interrupt();
             }
-            Step::Print(shown) if shown == WILDCARD => pane.skips = true,
-            Step::Print(shown) => pane.expect(shown, &mut self.values)?,
+            Step::Print(shown) if shown == WILDCARD => pane.skips_output = true,
+            Step::Print(shown) => pane.expect(shown, &mut self.placeholders)?,
         }
         Ok(())
     }
@@ -146,14 +144,14 @@ impl Pane {
         self.status = None;
         self.may_fail = false;
         self.may_outlive = is_server(command);
-        self.skips = false;
+        self.skips_output = false;
         self.terminal.run(command);
     }
 
-    /// Returns the next line that is printed, or `None` when the command has ended.
-    fn next(&mut self, values: &mut Values) -> Option<String> {
+    /// Returns the next line of output, or `None` when the command has exited.
+    fn next(&mut self, placeholders: &mut Placeholders) -> Option<String> {
         match self.terminal.next() {
-            Next::Line(line) => Some(values.replace(&line)),
+            Next::Line(line) => Some(placeholders.normalize(&line)),
             Next::Prompt(status) => {
                 self.status = Some(status);
                 None
@@ -161,37 +159,35 @@ impl Pane {
         }
     }
 
-    /// Waits for a line that is shown.
-    fn expect(&mut self, shown: &str, values: &mut Values) -> Result<(), String> {
+    /// Waits until the command prints this line of the documentation.
+    fn expect(&mut self, shown: &str, placeholders: &mut Placeholders) -> Result<(), String> {
         self.may_fail = true;
         loop {
             if self.status.is_some() && !self.terminal.has_jobs {
-                return Err(format!("this is shown, but not printed:\n  {shown}"));
+                return Err(format!("shown, but not printed:\n  {shown}"));
             }
-            let Some(printed) = self.next(values) else { continue };
+            let Some(printed) = self.next(placeholders) else { continue };
             let is_same = match shown.strip_suffix(WILDCARD) {
                 Some(beginning) => printed.starts_with(beginning),
                 None => printed == shown,
             };
             if is_same {
-                self.skips = false;
+                self.skips_output = false;
                 return Ok(());
             }
-            if !self.skips {
-                return Err(format!(
-                    "this is shown:\n  {shown}\nbut this is printed:\n  {printed}"
-                ));
+            if !self.skips_output {
+                return Err(format!("shown:\n  {shown}\nbut printed:\n  {printed}"));
             }
         }
     }
 
-    /// Waits for the end of the command.
-    fn finish(&mut self, values: &mut Values) -> Result<(), String> {
+    /// Waits until the command exits. Fails if it prints more than is shown.
+    fn finish(&mut self, placeholders: &mut Placeholders) -> Result<(), String> {
         while self.status.is_none() {
-            if let Some(printed) = self.next(values)
-                && !self.skips
+            if let Some(printed) = self.next(placeholders)
+                && !self.skips_output
             {
-                return Err(format!("this is printed, but not shown:\n  {printed}"));
+                return Err(format!("printed, but not shown:\n  {printed}"));
             }
         }
         match self.status {
@@ -201,7 +197,7 @@ impl Pane {
     }
 }
 
-/// Whether a command runs until it is interrupted.
+/// Whether the command is a server, which runs until it is interrupted.
 fn is_server(command: &str) -> bool {
     command.split(' ').next() == Some("oyezd")
 }
@@ -219,12 +215,12 @@ enum Step {
     Print(String),
 }
 
-/// Returns the steps of a block, each with its line and the number of its terminal.
+/// Returns the steps of a block, each with its line number and the index of its terminal.
 fn steps(block: &Block) -> Vec<(usize, usize, Step)> {
     if !block.lines.iter().any(|line| line.starts_with("$ ")) {
         return vec![(block.line, 0, Step::Script(block.lines.join("\n")))];
     }
-    // The second terminal begins where its first command does.
+    // The column of the second terminal is that of its first command.
     let second = match block.kind {
         Kind::TwoTerminals => block.lines.iter().filter_map(|line| line.find("  $ ")).min(),
         _ => None,
@@ -255,15 +251,15 @@ fn steps(block: &Block) -> Vec<(usize, usize, Step)> {
     steps
 }
 
-/// What differs from run to run.
-struct Values {
+/// The values that differ from run to run, and stand for constants in the documentation.
+struct Placeholders {
     ports: [String; 2],
     feed: Option<String>,
     fingerprint: Option<String>,
 }
 
-impl Values {
-    /// The first port is the server's, if there is one.
+impl Placeholders {
+    /// `port` is the port of the section's server, if it has one.
     fn new(port: Option<u16>) -> Self {
         let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let free = free.map(|listener| listener.local_addr().unwrap().port());
@@ -271,8 +267,8 @@ impl Values {
         Self { ports, feed: None, fingerprint: None }
     }
 
-    /// Returns what to type for what is shown.
-    fn fill_in(&self, shown: &str) -> String {
+    /// Replaces the constants of the documentation by the values of this run.
+    fn expand(&self, shown: &str) -> String {
         let mut text = shown.to_owned();
         if is_server(shown) && !shown.contains("--listen") {
             text.insert_str("oyezd".len(), &format!(" --listen 127.0.0.1:{}", PORTS[0]));
@@ -282,14 +278,15 @@ impl Values {
         }
         for (shown, real) in [(FEED, &self.feed), (FINGERPRINT, &self.fingerprint)] {
             if text.contains(shown) {
-                text = text.replace(shown, real.as_ref().expect("it was printed before"));
+                text = text
+                    .replace(shown, real.as_ref().expect("a value is printed before it is used"));
             }
         }
         text
     }
 
-    /// Returns what to show for what is printed.
-    fn replace(&mut self, printed: &str) -> String {
+    /// Replaces the values of this run by the constants of the documentation.
+    fn normalize(&mut self, printed: &str) -> String {
         let is_in_word = |c: char| c.is_ascii_alphanumeric() || ".:-".contains(c);
         let mut shown = String::new();
         let mut rest = printed;
@@ -298,13 +295,13 @@ impl Values {
             let word = rest[..len].trim_end_matches(['.', ':', '-']);
             let len = if word.is_empty() { next.len_utf8() } else { word.len() };
             let (word, after) = rest.split_at(len);
-            shown.push_str(&self.replace_word(word, after));
+            shown.push_str(&self.normalize_word(word, after));
             rest = after;
         }
         shown
     }
 
-    fn replace_word(&mut self, word: &str, after: &str) -> String {
+    fn normalize_word(&mut self, word: &str, after: &str) -> String {
         let is_hex = |text: &str, len| {
             text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         };

@@ -1,4 +1,4 @@
-//! Known faults of other servers: a test for each that oyez does not have it.
+//! Regression tests for known faults of other servers.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -20,7 +20,7 @@ fn with_stalled_reader(policy: &str) -> (Server, Client) {
 
 /// ncat --broker: one client that does not read blocks all others, new ones included.
 #[test]
-fn stalled_reader_blocks_neither_others_nor_new_clients() {
+fn stalled_reader_does_not_block_connected_or_new_clients() {
     for policy in ["disconnect", "skip"] {
         let (server, _stalled) = with_stalled_reader(policy);
         let (mut newcomer, mut other) = (server.client(), server.client());
@@ -29,9 +29,9 @@ fn stalled_reader_blocks_neither_others_nor_new_clients() {
     }
 }
 
-/// ncat: at most a hundred clients.
+/// ncat: it accepts at most a hundred clients by default.
 #[test]
-fn more_than_a_hundred_clients_receive_each_other() {
+fn more_than_a_hundred_clients_receive_a_broadcast() {
     let server = Server::start(&[]);
     let mut clients: Vec<Client> = (0..300).map(|_| server.client()).collect();
     clients[299].send("say hello to all");
@@ -42,7 +42,7 @@ fn more_than_a_hundred_clients_receive_each_other() {
 
 /// ncat --chat: a client can forge the line of another.
 #[test]
-fn line_cannot_be_forged_in_another_name() {
+fn client_cannot_forge_a_line_of_another_client() {
     let server = Server::start(&[]);
     let (mut victim, mut forger) = (server.client(), server.client());
     victim.ask("name user0", "ok name user0");
@@ -73,9 +73,9 @@ fn text_in_any_language_arrives_unchanged() {
     }
 }
 
-/// mosquitto: 0 was meant as no limit, and dropped every message.
+/// mosquitto: a limit of 0 was meant as no limit, and dropped every message.
 #[test]
-fn limit_is_switched_off_by_a_word_and_never_by_zero() {
+fn limit_of_zero_is_refused_and_off_means_no_limit() {
     for option in [
         "--max-clients",
         "--max-per-address",
@@ -97,8 +97,8 @@ fn limit_is_switched_off_by_a_word_and_never_by_zero() {
     server.client().ask("ping", "pong");
 }
 
-/// mosquitto: some disconnects have no reason in the log. Redis: a slow subscriber is disconnected
-/// without being told.
+/// mosquitto: some disconnects have no reason in the log. Redis: it disconnects a slow subscriber
+/// without a message.
 #[test]
 fn disconnected_client_and_the_log_get_the_reason() {
     let (mut server, mut stalled) = with_stalled_reader("disconnect");
