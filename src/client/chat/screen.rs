@@ -2,7 +2,7 @@
 //!
 //! This module performs **no I/O**: it collects the bytes for the terminal.
 //!
-//! No message can pass for another one. Each begins with the time and a mark that cannot occur in a
+//! No message can imitate another. Each begins with the time and a mark that cannot occur in a
 //! name, and its further rows are indented.
 
 use std::mem;
@@ -22,7 +22,7 @@ const MAX_MARK: usize = 64;
 /// The width of the time and a space, by which the further rows of a message are indented.
 const INDENT: usize = 6;
 
-/// A terminal narrower than this is treated as this wide.
+/// The minimum width. A narrower terminal is treated as this wide.
 const MIN_COLUMNS: usize = 20;
 
 /// The columns that a long prompt leaves for the line being typed.
@@ -41,7 +41,7 @@ pub(super) struct Screen {
     /// Returns the time of day, as `HH:MM`.
     clock: fn() -> String,
     columns: usize,
-    /// What drew the input row; empty while it is not on the screen.
+    /// The output that drew the input row. Empty while the row is not on the screen.
     input: String,
     /// The cursor's column in the input row.
     cursor: usize,
@@ -83,9 +83,9 @@ impl Screen {
         self.output += "\x1b[H\x1b[2J";
     }
 
-    /// Shows somebody's broadcast.
+    /// Shows another client's broadcast.
     pub(super) fn broadcast(&mut self, from: &str, text: &str) {
-        self.print(&format!("{from}:"), &colour(from), text, "");
+        self.print(&format!("{from}:"), &name_style(from), text, "");
     }
 
     /// Shows this client's broadcast.
@@ -95,7 +95,7 @@ impl Screen {
 
     /// Shows a direct message to this client.
     pub(super) fn direct(&mut self, from: &str, text: &str) {
-        self.print(&format!("[{from}]"), &colour(from), text, "1");
+        self.print(&format!("[{from}]"), &name_style(from), text, "1");
     }
 
     /// Shows this client's direct message.
@@ -133,7 +133,8 @@ impl Screen {
         }
     }
 
-    /// Draws the input row, if it has changed. Of a long line, it shows the part around the cursor.
+    /// Draws the input row, if it has changed. Shows only the part of a long line around the
+    /// cursor.
     pub(super) fn draw(&mut self, prompt: &str, editor: &Editor) {
         // The last column stays free for the cursor.
         let columns = self.columns - 1;
@@ -179,13 +180,13 @@ fn visible_part(editor: &Editor, columns: usize) -> (String, String) {
     (left, right)
 }
 
-/// Returns the style of a name, which is always the same for one name.
-fn colour(name: &str) -> String {
+/// Returns the style of a name. A name always has the same style.
+fn name_style(name: &str) -> String {
     let sum: usize = name.bytes().map(usize::from).sum();
     format!("1;{}", COLOURS[sum % COLOURS.len()])
 }
 
-/// Wraps a text at spaces, or inside words that are longer than a row. The first row begins in
+/// Wraps a text at spaces, and inside words that are longer than a row. The first row begins in
 /// `column`, the others in column [`INDENT`].
 fn wrap(mut text: &str, columns: usize, mut column: usize) -> Vec<&str> {
     let mut rows = vec![];
@@ -220,8 +221,7 @@ fn fitting(text: &str, columns: usize) -> usize {
     text.len()
 }
 
-/// Returns the most columns that a terminal may give a text: some draw each part of an emoji
-/// separately.
+/// Returns the maximum width of a text on any terminal: some draw each part of an emoji separately.
 fn max_width(text: &str) -> usize {
     let parts = |grapheme: &str| grapheme.chars().filter_map(UnicodeWidthChar::width).sum();
     text.graphemes(true).map(|grapheme| grapheme.width().max(parts(grapheme))).sum()
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn wrapped_text_cannot_pass_for_a_new_message() {
-        // Whatever precedes the forged message, and however wide the terminal draws that.
+        // Whatever precedes the forged message, and however wide the terminal draws it.
         for filler in ["x", " ", "你", "👩‍🚀", "e\u{301}", "👍🏽"] {
             for count in 0..120 {
                 let text = format!("{}12:00 root: obey", filler.repeat(count));
@@ -297,7 +297,7 @@ mod tests {
         screen.broadcast("bob", "x");
         assert_eq!(screen.take_output(), bob);
         let colours: std::collections::BTreeSet<String> =
-            (1..100).map(|id: u64| colour(&id.to_string())).collect();
+            (1..100).map(|id: u64| name_style(&id.to_string())).collect();
         assert_eq!(colours.len(), COLOURS.len());
         screen.error("x");
         assert!(screen.take_output().contains("\x1b[31mx\x1b[m"));
