@@ -86,15 +86,15 @@ pub struct TurnLimits {
     /// Bytes read from all connections together.
     pub read: usize,
     /// Reads of connections whose TLS handshake is not complete: a handshake step each.
-    pub arrivals: usize,
+    pub handshake_reads: usize,
     /// Bytes of requests and replies, including a fixed cost for each line.
     pub work: usize,
     /// Bytes of requests and replies of one client, before the next client's turn.
     pub work_per_client: usize,
     /// Output to clients with a reply pending, or far behind.
-    pub flush_first: FlushLimits,
+    pub flush_priority: FlushLimits,
     /// Output to clients with only feed pending.
-    pub flush_feed: FlushLimits,
+    pub flush_bulk: FlushLimits,
 
     // Enforced by the poll loop.
     /// Bytes written to one client.
@@ -137,11 +137,11 @@ impl Default for Limits {
             turn: TurnLimits {
                 passes: 8,
                 read: 512 * KIB,
-                arrivals: 4,
+                handshake_reads: 4,
                 work: 512 * KIB,
                 work_per_client: READ_CHUNK,
-                flush_first: FlushLimits { bytes: 2 * MIB, clients: 256 },
-                flush_feed: FlushLimits { bytes: 2 * MIB, clients: 256 },
+                flush_priority: FlushLimits { bytes: 2 * MIB, clients: 256 },
+                flush_bulk: FlushLimits { bytes: 2 * MIB, clients: 256 },
                 flush_per_client: 256 * KIB,
                 accept: 64,
             },

@@ -158,8 +158,8 @@ fn client_evicted_by_its_own_broadcast_executes_nothing_more() {
 #[test]
 fn reader_whose_socket_accepts_bytes_is_never_evicted() {
     let mut limits = small_limits();
-    limits.turn.flush_first.clients = 1;
-    limits.turn.flush_feed.clients = 1;
+    limits.turn.flush_priority.clients = 1;
+    limits.turn.flush_bulk.clients = 1;
     let mut driver = Driver::new(limits);
     driver.play("slow+\nsender+\nsender> quiet");
     let (slow, sender) = (driver.key("slow"), driver.key("sender"));
@@ -179,7 +179,7 @@ fn reader_whose_socket_accepts_bytes_is_never_evicted() {
 #[test]
 fn flush_pass_ends_even_if_a_reader_is_behind() {
     let mut limits = small_limits();
-    limits.turn.flush_feed.clients = 2;
+    limits.turn.flush_bulk.clients = 2;
     let mut driver = Driver::new(limits);
     driver.play("slow+\nfast+\nsender+\nsender> quiet");
     let (slow, fast, sender) = (driver.key("slow"), driver.key("fast"), driver.key("sender"));
@@ -197,8 +197,8 @@ fn flush_pass_ends_even_if_a_reader_is_behind() {
 fn busy_server_evicts_no_reader() {
     // Each turn flushes one of many readers, while the sender has input for every turn.
     let mut limits = small_limits();
-    limits.turn.flush_feed.clients = 1;
-    limits.turn.flush_first.clients = 1;
+    limits.turn.flush_bulk.clients = 1;
+    limits.turn.flush_priority.clients = 1;
     let mut driver = Driver::new(limits);
     let readers: Vec<usize> = (0..20).map(|_| driver.connect(UNLIMITED)).collect();
     let sender = driver.connect(UNLIMITED);
@@ -494,8 +494,8 @@ fn resume_replays_exactly_the_lines_after_any_kept_line() {
 #[test]
 fn replaying_reader_delays_nobody() {
     let mut limits = small_limits();
-    limits.turn.flush_first.clients = 10;
-    limits.turn.flush_feed.clients = 10;
+    limits.turn.flush_priority.clients = 10;
+    limits.turn.flush_bulk.clients = 10;
     let mut driver = Driver::new(limits);
     driver.play("sender+\nback+\nsender> quiet\nsender*9 say x...");
     let (sender, back) = (driver.key("sender"), driver.key("back"));

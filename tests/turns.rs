@@ -108,7 +108,7 @@ fn turn_is_limited_to_a_number_of_passes() {
 #[test]
 fn handshakes_are_read_last_and_limited_per_turn() {
     let mut limits = small_limits();
-    limits.turn.arrivals = 2;
+    limits.turn.handshake_reads = 2;
     let (mut driver, keys) = with_clients(limits, 3);
     let hub = &mut driver.hub;
     let handshaking: Vec<usize> = (0..5).map(|_| hub.connect(LOCAL)).collect();
@@ -121,8 +121,8 @@ fn handshakes_are_read_last_and_limited_per_turn() {
 #[test]
 fn priority_flushes_are_limited_to_a_number_of_clients() {
     let mut limits = small_limits();
-    limits.turn.flush_first.clients = 2;
-    limits.turn.flush_feed.clients = 0;
+    limits.turn.flush_priority.clients = 2;
+    limits.turn.flush_bulk.clients = 0;
     let mut driver = Driver::new(limits);
     for _ in 0..5 {
         let key = driver.hub.connect(LOCAL);
@@ -140,7 +140,7 @@ fn priority_flushes_are_limited_to_a_number_of_clients() {
 #[test]
 fn priority_flushes_are_limited_by_bytes() {
     let mut limits = small_limits();
-    limits.turn.flush_first = FlushLimits { bytes: 100, clients: 100 };
+    limits.turn.flush_priority = FlushLimits { bytes: 100, clients: 100 };
     let (mut driver, keys) = with_clients(limits, 5);
     keys.iter().for_each(|&key| driver.hub.handle_readable(key));
     driver.hub.begin_turn(0);
@@ -154,7 +154,7 @@ fn priority_flushes_are_limited_by_bytes() {
 #[test]
 fn bulk_flushes_are_limited_by_bytes() {
     let mut limits = small_limits();
-    limits.turn.flush_feed = FlushLimits { bytes: 32, clients: 100 };
+    limits.turn.flush_bulk = FlushLimits { bytes: 32, clients: 100 };
     let (mut driver, keys) = with_clients(limits, 5);
     driver.send(keys[0], "quiet\n");
     driver.hub.handle_readable(keys[0]);
@@ -210,7 +210,7 @@ fn scanning_the_feed_for_history_is_charged() {
 /// Returns the readers that the second turn flushes.
 fn flushed_in_second_turn(bytes: usize) -> Vec<usize> {
     let mut limits = Limits { feed_size: 2048, ..small_limits() };
-    limits.turn.flush_feed.clients = 1;
+    limits.turn.flush_bulk.clients = 1;
     // Under this policy, broadcasts are not held for readers whose sockets accept bytes.
     let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
     let [first, second, sender] = [(); 3].map(|()| driver.connect(UNLIMITED));
@@ -250,7 +250,7 @@ fn reader_more_than_half_a_feed_behind_is_flushed_first() {
 #[test]
 fn replaying_reader_is_not_flushed_first() {
     let mut limits = small_limits();
-    limits.turn.flush_feed.clients = 0;
+    limits.turn.flush_bulk.clients = 0;
     let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
     driver.play("reader+\nreader> quiet\nreader*15 say x...\nreader<< ok broadcast 15");
     let reader = driver.key("reader");

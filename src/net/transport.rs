@@ -1,5 +1,5 @@
-//! A connection's transport: a socket, plain or encrypted. Everything above this module is the same
-//! for both.
+//! A connection's transport: a socket, plain or encrypted. The layers above this module do not
+//! distinguish the two.
 //!
 //! A TLS transport carries data once its handshake is complete. Backpressure shows as
 //! [`Sent::is_full`]; a half-close is [`Transport::shutdown_write`].
@@ -12,7 +12,7 @@ use crate::read_outcome::ReadOutcome;
 
 /// A non-blocking connection over a socket.
 pub(crate) trait Transport<S = Stream>: Debug {
-    /// The socket, to be registered with a poll.
+    /// The socket, for registering it with a poll.
     fn socket_mut(&mut self) -> &mut S;
 
     /// Whether the TLS handshake is complete. Always true of a plain connection.

@@ -40,7 +40,7 @@ pub(super) fn started(
             );
         }
     }
-    certificate(tls);
+    log_certificate(tls);
     let [process, kernel] = limits.max_memory(tls.is_some()).map(|bytes| bytes >> 20);
     info!(
         "worst case with {}: {process} MiB of memory and {kernel} MiB of kernel send buffers; \
@@ -50,7 +50,7 @@ pub(super) fn started(
 }
 
 /// Logs the certificate, if any, and warns if other users can read or replace its key.
-fn certificate(tls: Option<&ServerTls>) {
+fn log_certificate(tls: Option<&ServerTls>) {
     let Some(ServerTls { fingerprint, key_file: key, .. }) = tls else { return };
     info!("certificate {fingerprint}; to pin it: oyez --tls-fingerprint {fingerprint}");
     if is_readable_by_others(key) {
@@ -68,7 +68,7 @@ pub(super) fn reloaded(config: &Config, tls: Option<&ServerTls>) {
     let mut files: Vec<String> = secrets.map(|path| path.display().to_string()).collect();
     files.extend(tls.map(|_| "the certificate".to_owned()));
     info!("reloaded {}, for new connections", files.join(", "));
-    certificate(tls);
+    log_certificate(tls);
 }
 
 pub(super) fn hub_event(event: Event) {

@@ -15,8 +15,8 @@ use simple_logger::SimpleLogger;
 
 use crate::escape::escape_untrusted;
 
-/// The longest message, in bytes. With its time and level it stays under PIPE_BUF, so a pipe that
-/// has any room takes it without blocking.
+/// The longest message, in bytes. With its time and level it stays under PIPE_BUF, so writing it to
+/// a pipe that has any room does not block.
 const MAX_MESSAGE: usize = 3 * 1024;
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);

@@ -1,4 +1,4 @@
-//! The property of the fuzz target `tls`.
+//! The property that the fuzz target `tls` checks.
 
 use std::sync::OnceLock;
 

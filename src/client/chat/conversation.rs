@@ -66,7 +66,7 @@ impl Conversation {
         self.ends_at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// Returns when [`is_over`](Self::is_over) must be checked next.
+    /// When [`is_over`](Self::is_over) must be checked next.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.ends_at
     }
@@ -195,7 +195,7 @@ fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> Strin
     }
 }
 
-/// Returns the notice to show for a reply, or `None` if the chat does not show it.
+/// The notice to show for a reply, or `None` if the chat does not show it.
 fn notice_text(reply: Reply<'_>, request: Option<&Request>) -> Option<String> {
     Some(match (reply, request) {
         (Reply::Pong(_), Some(Request::Ping { sent_at })) => {

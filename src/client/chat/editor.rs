@@ -38,7 +38,7 @@ impl Editor {
         &self.text
     }
 
-    /// Returns the cursor's offset in bytes.
+    /// The cursor's offset in bytes.
     pub(super) fn cursor(&self) -> usize {
         self.cursor
     }
@@ -149,7 +149,7 @@ impl Editor {
         words.next().map_or(self.text.len(), |(start, word)| self.cursor + start + word.len())
     }
 
-    /// Returns the start of the word left of the cursor, as delimited by whitespace alone.
+    /// The start of the word left of the cursor, as delimited by whitespace alone.
     fn whitespace_left(&self) -> usize {
         let text = self.text[..self.cursor].trim_end();
         text.trim_end_matches(|c: char| !c.is_whitespace()).len()
@@ -160,9 +160,9 @@ impl Editor {
 mod tests {
     use super::*;
 
-    /// Returns the text after these keys, with the cursor as `|`. `<`, `>`, `^` and `v` are the
-    /// arrow keys, `B` is Backspace and `X` is Delete; `«` and `»` move by words, `W` kills a word,
-    /// `U` kills to the start, `K` to the end, `Y` yanks, and `↵` submits.
+    /// The text after these keys, with the cursor as `|`. `<`, `>`, `^` and `v` are the arrow keys,
+    /// `B` is Backspace and `X` is Delete; `«` and `»` move by words, `W` kills a word, `U` kills
+    /// to the start, `K` to the end, `Y` yanks, and `↵` submits.
     fn typed(keys: &str) -> String {
         let mut editor = Editor::default();
         for c in keys.chars() {

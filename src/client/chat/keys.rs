@@ -91,8 +91,8 @@ impl Keys {
         mem::take(&mut self.decoder.keys)
     }
 
-    /// Returns when [`expire`](Self::expire) must run next. A paste has no deadline: if it were
-    /// dropped, the rest of it would be decoded as typed keys.
+    /// When [`expire`](Self::expire) must run next. A paste has no deadline: if it were dropped,
+    /// the rest of it would be decoded as typed keys.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let last_input = self.last_input.filter(|_| self.decoder.paste.is_none());
         last_input.map(|at| at + SEQUENCE_TIMEOUT)
@@ -205,7 +205,7 @@ impl Perform for Decoder {
     }
 }
 
-/// Returns the key whose sequence, CSI or SS3, ends in this letter.
+/// The key whose CSI or SS3 sequence ends in this letter.
 fn cursor_key(letter: char) -> Option<Key> {
     Some(match letter {
         'A' => Key::Up,

@@ -28,8 +28,7 @@ const MIN_COLUMNS: usize = 20;
 /// The columns that a long prompt leaves for the line being typed.
 const MIN_INPUT_COLUMNS: usize = 4;
 
-/// The colours of names: those readable on dark and light backgrounds, without red, which marks
-/// errors.
+/// The colours of names, readable on dark and light backgrounds. Red is only for errors.
 const COLOURS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
 
 /// What the terminal shows. Its last row is the input row, which shows the line being typed.
@@ -38,7 +37,7 @@ const COLOURS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
 #[derive(Debug)]
 pub(super) struct Screen {
     has_colour: bool,
-    /// Returns the time of day, as `HH:MM`.
+    /// The time of day, as `HH:MM`.
     clock: fn() -> String,
     columns: usize,
     /// The output that drew the input row. Empty while the row is not on the screen.
@@ -69,8 +68,8 @@ impl Screen {
     /// Erases the input row.
     pub(super) fn erase(&mut self) {
         if !self.input.is_empty() {
-            // Most terminals wrap the row when they become narrower. On those that truncate it,
-            // this erases a row or more above it as well.
+            // Most terminals wrap the row when they become narrower. On terminals that truncate it
+            // instead, this also erases a row or more above it.
             self.output += &"\x1b[A".repeat(self.cursor / self.columns);
             self.output += "\r\x1b[J";
             self.input.clear();
@@ -138,7 +137,7 @@ impl Screen {
     pub(super) fn draw(&mut self, prompt: &str, editor: &Editor) {
         // The last column stays free for the cursor.
         let columns = self.columns - 1;
-        let prompt = &prompt[..fitting(prompt, columns - MIN_INPUT_COLUMNS)];
+        let prompt = &prompt[..fitting_len(prompt, columns - MIN_INPUT_COLUMNS)];
         let (left, right) = visible_part(editor, columns - prompt.width());
         let cursor = prompt.width() + left.width();
         let left = self.styled("1", prompt) + &left;
@@ -155,8 +154,8 @@ impl Screen {
     }
 }
 
-/// Returns the part of the line being typed that fits into `columns`, left and right of the
-/// cursor. It scrolls by half its width, so that the cursor has context on both sides.
+/// The part of the line being typed that fits into `columns`, left and right of the cursor. The
+/// text scrolls by half the width, so that the cursor has context on both sides.
 fn visible_part(editor: &Editor, columns: usize) -> (String, String) {
     let (left, right) = editor.text().split_at(editor.cursor());
     let [mut left, mut right] = [left, right]
@@ -168,19 +167,19 @@ fn visible_part(editor: &Editor, columns: usize) -> (String, String) {
         let step = (max_left / 2).max(1);
         let hidden = ((width - max_left) / step + 1) * step;
         // A cluster that extends across the edge is hidden, too.
-        let shown = left[fitting(&left, hidden - 1)..].graphemes(true).skip(1);
+        let shown = left[fitting_len(&left, hidden - 1)..].graphemes(true).skip(1);
         left = format!("<{}", shown.collect::<String>());
     }
     let free = columns - max_width(&left);
-    if fitting(&right, free) < right.len() {
+    if fitting_len(&right, free) < right.len() {
         // A column stays free for the `>` that marks more text.
-        right.truncate(fitting(&right, free - 1));
+        right.truncate(fitting_len(&right, free - 1));
         right.push('>');
     }
     (left, right)
 }
 
-/// Returns the style of a name. A name always has the same style.
+/// The style of a name. A name always has the same style.
 fn name_style(name: &str) -> String {
     let sum: usize = name.bytes().map(usize::from).sum();
     format!("1;{}", COLOURS[sum % COLOURS.len()])
@@ -193,7 +192,7 @@ fn wrap(mut text: &str, columns: usize, mut column: usize) -> Vec<&str> {
     loop {
         // A row has at least one cluster, even if that does not fit.
         let first = text.graphemes(true).next().map_or(0, str::len);
-        let end = fitting(text, columns.saturating_sub(column)).max(first);
+        let end = fitting_len(text, columns.saturating_sub(column)).max(first);
         if end == text.len() {
             rows.push(text);
             return rows;
@@ -209,8 +208,8 @@ fn wrap(mut text: &str, columns: usize, mut column: usize) -> Vec<&str> {
     }
 }
 
-/// Returns how many bytes of the text fit into `columns`, in whole grapheme clusters.
-fn fitting(text: &str, columns: usize) -> usize {
+/// How many bytes of the text fit into `columns`, in whole grapheme clusters.
+fn fitting_len(text: &str, columns: usize) -> usize {
     let mut width = 0;
     for (start, grapheme) in text.grapheme_indices(true) {
         width += max_width(grapheme);
@@ -221,7 +220,7 @@ fn fitting(text: &str, columns: usize) -> usize {
     text.len()
 }
 
-/// Returns the maximum width of a text on any terminal: some draw each part of an emoji separately.
+/// The maximum width of a text on any terminal: some draw each part of an emoji separately.
 fn max_width(text: &str) -> usize {
     let parts = |grapheme: &str| grapheme.chars().filter_map(UnicodeWidthChar::width).sum();
     text.graphemes(true).map(|grapheme| grapheme.width().max(parts(grapheme))).sum()
@@ -303,8 +302,8 @@ mod tests {
         assert!(screen.take_output().contains("\x1b[31mx\x1b[m"));
     }
 
-    /// Returns what `columns` show left and right of the cursor, which is `left` clusters before
-    /// the end of the text.
+    /// What `columns` show left and right of the cursor, which is `left` clusters before the end of
+    /// the text.
     fn window(text: &str, left: usize, columns: usize) -> (String, String) {
         let mut editor = Editor::default();
         editor.edit(&Key::Paste(text.to_owned()));

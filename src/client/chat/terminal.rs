@@ -29,8 +29,8 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Returns whether this process is in the foreground. In the background it must not use the
-    /// terminal, or the system stops it.
+    /// Whether this process is in the foreground. In the background it must not use the terminal,
+    /// or the system stops it.
     pub(super) fn is_foreground(&self) -> bool {
         // This fails if it is not the controlling terminal. Then there is no job control.
         tcgetpgrp(io::stdin()).map_or(true, |foreground| foreground == getpgrp())
@@ -73,7 +73,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Returns the terminal's width in columns, or 80 if it is unknown.
+/// The terminal's width in columns, or 80 if it is unknown.
 pub(super) fn columns() -> usize {
     let columns = tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
     if columns > 0 { columns.into() } else { 80 }

@@ -35,8 +35,8 @@ impl TurnBudget {
     /// The budget for writing to clients of this class.
     pub(crate) fn flush(&mut self, class: FlushClass) -> &mut FlushLimits {
         match class {
-            FlushClass::Priority => &mut self.turn.flush_first,
-            FlushClass::Bulk => &mut self.turn.flush_feed,
+            FlushClass::Priority => &mut self.turn.flush_priority,
+            FlushClass::Bulk => &mut self.turn.flush_bulk,
         }
     }
 }
