@@ -7,7 +7,7 @@ use crate::limits::{Limits, RESERVED_DESCRIPTORS};
 
 /// Raises the soft limit on file descriptors to the hard limit. If that is too low, lowers
 /// `max_clients`. The error is one line for the operator.
-pub(super) fn cap_max_clients(limits: &mut Limits, listeners: usize) -> Result<(), String> {
+pub(super) fn cap_clients(limits: &mut Limits, listeners: usize) -> Result<(), String> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         warn!("cannot raise the limit on file descriptors: {error}");

@@ -101,10 +101,8 @@ impl Server {
     /// Listens on all addresses. The error is one line that says what is wrong and what to do.
     pub fn bind(mut config: Config) -> Result<Self, String> {
         let fail = |error: io::Error| format!("cannot start: {error}");
-        descriptors::cap_max_clients(
-            &mut config.limits,
-            config.listen.len() + config.listen_tls.len(),
-        )?;
+        let listeners = config.listen.len() + config.listen_tls.len();
+        descriptors::cap_clients(&mut config.limits, listeners)?;
         let poll = Poll::new().map_err(fail)?;
         let signals =
             Signals::register(poll.registry(), SIGNALS, &[SIGINT, SIGTERM]).map_err(fail)?;
