@@ -1,9 +1,9 @@
-//! What the command lines of both programs share.
+//! Command-line parsing, shared by both programs.
 //!
-//! A program reads its options one by one from a `CommandLine`, with a row for each: how it is
-//! written, its default, what it does, and how its value is parsed. `--help` and the tables in the
-//! documentation are made from these rows, which an empty command line yields as well. So a program
-//! reads every option, whatever its command, before it looks at the words.
+//! A program reads its options one by one from a `CommandLine`. For each, it passes a row with the
+//! syntax, default and help text, and a parser. `--help` and the tables in the documentation
+//! consist of these rows, which are collected by parsing an empty command line. So a program reads
+//! every option, even one that its command does not use, before the positional arguments.
 
 use std::ffi::OsString;
 use std::fmt::{Display, Write as _};
@@ -22,7 +22,7 @@ pub const FAILED: u8 = 1;
 /// The exit status for wrong arguments.
 pub const WRONG_ARGUMENTS: u8 = 2;
 
-/// What a command line asks for.
+/// The action that a command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action<C> {
     /// Run with this configuration.
@@ -33,7 +33,7 @@ pub enum Action<C> {
     Version,
 }
 
-/// Does what the command line of the program `name` asks for. Returns the exit status.
+/// Performs the action for the program `name`. Returns the exit status.
 pub fn start<C>(
     name: &str,
     action: Result<Action<C>, String>,
@@ -46,23 +46,23 @@ pub fn start<C>(
         Ok(Action::Version) => format!("{name} {}\n", env!("CARGO_PKG_VERSION")),
         Err(error) => return fail(name, WRONG_ARGUMENTS, &format!("{error}; see {name} --help")),
     };
-    // A failed write is not reported, since there is nowhere left to report it.
+    // Whoever reads the output may close it early, as in `oyezd --help | head -3`.
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }
 
-/// Reports why the program `name` fails, in one line. Returns the exit status.
+/// Prints the error of the program `name` as one line on stderr. Returns the exit status.
 pub fn fail(name: &str, status: u8, error: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "{name}: {}", escape_untrusted(error, 3 * 1024));
     ExitCode::from(status)
 }
 
-/// A row of the help: how an option or a command is written, such as `-s, --server ADDR`; the value
-/// that applies without the option, if there is one; and what it does. Backticks mark what is typed
-/// literally; `--help` drops them.
+/// A row of the help: the syntax of an option or a command, such as `-s, --server ADDR`; its
+/// default, or an empty string; and its help text. Backticks mark literal text; `--help` drops
+/// them.
 pub type HelpRow = [&'static str; 3];
 
-/// A title, and the rows below it.
+/// A title, and its rows.
 pub type HelpGroup = (&'static str, Vec<HelpRow>);
 
 /// The text of `--help`, at most 80 columns wide: `intro`, the groups, and `notes`.
@@ -80,7 +80,7 @@ pub fn help(intro: &str, groups: &[HelpGroup], notes: &str) -> String {
 /// line if the usage is too long for the first column.
 fn push_row(page: &mut String, [usage, default, help]: &HelpRow) {
     const WIDTH: usize = 80;
-    /// Where the text begins, without the space before each word.
+    /// The width of the first column. Each word of the second follows a space.
     const INDENT: usize = 25;
     let usage = format!("  {usage}");
     let _ = write!(page, "{usage:<INDENT$}");
@@ -112,11 +112,11 @@ pub fn markdown(options: &[HelpGroup]) -> String {
 pub(crate) struct CommandLine {
     arguments: Arguments,
     options: Vec<HelpGroup>,
-    /// The first failed check of [`require`](Self::require).
+    /// The first error of [`require`](Self::require).
     error: Option<&'static str>,
 }
 
-/// Parses a command line, of which `configure` reads the options. The error is one line.
+/// Parses a command line, whose options `configure` reads. The error is one line.
 pub(crate) fn parse<C>(
     arguments: Vec<OsString>,
     configure: impl FnOnce(&mut CommandLine) -> Result<Action<C>, String>,
@@ -170,14 +170,14 @@ impl CommandLine {
         OptionReader { arguments: &mut self.arguments, name, keys, default }
     }
 
-    /// Checks options against each other. [`words`](Self::words) returns the first error, unless
-    /// there is an unknown option, which may be a misspelt one of these.
+    /// Checks options against each other. [`words`](Self::words) returns the first error. An
+    /// unknown option takes precedence, because it may be a misspelt one of these.
     pub(crate) fn require(&mut self, condition: bool, error: &'static str) {
         self.error = self.error.or((!condition).then_some(error));
     }
 
-    /// The arguments that are not part of an option, to be called once all options have been read.
-    /// The error for an unknown option that follows a word ends with `hint`.
+    /// Returns the positional arguments. Call this after all options have been read. The error for
+    /// an unknown option after a positional argument ends with `hint`.
     pub(crate) fn words(&self, hint: &str) -> Result<Vec<String>, String> {
         let words = self.arguments.clone().finish().into_iter().map(utf8);
         let words = words.collect::<Result<Vec<_>, _>>()?;
@@ -231,7 +231,7 @@ impl OptionReader<'_> {
     }
 }
 
-/// The error for an argument that is no option of the program.
+/// The error for an argument that the program does not know.
 pub(crate) fn unexpected(argument: &str) -> String {
     format!("unexpected argument {argument:?}")
 }
@@ -240,7 +240,7 @@ pub(crate) fn utf8(argument: OsString) -> Result<String, String> {
     argument.into_string().map_err(|argument| format!("{} is not UTF-8", argument.display()))
 }
 
-/// Parses one of the words. The error names them all.
+/// Parses one of `choices`. The error lists them all.
 pub(crate) fn one_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
@@ -281,8 +281,8 @@ pub(crate) mod tests {
         ("Options", rows.to_vec())
     }
 
-    /// Checks that the parser takes each option, and that each default is the one that applies
-    /// without the option.
+    /// Checks that the parser accepts each option, and that giving an option's default changes
+    /// nothing.
     pub(crate) fn check_options<C: Debug + PartialEq>(
         options: &[HelpGroup],
         parse: impl Fn(&str) -> Result<Action<C>, String>,

@@ -1,8 +1,8 @@
 //! Makes untrusted text safe to print on a terminal or in a log.
 
 /// Escapes control characters, line separators and characters that change the text direction, so
-/// that the text stays on one line and cannot control a terminal or disguise itself. Cuts the
-/// result with an ellipsis soon after `max` bytes: a character or an escape is never split.
+/// that the text stays on one line and cannot control a terminal or disguise itself. Truncates the
+/// result soon after `max` bytes, without splitting a character or an escape, and adds an ellipsis.
 pub fn escape_untrusted(text: &str, max: usize) -> String {
     let mut out = String::with_capacity(text.len().min(max));
     for c in text.chars() {

@@ -1,7 +1,7 @@
-//! Every limit, its default, and which limits depend on each other.
+//! Every limit, its default, and how limits depend on each other.
 //!
 //! [`Limits`] holds what varies: the operator's options, the hub's timing, and what one turn of the
-//! poll loop may do. The constants above it never change.
+//! poll loop may do. The constants are fixed.
 
 use crate::protocol::REPLY_OVERHEAD;
 
@@ -18,13 +18,13 @@ pub const READ_CHUNK: usize = 64 * KIB;
 /// How many refused connections are kept open at once, to send them `error server-full`.
 pub const MAX_REFUSED: usize = 8;
 
-/// How many file descriptors are reserved for anything but accepted clients: standard streams, the
-/// poll, signals and refused connections.
+/// How many file descriptors are reserved for everything except clients and listeners: standard
+/// streams, the poll, signals and refused connections.
 pub const RESERVED_DESCRIPTORS: usize = 10 + MAX_REFUSED;
 
 // The hub.
 
-/// How many lines one `clients` returns.
+/// How many clients one `clients` command lists.
 pub const CLIENTS_PER_PAGE: usize = 500;
 
 /// The largest reply to one command except `ping`, in bytes: a full page of `clients` with the
@@ -35,22 +35,22 @@ pub const MAX_REPLY: usize = (CLIENTS_PER_PAGE + 1) * REPLY_OVERHEAD;
 /// still needs of the feed.
 pub const MAX_PENDING_SEEKS: usize = 16;
 
-/// How many bytes a client must take within `stall_timeout_ms` while broadcasts wait for it. The
-/// kernel takes them in lumps of up to a whole receive buffer, so a steady reader that takes less
-/// than a few times this much looks like one that takes nothing.
+/// How many bytes a client must read within `stall_timeout_ms` while broadcasts wait for it. The
+/// kernel accepts data in bursts of up to a whole receive buffer, so a reader that is steady, but
+/// slower than a few times this much, can look as if it read nothing.
 pub const STALL_BYTES: u64 = 32 * KIB as u64;
 
 /// What the server may use. [`check`](Self::check) validates the limits together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     // Options of `oyezd`.
-    /// The most clients at once.
+    /// The maximum number of clients.
     pub max_clients: usize,
-    /// The longest request, in bytes without its line end.
+    /// The maximum length of a line from a client, in bytes, without its line end.
     pub max_line: usize,
-    /// The most bytes queued for one client besides the feed: replies and direct messages.
+    /// The maximum size of one client's outbox, in bytes: its queued replies and direct messages.
     pub max_outbox: usize,
-    /// The most bytes of broadcast lines that are kept.
+    /// The memory for the latest broadcast lines, in bytes.
     pub feed_size: usize,
     /// The size of a client's send buffer in the kernel, in bytes.
     pub send_buffer: usize,
@@ -58,17 +58,17 @@ pub struct Limits {
     pub drain_timeout_ms: u64,
     /// How long a client may take for its TLS handshake and `auth` together, in milliseconds.
     pub auth_timeout_ms: u64,
-    /// How long a client may neither send a line nor take a byte, in milliseconds, if limited.
+    /// How long a client may be idle: send no line and read no byte. In milliseconds, if limited.
     pub idle_timeout_ms: Option<u64>,
-    /// How long broadcasts wait for a client that takes less than [`STALL_BYTES`], in milliseconds.
+    /// How long broadcasts wait for a client that reads less than [`STALL_BYTES`], in milliseconds.
     pub stall_timeout_ms: u64,
     /// Rate limit: how many lines a client may send per second, if limited.
     pub rate_limit: Option<u32>,
-    /// The most connections from one IP address, if limited.
+    /// The maximum number of connections from one IP address, if limited.
     pub max_per_address: Option<usize>,
 
     // Internal to the hub.
-    /// How long broadcasts wait for a reader that takes nothing, in milliseconds.
+    /// How long broadcasts wait for a client that reads nothing, in milliseconds.
     pub reader_grace_ms: u64,
 
     // Internal to the hub and the poll loop.
@@ -81,15 +81,15 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnLimits {
     // Enforced by the hub.
-    /// Passes of reading from, and executing for, every client with input.
+    /// Passes over all clients with input. Each pass reads, then executes.
     pub passes: usize,
     /// Bytes read from all connections together.
     pub read: usize,
     /// Reads of connections whose TLS handshake is not complete: a handshake step each.
-    pub handshakes: usize,
+    pub handshake_reads: usize,
     /// Bytes of requests and replies, including a fixed cost for each line.
     pub work: usize,
-    /// The same for one client, before it is the others' turn.
+    /// Bytes of requests and replies of one client, before the next client's turn.
     pub work_per_client: usize,
     /// Output to clients with a reply pending, or far behind.
     pub flush_priority: FlushLimits,
@@ -103,7 +103,7 @@ pub struct TurnLimits {
     pub accept: usize,
 }
 
-/// What one turn may write.
+/// How much one turn may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlushLimits {
     /// Bytes written. The last client may exceed it.
@@ -137,7 +137,7 @@ impl Default for Limits {
             turn: TurnLimits {
                 passes: 8,
                 read: 512 * KIB,
-                handshakes: 4,
+                handshake_reads: 4,
                 work: 512 * KIB,
                 work_per_client: READ_CHUNK,
                 flush_priority: FlushLimits { bytes: 2 * MIB, clients: 256 },
@@ -150,11 +150,11 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The smallest feed that a server starts with, in bytes.
+    /// The minimum of `feed_size`, in bytes.
     pub const MIN_FEED_SIZE: usize = 256 * KIB;
 
-    /// The smallest `max_line` that a server starts with. The server's own lines, such as
-    /// explanations, are at most this long plus [`REPLY_OVERHEAD`].
+    /// The minimum of `max_line`, in bytes. The server's own lines, such as explanations, are at
+    /// most this long plus [`REPLY_OVERHEAD`].
     pub const MIN_MAX_LINE: usize = 128;
 
     /// The size of one chunk of the feed, in bytes. The feed drops whole chunks. A sixteenth of the
@@ -163,7 +163,7 @@ impl Limits {
         (self.feed_size / 16).clamp(64 * KIB, MIB).min(self.feed_size / 4)
     }
 
-    /// How many bytes a turn may append to the feed: a small part of it.
+    /// How many bytes a turn may append to the feed: a small part of the feed.
     pub fn append_per_turn(&self) -> usize {
         (self.feed_size / 64).clamp(1, 256 * KIB)
     }
@@ -218,8 +218,7 @@ impl Limits {
         Err(error)
     }
 
-    /// The most memory that the limits allow, in bytes: in the process, and in the kernel's send
-    /// buffers.
+    /// The worst case of memory use, in bytes: in the process, and in the kernel's send buffers.
     pub fn max_memory(&self, is_encrypted: bool) -> [usize; 2] {
         // A generous estimate of a client without its buffers.
         const CLIENT: usize = KIB;
@@ -229,7 +228,7 @@ impl Limits {
         let client = CLIENT + 2 * (self.max_outbox + self.max_line) + READ_CHUNK;
         let client = client + if is_encrypted { TLS } else { 0 };
         let process = self.feed_size.saturating_add(self.max_clients.saturating_mul(client));
-        // The kernel doubles the size that it is given, for its own bookkeeping.
+        // The kernel doubles the configured size, for its own bookkeeping.
         let kernel = self.max_clients.saturating_mul(2 * self.send_buffer);
         [process, kernel]
     }

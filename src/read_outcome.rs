@@ -1,4 +1,5 @@
-//! The outcome of one read of a connection: transports return it, the hub and the client take it.
+//! The outcome of one read from a connection: transports return it; the hub and the client handle
+//! it.
 
 use std::fmt;
 use std::io;
@@ -37,7 +38,7 @@ impl From<io::Error> for ReadOutcome<'_> {
     }
 }
 
-/// Why TLS failed, in words for people.
+/// Why TLS failed, with an explanation for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsFailure {
     /// One side does not trust the other's certificate.

@@ -109,7 +109,7 @@ fn turn_is_limited_to_a_number_of_passes() {
 #[test]
 fn handshakes_are_read_last_and_limited_per_turn() {
     let mut limits = small_limits();
-    limits.turn.handshakes = 2;
+    limits.turn.handshake_reads = 2;
     let (mut driver, keys) = with_clients(limits, 3);
     let hub = &mut driver.hub;
     let handshaking: Vec<usize> = (0..5).map(|_| hub.connect(LOCAL)).collect();

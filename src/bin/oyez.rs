@@ -1,4 +1,4 @@
-//! The client's binary.
+//! The client program.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
 
 fn run(config: Config) -> ExitCode {
     match client::run(config) {
-        // A reader that has seen enough closes the output, as in `oyez listen | head -3`.
+        // Whoever reads the output may close it early, as in `oyez listen | head -3`.
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
         Err(Failure::Error(error)) => cli::fail("oyez", FAILED, &error),
         Err(Failure::Usage(error)) => cli::fail("oyez", WRONG_ARGUMENTS, &error),

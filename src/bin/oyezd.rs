@@ -1,4 +1,4 @@
-//! The server's binary.
+//! The server program.
 
 use std::process::ExitCode;
 

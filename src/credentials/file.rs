@@ -21,7 +21,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     if metadata.len() > MAX_SIZE {
         return Err(io::Error::other("larger than 1 MiB"));
     }
-    // Growing the buffer would leave a copy of a secret behind.
+    // Reserve all memory at once: growing the buffer would leave a copy of a secret behind.
     let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
     file.take(MAX_SIZE).read_to_end(&mut bytes)?;
     Ok(bytes)

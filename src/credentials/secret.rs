@@ -9,7 +9,7 @@ use crate::protocol::validate_text;
 /// The longest secret, in bytes.
 pub const MAX_SECRET: usize = 1024;
 
-/// A secret: its bytes, padded with NULs to one length, and its own length. Text has no NUL.
+/// A secret: its bytes, padded with NULs to a fixed length for comparison, and its own length.
 #[derive(Clone)]
 pub struct Secret(Box<[u8; MAX_SECRET]>, usize);
 
@@ -25,14 +25,14 @@ impl Secret {
         Some(Self(bytes, text.len()))
     }
 
-    /// Whether `text` is the secret. The time taken does not depend on how much of it is right.
+    /// Whether `text` is the secret. The time taken does not depend on how much of `text` matches.
     pub fn is(&self, text: &str) -> bool {
         Self::new(text).is_some_and(|candidate| candidate == *self)
     }
 
     /// The secret in the clear, to be sent.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0[..self.1]).expect("a secret is made of a str")
+        std::str::from_utf8(&self.0[..self.1]).expect("a secret is UTF-8")
     }
 }
 

@@ -57,12 +57,12 @@ impl Hub {
                 return Some(handle.key);
             }
         }
-        while self.budget.turn.handshakes > 0
+        while self.budget.turn.handshake_reads > 0
             && let Some(handle) =
                 self.handshakes.pop(|handle| find(&self.clients, handle).is_some())
         {
             if self.clients[handle.key].wants_read() {
-                self.budget.turn.handshakes -= 1;
+                self.budget.turn.handshake_reads -= 1;
                 return Some(handle.key);
             }
         }

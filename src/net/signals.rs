@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
-/// Counts signals. The handler of each writes one byte into a socket pair, which the loop polls.
+/// Counts signals. Each signal's handler writes a byte to a socket pair, which the loop polls.
 #[derive(Debug)]
 pub(crate) struct Signals {
     receiver: UnixStream,

@@ -1,7 +1,7 @@
 //! Stream sockets, TCP or Unix, and the addresses that servers listen on.
 //!
-//! `Socket` is what the layers above need of one: read, write and half-close. TCP connections use
-//! keep-alive and a user timeout, so that a vanished peer is noticed even while nothing is sent.
+//! The trait `Socket` has all that the layers above use: read, write and half-close. Keep-alive and
+//! a user timeout detect a vanished TCP peer even while nothing is sent.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -46,13 +46,12 @@ impl Endpoint {
         }
     }
 
-    /// Begins to connect to a server at this address. Reading and writing report whether that
-    /// worked.
+    /// Starts to connect to a server at this address. Reading and writing report a failure.
     pub(crate) fn connect(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(address) => {
                 let socket = TcpStream::connect(*address)?;
-                // The socket options are an optimisation: a connection works without them.
+                // The connection works without the socket options.
                 let _ = tune(&socket);
                 Ok(OwnedFd::from(socket).into())
             }

@@ -26,7 +26,7 @@ pub enum Identity {
 pub struct ServerTlsConfig {
     /// The certificate to present.
     pub identity: Identity,
-    /// If set, clients must present a certificate signed by one in this file.
+    /// If set, clients must present a certificate signed by an authority in this file.
     pub client_ca: Option<PathBuf>,
 }
 
@@ -35,9 +35,9 @@ pub struct ServerTlsConfig {
 pub enum ServerVerification {
     /// It must be signed by an authority that this system trusts.
     System,
-    /// It must be signed by one in this file.
+    /// It must be signed by an authority in this file.
     Roots(PathBuf),
-    /// It must be exactly this one. Its names and dates are not checked.
+    /// It must have this fingerprint. Its names and dates are not checked.
     Pinned(Fingerprint),
 }
 
@@ -57,8 +57,8 @@ pub struct Fingerprint(pub [u8; 32]);
 impl FromStr for Fingerprint {
     type Err = &'static str;
 
-    /// Parses what [`Display`](fmt::Display) prints, and what openssl prints after the same prefix:
-    /// in either case, with or without colons.
+    /// Parses `sha256:` and 64 hexadecimal digits, in upper or lower case, with or without the
+    /// colons that openssl prints.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const EXPECTED: &str = "expected sha256: and 64 hexadecimal digits";
         let digits = text.strip_prefix("sha256:").ok_or(EXPECTED)?.replace(':', "");

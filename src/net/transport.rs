@@ -1,5 +1,5 @@
-//! A connection's transport: a socket, plain or encrypted. Everything above this module is the same
-//! for both.
+//! A connection's transport: a socket, plain or encrypted. The layers above this module do not
+//! distinguish the two.
 //!
 //! A TLS transport carries data once its handshake is complete. Backpressure shows as
 //! [`Sent::is_full`]; a half-close is [`Transport::shutdown_write`].
@@ -12,7 +12,7 @@ use crate::read_outcome::ReadOutcome;
 
 /// A non-blocking connection over a socket.
 pub(crate) trait Transport<S = Stream>: Debug {
-    /// The socket, to be registered with a poll.
+    /// The socket, for registering it with a poll.
     fn socket_mut(&mut self) -> &mut S;
 
     /// Whether the TLS handshake is complete. Always true of a plain connection.
@@ -22,8 +22,8 @@ pub(crate) trait Transport<S = Stream>: Debug {
     /// beyond the plaintext returned.
     fn read<'a>(&mut self, buffer: &'a mut [u8]) -> (ReadOutcome<'a>, usize);
 
-    /// Writes as much of the slices as the connection accepts, and a TLS connection may buffer some
-    /// of it: see [`flush`](Self::flush).
+    /// Writes as much of the slices as the connection accepts. A TLS connection may buffer some of
+    /// it until [`flush`](Self::flush).
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent>;
 
     /// Writes buffered bytes to the socket. Returns whether the buffer is now empty. Call it
@@ -167,8 +167,8 @@ mod tests {
 
     type Pair = ([BoxedTransport; 2], [Rc<RefCell<Pipe>>; 2]);
 
-    /// Exchanges messages and then half-closes, once for each seed. In some runs the connection is
-    /// reset: then each end has received a beginning of the message, and gets an error.
+    /// Exchanges messages and then half-closes, once for each seed. Some runs reset the connection:
+    /// then each end has received a prefix of the message.
     fn check_exchange(pair: impl Fn(&Random) -> Pair, seeds: u64) {
         for seed in 0..seeds {
             let random = Random::new(seed);
@@ -188,8 +188,8 @@ mod tests {
                     break;
                 }
             }
-            assert!(a.message.starts_with(&b.received), "seed {seed}: b received something else");
-            assert!(b.message.starts_with(&a.received), "seed {seed}: a received something else");
+            assert!(a.message.starts_with(&b.received), "seed {seed}: b received unsent bytes");
+            assert!(b.message.starts_with(&a.received), "seed {seed}: a received unsent bytes");
             if reset_at.is_some() {
                 continue;
             }
@@ -202,7 +202,7 @@ mod tests {
                     break;
                 }
             }
-            assert!(b.has_eof, "seed {seed}: an error instead of the half-close");
+            assert!(b.has_eof, "seed {seed}: b got an error instead of the half-close");
         }
     }
 

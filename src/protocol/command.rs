@@ -222,7 +222,7 @@ impl<'a> Command<'a> {
         command.ok_or(CommandError { code, usage: Some(spec.usage) })
     }
 
-    /// Builds a command from as many arguments as it takes. Returns `None` if one is malformed.
+    /// Builds a command from the right number of arguments. Returns `None` if one is malformed.
     fn build(verb: Verb, first: Option<&'a str>, second: Option<&'a str>) -> Option<Self> {
         Some(match verb {
             Verb::Ping => Self::Ping { text: first },
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn line_of_a_command_is_found_whatever_its_arguments() {
+    fn command_of_a_line_is_found_whatever_its_arguments() {
         for (line, name) in [
             ("auth", Some("auth")),
             ("QUIT now", Some("quit")),

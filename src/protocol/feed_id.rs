@@ -10,7 +10,7 @@ pub struct FeedId(pub u32);
 impl FeedId {
     /// Parses an id. Returns `None` if the word is not 8 lower-case hexadecimal digits.
     pub fn parse(word: &str) -> Option<Self> {
-        // Each id has only one valid spelling.
+        // Comparing rejects any other spelling, such as upper case or a sign.
         u32::from_str_radix(word, 16).ok().map(Self).filter(|id| id.to_string() == word)
     }
 }

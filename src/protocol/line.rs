@@ -26,7 +26,7 @@ pub enum Line<'a> {
 /// ends with an HTTP version and a CR.
 const DISCARD_TAIL: usize = foreign::HTTP_VERSION_LEN + 1;
 
-/// Splits input into lines. How the input was split into packets makes no difference.
+/// Splits input into lines. The result does not depend on how packets split the input.
 ///
 /// Call [`push`](Self::push) with the bytes that were read, and [`end`](Self::end) at the end of
 /// input. Then [`peek`](Self::peek) at the next line and [`advance`](Self::advance) once it is
@@ -35,8 +35,8 @@ const DISCARD_TAIL: usize = foreign::HTTP_VERSION_LEN + 1;
 /// **Invariants**
 /// - `start <= scanned <= bytes.len()`, and `bytes[start..scanned]` contains no LF.
 /// - Once `peek` has returned `None`, the buffer contains at most `max_line + 1` bytes, or
-///   `DISCARD_TAIL` if that is more, in about twice as much memory at most. Between two lines it
-///   uses no memory.
+///   `DISCARD_TAIL` if that is more, and uses at most about twice as much memory. It uses none
+///   while there is no partial line.
 #[derive(Debug, Default)]
 pub struct LineBuffer {
     bytes: Vec<u8>,
@@ -121,8 +121,8 @@ impl LineBuffer {
         self.bytes.len() - self.start
     }
 
-    /// How much of over-long lines was discarded since the last call, in lines of the maximum
-    /// length. The remainder carries over to the next call.
+    /// How much input was discarded from over-long lines since the last call, in lines of the
+    /// maximum length. The remainder carries over to the next call.
     pub fn take_discarded_lines(&mut self) -> usize {
         let max_line = self.max_line.max(1);
         let lines = self.discarded / max_line;
@@ -195,7 +195,7 @@ impl LineBuffer {
         self.classify(lf)
     }
 
-    /// Classifies the next line, which ends with the LF at `lf` or is partial. Returns `None` if more
+    /// Classifies the next line. It ends with the LF at `lf`, or is partial. Returns `None` if more
     /// input is needed.
     fn classify(&self, lf: Option<usize>) -> Option<NextLine> {
         let end = lf.unwrap_or(self.bytes.len());
@@ -206,8 +206,8 @@ impl LineBuffer {
         if needs_more && !is_too_long {
             return None;
         }
-        // An over-long line is classified by its beginning only: how much of it has arrived makes
-        // no difference.
+        // An over-long line is classified by its beginning only, because the result must not depend
+        // on how much of it has arrived.
         let beginning = &line[..line.len().min(self.max_line + 1)];
         let may_be_http = self.expects_first_line && !foreign::starts_with_command(beginning);
         let is_http = (self.detect_foreign && foreign::is_host_header(beginning))
@@ -239,7 +239,7 @@ impl LineBuffer {
         lf
     }
 
-    /// The line up to `end`, without the CR that may belong to its line end.
+    /// The line up to `end`, without a CR at its end, which may belong to the line end.
     fn content(&self, end: usize) -> &[u8] {
         let line = &self.bytes[self.start..end];
         line.strip_suffix(b"\r").unwrap_or(line)

@@ -1,4 +1,4 @@
-//! The wire protocol: how bytes become lines, commands and replies, and how those become bytes.
+//! The wire protocol: parses bytes into lines, commands and replies, and encodes them as bytes.
 //!
 //! - [`LineBuffer`] splits input into lines, in bounded memory, and detects foreign protocols.
 //! - [`Command`] is what a client asks for; [`COMMANDS`] is the one table of commands.

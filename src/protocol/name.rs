@@ -2,7 +2,7 @@
 
 /// A well-formed client name: 1 to 32 of `A-Z a-z 0-9 _ . -`, starting with a letter.
 ///
-/// The first letter keeps a name from looking like an id.
+/// A name cannot look like an id, because it starts with a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<'a>(&'a str);
 

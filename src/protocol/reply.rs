@@ -66,7 +66,7 @@ pub enum Reply<'a> {
         /// The sender's text.
         text: &'a str,
     },
-    /// How many broadcast lines this client missed just now, as a slow consumer.
+    /// How many broadcast lines this client missed at this point, as a slow consumer.
     Lagged(u64),
     /// Why the server is about to close the connection.
     Goodbye(&'a str),
@@ -89,7 +89,7 @@ pub enum OkReply<'a> {
     Auth { role: &'a str },
 }
 
-/// Stands for the name of a client that has none. It is not a valid name.
+/// Sent in place of a missing name. It is not a valid name.
 const NO_NAME: &str = "-";
 
 impl<'a> Reply<'a> {

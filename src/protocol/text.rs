@@ -1,10 +1,10 @@
 //! Text validation, and decimal numbers as text.
 
-/// Returns the line as text, or `None` if it is not text: if it is not valid UTF-8, or contains a
-/// control character (C0, DEL or C1) other than TAB, or a line separator (U+2028 or U+2029).
+/// Returns the line if it is text: valid UTF-8 without control characters (C0, DEL and C1) other
+/// than TAB, and without the line separators U+2028 and U+2029.
 ///
-/// So no client can send escape sequences to another client's terminal, or a line that a reader
-/// mistakes for two.
+/// This keeps a client from sending escape sequences to another client's terminal, or one line that
+/// looks like two.
 pub fn validate_text(line: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(line).ok()?;
     // Most lines are printable ASCII. The fold has no early exit, so the compiler vectorizes it.
@@ -19,8 +19,8 @@ fn is_forbidden(c: char) -> bool {
 
 /// A buffer for the decimal digits of a number.
 ///
-/// It stays with the caller, and the digits are returned as a slice. Returning the array by value
-/// would copy it at once right after it was written byte by byte, which stalls the processor.
+/// The caller owns the buffer and gets a slice of it. Returning an array would copy it right after
+/// it was written byte by byte, which stalls the processor.
 #[derive(Default)]
 pub struct DecimalBuf([u8; Self::MAX]);
 

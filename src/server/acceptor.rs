@@ -12,11 +12,11 @@ use super::listener::{Accepted, Listener};
 /// The token of the first listener; the others count down from it. Clients' tokens count up from 0.
 const FIRST_TOKEN: usize = usize::MAX - 2;
 
-/// How long accepting pauses when the system has no descriptor or memory for another connection, in
-/// milliseconds. The poll does not report when there is one again.
+/// How long to pause when the system is out of file descriptors or memory, in milliseconds. The
+/// poll does not report when they are available again.
 const PAUSE_MS: u64 = 100;
 
-/// Whether an error of accept(2) concerns the one connection that was to be accepted.
+/// Whether an error of accept(2) concerns only the connection being accepted.
 fn is_about_one_connection(error: &std::io::Error) -> bool {
     const ERRORS: &[Errno] = &[
         Errno::INTR,
@@ -35,15 +35,15 @@ fn is_about_one_connection(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| ERRORS.contains(&errno))
 }
 
-/// The listeners.
+/// All listeners. Pauses when the system cannot accept more connections.
 #[derive(Debug)]
 pub(super) struct Acceptor {
     pub(super) listeners: Vec<Listener>,
-    /// The index of the listener that was accepted from last.
+    /// The index of the listener that was tried last.
     last: usize,
-    /// Nothing is accepted before this time, in milliseconds since the server's start.
+    /// The end of a pause, in milliseconds since the server's start.
     paused_until_ms: Option<u64>,
-    /// The last attempt failed. Logged once, until accepting works again.
+    /// Accepting fails, and this has been logged. Cleared when it works again.
     is_failing: bool,
 }
 
@@ -60,13 +60,13 @@ impl Acceptor {
         Ok(Self { listeners, last: 0, paused_until_ms: None, is_failing: false })
     }
 
-    /// Takes an event if its token is a listener's. Returns whether it is.
+    /// Marks the listener with this token as ready. Returns whether there is one.
     pub(super) fn handle_event(&mut self, token: Token) -> bool {
         let listener = self.listeners.get_mut(FIRST_TOKEN - token.0);
         listener.map(|listener| listener.is_ready = true).is_some()
     }
 
-    /// The next waiting connection, from each listener in turn.
+    /// Accepts the next waiting connection, from each listener in turn.
     pub(super) fn accept(&mut self, now_ms: u64) -> Option<Accepted> {
         if self.paused_until_ms.is_some_and(|until_ms| now_ms < until_ms) {
             return None;
@@ -85,10 +85,9 @@ impl Acceptor {
                 }
                 Err(error) => match error.kind() {
                     WouldBlock => listener.is_ready = false,
-                    // Ends this turn, so that a stream of broken connections cannot hold up the
-                    // loop.
+                    // End this turn, so that many broken connections cannot hold up the loop.
                     _ if is_about_one_connection(&error) => return None,
-                    // Any other may last. Pauses, so that the loop does not spin.
+                    // Other errors may persist. Pause, so that the loop does not spin.
                     _ => {
                         if !std::mem::replace(&mut self.is_failing, true) {
                             warn!(
@@ -104,7 +103,7 @@ impl Acceptor {
         None
     }
 
-    /// Ends a pause: a connection was closed, so there is a free descriptor.
+    /// Ends a pause, because closing a connection has freed a file descriptor.
     pub(super) fn resume(&mut self) {
         self.paused_until_ms = None;
     }
@@ -114,7 +113,7 @@ impl Acceptor {
         self.listeners.clear();
     }
 
-    /// Whether there may be a connection to accept at once.
+    /// Whether a connection may be waiting, and accepting is not paused.
     pub(super) fn has_work(&self) -> bool {
         self.paused_until_ms.is_none() && self.is_any_ready()
     }

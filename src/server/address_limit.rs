@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::peer::Peer;
 
-/// Counts connections by IP address. Unix sockets have no address, and no limit.
+/// Counts connections by IP address. Unix sockets have no IP address, so they are not limited.
 #[derive(Debug)]
 pub(super) struct AddressLimit {
     max: Option<usize>,

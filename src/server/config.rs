@@ -30,10 +30,10 @@ once. SIGHUP reloads certificates and secrets for new connections.
 Exit status: 0 after a graceful shutdown, 1 on failure, 2 for wrong arguments.
 ";
 
-/// What the command line asks for.
+/// The action that the command line asks for.
 pub type Action = cli::Action<Config>;
 
-/// How to serve.
+/// The server's configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config {
     /// Plaintext listeners.
@@ -147,7 +147,7 @@ fn configure(line: &mut CommandLine) -> Result<Action, String> {
     })))
 }
 
-/// Reads the TLS options, which need a TLS listener and are needed by one.
+/// Reads the TLS options. They need a TLS listener, and a TLS listener needs a certificate.
 #[rustfmt::skip] // A row per option.
 fn tls(line: &mut CommandLine, has_listener: bool) -> Result<Option<ServerTlsConfig>, String> {
     let certificate = line.group("TLS").option(["--tls-cert FILE", "",

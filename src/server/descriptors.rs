@@ -1,13 +1,13 @@
-//! Fits the number of clients to the file descriptors that the process may open.
+//! Adjusts `--max-clients` to the number of file descriptors that the process may open.
 
 use log::warn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::limits::{Limits, RESERVED_DESCRIPTORS};
 
-/// Raises the soft limit on descriptors to the hard limit. If that is still too low, lowers
+/// Raises the soft limit on file descriptors to the hard limit. If that is too low, lowers
 /// `max_clients`. The error is one line for the operator.
-pub(super) fn fit(limits: &mut Limits, listeners: usize) -> Result<(), String> {
+pub(super) fn cap_clients(limits: &mut Limits, listeners: usize) -> Result<(), String> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         warn!("cannot raise the limit on file descriptors: {error}");

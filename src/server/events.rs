@@ -40,17 +40,17 @@ pub(super) fn started(
             );
         }
     }
-    certificate(tls);
+    log_certificate(tls);
     let [process, kernel] = limits.max_memory(tls.is_some()).map(|bytes| bytes >> 20);
     info!(
         "worst case with {}: {process} MiB of memory and {kernel} MiB of kernel send buffers; \
          lower it with --max-clients",
-        clients(limits.max_clients),
+        client_count(limits.max_clients),
     );
 }
 
-/// The certificate, if any, and warnings if other users can get at its key.
-fn certificate(tls: Option<&ServerTls>) {
+/// Logs the certificate, if any, and warns if other users can read or replace its key.
+fn log_certificate(tls: Option<&ServerTls>) {
     let Some(ServerTls { fingerprint, key_file: key, .. }) = tls else { return };
     info!("certificate {fingerprint}; to pin it: oyez --tls-fingerprint {fingerprint}");
     if is_readable_by_others(key) {
@@ -68,7 +68,7 @@ pub(super) fn reloaded(config: &Config, tls: Option<&ServerTls>) {
     let mut files: Vec<String> = secrets.map(|path| path.display().to_string()).collect();
     files.extend(tls.map(|_| "the certificate".to_owned()));
     info!("reloaded {}, for new connections", files.join(", "));
-    certificate(tls);
+    log_certificate(tls);
 }
 
 pub(super) fn hub_event(event: Event) {
@@ -91,7 +91,7 @@ pub(super) fn hub_event(event: Event) {
             };
             info!(
                 "slow consumers: broadcasts wait for client {id}{others} (logged at most once a \
-                 minute; 'held' in stats counts every broadcast)"
+                 minute; 'held' in stats counts every delay)"
             );
         }
         Event::RateLimited { id } => {
@@ -100,7 +100,7 @@ pub(super) fn hub_event(event: Event) {
     }
 }
 
-/// `failure` is what was wrong with TLS, if anything.
+/// `failure` is why TLS failed, if it did.
 pub(super) fn disconnected(client: &Disconnect, peer: Peer, failure: Option<&TlsFailure>) {
     let Disconnect { id, name, reason, is_cut, missed, connected_ms, bytes_in, bytes_out } = client;
     let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
@@ -124,7 +124,7 @@ fn describe(reason: Reason, failure: Option<&TlsFailure>) -> String {
         Reason::Shutdown => "shutdown".to_owned(),
         Reason::TooSlow => "too slow: fell more than --feed-size behind".to_owned(),
         Reason::Stalled => format!(
-            "too slow: took less than {} KiB in --stall-timeout while broadcasts waited for it",
+            "too slow: read less than {} KiB in --stall-timeout while broadcasts waited for it",
             STALL_BYTES >> 10
         ),
         Reason::Idle => "idle for --idle-timeout".to_owned(),
@@ -137,11 +137,11 @@ fn describe(reason: Reason, failure: Option<&TlsFailure>) -> String {
     }
 }
 
-pub(super) fn clients(count: usize) -> String {
+pub(super) fn client_count(count: usize) -> String {
     format!("{count} client{}", if count == 1 { "" } else { "s" })
 }
 
-/// Shortens a text so that two of them fit into a line of the log.
+/// Shortens a text so that a log line has room for two.
 fn shorten(text: String) -> String {
     const MAX: usize = 1000;
     match text.len() {

@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use crate::hub::{Hub, Span};
 use crate::net::transport::{Sent, Transport};
 
-/// The most slices in one write.
+/// The maximum number of slices in one write.
 const MAX_SLICES: usize = 64;
 
 /// Writes at most `max` bytes of the client's pending output.

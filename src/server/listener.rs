@@ -17,19 +17,18 @@ use super::config::Config;
 use super::peer::Peer;
 use crate::net::stream::{Endpoint, Stream, tune};
 
-/// How many connections may wait to be accepted, enough for a burst of 1000. The kernel caps it at
-/// net.core.somaxconn.
+/// How many connections may wait to be accepted. The kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
 /// A listening socket. Dropping the listener of a Unix socket removes the socket's file, unless
 /// another file has taken its place.
 #[derive(Debug)]
 pub(super) struct Listener {
-    /// Dropped before the socket: as long as that is open, the kernel does not reuse the file's
+    /// Dropped before the socket: while the socket is open, the kernel does not reuse the file's
     /// inode number.
     _file: Option<SocketFile>,
     socket: OwnedFd,
-    /// The address, with the port that the kernel chose if it was to choose one.
+    /// The bound address. For port 0, this has the port that the kernel chose.
     pub(super) address: Endpoint,
     /// Whether connections to this address are encrypted.
     pub(super) is_tls: bool,
@@ -127,7 +126,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<(OwnedFd, SocketFile)> {
     let socket = new_socket(AddressFamily::UNIX)?;
     rustix::net::bind(&socket, &address)?;
     let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
-    // No peer can connect before the socket listens, so the mode holds from the beginning.
+    // No peer can connect before the socket listens, so the mode applies to every connection.
     fs::set_permissions(path, Permissions::from_mode(mode))?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok((socket, file))
@@ -158,13 +157,13 @@ fn remove_if_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Locks the folder, so that of two servers that start at the same time neither removes the socket
-/// that the other has bound and not yet listened on. Without a lock if the folder cannot be locked,
-/// or another process keeps it locked.
+/// Locks the folder against another server that starts at the same time: it would take a socket
+/// that is bound but does not listen yet for a stale one, and remove it. Returns `None` if the
+/// folder cannot be locked, or another process keeps it locked.
 fn lock_folder(path: &Path) -> Option<File> {
     const TRIES: u32 = 50;
     const PAUSE: Duration = Duration::from_millis(20);
-    // The folder as `<folder>/.`: opening anything else, such as a pipe, fails instead of blocking.
+    // `<folder>/.` can only be a folder: if it is a pipe, opening it fails instead of blocking.
     let folder = File::open(path.with_file_name(".")).ok()?;
     for _ in 0..TRIES {
         match folder.try_lock() {
@@ -182,7 +181,7 @@ fn new_socket(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Makes the socket non-blocking, and private to this process.
+/// Makes the socket non-blocking, and closes it in child processes.
 fn set_flags(socket: &OwnedFd) -> io::Result<()> {
     rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)?;
     Ok(rustix::io::ioctl_fionbio(socket, true)?)

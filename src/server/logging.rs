@@ -15,14 +15,14 @@ use simple_logger::SimpleLogger;
 
 use crate::escape::escape_untrusted;
 
-/// The longest message, in bytes. With its time and level it stays under PIPE_BUF, so a pipe that
-/// has any room takes it without blocking.
+/// The longest message, in bytes. With its time and level it stays under PIPE_BUF, so writing it to
+/// a pipe that has any room does not block.
 const MAX_MESSAGE: usize = 3 * 1024;
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 static REPORTED: AtomicU64 = AtomicU64::new(0);
-/// The last line may have been written in part.
-static IS_TORN: AtomicBool = AtomicBool::new(false);
+/// The last line may have been written only in part.
+static HAS_PARTIAL_LINE: AtomicBool = AtomicBool::new(false);
 static IS_WRITING: AtomicBool = AtomicBool::new(false);
 
 static LOGGER: OnceLock<NonBlockingLogger> = OnceLock::new();
@@ -37,7 +37,7 @@ pub fn start(level: LevelFilter) {
     let logger = LOGGER.get_or_init(|| NonBlockingLogger(inner));
     let _ = log::set_logger(logger);
     log::set_max_level(level);
-    // The message of a panic in `eprintln!` would go to the stderr that has just failed.
+    // If `eprintln!` panics, writing the panic message to the same stderr would fail as well.
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         if !IS_WRITING.load(Relaxed) {
@@ -63,8 +63,8 @@ fn unblock_stderr() {
     }
 }
 
-/// Logs how many lines were dropped since the last such report, if any were and stderr has room.
-/// Returns how many were dropped since the start.
+/// Logs how many lines were dropped since the last report, if any and if stderr has room. Returns
+/// how many were dropped since the start.
 pub fn report_dropped() -> u64 {
     let dropped = DROPPED.load(Relaxed);
     let new = dropped - REPORTED.load(Relaxed);
@@ -80,19 +80,19 @@ pub fn report_dropped() -> u64 {
 impl NonBlockingLogger {
     /// Writes a line if stderr has room. Returns whether it did.
     fn write(&self, level: Level, message: &str) -> bool {
-        let end_torn_line = || std::io::stderr().write_all(b"\n").is_ok();
-        if !stderr_has_room() || (IS_TORN.load(Relaxed) && !end_torn_line()) {
+        let end_partial_line = || std::io::stderr().write_all(b"\n").is_ok();
+        if !stderr_has_room() || (HAS_PARTIAL_LINE.load(Relaxed) && !end_partial_line()) {
             return false;
         }
         IS_WRITING.store(true, Relaxed);
         let write = || {
             let message = format_args!("{message}");
-            // Every line shows the program, rather than the module that logs.
+            // The target is the program's name instead of the module that logs.
             self.0.log(&Record::builder().level(level).target("oyezd").args(message).build());
         };
         let result = panic::catch_unwind(AssertUnwindSafe(write));
         IS_WRITING.store(false, Relaxed);
-        IS_TORN.store(result.is_err(), Relaxed);
+        HAS_PARTIAL_LINE.store(result.is_err(), Relaxed);
         result.is_ok()
     }
 }

@@ -1,6 +1,6 @@
 //! The server: one thread with a poll loop that moves bytes between sockets and the [`Hub`].
 //!
-//! It holds everything that the hub does not: sockets, TLS handshakes, signals, files, the clock
+//! The hub performs no I/O. This module owns the sockets, TLS handshakes, signals, files, the clock
 //! and the log. A graceful shutdown closes the listeners, drains every client within
 //! `--drain-timeout`, and logs how many were drained and how many were cut off.
 
@@ -44,16 +44,16 @@ use refused::Refused;
 pub enum End {
     /// By a graceful shutdown: every client was drained, or cut off at the drain timeout.
     Graceful,
-    /// By a second signal, without waiting for anything.
+    /// By a second signal, without waiting for clients.
     Forced,
 }
 
-// Tokens from the top. Clients' tokens are their keys, which count up from 0.
+// These tokens count down from the top. A client's token is its key; keys count up from 0.
 const SIGNALS: Token = Token(usize::MAX);
 const RELOAD: Token = Token(usize::MAX - 1);
 
-/// The most events taken from the poll at once. Large enough for every client: backpressure sees
-/// only readiness reported this turn.
+/// The maximum number of events taken from the poll at once. Large enough for every client, because
+/// backpressure considers only the readiness reported in this turn.
 const MAX_EVENTS: usize = 64 * 1024;
 
 /// The server: its sockets, and the hub that decides what to do with them.
@@ -73,7 +73,7 @@ pub struct Server {
     connections: Vec<Option<Connection>>,
     address_limit: AddressLimit,
     hub: Hub,
-    /// What new connections to the TLS addresses are encrypted with.
+    /// The TLS configuration for new connections to the TLS listeners.
     tls: Option<ServerTls>,
     config: Config,
     started: Instant,
@@ -101,7 +101,8 @@ impl Server {
     /// Listens on all addresses. The error is one line that says what is wrong and what to do.
     pub fn bind(mut config: Config) -> Result<Self, String> {
         let fail = |error: io::Error| format!("cannot start: {error}");
-        descriptors::fit(&mut config.limits, config.listen.len() + config.listen_tls.len())?;
+        let listeners = config.listen.len() + config.listen_tls.len();
+        descriptors::cap_clients(&mut config.limits, listeners)?;
         let poll = Poll::new().map_err(fail)?;
         let signals =
             Signals::register(poll.registry(), SIGNALS, &[SIGINT, SIGTERM]).map_err(fail)?;
@@ -138,7 +139,7 @@ impl Server {
         })
     }
 
-    /// Serves until shutdown. The error is the poll's: the server cannot continue.
+    /// Serves until shutdown. Fails only if polling fails.
     pub fn run(mut self) -> io::Result<End> {
         let max_events = self.config.limits.max_clients.clamp(64, MAX_EVENTS);
         let mut events = Events::with_capacity(max_events);
@@ -146,8 +147,8 @@ impl Server {
         loop {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
-                // The process may have been stopped for long. Deadlines expire only after what
-                // arrived meanwhile has been read.
+                // The process may have been stopped for a long time. Poll again, so that input that
+                // arrived meanwhile is read before deadlines expire.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
@@ -173,7 +174,7 @@ impl Server {
                 0 => {}
                 1 => self.begin_shutdown("signal"),
                 _ => {
-                    let cut = events::clients(self.hub.len());
+                    let cut = events::client_count(self.hub.len());
                     warn!("second signal: exiting now, {cut} cut off");
                     return Ok(End::Forced);
                 }
@@ -184,7 +185,7 @@ impl Server {
             if let Some(ShutdownSummary { drained, cut }) = self.shutdown
                 && self.hub.is_empty()
             {
-                info!("shut down: {} drained, {cut} cut off", events::clients(drained));
+                info!("shut down: {} drained, {cut} cut off", events::client_count(drained));
                 return Ok(End::Graceful);
             }
         }
@@ -194,7 +195,7 @@ impl Server {
         if self.acceptor.handle_event(token) {
             return;
         }
-        // Reading and writing report what the error is.
+        // After an error, reading or writing reports its cause.
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.hub.handle_readable(token.0);
         }
@@ -275,7 +276,7 @@ impl Server {
                 CloseStep::ShutdownWrite => {
                     let transport = &mut connection(&mut self.connections, key).transport;
                     let result = transport.get().shutdown_write();
-                    // If it fails there is nothing left to send either.
+                    // If it fails, nothing more can be sent, so the shutdown counts as done.
                     self.hub.handle_write_shutdown(key, *result.as_ref().unwrap_or(&true));
                     if let Err(error) = result {
                         self.handle_write_failed(key, &error);
@@ -356,13 +357,13 @@ impl Server {
         self.shutdown = Some(ShutdownSummary::default());
         // Close the listeners before logging this, so that nobody who reads it can still connect.
         self.acceptor.stop();
-        let draining = events::clients(self.hub.len());
+        let draining = events::client_count(self.hub.len());
         let seconds = self.config.limits.drain_timeout_ms / 1000;
         info!("shutting down ({cause}): draining {draining}, at most {seconds} s");
         self.hub.begin_shutdown();
     }
 
-    /// How long the poll may wait.
+    /// How long the poll may wait. `None` means until the next event.
     fn timeout(&mut self) -> Option<Duration> {
         if self.hub.has_work() || self.acceptor.has_work() {
             return Some(Duration::ZERO);
@@ -393,10 +394,10 @@ fn read_files(config: &Config) -> Result<(Secrets, Option<ServerTls>), String> {
 }
 
 fn connection(connections: &mut [Option<Connection>], key: usize) -> &mut Connection {
-    connections[key].as_mut().expect("the hub names only connected clients")
+    connections[key].as_mut().expect("the hub returns only keys of connected clients")
 }
 
-/// An id that differs from run to run: the standard library seeds its hash maps at random.
+/// Returns a different id in each run: the standard library seeds its hash maps at random.
 fn random_feed_id() -> FeedId {
     FeedId(std::hash::RandomState::new().hash_one(std::process::id()) as u32)
 }

@@ -1,4 +1,4 @@
-//! The peer of an accepted connection.
+//! The address of a peer, or its process.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -8,12 +8,12 @@ use std::os::fd::AsFd;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Peer {
     Tcp(SocketAddr),
-    /// The process and the user at a Unix socket, where the system tells.
+    /// The process id and user id of a Unix socket's peer, if the system reports them.
     Unix(Option<(i32, u32)>),
 }
 
 impl Peer {
-    /// Only Linux says which process it is.
+    /// The peer of a Unix socket. Only Linux reports its process and user.
     #[cfg_attr(not(target_os = "linux"), expect(unused_variables))]
     pub(super) fn unix(socket: impl AsFd) -> Self {
         #[cfg(target_os = "linux")]
@@ -31,8 +31,8 @@ impl Peer {
         }
     }
 
-    /// Whether the peer is on this host: at a loopback address, or at a Unix socket a process of
-    /// root or of the server's own user.
+    /// Whether the peer counts as local: a loopback address, or on a Unix socket a process of root
+    /// or of the server's own user.
     pub(super) fn is_local(self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().to_canonical().is_loopback(),

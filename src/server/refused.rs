@@ -8,20 +8,20 @@ use crate::limits::MAX_REFUSED;
 use crate::net::stream::{Socket as _, Stream};
 use crate::protocol::{ErrorCode, Reply};
 
-/// How long a refused connection is kept, in milliseconds.
+/// How long a refused connection is kept open, in milliseconds.
 const LINGER_MS: u64 = 1000;
 
 /// Keeps a few refused connections open for a moment. Closing a socket with unread input resets the
 /// connection, and the reset could overtake the error line.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
-    /// Each with the time at which it is closed, in milliseconds since the server's start.
+    /// Each with its deadline, in milliseconds since the server's start. Oldest first.
     streams: VecDeque<(u64, Stream)>,
 }
 
 impl Refused {
-    /// Sends `error server-full` with this explanation, and half-closes the connection. A TLS
-    /// connection is closed without it, since sending it would take a handshake.
+    /// Sends `error server-full` with this explanation, and half-closes the connection. Closes a
+    /// TLS connection without the line, because sending it would need a handshake.
     pub(super) fn refuse(&mut self, accepted: Accepted, explanation: &str, now_ms: u64) {
         let Accepted { mut stream, is_tls: false, .. } = accepted else { return };
         let mut line = Vec::new();
@@ -35,7 +35,7 @@ impl Refused {
         self.streams.push_back((now_ms + LINGER_MS, stream));
     }
 
-    /// Closes the connections whose time is up.
+    /// Closes the connections whose deadline has passed.
     pub(super) fn close_overdue(&mut self, now_ms: u64) {
         while self.next_deadline().is_some_and(|deadline_ms| deadline_ms <= now_ms) {
             self.close_oldest();
@@ -48,7 +48,7 @@ impl Refused {
 
     fn close_oldest(&mut self) {
         if let Some((_, mut stream)) = self.streams.pop_front() {
-            // Discards what the peer has sent, so that the close is not a reset.
+            // Discard input, so that the close does not become a reset.
             let _ = stream.read(&mut [0; 16 * 1024]);
         }
     }

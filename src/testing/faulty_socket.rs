@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::net::stream::Socket;
 
-/// The most bytes in one direction, like a kernel's socket buffer.
+/// How many bytes one direction buffers, like a kernel's socket buffer.
 const BUFFER_SIZE: usize = 20_000;
 
 /// A generator of pseudo-random numbers. Clones share its state.
@@ -22,7 +22,7 @@ impl Random {
 
     /// A number below `end`.
     pub(crate) fn below(&self, end: usize) -> usize {
-        // Knuth's linear congruential generator; its high bits are the better ones.
+        // Knuth's linear congruential generator. Its low bits are less random, so they are dropped.
         self.0.set(self.0.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
         (self.0.get() >> 33) as usize % end
     }
@@ -57,7 +57,7 @@ impl FaultySocket {
         ([end(0), end(1)], pipes)
     }
 
-    /// How many of `len` bytes to transfer, or a transient error.
+    /// Chooses a fault: how many of `len` bytes to transfer, or a transient error.
     fn fault(&self, len: usize) -> io::Result<usize> {
         match self.random.below(6) {
             0 => Err(io::ErrorKind::WouldBlock.into()),

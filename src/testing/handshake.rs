@@ -1,4 +1,4 @@
-//! The property of the fuzz target `tls`.
+//! The property that the fuzz target `tls` checks.
 
 use std::sync::OnceLock;
 
@@ -31,8 +31,8 @@ pub fn never_completes(data: &[u8]) {
             ReadOutcome::Eof | ReadOutcome::Truncated | ReadOutcome::Failed(_) => break,
             _ => {}
         }
-        assert!(!connection.is_handshake_complete(), "the handshake is complete");
-        // Keep room for the server's output: a full buffer is not what is tested here.
+        assert!(!connection.is_handshake_complete(), "arbitrary bytes completed the handshake");
+        // Discard the server's output, so that its buffer never fills.
         pipes[1].borrow_mut().bytes.clear();
     }
 }

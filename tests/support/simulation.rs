@@ -196,7 +196,7 @@ pub fn setup(choices: &mut Choices<'_>) -> Setup {
     limits.idle_timeout_ms = choices.one_in(4).then(|| 500 + choices.below(3000) as u64);
     limits.rate_limit = choices.one_in(4).then(|| choices.up_to(50) as u32);
     limits.turn.read = choices.up_to(500);
-    limits.turn.handshakes = choices.up_to(3);
+    limits.turn.handshake_reads = choices.up_to(3);
     limits.turn.work = choices.up_to(2000);
     limits.turn.work_per_client = choices.up_to(500);
     let mut flush = || FlushLimits { bytes: choices.up_to(500), clients: choices.up_to(4) };

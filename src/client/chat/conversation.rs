@@ -24,10 +24,10 @@ pub(super) struct Conversation {
     /// The server's address, for messages.
     server: String,
     cursor: ResumeCursor,
-    /// When the conversation ends at the latest. `None` until the user quits.
+    /// The deadline for the end of the conversation. `None` until the user quits.
     ends_at: Option<Instant>,
     /// Unanswered requests, oldest first, with their numbers on the current connection. Commands
-    /// whose replies say it all are left out.
+    /// whose replies can be shown without the request are left out.
     requests: VecDeque<(u64, Request)>,
 }
 
@@ -39,7 +39,7 @@ enum Request {
 }
 
 impl Request {
-    /// Returns `None` for commands whose replies say it all.
+    /// Returns `None` for commands whose replies can be shown without the request.
     fn new(command: &Command<'_>) -> Option<Self> {
         match *command {
             Command::Ping { .. } => Some(Self::Ping { sent_at: Instant::now() }),
@@ -66,7 +66,7 @@ impl Conversation {
         self.ends_at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// Returns when [`is_over`](Self::is_over) must be checked next.
+    /// When [`is_over`](Self::is_over) must be checked next.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.ends_at
     }
@@ -152,7 +152,7 @@ impl Conversation {
             return None;
         }
         match (reply, request.as_ref()) {
-            // `history` repeats lines on request, so those that were seen before are shown again.
+            // `history` repeats lines on request, so lines that were already shown are shown again.
             (Reply::Broadcast { seq, .. }, _)
                 if self.cursor.on_broadcast(seq) == LineState::Early => {}
             (Reply::Broadcast { text, .. }, _) if line.completes(Verb::Broadcast) => {
@@ -173,8 +173,8 @@ impl Conversation {
         None
     }
 
-    /// Removes and returns the request with this number. Answers arrive in order, so requests
-    /// before it will get none and are dropped.
+    /// Removes and returns the request with this number. Answers arrive in order, so earlier
+    /// requests will not be answered, and are dropped.
     fn take_request(&mut self, number: u64) -> Option<Request> {
         let end = self.requests.partition_point(|(sent, _)| *sent <= number);
         let (sent, request) = self.requests.drain(..end).next_back()?;
@@ -192,7 +192,7 @@ fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> Strin
     }
 }
 
-/// Returns what to tell the user of a reply, or `None` if the chat has no use for it.
+/// The notice to show for a reply, or `None` if the chat does not show it.
 fn notice_text(reply: Reply<'_>, request: Option<&Request>) -> Option<String> {
     Some(match (reply, request) {
         (Reply::Pong(_), Some(Request::Ping { sent_at })) => {

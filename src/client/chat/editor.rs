@@ -27,9 +27,9 @@ pub(super) struct Editor {
     killed: String,
     /// The lines typed before, newest first.
     history: VecDeque<String>,
-    /// Which line of the history is being edited, counted from the newest, which is 1; 0 is none.
+    /// The history line that is being edited: 1 is the newest, 0 is none.
     recalled: usize,
-    /// The new line, while one of the history is being edited.
+    /// The new line, while a history line is being edited.
     draft: String,
 }
 
@@ -38,13 +38,13 @@ impl Editor {
         &self.text
     }
 
-    /// Returns the cursor's offset in bytes.
+    /// The cursor's offset in bytes.
     pub(super) fn cursor(&self) -> usize {
         self.cursor
     }
 
-    /// Applies a key; those that do not edit are ignored. Returns false if there was no room for
-    /// the text, which then is not inserted.
+    /// Applies a key, or ignores it if it does not edit. Returns false, and inserts nothing, if the
+    /// text would exceed [`MAX_TEXT`].
     pub(super) fn edit(&mut self, key: &Key) -> bool {
         match key {
             Key::Text(text) | Key::Paste(text) => return self.insert(text),
@@ -100,7 +100,8 @@ impl Editor {
         self.move_to(from);
     }
 
-    /// Moves the cursor to this offset, or behind the cluster that an edit has formed around it.
+    /// Moves the cursor to this offset, or to the end of the cluster that an edit has formed around
+    /// it.
     fn move_to(&mut self, position: usize) {
         self.cursor = position;
         let mut cursor = GraphemeCursor::new(position, self.text.len(), true);
@@ -109,7 +110,7 @@ impl Editor {
         }
     }
 
-    /// Shows a line of the history, counted as `recalled` is, or the draft.
+    /// Shows a history line, or the draft for 0. See `recalled`.
     fn recall(&mut self, line: usize) {
         if line > self.history.len() || line == self.recalled {
             return;
@@ -148,7 +149,7 @@ impl Editor {
         words.next().map_or(self.text.len(), |(start, word)| self.cursor + start + word.len())
     }
 
-    /// Returns the start of the word left of the cursor, as delimited by whitespace alone.
+    /// The start of the word left of the cursor, as delimited by whitespace alone.
     fn whitespace_left(&self) -> usize {
         let text = self.text[..self.cursor].trim_end();
         text.trim_end_matches(|c: char| !c.is_whitespace()).len()
@@ -159,9 +160,9 @@ impl Editor {
 mod tests {
     use super::*;
 
-    /// Returns the text after these keys, with the cursor as `|`. `<`, `>`, `^` and `v` are the
-    /// arrow keys, `B` is Backspace and `X` is Delete; `«` and `»` move by words, `W` kills a word,
-    /// `U` kills to the start, `K` to the end, `Y` yanks, and `↵` submits.
+    /// The text after these keys, with the cursor as `|`. `<`, `>`, `^` and `v` are the arrow keys,
+    /// `B` is Backspace and `X` is Delete; `«` and `»` move by words, `W` kills a word, `U` kills
+    /// to the start, `K` to the end, `Y` yanks, and `↵` submits.
     fn typed(keys: &str) -> String {
         let mut editor = Editor::default();
         for c in keys.chars() {

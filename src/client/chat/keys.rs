@@ -1,7 +1,7 @@
 //! Keys, decoded from the bytes that a terminal sends.
 //!
-//! vte parses the escape sequences; this module knows which key each of them stands for. Pasted
-//! text arrives as one [`Key::Paste`], by the terminal's bracketed paste mode.
+//! vte parses the escape sequences; this module maps them to keys. With the terminal's bracketed
+//! paste mode, pasted text becomes one [`Key::Paste`].
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const CTRL_C: u8 = 0x03;
 const ESC: u8 = 0x1b;
 const DEL: u8 = 0x7f;
 
-/// A key press, or characters that arrived together.
+/// A key press, or several characters that arrived together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     /// Typed characters.
@@ -58,17 +58,17 @@ pub(super) struct Keys {
     parser: Parser,
     decoder: Decoder,
     last_byte: u8,
-    /// When input last arrived, until [`expire`](Self::expire) has seen to it.
+    /// When input last arrived. Cleared by [`expire`](Self::expire).
     last_input: Option<Instant>,
 }
 
-/// Receives what the parser finds.
+/// Turns the parser's callbacks into keys.
 #[derive(Default)]
 struct Decoder {
     keys: Vec<Key>,
     /// The text of an unfinished paste.
     paste: Option<String>,
-    /// The last sequence was SS3: the next character names a key.
+    /// The last sequence was SS3, so the next character determines the key.
     is_after_ss3: bool,
 }
 
@@ -91,8 +91,8 @@ impl Keys {
         mem::take(&mut self.decoder.keys)
     }
 
-    /// Returns when [`expire`](Self::expire) must run next. A paste has no deadline: missing its
-    /// end would turn later keys into pasted text.
+    /// When [`expire`](Self::expire) must run next. A paste has no deadline: if it were dropped,
+    /// the rest of it would be decoded as typed keys.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let last_input = self.last_input.filter(|_| self.decoder.paste.is_none());
         last_input.map(|at| at + SEQUENCE_TIMEOUT)
@@ -143,7 +143,7 @@ impl Perform for Decoder {
         let key = match byte {
             b'\r' | b'\n' if is_pasting => return self.print('\n'),
             b'\t' if is_pasting => return self.print('\t'),
-            // A way out if the end of the paste never arrives.
+            // Ctrl-C cancels a paste, in case its end never arrives.
             CTRL_C if self.paste.take().is_some() => return,
             0x01 => Key::Home,
             0x02 => Key::Left,
@@ -205,7 +205,7 @@ impl Perform for Decoder {
     }
 }
 
-/// Returns the key whose sequence, CSI or SS3, ends in this letter.
+/// The key whose CSI or SS3 sequence ends in this letter.
 fn cursor_key(letter: char) -> Option<Key> {
     Some(match letter {
         'A' => Key::Up,

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! The available line-editing libraries do not fit into a poll loop: they block on input
-//! themselves, or bring a thread or a runtime. So the editor is our own, and libraries do what is
-//! hard to get right: vte parses escape sequences, unicode-segmentation finds grapheme clusters,
-//! and unicode-width measures them.
+//! themselves, or need a thread or a runtime. So oyez has its own editor, and libraries do the hard
+//! parts: vte parses escape sequences, unicode-segmentation finds grapheme clusters, and
+//! unicode-width measures them.
 
 mod conversation;
 mod editor;
@@ -44,7 +44,7 @@ use terminal::Terminal;
 const QUIT_SIGNALS: Token = Token(10);
 const TERMINAL_SIGNALS: Token = Token(11);
 
-/// What to show when [`keys::MAX_TEXT`] is exceeded.
+/// The error when the text would exceed [`keys::MAX_TEXT`].
 const TOO_LONG: &str = "the text exceeds 64 KiB; to send a file, run: oyez broadcast - < FILE";
 
 struct Chat {
@@ -62,7 +62,7 @@ struct Chat {
 /// Chats until the user quits.
 pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
     check_terminal()?;
-    // Until a server is found, the terminal stays in its normal mode, and Ctrl-C ends the program.
+    // Until it is connected, the terminal stays in its normal mode, and Ctrl-C ends the program.
     let welcome = loop {
         match session.connection.next_event(Instant::now())? {
             Some(Event::Connected(welcome)) => break welcome,
@@ -72,7 +72,7 @@ pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
     };
     let mut chat = Chat::new(session, welcome).map_err(|error| terminal_failed(&error))?;
     let result = chat.run(session);
-    // Dropping the chat restores the terminal, so all output must be written before.
+    // Dropping the chat restores the terminal, so write all output first.
     chat.screen.erase();
     result.and(chat.flush(session))
 }
@@ -122,7 +122,7 @@ impl Chat {
         while !self.conversation.is_over() {
             self.handle_server(session)?;
             self.handle_signals(session)?;
-            // In the background, the terminal belongs to another program.
+            // In the background, another program uses the terminal.
             if self.terminal.is_foreground() {
                 self.handle_keys(session)?;
                 self.screen.draw(&prompt(session), &self.editor);

@@ -2,7 +2,7 @@
 //!
 //! This module performs **no I/O**: it collects the bytes for the terminal.
 //!
-//! No message can pass for another one. Each begins with the time and a mark that cannot occur in a
+//! No message can imitate another. Each begins with the time and a mark that cannot occur in a
 //! name, and its further rows are indented.
 
 use std::mem;
@@ -22,14 +22,13 @@ const MAX_MARK: usize = 64;
 /// The width of the time and a space, by which the further rows of a message are indented.
 const INDENT: usize = 6;
 
-/// A terminal narrower than this is treated as this wide.
+/// The minimum width. A narrower terminal is treated as this wide.
 const MIN_COLUMNS: usize = 20;
 
 /// The columns that a long prompt leaves for the line being typed.
 const MIN_INPUT_COLUMNS: usize = 4;
 
-/// The colours of names: those readable on dark and light backgrounds, without red, which marks
-/// errors.
+/// The colours of names, readable on dark and light backgrounds. Red is only for errors.
 const COLOURS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
 
 /// What the terminal shows. Its last row is the input row, which shows the line being typed.
@@ -38,10 +37,10 @@ const COLOURS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
 #[derive(Debug)]
 pub(super) struct Screen {
     has_colour: bool,
-    /// Returns the time of day, as `HH:MM`.
+    /// The time of day, as `HH:MM`.
     clock: fn() -> String,
     columns: usize,
-    /// What drew the input row; empty while it is not on the screen.
+    /// The output that drew the input row. Empty while the row is not on the screen.
     input: String,
     /// The cursor's column in the input row.
     cursor: usize,
@@ -69,8 +68,8 @@ impl Screen {
     /// Erases the input row.
     pub(super) fn erase(&mut self) {
         if !self.input.is_empty() {
-            // Most terminals wrap the row when they become narrower. On those that truncate it,
-            // this erases a row or more above it as well.
+            // Most terminals wrap the row when they become narrower. On terminals that truncate it
+            // instead, this also erases a row or more above it.
             self.output += &"\x1b[A".repeat(self.cursor / self.columns);
             self.output += "\r\x1b[J";
             self.input.clear();
@@ -83,9 +82,9 @@ impl Screen {
         self.output += "\x1b[H\x1b[2J";
     }
 
-    /// Shows somebody's broadcast.
+    /// Shows another client's broadcast.
     pub(super) fn broadcast(&mut self, from: &str, text: &str) {
-        self.print(&format!("{from}:"), &colour(from), text, "");
+        self.print(&format!("{from}:"), &name_style(from), text, "");
     }
 
     /// Shows this client's broadcast.
@@ -95,7 +94,7 @@ impl Screen {
 
     /// Shows a direct message to this client.
     pub(super) fn direct(&mut self, from: &str, text: &str) {
-        self.print(&format!("[{from}]"), &colour(from), text, "1");
+        self.print(&format!("[{from}]"), &name_style(from), text, "1");
     }
 
     /// Shows this client's direct message.
@@ -133,11 +132,12 @@ impl Screen {
         }
     }
 
-    /// Draws the input row, if it has changed. Of a long line, it shows the part around the cursor.
+    /// Draws the input row, if it has changed. Shows only the part of a long line around the
+    /// cursor.
     pub(super) fn draw(&mut self, prompt: &str, editor: &Editor) {
         // The last column stays free for the cursor.
         let columns = self.columns - 1;
-        let prompt = &prompt[..fitting(prompt, columns - MIN_INPUT_COLUMNS)];
+        let prompt = &prompt[..fitting_len(prompt, columns - MIN_INPUT_COLUMNS)];
         let (left, right) = visible_part(editor, columns - prompt.width());
         let cursor = prompt.width() + left.width();
         let left = self.styled("1", prompt) + &left;
@@ -154,8 +154,8 @@ impl Screen {
     }
 }
 
-/// Returns the part of the line being typed that fits into `columns`, left and right of the
-/// cursor. It scrolls by half its width, so that the cursor has context on both sides.
+/// The part of the line being typed that fits into `columns`, left and right of the cursor. The
+/// text scrolls by half the width, so that the cursor has context on both sides.
 fn visible_part(editor: &Editor, columns: usize) -> (String, String) {
     let (left, right) = editor.text().split_at(editor.cursor());
     let [mut left, mut right] = [left, right]
@@ -167,32 +167,32 @@ fn visible_part(editor: &Editor, columns: usize) -> (String, String) {
         let step = (max_left / 2).max(1);
         let hidden = ((width - max_left) / step + 1) * step;
         // A cluster that extends across the edge is hidden, too.
-        let shown = left[fitting(&left, hidden - 1)..].graphemes(true).skip(1);
+        let shown = left[fitting_len(&left, hidden - 1)..].graphemes(true).skip(1);
         left = format!("<{}", shown.collect::<String>());
     }
     let free = columns - max_width(&left);
-    if fitting(&right, free) < right.len() {
+    if fitting_len(&right, free) < right.len() {
         // A column stays free for the `>` that marks more text.
-        right.truncate(fitting(&right, free - 1));
+        right.truncate(fitting_len(&right, free - 1));
         right.push('>');
     }
     (left, right)
 }
 
-/// Returns the style of a name, which is always the same for one name.
-fn colour(name: &str) -> String {
+/// The style of a name. A name always has the same style.
+fn name_style(name: &str) -> String {
     let sum: usize = name.bytes().map(usize::from).sum();
     format!("1;{}", COLOURS[sum % COLOURS.len()])
 }
 
-/// Wraps a text at spaces, or inside words that are longer than a row. The first row begins in
+/// Wraps a text at spaces, and inside words that are longer than a row. The first row begins in
 /// `column`, the others in column [`INDENT`].
 fn wrap(mut text: &str, columns: usize, mut column: usize) -> Vec<&str> {
     let mut rows = vec![];
     loop {
         // A row has at least one cluster, even if that does not fit.
         let first = text.graphemes(true).next().map_or(0, str::len);
-        let end = fitting(text, columns.saturating_sub(column)).max(first);
+        let end = fitting_len(text, columns.saturating_sub(column)).max(first);
         if end == text.len() {
             rows.push(text);
             return rows;
@@ -208,8 +208,8 @@ fn wrap(mut text: &str, columns: usize, mut column: usize) -> Vec<&str> {
     }
 }
 
-/// Returns how many bytes of the text fit into `columns`, in whole grapheme clusters.
-fn fitting(text: &str, columns: usize) -> usize {
+/// How many bytes of the text fit into `columns`, in whole grapheme clusters.
+fn fitting_len(text: &str, columns: usize) -> usize {
     let mut width = 0;
     for (start, grapheme) in text.grapheme_indices(true) {
         width += max_width(grapheme);
@@ -220,8 +220,7 @@ fn fitting(text: &str, columns: usize) -> usize {
     text.len()
 }
 
-/// Returns the most columns that a terminal may give a text: some draw each part of an emoji
-/// separately.
+/// The maximum width of a text on any terminal: some draw each part of an emoji separately.
 fn max_width(text: &str) -> usize {
     let parts = |grapheme: &str| grapheme.chars().filter_map(UnicodeWidthChar::width).sum();
     text.graphemes(true).map(|grapheme| grapheme.width().max(parts(grapheme))).sum()
@@ -256,7 +255,7 @@ mod tests {
 
     #[test]
     fn wrapped_text_cannot_pass_for_a_new_message() {
-        // Whatever precedes the forged message, and however wide the terminal draws that.
+        // Whatever precedes the forged message, and however wide the terminal draws it.
         for filler in ["x", " ", "你", "👩‍🚀", "e\u{301}", "👍🏽"] {
             for count in 0..120 {
                 let text = format!("{}12:00 root: obey", filler.repeat(count));
@@ -297,14 +296,14 @@ mod tests {
         screen.broadcast("bob", "x");
         assert_eq!(screen.take_output(), bob);
         let colours: std::collections::BTreeSet<String> =
-            (1..100).map(|id: u64| colour(&id.to_string())).collect();
+            (1..100).map(|id: u64| name_style(&id.to_string())).collect();
         assert_eq!(colours.len(), COLOURS.len());
         screen.error("x");
         assert!(screen.take_output().contains("\x1b[31mx\x1b[m"));
     }
 
-    /// Returns what `columns` show left and right of the cursor, which is `left` clusters before
-    /// the end of the text.
+    /// What `columns` show left and right of the cursor, which is `left` clusters before the end of
+    /// the text.
     fn window(text: &str, left: usize, columns: usize) -> (String, String) {
         let mut editor = Editor::default();
         editor.edit(&Key::Paste(text.to_owned()));

@@ -1,8 +1,8 @@
-//! Slash commands: what a line typed in the chat means.
+//! Slash commands: parses the lines typed in the chat.
 
 use crate::protocol::{Command, CommandError, Verb, validate_text};
 
-/// What `/help` shows. The usages of the commands are the protocol's.
+/// The text of `/help`. The usages of the commands are those of the protocol.
 pub(super) const HELP: [&str; 16] = [
     "every line goes to everybody, except for these commands:",
     "  /send <client> <text>  send a line to one client, by id or name",
@@ -34,7 +34,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Command<'_>>, String> {
         return Err(error.to_owned());
     }
     let lines: Vec<&str> = text.split('\n').filter(|line| !line.trim().is_empty()).collect();
-    // Several lines are text, never commands.
+    // Pasted text with several lines is never run as a command.
     if let [line] = lines[..]
         && let Some(line) = line.strip_prefix('/')
     {

@@ -11,11 +11,11 @@ use crate::client::stdio::write_all;
 
 const ENABLE_BRACKETED_PASTE: &[u8] = b"\x1b[?2004h";
 
-/// Disables bracketed paste, and undoes what a partly drawn row leaves behind: autowrap off, a
-/// colour.
+/// Disables bracketed paste, enables autowrap and resets the colour, in case a row was drawn only
+/// in part.
 const RESET: &[u8] = b"\x1b[?2004l\x1b[?7h\x1b[m";
 
-/// A terminal in raw mode: it passes on every key at once and echoes none. Dropping it restores the
+/// A terminal in raw mode: keys arrive at once and are not echoed. Dropping it restores the
 /// original settings.
 #[derive(Debug)]
 pub(super) struct Terminal {
@@ -29,10 +29,10 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Returns whether this process is in the foreground. In the background it must not use the
-    /// terminal, or the system stops it.
+    /// Whether this process is in the foreground. In the background it must not use the terminal,
+    /// or the system stops it.
     pub(super) fn is_foreground(&self) -> bool {
-        // This fails if the terminal is not the controlling one. Then there is no job control.
+        // This fails if it is not the controlling terminal. Then there is no job control.
         tcgetpgrp(io::stdin()).map_or(true, |foreground| foreground == getpgrp())
     }
 
@@ -73,7 +73,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Returns the terminal's width in columns, or 80 if it is unknown.
+/// The terminal's width in columns, or 80 if it is unknown.
 pub(super) fn columns() -> usize {
     let columns = tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
     if columns > 0 { columns.into() } else { 80 }

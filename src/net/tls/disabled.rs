@@ -1,4 +1,4 @@
-//! A build without TLS: creating any of these types fails, so none of their methods ever runs.
+//! A build without TLS: the constructors return an error, so no other method can be called.
 
 use std::convert::Infallible;
 use std::io;

@@ -1,8 +1,8 @@
 //! TLS 1.2 and 1.3, for the server and the client: certificates, the handshake, and encrypted
 //! streams.
 //!
-//! Only `enabled` knows rustls. A build without the feature `tls` has the same types in `disabled`,
-//! of which no value can be made.
+//! Only `enabled` uses rustls. In a build without the feature `tls`, `disabled` has the same types,
+//! whose constructors fail.
 
 #[cfg(not(feature = "tls"))]
 mod disabled;

@@ -21,7 +21,7 @@ use crate::net::stream::Socket;
 use crate::net::tls_config::{ClientTlsConfig, Fingerprint, ServerVerification};
 use crate::net::transport::Transport;
 
-/// What connections to one server are encrypted with.
+/// The TLS configuration for connections to one server.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientTls {
     config: Arc<ClientConfig>,
@@ -54,7 +54,7 @@ impl ClientTls {
     }
 }
 
-/// Verifies a server's certificate. Its errors name the certificate received.
+/// Verifies a server's certificate. Errors include the fingerprint of the received certificate.
 #[derive(Debug)]
 enum Verifier {
     Authority(Arc<WebPkiServerVerifier>),

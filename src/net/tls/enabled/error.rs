@@ -1,4 +1,4 @@
-//! What rustls reports, classified and in words for people.
+//! Classifies the errors of rustls, and explains them to people.
 
 use rustls::{AlertDescription as Alert, CertificateError, Error, InvalidMessage};
 
@@ -12,9 +12,9 @@ pub(super) fn classify(error: &Error) -> TlsFailure {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             Untrusted("the certificate is not signed by a trusted authority".to_owned())
         }
-        // The client's own verifier has described the error.
-        Error::InvalidCertificate(CertificateError::Other(described)) => {
-            Untrusted(described.to_string())
+        // The client's own verifier has already explained the error.
+        Error::InvalidCertificate(CertificateError::Other(explained)) => {
+            Untrusted(explained.to_string())
         }
         Error::InvalidCertificate(error) => Untrusted(error.to_string()),
         Error::AlertReceived(Alert::CertificateRequired) => Untrusted(

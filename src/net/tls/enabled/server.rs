@@ -1,4 +1,4 @@
-//! The server's side of TLS: its certificate, and the authority that clients' certificates need.
+//! The server's side of TLS: presenting its certificate, and verifying client certificates.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::net::stream::Socket;
 use crate::net::tls_config::{Fingerprint, Identity, ServerTlsConfig};
 use crate::net::transport::Transport;
 
-/// What new connections are encrypted with.
+/// The TLS configuration for new connections.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerTls {
     config: Arc<ServerConfig>,
@@ -54,7 +54,7 @@ impl ServerTls {
                 error => format!("certificate {certificate} with key {key}: {error}"),
             }
         })?;
-        // Resumption would cost memory per client, and outlive a replaced certificate.
+        // Session resumption would cost memory per client, and outlive a replaced certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Self { config: Arc::new(config), fingerprint, key_file })

@@ -9,17 +9,17 @@ use crate::net::stream::Socket;
 use crate::net::transport::{Sent, Transport};
 use crate::read_outcome::ReadOutcome;
 
-/// How many times one read reads the socket, at most. rustls reads about 4 KiB at a time.
+/// The maximum number of socket reads in one read. rustls reads about 4 KiB at a time.
 const MAX_READS: usize = 4;
 
-/// How many bytes of plaintext are accepted at a time. Encrypted, with headers, they still fit into
-/// the 64 KiB that the kernel sends as one large segment; a few bytes more would cost another one.
+/// The maximum plaintext accepted in one write, in bytes. Encrypted, with headers, it still fits
+/// into the 64 KiB that the kernel sends as one large segment.
 const MAX_WRITE: usize = 63 * 1024;
 
 /// An encrypted connection over a socket.
 ///
-/// **Invariant**: what rustls buffers is bounded. It holds the plaintext of one read, and the
-/// output of one [`write`](Transport::write): nothing more is accepted until that is flushed.
+/// **Invariant**: the buffers of rustls are bounded. They hold the plaintext of one read, and the
+/// output of one [`write`](Transport::write): no more is accepted until that output is flushed.
 #[derive(Debug)]
 pub(super) struct TlsStream<S> {
     socket: S,
@@ -47,8 +47,7 @@ impl<S: Socket> TlsStream<S> {
         Self { socket, tls, output: Output::Open, failed: None, discards_input: false }
     }
 
-    /// Counts the bytes that were read from the socket in `received`, and those of plaintext in
-    /// `len`.
+    /// Adds the number of bytes read from the socket to `received`, and of plaintext to `len`.
     fn read_into(
         &mut self,
         buffer: &mut [u8],
@@ -79,8 +78,8 @@ impl<S: Socket> TlsStream<S> {
             let was_handshaking = self.tls.is_handshaking();
             *received += self.tls.read_tls(&mut self.socket)?;
             self.failed = self.tls.process_new_packets().err();
-            // Sends handshake messages and alerts. If that fails, the next write fails, too; until
-            // then, received data can still be read.
+            // Send handshake messages and alerts. If that fails, received data can still be read,
+            // and the next write reports the error.
             let _ = self.flush();
             if was_handshaking && self.failed.is_none() {
                 // A handshake costs processor time, so one read takes at most one step of it.
@@ -105,7 +104,7 @@ impl<S: Socket> Transport<S> for TlsStream<S> {
         let outcome = self.read_into(buffer, &mut received, &mut len);
         let outcome = match len {
             0 => outcome.unwrap_or_else(ReadOutcome::from),
-            // The data came first. The next read reports an end or an error again.
+            // Return the data first. The next read reports the end or the error again.
             _ => ReadOutcome::Data(&buffer[..len]),
         };
         (outcome, received.saturating_sub(len))
