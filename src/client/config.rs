@@ -157,14 +157,14 @@ fn configure(
     let is_listen = matches!(task, Task::Listen(_));
     let stays = is_input || is_listen || task == Task::Chat;
     let misplaced = [
-        ("--no-reconnect", !route.reconnect && !stays),
-        ("--skip-bad", skip_bad && !is_input),
-        ("--since", since.is_some() && !is_listen),
-        ("--count", count.is_some() && !is_listen),
-        ("--format", format.is_some() && !is_listen),
+        ("--no-reconnect", "chat, listen and broadcast -", !route.reconnect && !stays),
+        ("--skip-bad", "broadcast -", skip_bad && !is_input),
+        ("--since", "listen", since.is_some() && !is_listen),
+        ("--count", "listen", count.is_some() && !is_listen),
+        ("--format", "listen", format.is_some() && !is_listen),
     ];
-    if let Some((name, _)) = misplaced.iter().find(|(_, is_misplaced)| *is_misplaced) {
-        return Err(format!("{name} cannot be used with this command"));
+    if let Some((name, commands, _)) = misplaced.iter().find(|(.., is_misplaced)| *is_misplaced) {
+        return Err(format!("{name} is only for {commands}"));
     }
     // A sender cannot tell its own lines from those of another client that took its name meanwhile.
     let may_mistake_lines = is_input && route.name.is_some();
@@ -292,7 +292,7 @@ mod tests {
             let option = usage.replace("FORMAT", "json").replace("SEQ", "7").replace(" N", " 7");
             let line = format!("stats {option}");
             let error = parse_words(&line.split(' ').collect::<Vec<_>>()).expect_err(usage);
-            assert!(error.ends_with("cannot be used with this command"), "{error}");
+            assert!(error.contains(" is only for "), "{error}");
         }
     }
 
@@ -367,9 +367,9 @@ mod tests {
             (&["-s", "a", "--server", "b"], "--server is given more than once"),
             (&["-s", "a", "-s", "b"], "--server is given more than once"),
             (&["stats", "now"], "unexpected argument \"now\"; stats takes no arguments"),
-            (&["stats", "--count", "2"], "--count cannot be used with this command"),
-            (&["listen", "--skip-bad"], "--skip-bad cannot be used with this command"),
-            (&["raw", "--no-reconnect"], "--no-reconnect cannot be used with this command"),
+            (&["stats", "--count", "2"], "--count is only for listen"),
+            (&["listen", "--skip-bad"], "--skip-bad is only for broadcast -"),
+            (&["raw", "--no-reconnect"], "--no-reconnect is only for chat, listen and broadcast -"),
             (&["listen", "--count", "0"], "expected a number of at least 1"),
             (&["listen", "--count"], "--count needs a value"),
             (&["listen", "--format", "xml"], "expected text, lines or json"),
