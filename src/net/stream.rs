@@ -1,7 +1,7 @@
 //! Stream sockets, TCP or Unix, and the addresses that servers listen on.
 //!
-//! The trait `Socket` has all that the layers above use: read, write and half-close. Keep-alive and
-//! a user timeout detect a vanished TCP peer even while nothing is sent.
+//! The trait `Socket` is the interface to the layers above: read, write and half-close. Keep-alive
+//! and a user timeout detect a vanished TCP peer even while nothing is sent.
 
 use std::fmt;
 use std::io::{self, Read, Write};

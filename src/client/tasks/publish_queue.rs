@@ -32,10 +32,10 @@ pub(crate) struct PublishQueue {
     confirmed: u64,
     /// The number of the last confirmed line in the input.
     last_confirmed: u64,
-    /// The welcome of the connection, whose `seq` follows the feed: unconfirmed lines come after
-    /// it.
+    /// The welcome of the current connection. Its `seq` is kept up to date: unconfirmed lines come
+    /// after it.
     current: Option<Welcome>,
-    /// The same of a lost connection whose lines may be in the feed, attributed to its id.
+    /// The welcome of the lost connection. Unconfirmed lines may be in the feed under its id.
     lost: Option<Welcome>,
 }
 
