@@ -81,32 +81,32 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnLimits {
     // Enforced by the hub.
-    /// Passes over all clients with input. Each pass reads, then executes.
+    /// Maximum passes over all clients with input. Each pass reads, then executes.
     pub passes: usize,
-    /// Bytes read from all connections together.
+    /// Maximum bytes read across all connections.
     pub read: usize,
-    /// Reads of connections whose TLS handshake is not complete: a handshake step each.
+    /// Maximum reads of connections whose TLS handshake is not complete: a handshake step each.
     pub handshake_reads: usize,
-    /// Bytes of requests and replies, including a fixed cost for each line.
+    /// Maximum bytes of requests and replies, including a fixed cost for each line.
     pub work: usize,
-    /// Bytes of requests and replies of one client, before the next client's turn.
+    /// Maximum bytes of requests and replies of one client before the next client's turn.
     pub work_per_client: usize,
-    /// Output to clients with a reply pending, or far behind.
+    /// Maximum output to clients with a reply pending, or far behind.
     pub flush_priority: FlushLimits,
-    /// Output to clients with only feed pending.
+    /// Maximum output to clients with only feed pending.
     pub flush_bulk: FlushLimits,
 
     // Enforced by the poll loop.
-    /// Bytes written to one client.
+    /// Maximum bytes written to one client.
     pub flush_per_client: usize,
-    /// Connections accepted.
+    /// Maximum connections accepted.
     pub accept: usize,
 }
 
-/// How much one turn may write.
+/// Maximum output of one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlushLimits {
-    /// Bytes written. The last client may exceed it.
+    /// Maximum bytes written. The last client may exceed it.
     pub bytes: usize,
     /// Clients written to.
     pub clients: usize,

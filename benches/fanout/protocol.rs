@@ -15,7 +15,7 @@ pub(crate) enum Protocol {
     Irc,
 }
 
-/// The beginning of the received bytes.
+/// The first bytes received.
 #[derive(Debug)]
 pub(crate) enum Frame {
     /// A published line in this range, and the length of the whole frame.

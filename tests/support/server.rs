@@ -171,7 +171,7 @@ impl Server {
         stat.rsplit_once(") ").unwrap().1.starts_with('S')
     }
 
-    /// Returns one number of /proc/PID/status.
+    /// Returns one numeric field of /proc/PID/status.
     fn process_status(&self, key: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with(key)).unwrap();

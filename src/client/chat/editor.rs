@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn cursor_is_never_inside_a_grapheme_cluster() {
-        // A lone accent joins the letter that is typed before it.
+        // A combining mark attaches to the preceding letter.
         assert_eq!(typed("\u{301}<e"), "e\u{301}|");
         assert_eq!(typed("🇩x🇪<B"), "🇩🇪|");
     }

@@ -16,7 +16,7 @@ const MAX_READS: usize = 4;
 /// into the 64 KiB that the kernel sends as one large segment.
 const MAX_WRITE: usize = 63 * 1024;
 
-/// An encrypted connection over a socket.
+/// A TLS connection over a socket.
 ///
 /// **Invariant**: the buffers of rustls are bounded. They hold the plaintext of one read, and the
 /// output of one [`write`](Transport::write): no more is accepted until that output is flushed.
