@@ -243,7 +243,8 @@ fn broadcasts_wait_for_many_slow_readers_but_not_for_one() {
     assert!(driver.hub.counters().held > held);
     assert!(!driver.hub.has_work(), "the hub waits without spinning");
 
-    // Both sockets become writable in the same turn. Otherwise the second would become a single stalled reader.
+    // Both sockets become writable in the same turn. Otherwise the second would become a single
+    // stalled reader.
     for name in ["b", "c"] {
         let key = driver.key(name);
         driver.socket(key).room = UNLIMITED;
