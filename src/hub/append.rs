@@ -110,12 +110,13 @@ impl Hub {
         {
             return;
         }
-        let awaits_readers = |handle: &Handle| {
-            let client = find(&self.clients, *handle);
+        // Publishers that closed meanwhile must not accumulate while the others wait.
+        self.blocked_publishers.retain(|&handle| {
+            let client = find(&self.clients, handle);
             client.is_some_and(|client| client.input_state == InputState::AwaitingReaders)
-        };
-        if !self.blocked_publishers.iter().any(awaits_readers) {
-            backpressure.unblock();
+        });
+        if self.blocked_publishers.is_empty() {
+            return backpressure.unblock();
         }
         let head = self.channel.feed.head();
         let members = self.channel.members.iter();
@@ -128,12 +129,11 @@ impl Hub {
             self.handle_writable(handle.key);
         }
         if tick.is_open {
-            for handle in mem::take(&mut self.blocked_publishers) {
-                if let Some(client) = find(&self.clients, handle)
-                    && client.input_state == InputState::AwaitingReaders
-                {
-                    self.clients[handle.key].input_state = InputState::Reading;
-                    self.queue_run(handle.key);
+            for Handle { key, .. } in mem::take(&mut self.blocked_publishers) {
+                // A publisher that is a stalled reader, too, was evicted above.
+                if self.clients[key].input_state == InputState::AwaitingReaders {
+                    self.clients[key].input_state = InputState::Reading;
+                    self.queue_run(key);
                 }
             }
         }
