@@ -85,15 +85,15 @@ impl Contender {
         let clients = shape.max_clients();
         match self.kind {
             Oyezd => true,
-            // The relay does not look for lines. With much unread input, it may insert one
-            // publisher's line into another's.
+            // The relay forwards bytes without splitting them into lines. With much unread input,
+            // it may insert one publisher's line into another's.
             Relay => !tls && (publishers == 1 || window <= 4),
             Redis => !tls && clients <= 2000,
             Nats => clients <= 2000,
             Mosquitto => clients <= 500,
             // An IRC line has at most 512 bytes.
             Ngircd => !tls && size <= 400 && clients <= 2000,
-            // Ncat uses select(2), and does not look for lines either.
+            // Ncat uses select(2), and does not split lines either.
             Ncat => !tls && clients <= 500 && (publishers == 1 || window <= 4),
         }
     }

@@ -60,7 +60,7 @@ pub(crate) struct Load {
 
 struct Client {
     connection: Connection,
-    /// The beginning of an incomplete frame.
+    /// Received bytes of an incomplete frame.
     partial: Vec<u8>,
     /// Requests to send. The first `sent` bytes are written.
     output: Vec<u8>,

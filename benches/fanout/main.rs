@@ -87,7 +87,7 @@ fn run() -> Result<(), String> {
         println!("  idle (memory per idle client)\n  ping (latency during broadcasts)");
         return Ok(());
     }
-    // The benchmark runs itself with this option to start the relay in a process of its own.
+    // The benchmark runs itself with this option to start the relay in a separate process.
     if let Ok(Some(port)) = arguments.opt_value_from_str("--relay") {
         return relay::run(port).map_err(|error| format!("relay: {error}"));
     }

@@ -60,7 +60,7 @@ pub(crate) fn idle_memory(
     let server = RunningServer::start(contender, cores, clients, None)?;
     let connect =
         |clients| Load::connect(contender.protocol(), server.port, None, Shape::new(clients, 64));
-    // The first clients make the server allocate what it allocates only once.
+    // Connects a few clients first, so that one-time allocations are not counted.
     let _first = connect(10)?;
     let before = server.resident_bytes()?;
     let _idle = connect(clients)?;
@@ -74,7 +74,7 @@ pub(crate) struct PingLatency {
     pub(crate) subscribers: usize,
     /// During broadcasts to all subscribers.
     pub(crate) broadcast: Quantiles,
-    /// The same, while another client sends commands as fast as it can.
+    /// During broadcasts, while another client floods the server with commands.
     pub(crate) flooded: Quantiles,
 }
 

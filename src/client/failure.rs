@@ -5,7 +5,7 @@
 pub enum Failure {
     /// What happened and what to do about it, in one line.
     Error(String),
-    /// The arguments are wrong, and how.
+    /// What is wrong with the arguments.
     Usage(String),
     /// The reader of standard output is gone.
     OutputClosed,

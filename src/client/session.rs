@@ -20,7 +20,7 @@ const OUTPUT: Token = Token(2);
 pub(super) struct Session {
     pub(super) poll: Poll,
     pub(super) events: Events,
-    /// For whatever is read next, from the server or from standard input.
+    /// The read buffer, shared by the server connection and standard input.
     pub(super) buffer: Box<[u8]>,
     pub(super) connection: Connection,
     input: Input,

@@ -139,7 +139,7 @@ pub(super) fn notice(text: &str) {
     let _ = writeln!(io::stderr(), "oyez: {}", escape_untrusted(text, 2048));
 }
 
-/// A line at the bottom of the terminal that shows how far a long task has come.
+/// A progress line on the terminal's last row.
 pub(super) struct Progress {
     is_wanted: bool,
     is_shown: bool,

@@ -256,7 +256,7 @@ impl Hub {
             && client.outbox.pending_seeks() < MAX_PENDING_SEEKS
     }
 
-    /// Queues the client to be read, if it wants to be.
+    /// Queues the client for reading, if its socket should be read now.
     pub(super) fn queue_read(&mut self, key: usize) {
         let client = &self.clients[key];
         if client.wants_read() {

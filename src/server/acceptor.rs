@@ -16,7 +16,7 @@ const FIRST_TOKEN: usize = usize::MAX - 2;
 /// poll does not report when they are available again.
 const PAUSE_MS: u64 = 100;
 
-/// Whether an error of accept(2) concerns only the connection being accepted.
+/// Whether this accept(2) error affects only the connection being accepted.
 fn is_about_one_connection(error: &std::io::Error) -> bool {
     const ERRORS: &[Errno] = &[
         Errno::INTR,

@@ -220,7 +220,7 @@ fn steps(block: &Block) -> Vec<(usize, usize, Step)> {
     if !block.lines.iter().any(|line| line.starts_with("$ ")) {
         return vec![(block.line, 0, Step::Script(block.lines.join("\n")))];
     }
-    // The second terminal starts at the column of its first command.
+    // The second terminal starts at the leftmost `$` that follows two spaces.
     let second = match block.kind {
         Kind::TwoTerminals => block.lines.iter().filter_map(|line| line.find("  $ ")).min(),
         _ => None,

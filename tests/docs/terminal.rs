@@ -14,7 +14,7 @@ const PROMPT: char = '\u{1e}';
 const SHELL: &str = "exec 2>&1; trap : INT; while IFS= read -r _typed; do eval \"$_typed\"; \
                      printf '\\036%s\\n' $?; done";
 
-/// A shell in a process group of its own. Dropping it kills the whole group.
+/// A shell in its own process group. Dropping it kills the whole group.
 pub struct Terminal {
     shell: Program,
     /// Whether a command was started in the background.

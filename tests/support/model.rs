@@ -50,7 +50,7 @@ pub struct Client {
     input: LineBuffer,
     /// What it must still receive, in order.
     expected: VecDeque<Expected>,
-    /// The beginning of the line that it is receiving.
+    /// The part of the current line that it has received.
     partial: String,
     /// Its connection is broken: nothing more is sent.
     pub write_closed: bool,
@@ -429,7 +429,7 @@ impl Model {
         client.expected.extend((seq + 1..=newest).map(Expected::Broadcast));
     }
 
-    /// The same for a broken connection, which receives nothing.
+    /// Like `replay`, for a broken connection, which receives nothing.
     fn replay_unseen(&mut self, id: u64) {
         let client = self.client(id);
         client.is_quiet = false;

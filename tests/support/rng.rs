@@ -10,7 +10,7 @@ impl Rng {
         Self(seed)
     }
 
-    /// A number from 0 up to, but not including, `end`.
+    /// Returns a number in `0..end`.
     pub fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         // The low bits of a linear congruential generator have short periods.

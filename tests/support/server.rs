@@ -1,4 +1,4 @@
-//! A server process for one test, on a port of its own.
+//! A server process for one test, on its own port.
 
 use std::borrow::BorrowMut;
 use std::fmt;

@@ -53,7 +53,7 @@ pub enum Choices<'a> {
 }
 
 impl Choices<'_> {
-    /// A number from 0 up to, but not including, `end`.
+    /// Returns a number in `0..end`.
     fn below(&mut self, end: usize) -> usize {
         match self {
             Self::Seed(rng) => rng.below(end),

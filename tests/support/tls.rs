@@ -36,7 +36,7 @@ impl Authority {
         self.issue_until(name, 4000, certificate, key);
     }
 
-    /// As `issue`, for a certificate that is valid until the beginning of `year`.
+    /// Like `issue`, but the certificate expires on January 1 of `year`.
     pub fn issue_until(&self, name: &str, year: i32, certificate: &Path, key: &Path) {
         let mut parameters = CertificateParams::new([name.to_owned()]).unwrap();
         parameters.not_after = date_time_ymd(year, 1, 1);

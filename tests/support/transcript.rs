@@ -21,7 +21,7 @@ pub fn play(transcript: &str) {
     play_with(&[], transcript);
 }
 
-/// As `play`, with arguments for the server.
+/// Like `play`, with arguments for the server.
 #[track_caller]
 pub fn play_with(arguments: &[&str], transcript: &str) {
     play_on(&Server::start(arguments), transcript);

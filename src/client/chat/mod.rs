@@ -104,8 +104,8 @@ impl Chat {
             flag::register_conditional_default(signal, Arc::clone(&is_quitting))?;
             flag::register(signal, Arc::clone(&is_quitting))?;
         }
-        let has_colour = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let mut screen = Screen::new(has_colour, terminal::columns(), time_of_day);
+        let has_color = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let mut screen = Screen::new(has_color, terminal::columns(), time_of_day);
         let server = session.connection.server().to_string();
         Ok(Self {
             quit_signals: Signals::register(registry, QUIT_SIGNALS, &QUIT)?,

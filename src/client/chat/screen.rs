@@ -19,7 +19,7 @@ const MAX_DISPLAYED: usize = 64 * 1024;
 /// The maximum length of a message's mark in bytes. Only an invalid name is longer.
 const MAX_MARK: usize = 64;
 
-/// The width of the time and a space, by which the further rows of a message are indented.
+/// The indent of a message's continuation rows: the width of the time and a space.
 const INDENT: usize = 6;
 
 /// The minimum width. A narrower terminal is treated as this wide.
@@ -28,16 +28,16 @@ const MIN_COLUMNS: usize = 20;
 /// The columns that a long prompt leaves for the line being typed.
 const MIN_INPUT_COLUMNS: usize = 4;
 
-/// The colours of names, readable on dark and light backgrounds. Red is only for errors.
-const COLOURS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
+/// The colors of names, readable on dark and light backgrounds. Red is only for errors.
+const COLORS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
 
 /// What the terminal shows. Its last row is the input row, which shows the line being typed.
 ///
 /// After messages, [`draw`](Self::draw) must be called to show the input row again.
 #[derive(Debug)]
 pub(super) struct Screen {
-    has_colour: bool,
-    /// The time of day, as `HH:MM`.
+    has_color: bool,
+    /// Returns the time of day, as `HH:MM`.
     clock: fn() -> String,
     columns: usize,
     /// The output that drew the input row. Empty while the row is not on the screen.
@@ -49,9 +49,9 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    pub(super) fn new(has_colour: bool, columns: usize, clock: fn() -> String) -> Self {
+    pub(super) fn new(has_color: bool, columns: usize, clock: fn() -> String) -> Self {
         let columns = columns.max(MIN_COLUMNS);
-        Self { has_colour, clock, columns, input: String::new(), cursor: 0, output: String::new() }
+        Self { has_color, clock, columns, input: String::new(), cursor: 0, output: String::new() }
     }
 
     /// Takes the output for the terminal.
@@ -125,7 +125,7 @@ impl Screen {
     }
 
     fn styled(&self, style: &str, text: &str) -> String {
-        if self.has_colour && !style.is_empty() {
+        if self.has_color && !style.is_empty() {
             format!("\x1b[{style}m{text}\x1b[m")
         } else {
             text.to_owned()
@@ -182,7 +182,7 @@ fn visible_part(editor: &Editor, columns: usize) -> (String, String) {
 /// The style of a name. A name always has the same style.
 fn name_style(name: &str) -> String {
     let sum: usize = name.bytes().map(usize::from).sum();
-    format!("1;{}", COLOURS[sum % COLOURS.len()])
+    format!("1;{}", COLORS[sum % COLORS.len()])
 }
 
 /// Wraps a text at spaces, and inside words that are longer than a row. The first row begins in
@@ -232,8 +232,8 @@ mod tests {
     use super::*;
 
     /// Returns a screen at twelve o'clock.
-    fn screen(has_colour: bool) -> Screen {
-        Screen::new(has_colour, 80, || "12:00".to_owned())
+    fn screen(has_color: bool) -> Screen {
+        Screen::new(has_color, 80, || "12:00".to_owned())
     }
 
     fn rows(text: &str, columns: usize) -> Vec<&str> {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn message_kinds_are_distinct_without_colour() {
+    fn message_kinds_are_distinct_without_color() {
         let mut screen = screen(false);
         screen.broadcast("bob", "a\tb");
         screen.own_broadcast("hi");
@@ -289,15 +289,15 @@ mod tests {
     }
 
     #[test]
-    fn names_keep_their_colour_and_errors_are_red() {
+    fn names_keep_their_color_and_errors_are_red() {
         let mut screen = screen(true);
         screen.broadcast("bob", "x");
         let bob = screen.take_output();
         screen.broadcast("bob", "x");
         assert_eq!(screen.take_output(), bob);
-        let colours: std::collections::BTreeSet<String> =
+        let colors: std::collections::BTreeSet<String> =
             (1..100).map(|id: u64| name_style(&id.to_string())).collect();
-        assert_eq!(colours.len(), COLOURS.len());
+        assert_eq!(colors.len(), COLORS.len());
         screen.error("x");
         assert!(screen.take_output().contains("\x1b[31mx\x1b[m"));
     }

@@ -11,7 +11,7 @@ use crate::client::stdio::write_all;
 
 const ENABLE_BRACKETED_PASTE: &[u8] = b"\x1b[?2004h";
 
-/// Disables bracketed paste, enables autowrap and resets the colour, in case a row was drawn only
+/// Disables bracketed paste, enables autowrap and resets the color, in case a row was drawn only
 /// in part.
 const RESET: &[u8] = b"\x1b[?2004l\x1b[?7h\x1b[m";
 

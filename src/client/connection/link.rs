@@ -116,7 +116,7 @@ impl Link {
             let _ = self.transport.flush();
         } else if self.write().is_err() {
             self.is_write_closed = true;
-            // The reason for the failure comes from reading.
+            // The next read reports why the write failed.
             self.is_readable = true;
         }
     }
@@ -229,9 +229,9 @@ pub(crate) enum Cause {
     Closed,
     /// There is a server, but it could not be used this time.
     Unavailable,
-    /// Something else than a server answered.
+    /// Something other than an oyez server answered.
     NotAServer,
-    /// One side does not trust the other, so that trying again is no use.
+    /// One side does not trust the other's certificate, so a retry is pointless.
     Untrusted,
 }
 

@@ -32,7 +32,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The role's word on the wire.
+    /// The role's name in the protocol.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",

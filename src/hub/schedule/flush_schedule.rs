@@ -14,7 +14,7 @@ pub(crate) enum FlushClass {
     Bulk,
 }
 
-/// Two queues. Neither class can starve the other, since each has a budget of its own.
+/// Two queues. Neither class can starve the other, since each has its own budget.
 ///
 /// - *Priority* clients are flushed at most once per turn.
 /// - *Bulk* clients are flushed in passes. A client that becomes ready during a pass waits for the

@@ -1,4 +1,4 @@
-//! The client's side of TLS: verifying the server, and presenting a certificate of its own.
+//! The client's side of TLS: verifying the server, and presenting the client's certificate.
 
 use std::io;
 use std::sync::Arc;

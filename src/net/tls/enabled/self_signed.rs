@@ -1,4 +1,4 @@
-//! A self-signed certificate, created on the first start and kept.
+//! A self-signed certificate, created on the first start and reused after that.
 
 use std::error::Error;
 use std::fs::{self, DirBuilder, OpenOptions};
