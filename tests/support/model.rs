@@ -115,7 +115,11 @@ impl Client {
         self.expected.retain(|item| match item {
             Expected::Seek => false,
             Expected::Broadcast(_) => std::mem::take(&mut is_partial),
-            Expected::MaybeLine(_) => true,
+            Expected::MaybeLine(line) => {
+                // If the partial line is this one, it is no broadcast.
+                is_partial &= !line.starts_with(&self.partial);
+                true
+            }
             Expected::Line(line) => {
                 is_partial = false;
                 !line.starts_with("goodbye ")

@@ -182,6 +182,28 @@ impl fmt::Debug for Op {
     }
 }
 
+impl Setup {
+    /// A server with the smallest feed of [`setup`], without secrets and a rate limit, for a fixed
+    /// schedule. Only a reader that refuses bytes is evicted.
+    pub fn fixed() -> Self {
+        let limits = Limits::default();
+        let max_outbox = 2 * limits.reply_room();
+        Self {
+            limits: Limits {
+                max_line: 100,
+                feed_size: 1024,
+                max_outbox,
+                reader_grace_ms: 0,
+                ..limits
+            },
+            slow_clients: SlowConsumerPolicy::Disconnect,
+            has_user_secret: false,
+            has_admin_secret: false,
+            allow_shutdown: AllowShutdown::Nobody,
+        }
+    }
+}
+
 /// Makes a setup whose limits are so small that schedules reach them all the time.
 pub fn setup(choices: &mut Choices<'_>) -> Setup {
     let mut limits = Limits::default();
