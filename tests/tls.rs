@@ -432,9 +432,9 @@ fn garbage_after_the_handshake_ends_only_its_own_connection() {
 }
 
 #[test]
-fn lines_before_an_end_without_close_notify_are_executed() {
+fn end_without_close_notify_is_a_cut() {
     let files = Files::new();
-    let server = files.server("server", &[]);
+    let mut server = files.server("server", &[]);
     let mut other = server.client();
     let stream = TcpStream::connect(server.tcp()).unwrap();
     let raw = stream.try_clone().unwrap();
@@ -445,8 +445,10 @@ fn lines_before_an_end_without_close_notify_are_executed() {
     let mut received = String::new();
     client.read_to_string(&mut received).unwrap();
     let lines: Vec<&str> = received.lines().collect();
-    assert_eq!(lines[1], "broadcast 1 2 whole");
-    assert!(lines[2].starts_with("error incomplete-line "), "{lines:?}");
+    assert_eq!(lines[1..], ["broadcast 1 2 whole"], "the partial line gets no reply");
+    let line = server.wait_for_log("disconnected: ");
+    assert!(line.contains("disconnected: connection cut: TLS ended without"), "{line}");
+    other.ask("ping", "pong");
 }
 
 /// Output that was pending at close_notify arrives, whatever the peer sends after it.

@@ -55,7 +55,18 @@ pub struct LineBuffer {
     /// Set while every line so far was blank, so that the next one may be an HTTP request line.
     /// Never set without `detect_foreign`.
     expects_first_line: bool,
-    ended: bool,
+    ending: Ending,
+}
+
+/// Whether and how the input has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Ending {
+    #[default]
+    Open,
+    /// The peer ended it. A partial line is the peer's fault.
+    Ended,
+    /// The connection was cut. The rest of a partial line is lost.
+    Cut,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,18 +113,29 @@ impl LineBuffer {
     /// Appends input. The caller limits its size, and calls this only after `peek` has returned
     /// `None`.
     pub fn push(&mut self, input: &[u8]) {
-        debug_assert!(!self.ended, "input after the end of input");
+        debug_assert!(!self.is_ended(), "input after the end of input");
         self.bytes.extend_from_slice(input);
     }
 
     /// Marks the end of input.
     pub fn end(&mut self) {
-        self.ended = true;
+        self.ending = Ending::Ended;
     }
 
-    /// Returns whether [`end`](Self::end) was called.
+    /// Marks the end of input on a connection that was cut. A partial line is then not reported as
+    /// [`Line::Incomplete`]: the peer may have sent the rest of it.
+    pub fn cut(&mut self) {
+        self.ending = Ending::Cut;
+    }
+
+    /// Returns whether [`end`](Self::end) or [`cut`](Self::cut) was called.
     pub fn is_ended(&self) -> bool {
-        self.ended
+        self.ending != Ending::Open
+    }
+
+    /// Returns whether [`cut`](Self::cut) was called.
+    pub fn is_cut(&self) -> bool {
+        self.ending == Ending::Cut
     }
 
     /// The number of bytes in the buffer: unhandled lines, and a partial line.
@@ -173,7 +195,7 @@ impl LineBuffer {
             State::Reading => {}
             State::Discarding { may_be_http } => {
                 let Some(lf) = self.find_lf() else {
-                    let kept = if self.ended { 0 } else { DISCARD_TAIL };
+                    let kept = if self.is_ended() { 0 } else { DISCARD_TAIL };
                     self.discard_to(self.bytes.len().saturating_sub(kept));
                     return None;
                 };
@@ -202,7 +224,8 @@ impl LineBuffer {
         // A CR at the end may belong to the line end, even if the LF has not arrived yet.
         let line = self.content(end);
         let is_too_long = line.len() > self.max_line;
-        let needs_more = lf.is_none() && (!self.ended || end == self.start);
+        let is_incomplete = self.ending == Ending::Ended && end > self.start;
+        let needs_more = lf.is_none() && !is_incomplete;
         if needs_more && !is_too_long {
             return None;
         }
@@ -272,6 +295,17 @@ impl LineBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cut_input_has_no_incomplete_line() {
+        let mut buffer = LineBuffer::new(10);
+        buffer.push(b"ping\nsay h");
+        buffer.cut();
+        assert!(buffer.is_ended() && buffer.is_cut());
+        assert_eq!(buffer.peek(), Some(Line::Text("ping")));
+        buffer.advance();
+        assert_eq!(buffer.peek(), None);
+    }
 
     #[test]
     fn buffer_keeps_memory_only_for_the_partial_line() {

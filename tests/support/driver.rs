@@ -44,8 +44,10 @@ pub struct Driver {
 
 pub enum Input {
     Bytes(Vec<u8>),
-    /// The connection ended, cleanly or not.
+    /// The peer ended its side.
     End,
+    /// The connection was cut.
+    Cut,
 }
 
 #[derive(Default)]
@@ -54,6 +56,8 @@ pub struct Socket {
     pub input: Vec<u8>,
     /// The peer has closed its side.
     pub eof: bool,
+    /// That was without the close_notify of TLS.
+    pub is_truncated: bool,
     /// How many more bytes the socket accepts before it blocks.
     pub room: usize,
     /// How many bytes one write takes at most, without blocking.
@@ -141,6 +145,12 @@ impl Driver {
         self.socket(key).eof = true;
         self.hub.handle_readable(key);
         self.run();
+    }
+
+    /// Cuts the peer's side, as if TLS had ended without a close_notify, and runs the hub.
+    pub fn truncate(&mut self, key: usize) {
+        self.socket(key).is_truncated = true;
+        self.half_close(key);
     }
 
     /// Makes the socket accept `room` more bytes, as if the peer had read them, and runs the hub.
@@ -233,13 +243,15 @@ impl Driver {
                 self.hub.handle_read(key, &ReadOutcome::Data(&input), 0);
                 self.inputs.push((id, Input::Bytes(input)));
             } else if socket.eof {
-                let outcome = if socket.is_broken {
-                    ReadOutcome::Failed(io::ErrorKind::ConnectionReset.into())
-                } else {
-                    ReadOutcome::Eof
+                let (outcome, input) = match (socket.is_broken, socket.is_truncated) {
+                    (true, _) => {
+                        (ReadOutcome::Failed(io::ErrorKind::ConnectionReset.into()), Input::Cut)
+                    }
+                    (false, true) => (ReadOutcome::Truncated, Input::Cut),
+                    (false, false) => (ReadOutcome::Eof, Input::End),
                 };
                 self.hub.handle_read(key, &outcome, 0);
-                self.inputs.push((id, Input::End));
+                self.inputs.push((id, input));
             } else {
                 self.hub.handle_read(key, &ReadOutcome::WouldBlock, 0);
             }

@@ -16,6 +16,8 @@ use std::ops::RangeInclusive;
 use oyez::hub::{AllowShutdown, Reason, SlowConsumerPolicy};
 use oyez::protocol::{COMMANDS, Command, FeedId, Line, LineBuffer, Recipient};
 
+use super::driver::Input;
+
 pub const FEED: FeedId = FeedId(0xc0ffee);
 pub const USER_SECRET: &str = "sesame";
 pub const ADMIN_SECRET: &str = "swordfish";
@@ -54,8 +56,6 @@ pub struct Client {
     partial: String,
     /// Its connection is broken: nothing more is sent.
     pub write_closed: bool,
-    /// The hub has read its end of input.
-    has_eof: bool,
     /// One of its lines closed it, and the event for that line is still to come.
     was_closed_by_line: bool,
     /// The sum of its `lagged` counts.
@@ -96,7 +96,6 @@ impl Client {
             expected: VecDeque::new(),
             partial: String::new(),
             write_closed: false,
-            has_eof: false,
             was_closed_by_line: false,
             missed: 0,
         }
@@ -236,15 +235,14 @@ impl Model {
         client.expect(welcome);
     }
 
-    /// The hub has read these bytes, or the end of input.
-    pub fn handle_input(&mut self, id: u64, bytes: Option<&[u8]>) {
+    /// The hub has read this.
+    pub fn handle_input(&mut self, id: u64, input: &Input) {
         let client = self.client(id);
-        match bytes {
-            _ if !client.is_open() => {}
-            Some(bytes) => client.input.push(bytes),
-            None => {
-                client.input.end();
-                client.has_eof = true;
+        if client.is_open() {
+            match input {
+                Input::Bytes(bytes) => client.input.push(bytes),
+                Input::End => client.input.end(),
+                Input::Cut => client.input.cut(),
             }
         }
     }
@@ -504,6 +502,7 @@ impl Model {
         let client = self.client(id);
         let stage = client.stage;
         let mut input = client.take_input();
+        let (has_ended, is_cut) = (input.is_ended(), input.is_cut());
         let next = if client.is_open() { input.peek() } else { None };
         let command = match next {
             Some(Line::Text(text)) => Command::parse(text).ok(),
@@ -525,7 +524,8 @@ impl Model {
             Reason::Shutdown => is_by_line || is_shutting_down,
             Reason::Quit | Reason::AuthFailed => is_by_line,
             Reason::Foreign(_) => is_by_line || stage == Stage::Closing(reason),
-            Reason::EndOfInput => next.is_none() && client.has_eof,
+            Reason::EndOfInput => next.is_none() && has_ended && !is_cut,
+            Reason::Truncated => next.is_none() && is_cut,
             // With a rate limit, a client that hung up may be closed before its last line is
             // executed.
             Reason::Lost => client.write_closed && (next.is_none() || has_rate_limit),

@@ -10,7 +10,7 @@
 //! setup    = small limits, slow-consumer policy, secrets, who may shut down   (fn setup)
 //! schedule = action, action, …                                                (ACTIONS)
 //! action   = connect | finish a handshake | send lines | send bytes | read
-//!          | half-close | break | wait | turns | settle | shut down
+//!          | half-close | truncate | break | wait | turns | settle | shut down
 //! lines    = 1 to 100 copies of one request, valid or not                     (COPIES, LINES)
 //! bytes    = parts of lines, foreign protocols, overlong lines, noise         (fn bytes)
 //! ```
@@ -41,7 +41,7 @@ use oyez::credentials::secret::Secret;
 use oyez::hub::{AllowShutdown, Event, HubConfig, Origin, Reason, Secrets, SlowConsumerPolicy};
 use oyez::limits::{FlushLimits, Limits};
 
-use super::driver::{Driver, Input, UNLIMITED};
+use super::driver::{Driver, UNLIMITED};
 use super::model::{ADMIN_SECRET, FEED, Model, Stage, USER_SECRET};
 use super::rng::Rng;
 
@@ -136,6 +136,10 @@ pub enum Op {
     HalfClose {
         client: usize,
     },
+    /// The client closes its side without the close_notify of TLS.
+    Truncate {
+        client: usize,
+    },
     Break {
         client: usize,
     },
@@ -173,6 +177,7 @@ impl fmt::Debug for Op {
                 write!(f, "client {client} reads {room} bytes, at most {max} at a time")
             }
             Self::HalfClose { client } => write!(f, "client {client} closes its side"),
+            Self::Truncate { client } => write!(f, "client {client} is cut off"),
             Self::Break { client } => write!(f, "client {client} loses its connection"),
             Self::Wait { ms } => write!(f, "{ms} ms pass"),
             Self::Turns { count } => write!(f, "{count} turns"),
@@ -258,6 +263,7 @@ enum Action {
     SendBytes,
     Read,
     HalfClose,
+    Truncate,
     Break,
     ShortWait,
     LongWait,
@@ -267,13 +273,14 @@ enum Action {
 }
 
 /// How often each action is taken, as weights.
-const ACTIONS: [(usize, Action); 12] = [
+const ACTIONS: [(usize, Action); 13] = [
     (4, Action::Connect),
     (1, Action::FinishHandshake),
     (17, Action::Send),
     (1, Action::SendBytes),
     (6, Action::Read),
     (1, Action::HalfClose),
+    (1, Action::Truncate),
     (1, Action::Break),
     (2, Action::ShortWait),
     (1, Action::LongWait),
@@ -310,6 +317,7 @@ fn op(choices: &mut Choices<'_>) -> Op {
             Op::Read { client, room, max_write }
         }
         Action::HalfClose => Op::HalfClose { client },
+        Action::Truncate => Op::Truncate { client },
         Action::Break => Op::Break { client },
         Action::ShortWait => Op::Wait { ms: choices.below(60) as u64 },
         Action::LongWait => Op::Wait { ms: choices.below(4000) as u64 },
@@ -549,6 +557,7 @@ impl World {
             | Op::SendBytes { client, .. }
             | Op::Read { client, .. }
             | Op::HalfClose { client }
+            | Op::Truncate { client }
             | Op::Break { client } => {
                 if let Some(key) = self.key(*client) {
                     self.apply_to_client(key, op);
@@ -578,6 +587,10 @@ impl World {
             }
             Op::HalfClose { .. } => {
                 socket.eof = true;
+                self.driver.hub.handle_readable(key);
+            }
+            Op::Truncate { .. } if !socket.eof => {
+                (socket.eof, socket.is_truncated) = (true, true);
                 self.driver.hub.handle_readable(key);
             }
             Op::Break { .. } => {
@@ -629,10 +642,7 @@ impl World {
         self.driver.turn();
         self.model.oldest = oldest..=self.driver.hub.feed().oldest_seq().max(1);
         for (id, input) in std::mem::take(&mut self.driver.inputs) {
-            match input {
-                Input::Bytes(bytes) => self.model.handle_input(id, Some(&bytes)),
-                Input::End => self.model.handle_input(id, None),
-            }
+            self.model.handle_input(id, &input);
         }
         let mut is_eventful = self.take_events();
         for (id, bytes) in std::mem::take(&mut self.driver.outputs) {
