@@ -248,12 +248,13 @@ impl Hub {
         let len = match line {
             Line::Text(text) => text.len(),
             Line::NotText(bytes) | Line::Incomplete(bytes) => bytes.len(),
-            Line::Blank(_) | Line::TooLong | Line::Foreign(_) => 0,
+            Line::Blank(_) | Line::TooLong | Line::Telnet(_) | Line::Foreign(_) => 0,
         };
         self.budget.charge_work(LINE_COST + len);
         self.clients[key].last_line_ms = self.now_ms;
         self.charge_rate(key, 1);
-        self.counters.lines_in += u64::from(!matches!(line, Line::Blank(_)));
+        // Telnet commands are limited like lines, but not counted as such.
+        self.counters.lines_in += u64::from(!matches!(line, Line::Blank(_) | Line::Telnet(_)));
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
 use oyez::hub::{AllowShutdown, Reason, SlowConsumerPolicy};
-use oyez::protocol::{COMMANDS, Command, FeedId, Line, LineBuffer, Recipient};
+use oyez::protocol::{COMMANDS, Command, FeedId, Line, LineBuffer, Recipient, TelnetCommand};
 
 use super::driver::Input;
 
@@ -52,8 +52,8 @@ pub struct Client {
     input: LineBuffer,
     /// What it must still receive, in order.
     expected: VecDeque<Expected>,
-    /// The part of the current line that it has received.
-    partial: String,
+    /// The part of the current line, or Telnet command, that it has received.
+    partial: Vec<u8>,
     /// Its connection is broken: nothing more is sent.
     pub write_closed: bool,
     /// One of its lines closed it, and the event for that line is still to come.
@@ -78,6 +78,8 @@ enum Expected {
     MaybeLine(String),
     /// The broadcast with this number.
     Broadcast(u64),
+    /// The answer to a Telnet command.
+    Telnet([u8; 3]),
     /// The cursor moves here. `lagged` counts do not extend beyond it.
     Seek,
 }
@@ -94,17 +96,17 @@ impl Client {
             is_replaying: false,
             input: LineBuffer::new(max_line),
             expected: VecDeque::new(),
-            partial: String::new(),
+            partial: vec![],
             write_closed: false,
             was_closed_by_line: false,
             missed: 0,
         }
     }
 
-    /// Takes the input out of the client, without leading blank lines.
+    /// Takes the input out of the client, without what comes before the next line with a reply.
     fn take_input(&mut self) -> LineBuffer {
         let mut input = std::mem::replace(&mut self.input, LineBuffer::new(0));
-        skip_blank_lines(&mut input);
+        skip_unanswered(&mut input);
         input
     }
 
@@ -116,7 +118,11 @@ impl Client {
             Expected::Broadcast(_) => std::mem::take(&mut is_partial),
             Expected::MaybeLine(line) => {
                 // If the partial line is this one, it is no broadcast.
-                is_partial &= !line.starts_with(&self.partial);
+                is_partial &= !line.as_bytes().starts_with(&self.partial);
+                true
+            }
+            Expected::Telnet(_) => {
+                is_partial = false;
                 true
             }
             Expected::Line(line) => {
@@ -145,11 +151,11 @@ impl Client {
         }
     }
 
-    /// Checks that this line is the next one expected.
-    fn receive(&mut self, id: u64, line: &str, feed: &[String]) {
+    /// Checks that this line, or Telnet command, is the next one expected.
+    fn receive(&mut self, id: u64, line: &[u8], feed: &[String]) {
         self.skip_seeks();
         while let Some(Expected::MaybeLine(optional)) = self.expected.front() {
-            let is_equal = optional == line;
+            let is_equal = optional.as_bytes() == line;
             self.expected.pop_front();
             if is_equal {
                 return;
@@ -157,20 +163,17 @@ impl Client {
             self.skip_seeks();
         }
         let next = self.expected.pop_front();
-        let expected = match &next {
-            Some(Expected::Broadcast(seq)) => &feed[*seq as usize - 1],
-            Some(Expected::Line(line)) => line,
-            Some(Expected::Seek | Expected::MaybeLine(_)) | None => {
-                panic!("client {id} received {line:?}, but nothing was expected")
-            }
+        let is_expected = match &next {
+            Some(Expected::Broadcast(seq)) => line == feed[*seq as usize - 1].as_bytes(),
+            Some(Expected::Line(expected)) => match expected.strip_suffix('*') {
+                Some(beginning) => line.starts_with(beginning.as_bytes()),
+                None => line == expected.as_bytes(),
+            },
+            Some(Expected::Telnet(command)) => line == command,
+            Some(Expected::Seek | Expected::MaybeLine(_)) | None => false,
         };
-        let is_expected = match expected.strip_suffix('*') {
-            Some(beginning) if matches!(next, Some(Expected::Line(_))) => {
-                line.starts_with(beginning)
-            }
-            _ => line == expected,
-        };
-        assert!(is_expected, "client {id} received {line:?}, but {expected:?} was expected");
+        let line = line.escape_ascii();
+        assert!(is_expected, "client {id} received \"{line}\", but {next:?} was expected");
     }
 
     fn expect(&mut self, line: impl Into<String>) {
@@ -184,27 +187,37 @@ impl Client {
 
     /// Whether it has received everything it must.
     pub fn has_received_all(&self) -> bool {
-        let is_due = |item: &Expected| matches!(item, Expected::Line(_) | Expected::Broadcast(_));
+        let is_due = |item: &Expected| !matches!(item, Expected::MaybeLine(_) | Expected::Seek);
         self.partial.is_empty() && !self.expected.iter().any(is_due)
     }
 
     /// Whether the hub has executed every line that it has read, or will execute no more.
     pub fn is_input_done(&mut self) -> bool {
-        skip_blank_lines(&mut self.input);
+        skip_unanswered(&mut self.input);
         !self.is_open() || self.input.peek().is_none()
     }
 
     /// What it must still receive, for assert messages.
     pub fn outstanding(&self) -> String {
         let next: Vec<&Expected> = self.expected.iter().take(3).collect();
-        let (count, partial) = (self.expected.len(), &self.partial);
-        format!("{count} items from {next:?}, after the partial line {partial:?}")
+        let (count, partial) = (self.expected.len(), self.partial.escape_ascii());
+        format!("{count} items from {next:?}, after the partial line \"{partial}\"")
     }
 }
 
-fn skip_blank_lines(input: &mut LineBuffer) {
-    while let Some(Line::Blank(_)) = input.peek() {
+/// Skips blank lines, and Telnet commands without an answer.
+fn skip_unanswered(input: &mut LineBuffer) {
+    while let Some(Line::Blank(_) | Line::Telnet(TelnetCommand::Unanswered)) = input.peek() {
         input.advance();
+    }
+}
+
+/// The answer to a Telnet command, which refuses its option.
+fn refusal(command: TelnetCommand) -> [u8; 3] {
+    match command {
+        TelnetCommand::Do(option) => [0xff, 0xfc, option],
+        TelnetCommand::Will(option) => [0xff, 0xfe, option],
+        TelnetCommand::Unanswered => panic!("no answer was expected"),
     }
 }
 
@@ -260,6 +273,9 @@ impl Model {
             Line::NotText(_) => self.client(id).expect("error not-text *"),
             Line::TooLong => self.client(id).expect("error line-too-long *"),
             Line::Incomplete(_) => self.client(id).expect("error incomplete-line *"),
+            Line::Telnet(command) => {
+                self.client(id).expected.push_back(Expected::Telnet(refusal(command)));
+            }
             line => panic!("client {id} is still open after {line:?}"),
         }
         input.advance();
@@ -568,12 +584,15 @@ impl Model {
         let skips = self.slow_clients == SlowConsumerPolicy::Skip;
         let feed = std::mem::take(&mut self.feed);
         let client = self.client(id);
-        client.partial.push_str(std::str::from_utf8(bytes).expect("all output is text"));
-        while let Some((line, rest)) = client.partial.split_once('\n') {
+        client.partial.extend_from_slice(bytes);
+        while let Some((line, rest)) = split_first(&client.partial) {
             assert!(line.len() < max_len, "client {id} received a line of {} bytes", line.len());
             let (line, rest) = (line.to_owned(), rest.to_owned());
-            match line.strip_prefix("lagged ") {
-                Some(count) if skips => client.skip_broadcasts(count.parse().unwrap()),
+            match line.strip_prefix(b"lagged ") {
+                Some(count) if skips => {
+                    let count = std::str::from_utf8(count).unwrap().parse().unwrap();
+                    client.skip_broadcasts(count);
+                }
                 _ => client.receive(id, &line, &feed),
             }
             client.partial = rest;
@@ -581,6 +600,15 @@ impl Model {
         client.is_replaying &= !client.has_received_all();
         self.feed = feed;
     }
+}
+
+/// Splits the first line, without its LF, or the first Telnet command from the rest.
+fn split_first(output: &[u8]) -> Option<(&[u8], &[u8])> {
+    if output.first() == Some(&0xff) {
+        return output.split_at_checked(3);
+    }
+    let end = output.iter().position(|byte| *byte == b'\n')?;
+    Some((&output[..end], &output[end + 1..]))
 }
 
 fn has_name(client: &Client, name: &str) -> bool {

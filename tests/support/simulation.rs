@@ -12,7 +12,8 @@
 //! action   = connect | finish a handshake | send lines | send bytes | read
 //!          | half-close | truncate | break | wait | turns | settle | shut down
 //! lines    = 1 to 100 copies of one request, valid or not                     (COPIES, LINES)
-//! bytes    = parts of lines, foreign protocols, overlong lines, noise         (fn bytes)
+//! bytes    = parts of lines, foreign protocols, overlong lines, Telnet commands,
+//!            byte order marks, noise                                          (fn bytes)
 //! ```
 //!
 //! An action names its client by number, modulo the number of connections, so that a schedule stays
@@ -277,7 +278,7 @@ const ACTIONS: [(usize, Action); 13] = [
     (4, Action::Connect),
     (1, Action::FinishHandshake),
     (17, Action::Send),
-    (1, Action::SendBytes),
+    (2, Action::SendBytes),
     (6, Action::Read),
     (1, Action::HalfClose),
     (1, Action::Truncate),
@@ -420,13 +421,31 @@ fn line(choices: &mut Choices<'_>) -> String {
     }
 }
 
+/// Telnet commands, parts of some, and lines with some.
+const TELNET: [&[u8]; 12] = [
+    b"\xff\xf4\xff\xfd\x06",
+    b"\xff\xfb\x1f\xff\xfb\x20ping 1\r\n",
+    b"say in\xff\xfd\x06side\n",
+    b"\xff\xfd\x03",
+    b"\xff\xfc\x01\xff\xfe\x01\xff\xf1\xff\xf6",
+    b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0",
+    b"\xff\xfa\x18",
+    b"\xff\xf0",
+    b"\xff\xfd",
+    b"\xff",
+    b"\xff\xfd\n",
+    b"\n",
+];
+
 fn bytes(choices: &mut Choices<'_>) -> Vec<u8> {
-    match choices.below(6) {
+    match choices.below(9) {
         0 => b"say cut of".to_vec(),
         1 => b"f\r\n".to_vec(),
         2 => b"GET / HTTP/1.1\r\nHost: x\r\n\r\nshutdown\n".to_vec(),
         3 => b"\x16\x03\x01\n".to_vec(),
         4 => vec![b'z'; choices.below(400)],
+        5 => "\u{feff}".as_bytes()[..choices.up_to(3)].to_vec(),
+        6 | 7 => choices.one_of(&TELNET).repeat(choices.up_to(4)),
         _ => (0..choices.below(20)).map(|_| choices.below(256) as u8).collect(),
     }
 }
