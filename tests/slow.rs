@@ -218,9 +218,11 @@ fn skip_reports_every_gap_exactly_under_random_requests() {
                 10 => {
                     driver.send(reader, &format!("history {}\n", rng.below(30)));
                     log.newest_at_history.push_back(newest);
-                    // A request waits while too many seeks are pending. No line is broadcast before
-                    // this one is executed, so `newest` stays the newest.
+                    // A request waits while too many seeks are pending, or for the limit on
+                    // replays. No line is broadcast before this one is executed, so `newest` stays
+                    // the newest.
                     while driver.hub.counters().lines_in <= lines_sent {
+                        driver.now_ms += 1;
                         driver.add_room(reader, 10);
                     }
                 }
@@ -230,6 +232,9 @@ fn skip_reports_every_gap_exactly_under_random_requests() {
             lines_sent += 1;
         }
         driver.add_room(reader, UNLIMITED);
+        while let Some(deadline_ms) = driver.hub.next_deadline() {
+            driver.run_at(deadline_ms);
+        }
         driver.received(reader).iter().for_each(|line| log.take(line));
         assert_eq!(log.pongs, pings);
         if !log.is_quiet {
