@@ -635,6 +635,19 @@ fn rate_limited_client_that_hung_up_is_dropped_after_the_drain_timeout() {
 }
 
 #[test]
+fn client_that_hung_up_does_not_wait_for_its_replays() {
+    let mut driver = Driver::new(small_limits());
+    driver.play("sender+\na+\nsender> quiet\nsender*20 say x...\na*100 history 20");
+    let key = driver.key("a");
+    driver.hub.handle_hangup(key);
+    driver.hub.handle_write_failed(key);
+    driver.half_close(key);
+    assert!(driver.disconnects.is_empty(), "it waits for its second replay");
+    driver.run_at(1000);
+    assert_eq!(driver.disconnects[0].reason, Reason::Lost);
+}
+
+#[test]
 fn rate_limited_client_is_not_idle() {
     let limits = Limits { rate_limit: Some(1), idle_timeout_ms: Some(3000), ..small_limits() };
     let mut driver = Driver::new(limits);

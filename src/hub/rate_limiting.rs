@@ -1,4 +1,4 @@
-//! Rate limits: delays the lines of a client that sends too many, or that replays too much of the
+//! Rate limiting: delays the lines of a client that sends too many, or replays too much of the
 //! feed.
 
 use std::mem;
@@ -29,12 +29,14 @@ impl Hub {
     pub(super) fn charge_replay(&mut self, key: usize, bytes: u64) -> Result<(), Blocked> {
         let feed_size = self.config.limits.feed_size as u64;
         let cost_us = bytes.min(feed_size) * 1_000_000 / feed_size;
-        let replays = &mut self.clients[key].replays;
-        let until_ms = replays.ready_at_us(cost_us).div_ceil(1000);
-        if until_ms > self.now_ms {
+        let client = &mut self.clients[key];
+        let until_ms = client.replays.ready_at_us(cost_us).div_ceil(1000);
+        // A client that hung up receives nothing, and must not keep its slot and its name.
+        let hung_up = client.socket.reset || client.outbox.is_closed();
+        if until_ms > self.now_ms && !hung_up {
             return Err(Blocked::ByRateLimit(RateLimit::Replays, until_ms));
         }
-        replays.charge(cost_us, self.now_ms * 1000);
+        client.replays.charge(cost_us, self.now_ms * 1000);
         Ok(())
     }
 
@@ -52,8 +54,8 @@ impl Hub {
         }
     }
 
-    /// Limits how long the buffered lines of a client that hung up may still wait, so that the
-    /// client cannot keep a slot or a name.
+    /// Limits the time that the buffered lines of a client that hung up may wait, so that it cannot
+    /// hold a client slot or a name for long.
     pub(super) fn bound_linger(&mut self, key: usize) {
         let latest_ms = self.now_ms + self.config.limits.drain_timeout_ms;
         let deadline_ms =
@@ -61,7 +63,7 @@ impl Hub {
         self.set_deadline(key, Some(deadline_ms));
     }
 
-    /// Resumes the clients that the rate limit allows another line.
+    /// Resumes rate-limited clients that may now send another line.
     pub(super) fn release_rate_limited(&mut self) {
         while let Some(handle) = self.rate_limited.expired(self.now_ms) {
             self.stop_rate_limiting(handle.key);
@@ -73,7 +75,7 @@ impl Hub {
         }
     }
 
-    /// Ends the client's wait for the rate limit, if it waits.
+    /// Ends the client's rate limiting, if it is rate-limited.
     pub(super) fn stop_rate_limiting(&mut self, key: usize) {
         let handle = self.clients[key].handle();
         let client = &mut self.clients[key];

@@ -1,14 +1,13 @@
-//! A rate limit of one client: how many lines it may send, or how much of the feed it may replay,
-//! per second.
+//! A rate limit of one client: lines per second, or replayed bytes per second.
 
-/// A client may use this much time's worth of its rate in one burst.
+/// The maximum burst: as much as the rate limit allows in this time.
 const BURST_US: u64 = 1_000_000;
 
 /// The generic cell rate algorithm (ITU-T I.371): one number per client, and no timer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RateLimiter {
-    /// The algorithm's theoretical arrival time, in microseconds: when everything so far would
-    /// have been used at an even rate.
+    /// The algorithm's theoretical arrival time, in microseconds: when the next use would be due at
+    /// an even rate.
     paid_until_us: u64,
 }
 
@@ -18,7 +17,7 @@ impl RateLimiter {
         self.paid_until_us = self.paid_until_us.max(now_us).saturating_add(cost_us);
     }
 
-    /// The time from which something of this cost is allowed. Both are in microseconds.
+    /// The earliest time for a use of this cost, both in microseconds.
     pub(crate) fn ready_at_us(&self, cost_us: u64) -> u64 {
         self.paid_until_us.saturating_add(cost_us).saturating_sub(BURST_US)
     }

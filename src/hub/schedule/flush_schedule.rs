@@ -1,4 +1,4 @@
-//! Which client is written to next.
+//! Flush scheduling: which client is written to next.
 
 use super::ready_queue::ReadyQueue;
 use crate::hub::channel::feed::Offset;
@@ -9,14 +9,14 @@ use crate::hub::handle::Handle;
 pub(crate) enum FlushClass {
     /// It has a reply pending, or is far behind.
     Priority,
-    /// It has only broadcasts pending.
+    /// All other clients with pending output.
     #[default]
     Bulk,
     /// It moved its cursor back and has not caught up.
     Replay,
 }
 
-/// A queue per class. No class can starve another, since each has its own budget.
+/// One queue per flush class. Each class has its own budget, so none can starve another.
 ///
 /// - *Priority* clients are flushed at most once per turn.
 /// - *Bulk* clients are flushed in passes. A client that becomes ready during a pass waits for the
@@ -28,8 +28,8 @@ pub(crate) struct FlushSchedule {
     priority: ReadyQueue,
     bulk: ReadyQueue,
     replay: ReadyQueue,
-    /// The feed's head when the last bulk pass began. Once the head has moved, every reader that
-    /// is not replaying is ready.
+    /// The feed's head when the last bulk pass began. Once the head has moved, every reader whose
+    /// socket accepts bytes is ready, except for replaying ones.
     pass_head: Offset,
     /// The class of the client being written to.
     current: FlushClass,
@@ -46,9 +46,9 @@ impl FlushSchedule {
         self.has_begun = false;
     }
 
-    /// Takes the next client of this class. Priority and replay clients that are queued after the
-    /// turn's first call, such as those with more output than one write takes, wait for the next
-    /// turn.
+    /// Removes and returns the next client of this class. Priority and replay clients that are
+    /// queued after the turn's first call wait for the next turn, such as clients with more output
+    /// than one write sends.
     pub(crate) fn pop(
         &mut self,
         class: FlushClass,
@@ -70,7 +70,7 @@ impl FlushSchedule {
         }
     }
 
-    /// Whether a bulk pass must begin before [`pop`](Self::pop).
+    /// Returns whether a bulk pass must begin before the next [`pop`](Self::pop).
     pub(crate) fn bulk_pass_is_over(&self) -> bool {
         self.bulk.pass_is_over()
     }
@@ -96,13 +96,13 @@ impl FlushSchedule {
         self.replay.forget(key);
     }
 
-    /// Whether no client needs a flush while the feed's head is `head`.
+    /// Returns whether no client needs a flush while the feed's head is `head`.
     pub(crate) fn is_idle(&self, head: Offset) -> bool {
         let is_empty = self.priority.is_empty() && self.bulk.is_empty() && self.replay.is_empty();
         is_empty && self.pass_head == head
     }
 
-    /// Whether the client will be flushed without being queued again.
+    /// Returns whether the client will be flushed without being queued again.
     pub(crate) fn will_flush(&self, key: usize, is_replaying: bool, head: Offset) -> bool {
         let queues = [&self.priority, &self.bulk, &self.replay];
         queues.iter().any(|queue| queue.contains(key)) || !is_replaying && self.pass_head != head
