@@ -5,7 +5,7 @@ mod support;
 
 use oyez::credentials::secret::Secret;
 use oyez::hub::{
-    AllowShutdown, Event, HubConfig, Origin, Reason, Secrets, SlowConsumerPolicy, Span,
+    AllowShutdown, Event, HubConfig, Origin, RateLimit, Reason, Secrets, SlowConsumerPolicy, Span,
 };
 use oyez::limits::{Limits, MAX_PENDING_SEEKS};
 use oyez::protocol::FeedId;
@@ -516,6 +516,48 @@ fn replaying_reader_does_not_delay_broadcasts() {
 }
 
 #[test]
+fn replays_are_limited_to_one_feed_size_at_once_then_one_per_second() {
+    let mut driver = Driver::new(small_limits());
+    driver.play("sender+\na+\nsender> quiet");
+    driver.fill_feed(driver.key("sender"));
+    driver.play(
+        r"
+        sender<< ok broadcast 20
+        a<< broadcast 20 *
+        a> resume 10
+        a< ok resume 10
+        a< broadcast 11..=20 *
+        a> history 5
+        a< ok history 5
+        a< broadcast 16..=20 *
+        a*3 history 10
+        a> ping
+        a-
+        sender*1 say live
+        sender< ok broadcast 21
+        a< broadcast 21 * live
+        at 170
+        a-
+        at 221
+        a< ok history 10
+        a< broadcast 12..=21 *
+        a-
+        at 580
+        a-
+        at 631
+        a< ok history 10
+        a< broadcast 12..=21 *
+        at 1081
+        a< ok history 10
+        a< broadcast 12..=21 *
+        a< pong
+        ",
+    );
+    let limit = RateLimit::Replays;
+    assert_eq!(driver.events(), [Event::RateLimited { id: 2, limit }]);
+}
+
+#[test]
 fn pending_seeks_are_limited() {
     let mut driver = Driver::new(Limits::default());
     let (sender, stalled) = (driver.connect(UNLIMITED), driver.connect(0));
@@ -545,7 +587,8 @@ fn rate_limit_allows_a_burst_of_one_second_then_delays() {
     driver.send(key, &"ping\n".repeat(120));
     let pongs = |driver: &Driver| driver.received(key).len() - 1;
     assert_eq!(pongs(&driver), 10);
-    assert_eq!(driver.events(), [Event::RateLimited { id: 1 }]);
+    let limit = RateLimit::Lines;
+    assert_eq!(driver.events(), [Event::RateLimited { id: 1, limit }]);
     for expected in 11..=50 {
         assert_eq!(driver.hub.next_deadline(), Some((expected as u64 - 10) * 100));
         driver.run_at(driver.now_ms + 100);
@@ -589,6 +632,19 @@ fn rate_limited_client_that_hung_up_is_dropped_after_the_drain_timeout() {
     driver.run_at(1500 + Limits::default().drain_timeout_ms);
     assert_eq!(driver.disconnects[0].reason, Reason::Lost);
     assert!(driver.hub.is_empty());
+}
+
+#[test]
+fn client_that_hung_up_does_not_wait_for_its_replays() {
+    let mut driver = Driver::new(small_limits());
+    driver.play("sender+\na+\nsender> quiet\nsender*20 say x...\na*100 history 20");
+    let key = driver.key("a");
+    driver.hub.handle_hangup(key);
+    driver.hub.handle_write_failed(key);
+    driver.half_close(key);
+    assert!(driver.disconnects.is_empty(), "it waits for its second replay");
+    driver.run_at(1000);
+    assert_eq!(driver.disconnects[0].reason, Reason::Lost);
 }
 
 #[test]

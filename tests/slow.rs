@@ -217,9 +217,11 @@ fn skip_reports_every_gap_exactly_under_random_requests() {
                 10 => {
                     driver.send(reader, &format!("history {}\n", rng.below(30)));
                     log.newest_at_history.push_back(newest);
-                    // The hub holds the request while too many seeks are pending. Nothing is
-                    // broadcast before it is executed, so `newest` remains the newest.
+                    // The hub holds the request while too many seeks are pending or the limit on
+                    // replays is reached. Nothing is broadcast before it is executed, so `newest`
+                    // remains the newest.
                     while driver.hub.counters().lines_in <= lines_sent {
+                        driver.now_ms += 1;
                         driver.add_room(reader, 10);
                     }
                 }
@@ -229,6 +231,9 @@ fn skip_reports_every_gap_exactly_under_random_requests() {
             lines_sent += 1;
         }
         driver.add_room(reader, UNLIMITED);
+        while let Some(deadline_ms) = driver.hub.next_deadline() {
+            driver.run_at(deadline_ms);
+        }
         driver.received(reader).iter().for_each(|line| log.receive(line));
         assert_eq!(log.pongs, pings);
         if !log.is_quiet {

@@ -166,6 +166,33 @@ fn bulk_flushes_are_limited_by_bytes() {
 }
 
 #[test]
+fn replays_are_flushed_last_and_limited_by_their_own_budget() {
+    let mut limits = small_limits();
+    limits.turn.flush_replay = FlushLimits { bytes: 100, clients: 100 };
+    let mut driver = Driver::new(limits);
+    driver.play("sender+\nlive+\nsender> quiet\nsender*15 say x...\nlive<< broadcast 15 *");
+    let (sender, live) = (driver.key("sender"), driver.key("live"));
+    let replaying = [(); 3].map(|()| driver.connect(UNLIMITED));
+    for key in replaying {
+        driver.socket(key).max_write = Some("ok history 15\n".len());
+        driver.queue(key, "history 15\n");
+    }
+    driver.turn();
+    driver.queue(sender, &driver.filler(sender, 1));
+    replaying.iter().for_each(|&key| driver.socket(key).max_write = Some(60));
+    let written = |driver: &mut Driver| {
+        let before = driver.outputs.len();
+        driver.turn();
+        let ids = driver.outputs[before..].iter().map(|(id, _)| *id);
+        ids.map(|id| *driver.ids.iter().find(|(_, other)| **other == id).unwrap().0).collect()
+    };
+    let first: Vec<usize> = written(&mut driver);
+    assert_eq!(first, [sender, live, replaying[0], replaying[1]]);
+    let second: Vec<usize> = written(&mut driver);
+    assert_eq!(second, [replaying[2], replaying[0]], "replaying clients are flushed in turn");
+}
+
+#[test]
 fn executed_lines_are_charged_by_their_bytes_and_a_fixed_cost() {
     let executed_in_one_turn = |line: &str, work: usize| {
         let mut limits = small_limits();
@@ -250,7 +277,7 @@ fn reader_more_than_half_a_feed_behind_is_flushed_first() {
 #[test]
 fn replaying_reader_is_not_flushed_first() {
     let mut limits = small_limits();
-    limits.turn.flush_bulk.clients = 0;
+    limits.turn.flush_replay.clients = 0;
     let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
     driver.play("reader+\nreader> quiet\nreader*15 say x...\nreader<< ok broadcast 15");
     let reader = driver.key("reader");

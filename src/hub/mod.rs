@@ -53,7 +53,7 @@ pub use channel::backpressure::SlowConsumerPolicy;
 pub use channel::feed::{Feed, Offset};
 pub use counters::Counters;
 pub use delivery::outbox::Span;
-pub use event::{CloseStep, Disconnect, Event, LineTrace, Reason};
+pub use event::{CloseStep, Disconnect, Event, LineTrace, RateLimit, Reason};
 pub use registry::client::Origin;
 pub use registry::role::{AllowShutdown, Role, Secrets};
 

@@ -201,6 +201,7 @@ pub fn setup(choices: &mut Choices<'_>) -> Setup {
     limits.turn.work_per_client = choices.up_to(500);
     let mut flush = || FlushLimits { bytes: choices.up_to(500), clients: choices.up_to(4) };
     (limits.turn.flush_priority, limits.turn.flush_bulk) = (flush(), flush());
+    limits.turn.flush_replay = flush();
     Setup {
         limits,
         slow_clients: choices.one_of(&[
