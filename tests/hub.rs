@@ -100,6 +100,37 @@ fn line_events_carry_each_line_and_its_last_reply() {
     assert_eq!((line.received.as_str(), line.answered.as_str()), ("ping", ""));
 }
 
+/// The partial line gets no `incomplete-line`: the client may have sent the rest of it.
+#[test]
+fn cut_connection_executes_complete_lines_only() {
+    let mut driver = Driver::new(small_limits());
+    driver.play(
+        r"
+        a+
+        b+
+        b~ ping 1\nsay 2\nsay 3
+        b. cut
+        b< pong 1
+        b< broadcast 1 2 2
+        b|
+        b| Truncated
+        a< broadcast 1 2 2
+        a-
+        c+
+        c~ ping
+        c. cut
+        c|
+        c| Truncated
+        ",
+    );
+    // A reset discards the replies, too.
+    driver.play("d+\nd~ say 4\\nsay 5");
+    let d = driver.key("d");
+    driver.socket(d).is_broken = true;
+    driver.half_close(d);
+    driver.play("d| Lost cut\na< broadcast 2 4 4\na-");
+}
+
 #[test]
 fn idle_timeout_starts_when_the_client_connects() {
     let mut driver = Driver::new(Limits { idle_timeout_ms: Some(1000), ..small_limits() });

@@ -13,6 +13,7 @@ use std::thread;
 
 use libtest_mimic::{Arguments, Failed};
 use support::installed::trial;
+use support::terminal::Terminal;
 use support::{Server, TIMEOUT};
 
 /// A program that is used as a client.
@@ -332,6 +333,38 @@ fn unix_socket() -> Result<(), Failed> {
 /// A test that runs with each program.
 type Test = fn(&Program) -> Result<(), Failed>;
 
+/// After Ctrl-C, telnet shows nothing until the server has answered.
+fn telnet_interrupt() -> Result<(), Failed> {
+    let server = Server::start(&[]);
+    let address = server.tcp();
+    // Ctrl-C interrupts only a program whose controlling terminal this is.
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait", "telnet"]);
+    command.args([address.ip().to_string(), address.port().to_string()]);
+    let mut terminal = Terminal::start(&mut command, 24, 80);
+    let mut wait_for = |keys: &str, row: &str| {
+        terminal.press(keys);
+        terminal.wait_until(|terminal| terminal.rows().iter().any(|shown| shown.starts_with(row)));
+    };
+    wait_for("", "welcome 1 ");
+    wait_for("ping before\r", "pong before");
+    wait_for("\u{3}ping after\r", "pong after");
+    wait_for("ping ha\u{3}ping whole\r", "pong whole");
+    Ok(())
+}
+
+fn negotiation() -> Result<(), Failed> {
+    let server = Server::start(&[]);
+    let script = r"printf '\xff\xfb\x1fping\r\n' | nc -N 127.0.0.1 $PORT | tail -n 1";
+    let mut command = Command::new("bash");
+    command.args(["-c", script]).env("PORT", server.tcp().port().to_string());
+    let output = command.output()?.stdout;
+    match output.as_slice() {
+        b"\xff\xfe\x1fpong\n" => Ok(()),
+        other => Err(format!("received \"{}\"", other.escape_ascii()).into()),
+    }
+}
+
 fn main() {
     let mut tests = vec![
         trial(
@@ -339,6 +372,12 @@ fn main() {
             &["nc", "ncat", "socat", "telnet", "bash", "openssl"],
             same_order_for_all,
         ),
+        trial(
+            "telnet_shows_output_after_an_interrupt".to_owned(),
+            &["telnet", "setsid"],
+            telnet_interrupt,
+        ),
+        trial("nc_N_may_negotiate_before_its_first_line".to_owned(), &["nc"], negotiation),
         trial("unix_socket_serves_netcats".to_owned(), &["nc", "ncat", "socat"], unix_socket),
     ];
     for program in programs() {

@@ -22,6 +22,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use support::driver::UNLIMITED;
 use support::rng::Rng;
 use support::seeds::{replay_command, seeds, with_replay};
 use support::simulation::{self, Choices, Op, Setup};
@@ -57,6 +58,33 @@ fn same_seed_gives_the_same_trace() {
             assert!(simulation::trace(&setup, &ops) == simulation::trace(&setup, &ops));
         });
     }
+}
+
+/// The sender's connection is lost, and with it the reply to `send`, so the model cannot tell
+/// whether the recipient gets the line. The recipient is evicted when it has received half of it.
+#[test]
+fn client_evicted_inside_a_line_that_may_not_arrive_gets_no_broadcast_after_it() {
+    let connect = |room| Op::Connect { room, is_local: true, has_handshake: false };
+    let send = |client, line: &str, copies| Op::Send { client, line: line.to_owned(), copies };
+    let read = |client, room| Op::Read { client, room, max_write: None };
+    let (reader, sender, broadcaster) = (0, 1, 2);
+    let ops = [
+        connect(60),
+        connect(UNLIMITED),
+        connect(UNLIMITED),
+        send(sender, "send 1 half", 1),
+        Op::Break { client: sender },
+        Op::Settle,
+        send(broadcaster, &format!("say {}", "x".repeat(70)), 100),
+        Op::Settle,
+        Op::Wait { ms: 1000 },
+        Op::Settle,
+        read(reader, UNLIMITED),
+        Op::Settle,
+    ];
+    let trace = simulation::trace(&Setup::fixed(), &ops);
+    assert!(trace.contains("Closing { id: 1, reason: TooSlow }"), "{trace}");
+    assert!(trace.contains("client 1: \"ect 2 half\\n\"\n"), "{trace}");
 }
 
 fn generate(seed: u64) -> (Setup, Vec<Op>) {

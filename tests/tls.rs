@@ -433,21 +433,28 @@ fn garbage_after_the_handshake_ends_only_its_own_connection() {
 }
 
 #[test]
-fn lines_before_an_end_without_close_notify_are_executed() {
+fn end_without_close_notify_is_a_cut() {
     let files = Files::new();
-    let server = files.server("server", &[]);
+    let mut server = files.server("server", &[]);
     let mut other = server.client();
-    let stream = TcpStream::connect(server.tcp()).unwrap();
-    let raw = stream.try_clone().unwrap();
-    let mut client = tls::connect(stream, &files.path("ca"));
-    client.write_all(b"say whole\nsay ha").unwrap();
-    raw.shutdown(Shutdown::Write).unwrap();
-    other.expect("broadcast 1 2 whole");
-    let mut received = String::new();
-    client.read_to_string(&mut received).unwrap();
-    let lines: Vec<&str> = received.lines().collect();
-    assert_eq!(lines[1], "broadcast 1 2 whole");
-    assert!(lines[2].starts_with("error incomplete-line "), "{lines:?}");
+    // Between two records, and inside one.
+    for (id, sent_last) in [(2, &[][..]), (3, &[0x17, 3, 3, 0, 50, 1, 2])] {
+        let stream = TcpStream::connect(server.tcp()).unwrap();
+        let mut raw = stream.try_clone().unwrap();
+        let mut client = tls::connect(stream, &files.path("ca"));
+        client.write_all(b"say whole\nsay ha").unwrap();
+        raw.write_all(sent_last).unwrap();
+        raw.shutdown(Shutdown::Write).unwrap();
+        let broadcast = format!("broadcast {} {id} whole", id - 1);
+        other.expect(&broadcast);
+        let mut received = String::new();
+        client.read_to_string(&mut received).unwrap();
+        let lines: Vec<&str> = received.lines().collect();
+        assert_eq!(lines[1..], [broadcast], "the partial line gets no reply");
+        let line = server.wait_for_log("disconnected: ");
+        assert!(line.contains("disconnected: connection cut: TLS ended without"), "{line}");
+    }
+    other.ask("ping", "pong");
 }
 
 /// Output that is pending at close_notify arrives, even if the peer sends more after it.

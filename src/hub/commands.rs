@@ -25,6 +25,11 @@ impl Hub {
             Line::Incomplete(_) => {
                 self.error(key, ErrorCode::INCOMPLETE_LINE, "the last line has no line feed");
             }
+            Line::Telnet(command) => {
+                if let Some(answer) = command.answer() {
+                    self.queue_output(key, |line| line.extend_from_slice(&answer));
+                }
+            }
             Line::Foreign(foreign) => self.begin_close(key, Reason::Foreign(foreign)),
         }
         Ok(())

@@ -25,6 +25,9 @@ pub enum Reason {
     HandshakeFailed,
     /// The peer half-closed the connection, and all its input was executed.
     EndOfInput,
+    /// The connection was cut: TLS ended without a close_notify. All its complete lines were
+    /// executed.
+    Truncated,
     /// The connection broke.
     Lost,
     /// It speaks a foreign protocol.
@@ -41,7 +44,11 @@ impl Reason {
             Self::Idle => Some("idle"),
             Self::AuthTimeout => Some("auth-timeout"),
             Self::AuthFailed => Some("auth-failed"),
-            Self::EndOfInput | Self::Lost | Self::HandshakeFailed | Self::Foreign(_) => None,
+            Self::EndOfInput
+            | Self::Truncated
+            | Self::Lost
+            | Self::HandshakeFailed
+            | Self::Foreign(_) => None,
         }
     }
 }

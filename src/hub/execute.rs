@@ -79,15 +79,18 @@ impl Hub {
             ReadOutcome::Data(input) => self.handle_data(key, input),
             ReadOutcome::NoData => self.queue_read(key),
             ReadOutcome::WouldBlock => self.handle_read_blocked(key),
-            ReadOutcome::CloseNotify => self.end_input(key),
-            ReadOutcome::Eof | ReadOutcome::Truncated => self.handle_eof(key),
+            ReadOutcome::CloseNotify => self.end_input(key, LineBuffer::end),
+            ReadOutcome::Eof => self.handle_eof(key, LineBuffer::end),
+            // Complete lines from before the cut are executed, and answered if the peer still
+            // reads.
+            ReadOutcome::Truncated => self.handle_eof(key, LineBuffer::cut),
             ReadOutcome::TlsFailed(_) if self.clients[key].stage == Stage::Handshaking => {
                 self.begin_close(key, Reason::HandshakeFailed);
             }
             ReadOutcome::TlsFailed(_) | ReadOutcome::Failed(_) => {
                 // Input from before the failure is still executed; its replies are discarded.
                 self.handle_write_failed(key);
-                self.handle_eof(key);
+                self.handle_eof(key, LineBuffer::cut);
             }
         }
         self.debug_check(key);
@@ -115,19 +118,19 @@ impl Hub {
         }
     }
 
-    fn handle_eof(&mut self, key: usize) {
+    fn handle_eof(&mut self, key: usize, end: fn(&mut LineBuffer)) {
         self.clients[key].socket.eof = true;
-        self.end_input(key);
+        self.end_input(key, end);
         self.advance_close(key);
     }
 
     /// Handles the end of the peer's input. The connection may still be open for output.
-    fn end_input(&mut self, key: usize) {
+    fn end_input(&mut self, key: usize, end: fn(&mut LineBuffer)) {
         let client = &mut self.clients[key];
         match client.stage {
             Stage::Handshaking => self.begin_close(key, Reason::HandshakeFailed),
             Stage::Unauthenticated | Stage::Active => {
-                client.input.end();
+                end(&mut client.input);
                 self.queue_run(key);
             }
             Stage::Closing { .. } => self.queue_read(key),
@@ -200,8 +203,12 @@ impl Hub {
                 self.counters.held += 1;
             }
             Stop::Drained if has_ended => {
-                let is_lost = client.outbox.is_closed();
-                self.begin_close(key, if is_lost { Reason::Lost } else { Reason::EndOfInput });
+                let reason = match (client.outbox.is_closed(), client.input.is_cut()) {
+                    (true, _) => Reason::Lost,
+                    (false, true) => Reason::Truncated,
+                    (false, false) => Reason::EndOfInput,
+                };
+                self.begin_close(key, reason);
             }
             Stop::Drained => match limited_until_ms {
                 Some(until_ms) => self.limit_rate(key, RateLimit::Lines, until_ms),
@@ -248,12 +255,13 @@ impl Hub {
         let len = match line {
             Line::Text(text) => text.len(),
             Line::NotText(bytes) | Line::Incomplete(bytes) => bytes.len(),
-            Line::Blank(_) | Line::TooLong | Line::Foreign(_) => 0,
+            Line::Blank(_) | Line::TooLong | Line::Telnet(_) | Line::Foreign(_) => 0,
         };
         self.budget.charge_work(LINE_COST + len);
         self.clients[key].last_line_ms = self.now_ms;
         self.charge_rate(key, 1);
-        self.counters.lines_in += u64::from(!matches!(line, Line::Blank(_)));
+        // Telnet commands are limited like lines, but not counted as such.
+        self.counters.lines_in += u64::from(!matches!(line, Line::Blank(_) | Line::Telnet(_)));
         Ok(())
     }
 

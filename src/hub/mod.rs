@@ -303,11 +303,16 @@ impl Hub {
 
     /// Queues a reply to one client, behind its pending output.
     fn reply(&mut self, key: usize, reply: Reply<'_>) {
+        self.queue_output(key, |line| reply.encode(line));
+    }
+
+    /// Queues what `encode` appends to a buffer, like a reply.
+    fn queue_output(&mut self, key: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         let head = self.head();
         let outbox = &mut self.clients[key].outbox;
         let size_before = outbox.size();
         self.line.clear();
-        reply.encode(&mut self.line);
+        encode(&mut self.line);
         outbox.reply(head, &self.line);
         self.budget.charge_work(outbox.size() - size_before);
         self.queue_flush(key);

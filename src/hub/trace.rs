@@ -1,6 +1,6 @@
 //! Tracing: reports each executed line, redacted, with its reply.
 
-use crate::protocol::{CommandSpec, Line};
+use crate::protocol::{CommandSpec, Line, TelnetCommand};
 
 use super::Hub;
 use super::event::{Event, LineTrace};
@@ -21,7 +21,12 @@ impl Hub {
     }
 
     pub(super) fn trace_line(&mut self, key: usize, line: Line<'_>, before: &Before) {
-        if !self.config.trace_lines || matches!(line, Line::Blank(_)) {
+        let has_reply = match line {
+            Line::Blank(_) => false,
+            Line::Telnet(command) => command.answer().is_some(),
+            _ => true,
+        };
+        if !self.config.trace_lines || !has_reply {
             return;
         }
         let client = &self.clients[key];
@@ -30,6 +35,7 @@ impl Hub {
             Stage::Closing { reason, .. } => {
                 reason.goodbye().map(|word| format!("goodbye {word}")).unwrap_or_default()
             }
+            _ if matches!(line, Line::Telnet(_)) => "refused".to_owned(),
             _ if replies.is_empty() && self.channel.feed.newest_seq() > before.seq => {
                 format!("broadcast {}", self.channel.feed.newest_seq())
             }
@@ -60,6 +66,8 @@ fn describe(line: Line<'_>, is_active: bool) -> String {
         Line::Incomplete(bytes) => format!("incomplete line ({} bytes)", bytes.len()),
         Line::TooLong => "line too long".to_owned(),
         Line::Foreign(foreign) => format!("{} (foreign protocol)", foreign.as_str()),
-        Line::Blank(_) => String::new(),
+        Line::Telnet(TelnetCommand::Do(option)) => format!("telnet DO {option}"),
+        Line::Telnet(TelnetCommand::Will(option)) => format!("telnet WILL {option}"),
+        Line::Telnet(TelnetCommand::Unanswered) | Line::Blank(_) => String::new(),
     }
 }

@@ -1,8 +1,8 @@
 //! Splits a connection's input into lines, in bounded memory.
 
-use memchr::memchr;
-
 use super::foreign::{self, ForeignProtocol};
+use super::input::{Found, Input};
+use super::telnet::TelnetCommand;
 use super::text::validate_text;
 
 /// The next line of the input, or what is wrong with it.
@@ -18,9 +18,14 @@ pub enum Line<'a> {
     TooLong,
     /// A partial line at the end of input, with its CR if it ends with one. Never blank.
     Incomplete(&'a [u8]),
+    /// A Telnet command, inside or between lines. It is no part of them.
+    Telnet(TelnetCommand),
     /// The connection speaks another protocol. No line follows.
     Foreign(ForeignProtocol),
 }
+
+/// U+FEFF, which some programs write at the beginning of a file (byte order mark).
+const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// The number of bytes of an overlong line that are kept while it is discarded: enough to detect an
 /// HTTP version and a CR at its end.
@@ -32,30 +37,41 @@ const DISCARD_TAIL: usize = foreign::HTTP_VERSION_LEN + 1;
 /// input. Then [`peek`](Self::peek) at the next line and [`advance`](Self::advance) once it is
 /// handled, until `peek` returns `None`. A line that cannot be handled yet stays in the buffer.
 ///
-/// **Invariants**
-/// - `start <= scanned <= bytes.len()`, and `bytes[start..scanned]` contains no LF.
-/// - Once `peek` has returned `None`, the buffer contains at most `max_line + 1` bytes, or
-///   `DISCARD_TAIL` if that is more, and uses at most about twice as much memory. It uses none
-///   while there is no partial line.
+/// A client's input may contain Telnet commands. Each is returned where it stands, before the line
+/// around it, and removed. A byte order mark at the beginning of a client's input is dropped.
+///
+/// **Invariant**: once `peek` has returned `None`, the buffer contains at most `max_line + 1` bytes
+/// of a line, or `DISCARD_TAIL` if that is more, and the beginning of a Telnet command, of which
+/// the longest has 256 bytes. It uses at most about twice as much memory, and none while there is
+/// no partial line.
 #[derive(Debug, Default)]
 pub struct LineBuffer {
-    bytes: Vec<u8>,
-    /// Where the next line starts.
-    start: usize,
-    /// Where the search for the next LF continues.
-    scanned: usize,
+    input: Input,
     /// The line that `peek` returned, until `advance`.
     peeked: Option<NextLine>,
     max_line: usize,
     state: State,
     /// Discarded bytes of overlong lines that `take_discarded_lines` has not counted yet.
     discarded: usize,
-    /// Whether to check for other protocols.
-    detect_foreign: bool,
+    /// Whether this is a client's input, with foreign protocols and Telnet commands to detect.
+    is_from_client: bool,
+    /// Set while the line may begin with a byte order mark.
+    expects_bom: bool,
     /// Set while every line so far was blank, so that the next one may be an HTTP request line.
-    /// Never set without `detect_foreign`.
+    /// Never set without `is_from_client`.
     expects_first_line: bool,
-    ended: bool,
+    ending: Ending,
+}
+
+/// Whether and how the input has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Ending {
+    #[default]
+    Open,
+    /// The peer ended it. A partial line is the peer's fault.
+    Ended,
+    /// The connection was cut. The rest of a partial line is lost.
+    Cut,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,12 +85,12 @@ enum State {
     Foreign,
 }
 
-/// A line in the buffer: its kind, the end of its content, and the start of the next line.
+/// A line in the buffer: its kind, the length of its content, and whether it is complete.
 #[derive(Clone, Copy, Debug)]
 struct NextLine {
     kind: Kind,
-    end: usize,
-    next_start: usize,
+    len: usize,
+    has_lf: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,18 +99,32 @@ enum Kind {
     Blank,
     TooLong { may_be_http: bool },
     Incomplete,
+    Telnet { command: TelnetCommand, len: usize },
     Foreign(ForeignProtocol),
+}
+
+impl Kind {
+    /// An item without content.
+    fn alone(self) -> NextLine {
+        NextLine { kind: self, len: 0, has_lf: false }
+    }
 }
 
 impl LineBuffer {
     /// Creates the buffer of a new connection. `max_line` is the maximum length of a line in bytes,
     /// not counting its line end.
     pub fn new(max_line: usize) -> Self {
-        Self { max_line, detect_foreign: true, expects_first_line: true, ..Self::default() }
+        Self {
+            max_line,
+            is_from_client: true,
+            expects_bom: true,
+            expects_first_line: true,
+            ..Self::default()
+        }
     }
 
-    /// Creates a buffer that never returns [`Line::Foreign`]: for a server's replies, and for local
-    /// input.
+    /// Creates a buffer that never returns [`Line::Foreign`] or [`Line::Telnet`]: for a server's
+    /// replies, and for local input.
     pub fn without_foreign_detection(max_line: usize) -> Self {
         Self { max_line, ..Self::default() }
     }
@@ -102,23 +132,34 @@ impl LineBuffer {
     /// Appends input. The caller limits its size, and calls this only after `peek` has returned
     /// `None`.
     pub fn push(&mut self, input: &[u8]) {
-        debug_assert!(!self.ended, "input after the end of input");
-        self.bytes.extend_from_slice(input);
+        debug_assert!(!self.is_ended(), "input after the end of input");
+        self.input.push(input, self.is_from_client);
     }
 
     /// Marks the end of input.
     pub fn end(&mut self) {
-        self.ended = true;
+        self.ending = Ending::Ended;
     }
 
-    /// Returns whether [`end`](Self::end) was called.
+    /// Marks the end of input on a connection that was cut. A partial line is then not reported as
+    /// [`Line::Incomplete`]: the peer may have sent the rest of it.
+    pub fn cut(&mut self) {
+        self.ending = Ending::Cut;
+    }
+
+    /// Returns whether [`end`](Self::end) or [`cut`](Self::cut) was called.
     pub fn is_ended(&self) -> bool {
-        self.ended
+        self.ending != Ending::Open
+    }
+
+    /// Returns whether [`cut`](Self::cut) was called.
+    pub fn is_cut(&self) -> bool {
+        self.ending == Ending::Cut
     }
 
     /// The number of bytes in the buffer: unhandled lines, and a partial line.
     pub fn buffered_bytes(&self) -> usize {
-        self.bytes.len() - self.start
+        self.input.len()
     }
 
     /// Returns how much input was discarded from overlong lines since the last call, in lines of
@@ -134,15 +175,16 @@ impl LineBuffer {
     pub fn peek(&mut self) -> Option<Line<'_>> {
         self.peeked = self.find_next();
         let Some(next) = self.peeked else {
-            self.release_memory();
+            self.input.release_memory();
             return None;
         };
-        let line = &self.bytes[self.start..next.end];
+        let line = &self.input.line()[..next.len];
         Some(match next.kind {
             Kind::Complete => validate_text(line).map_or(Line::NotText(line), Line::Text),
             Kind::Blank => Line::Blank(validate_text(line).unwrap_or_default()),
             Kind::TooLong { .. } => Line::TooLong,
             Kind::Incomplete => Line::Incomplete(line),
+            Kind::Telnet { command, .. } => Line::Telnet(command),
             Kind::Foreign(protocol) => Line::Foreign(protocol),
         })
     }
@@ -150,128 +192,143 @@ impl LineBuffer {
     /// Overwrites the line that [`peek`](Self::peek) returned, because it contains a secret. Call
     /// [`advance`](Self::advance) next.
     pub fn wipe(&mut self) {
-        if let Some(next) = self.peeked {
-            self.bytes[self.start..next.end].fill(0);
+        if self.peeked.is_some() {
+            self.input.wipe();
         }
     }
 
     /// Moves past the line that [`peek`](Self::peek) returned.
     pub fn advance(&mut self) {
-        if let Some(next) = self.peeked.take() {
-            self.skip_to(next.next_start);
-            self.state = match next.kind {
-                Kind::Complete | Kind::Blank | Kind::Incomplete => State::Reading,
-                Kind::TooLong { may_be_http } => State::Discarding { may_be_http },
-                Kind::Foreign(_) => State::Foreign,
-            };
-            self.expects_first_line &= next.kind == Kind::Blank;
+        let Some(next) = self.peeked.take() else { return };
+        match next.kind {
+            Kind::Telnet { len, .. } => return self.input.remove_command(len),
+            Kind::Complete | Kind::Blank if next.has_lf => self.input.next_line(),
+            Kind::Complete | Kind::Blank | Kind::Incomplete => self.input.clear(),
+            Kind::TooLong { may_be_http } => self.state = State::Discarding { may_be_http },
+            Kind::Foreign(_) => self.state = State::Foreign,
         }
+        self.expects_first_line &= next.kind == Kind::Blank;
     }
 
     fn find_next(&mut self) -> Option<NextLine> {
-        match self.state {
-            State::Reading => {}
-            State::Discarding { may_be_http } => {
-                let Some(lf) = self.find_lf() else {
-                    let kept = if self.ended { 0 } else { DISCARD_TAIL };
-                    self.discard_to(self.bytes.len().saturating_sub(kept));
+        loop {
+            let found = match self.state {
+                State::Foreign => {
+                    self.input.clear();
                     return None;
-                };
-                if may_be_http && foreign::ends_with_http_version(self.content(lf)) {
-                    return Some(self.foreign(ForeignProtocol::Http));
                 }
-                self.discard_to(lf + 1);
-                self.state = State::Reading;
+                State::Reading | State::Discarding { .. } => self.input.scan(self.is_ended()),
+            };
+            if let State::Discarding { may_be_http } = self.state {
+                let line = without_cr(self.input.line());
+                if found == Found::Lf && may_be_http && foreign::ends_with_http_version(line) {
+                    return Some(Kind::Foreign(ForeignProtocol::Http).alone());
+                }
+                self.discard(found);
+            } else {
+                self.drop_bom(found);
+                let first = self.input.line().first();
+                if self.expects_first_line && first == Some(&foreign::TLS_HANDSHAKE) {
+                    return Some(Kind::Foreign(ForeignProtocol::Tls).alone());
+                }
+                if let Some(line) = self.classify(found) {
+                    return Some(line);
+                }
             }
-            State::Foreign => {
-                self.skip_to(self.bytes.len());
-                return None;
+            match found {
+                // The next line follows an overlong one.
+                Found::Lf => {}
+                Found::Telnet(command, len) => return Some(Kind::Telnet { command, len }.alone()),
+                Found::End => return None,
             }
         }
-        if self.expects_first_line && self.bytes.get(self.start) == Some(&foreign::TLS_HANDSHAKE) {
-            return Some(self.foreign(ForeignProtocol::Tls));
-        }
-        let lf = self.find_lf();
-        self.classify(lf)
     }
 
-    /// Classifies the next line, which ends with the LF at `lf` or is partial. Returns `None` if
-    /// more input is needed.
-    fn classify(&self, lf: Option<usize>) -> Option<NextLine> {
-        let end = lf.unwrap_or(self.bytes.len());
+    /// Discards what was found of an overlong line, and counts it. Keeps the end of a partial line.
+    fn discard(&mut self, found: Found) {
+        let len = self.input.line().len();
+        let (kept, lf) = match found {
+            Found::Lf => (0, 1),
+            Found::End if self.is_ended() => (0, 0),
+            Found::Telnet(..) | Found::End => (DISCARD_TAIL, 0),
+        };
+        let discarded = len.saturating_sub(kept);
+        self.input.discard(discarded);
+        self.discarded += discarded + lf;
+        if found == Found::Lf {
+            self.input.next_line();
+            self.state = State::Reading;
+        }
+    }
+
+    /// Drops a byte order mark at the beginning of a client's input.
+    fn drop_bom(&mut self, found: Found) {
+        if self.expects_bom {
+            let line = self.input.line();
+            if line.starts_with(BOM) {
+                self.input.discard(BOM.len());
+                self.expects_bom = false;
+            } else {
+                self.expects_bom = found != Found::Lf && BOM.starts_with(line);
+            }
+        }
+    }
+
+    /// Classifies the current line, which is complete if an LF was found. Returns `None` if more of
+    /// the line is needed.
+    fn classify(&self, found: Found) -> Option<NextLine> {
+        let whole = self.input.line();
         // A CR at the end may belong to the line end, even if the LF has not arrived yet.
-        let line = self.content(end);
+        let line = without_cr(whole);
         let is_too_long = line.len() > self.max_line;
-        let needs_more = lf.is_none() && (!self.ended || end == self.start);
-        if needs_more && !is_too_long {
+        let is_complete = match found {
+            Found::Lf => true,
+            Found::Telnet(..) => false,
+            Found::End => self.ending == Ending::Ended && !whole.is_empty(),
+        };
+        if !is_complete && !is_too_long {
             return None;
         }
         // Only the start of an overlong line is classified, because the result must not depend on
         // how much of the line has arrived.
         let beginning = &line[..line.len().min(self.max_line + 1)];
         let may_be_http = self.expects_first_line && !foreign::starts_with_command(beginning);
-        let is_http = (self.detect_foreign && foreign::is_host_header(beginning))
+        let is_http = (self.is_from_client && foreign::is_host_header(beginning))
             || (self.expects_first_line && foreign::starts_with_http_method(beginning))
             || (may_be_http && !is_too_long && foreign::ends_with_http_version(line));
         if is_http {
-            return Some(self.foreign(ForeignProtocol::Http));
+            return Some(Kind::Foreign(ForeignProtocol::Http).alone());
         }
         if is_too_long {
-            let kind = Kind::TooLong { may_be_http };
-            return Some(NextLine { kind, end: self.start, next_start: self.start });
+            return Some(Kind::TooLong { may_be_http }.alone());
         }
-        let (kind, end, next_start) = match lf {
-            Some(lf) => (Kind::Complete, self.start + line.len(), lf + 1),
-            None => (Kind::Incomplete, end, end),
-        };
-        let is_blank = self.bytes[self.start..end].iter().all(|byte| matches!(byte, b' ' | b'\t'));
-        Some(NextLine { kind: if is_blank { Kind::Blank } else { kind }, end, next_start })
+        let has_lf = found == Found::Lf;
+        let (kind, line) = if has_lf { (Kind::Complete, line) } else { (Kind::Incomplete, whole) };
+        let is_blank = line.iter().all(|byte| matches!(byte, b' ' | b'\t'));
+        let kind = if is_blank { Kind::Blank } else { kind };
+        Some(NextLine { kind, len: line.len(), has_lf })
     }
+}
 
-    fn foreign(&self, protocol: ForeignProtocol) -> NextLine {
-        let next_start = self.bytes.len();
-        NextLine { kind: Kind::Foreign(protocol), end: self.start, next_start }
-    }
-
-    fn find_lf(&mut self) -> Option<usize> {
-        let lf = memchr(b'\n', &self.bytes[self.scanned..]).map(|offset| self.scanned + offset);
-        self.scanned = lf.unwrap_or(self.bytes.len());
-        lf
-    }
-
-    /// The line up to `end`, without a final CR, which may belong to the line end.
-    fn content(&self, end: usize) -> &[u8] {
-        let line = &self.bytes[self.start..end];
-        line.strip_suffix(b"\r").unwrap_or(line)
-    }
-
-    /// Discards the bytes of an overlong line before `position`, and counts them.
-    fn discard_to(&mut self, position: usize) {
-        if position > self.start {
-            self.discarded += position - self.start;
-            self.skip_to(position);
-        }
-    }
-
-    fn skip_to(&mut self, position: usize) {
-        self.start = position;
-        self.scanned = self.scanned.max(position);
-    }
-
-    /// Frees the memory that the partial line does not need.
-    fn release_memory(&mut self) {
-        self.bytes.drain(..self.start);
-        self.scanned -= self.start;
-        self.start = 0;
-        if self.bytes.capacity() > 2 * self.bytes.len() {
-            self.bytes.shrink_to_fit();
-        }
-    }
+/// The line without a final CR, which may belong to the line end.
+fn without_cr(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cut_input_has_no_incomplete_line() {
+        let mut buffer = LineBuffer::new(10);
+        buffer.push(b"ping\nsay h");
+        buffer.cut();
+        assert!(buffer.is_ended() && buffer.is_cut());
+        assert_eq!(buffer.peek(), Some(Line::Text("ping")));
+        buffer.advance();
+        assert_eq!(buffer.peek(), None);
+    }
 
     #[test]
     fn buffer_keeps_memory_only_for_the_partial_line() {
@@ -286,22 +343,22 @@ mod tests {
             buffer.advance();
         }
         assert_eq!(buffer.buffered_bytes(), 4);
-        assert_eq!(buffer.bytes.capacity(), 4);
+        assert_eq!(buffer.input.bytes.capacity(), 4);
         buffer.push(b"\n");
         assert_eq!(buffer.peek(), Some(Line::Text("half")));
         buffer.advance();
         assert_eq!(buffer.peek(), None);
-        assert_eq!(buffer.bytes.capacity(), 0);
+        assert_eq!(buffer.input.bytes.capacity(), 0);
     }
 
     #[test]
     fn buffer_shrinks_when_less_than_half_is_used() {
         for (len, capacity) in [(600, 1200), (599, 599)] {
             let mut buffer = LineBuffer::new(10_000);
-            buffer.bytes.reserve_exact(1200);
+            buffer.input.bytes.reserve_exact(1200);
             buffer.push(&vec![b'x'; len]);
             assert_eq!(buffer.peek(), None);
-            assert_eq!(buffer.bytes.capacity(), capacity, "with {len} bytes");
+            assert_eq!(buffer.input.bytes.capacity(), capacity, "with {len} bytes");
         }
     }
 
@@ -343,7 +400,7 @@ mod tests {
             }
             buffer.advance();
         }
-        assert!(!buffer.bytes.windows(6).any(|bytes| bytes == b"sesame"));
-        assert!(buffer.bytes.starts_with(b"ping\n"));
+        assert!(!buffer.input.bytes.windows(6).any(|bytes| bytes == b"sesame"));
+        assert!(buffer.input.bytes.starts_with(b"ping\n"));
     }
 }

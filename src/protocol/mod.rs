@@ -1,6 +1,7 @@
 //! The wire protocol: parses bytes into lines, commands and replies, and encodes them as bytes.
 //!
-//! - [`LineBuffer`] splits input into lines, in bounded memory, and detects foreign protocols.
+//! - [`LineBuffer`] splits input into lines, in bounded memory. It detects foreign protocols, and
+//!   removes Telnet commands.
 //! - [`Command`] is a request from a client; [`COMMANDS`] is the table of all commands.
 //! - [`Reply`] is a line from the server.
 //!
@@ -12,9 +13,11 @@ mod error_code;
 mod feed_id;
 mod fields;
 mod foreign;
+mod input;
 mod line;
 mod name;
 mod reply;
+mod telnet;
 mod text;
 
 pub use command::{COMMANDS, Command, CommandError, CommandSpec, Recipient, Verb};
@@ -24,6 +27,7 @@ pub use foreign::ForeignProtocol;
 pub use line::{Line, LineBuffer};
 pub use name::Name;
 pub use reply::{OkReply, Reply};
+pub use telnet::TelnetCommand;
 pub use text::{DecimalBuf, validate_text};
 
 /// The number of bytes by which a line from the server may exceed the longest request.

@@ -136,6 +136,7 @@ fn describe(reason: Reason, failure: Option<&TlsFailure>) -> String {
         Reason::AuthFailed => "too many wrong secrets".to_owned(),
         Reason::HandshakeFailed => format!("TLS handshake failed: {}", lost()),
         Reason::EndOfInput => "end of input".to_owned(),
+        Reason::Truncated => "connection cut: TLS ended without a close_notify".to_owned(),
         Reason::Lost => lost(),
         Reason::Foreign(protocol) => format!("foreign protocol: {}", protocol.as_str()),
     }

@@ -95,6 +95,9 @@ fn bind_tcp(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = new_socket(family)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
+    // Telnet marks the end of a command as urgent. Connections inherit this option, and receive
+    // urgent data in order.
+    sockopt::set_socket_oobinline(&socket, true)?;
     if address.is_ipv6() {
         // IPV6_V6ONLY: [::] does not include 0.0.0.0, so a server can listen on both.
         sockopt::set_ipv6_v6only(&socket, true)?;

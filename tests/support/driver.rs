@@ -45,8 +45,10 @@ pub struct Driver {
 
 pub enum Input {
     Bytes(Vec<u8>),
-    /// The end of input, or a failed read.
+    /// The end of input.
     End,
+    /// The connection was cut.
+    Cut,
 }
 
 #[derive(Default)]
@@ -55,6 +57,8 @@ pub struct Socket {
     pub input: Vec<u8>,
     /// The end of input follows the last byte of `input`.
     pub eof: bool,
+    /// With `eof`: TLS ends without a close_notify.
+    pub is_truncated: bool,
     /// How many more bytes the socket accepts before it blocks.
     pub room: usize,
     /// The maximum size of one write, if limited. A write of this size does not block the socket.
@@ -144,6 +148,12 @@ impl Driver {
         self.socket(key).eof = true;
         self.hub.handle_readable(key);
         self.run();
+    }
+
+    /// Cuts off the peer's input, as if TLS had ended without a close_notify, and runs the hub.
+    pub fn truncate(&mut self, key: usize) {
+        self.socket(key).is_truncated = true;
+        self.half_close(key);
     }
 
     /// Makes the socket accept `room` more bytes, as if the peer had read, and runs the hub.
@@ -236,13 +246,15 @@ impl Driver {
                 self.hub.handle_read(key, &ReadOutcome::Data(&input), 0);
                 self.inputs.push((id, Input::Bytes(input)));
             } else if socket.eof {
-                let outcome = if socket.is_broken {
-                    ReadOutcome::Failed(io::ErrorKind::ConnectionReset.into())
-                } else {
-                    ReadOutcome::Eof
+                let (outcome, input) = match (socket.is_broken, socket.is_truncated) {
+                    (true, _) => {
+                        (ReadOutcome::Failed(io::ErrorKind::ConnectionReset.into()), Input::Cut)
+                    }
+                    (false, true) => (ReadOutcome::Truncated, Input::Cut),
+                    (false, false) => (ReadOutcome::Eof, Input::End),
                 };
                 self.hub.handle_read(key, &outcome, 0);
-                self.inputs.push((id, Input::End));
+                self.inputs.push((id, input));
             } else {
                 self.hub.handle_read(key, &ReadOutcome::WouldBlock, 0);
             }

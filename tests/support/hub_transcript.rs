@@ -14,6 +14,7 @@
 //! a-                         expect nothing more
 //! a room 2*LINE+10           the socket accepts this many bytes, then blocks; or `unlimited`
 //! a.                         half-close the connection
+//! a. cut                     the same, without the close_notify of TLS
 //! a!                         writes fail from now on
 //! a|                         expect nothing more, and that the hub has half-closed
 //! a| TooSlow cut missed 8    expect a disconnect: reason, lost output, number of lagged lines
@@ -78,6 +79,7 @@ impl Driver {
             "<<" => return self.expect_after_others(name, &unescaped(text)),
             "<~" => return equal(self.unchecked(name).as_str(), unescaped(text).as_str()),
             "-" => return equal(self.unchecked(name).as_str(), ""),
+            "." if text == "cut" => self.truncate(key),
             "." => self.half_close(key),
             "!" => {
                 self.hub.handle_write_failed(key);

@@ -14,7 +14,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
 use oyez::hub::{AllowShutdown, Reason, SlowConsumerPolicy};
-use oyez::protocol::{COMMANDS, Command, FeedId, Line, LineBuffer, Recipient};
+use oyez::protocol::{COMMANDS, Command, FeedId, Line, LineBuffer, Recipient, TelnetCommand};
+
+use super::driver::Input;
 
 pub const FEED: FeedId = FeedId(0xc0ffee);
 pub const USER_SECRET: &str = "sesame";
@@ -50,12 +52,10 @@ pub struct Client {
     input: LineBuffer,
     /// The output that it must still receive, in order.
     expected: VecDeque<Expected>,
-    /// The output that it has received of a partial line.
-    partial: String,
+    /// The output that it has received of a partial line, or of a Telnet command.
+    partial: Vec<u8>,
     /// Its connection is broken: it receives nothing more.
     pub write_closed: bool,
-    /// The hub has read the end of its input.
-    has_eof: bool,
     /// One of its lines has closed it, but the hub has not reported that line yet.
     was_closed_by_line: bool,
     /// The sum of its `lagged` counts.
@@ -78,6 +78,8 @@ enum Expected {
     MaybeLine(String),
     /// The broadcast with this sequence number.
     Broadcast(u64),
+    /// The answer to a Telnet command.
+    Telnet([u8; 3]),
     /// A seek of the cursor. One `lagged` line does not count broadcasts on both sides of it.
     Seek,
 }
@@ -94,18 +96,17 @@ impl Client {
             is_replaying: false,
             input: LineBuffer::new(max_line),
             expected: VecDeque::new(),
-            partial: String::new(),
+            partial: vec![],
             write_closed: false,
-            has_eof: false,
             was_closed_by_line: false,
             missed: 0,
         }
     }
 
-    /// Takes the client's input, without leading blank lines.
+    /// Takes the client's input, without what precedes the next line with a reply.
     fn take_input(&mut self) -> LineBuffer {
         let mut input = std::mem::replace(&mut self.input, LineBuffer::new(0));
-        skip_blank_lines(&mut input);
+        skip_unanswered(&mut input);
         input
     }
 
@@ -115,7 +116,15 @@ impl Client {
         self.expected.retain(|item| match item {
             Expected::Seek => false,
             Expected::Broadcast(_) => std::mem::take(&mut is_partial),
-            Expected::MaybeLine(_) => true,
+            Expected::MaybeLine(line) => {
+                // If the partial line is this one, it is no broadcast.
+                is_partial &= !line.as_bytes().starts_with(&self.partial);
+                true
+            }
+            Expected::Telnet(_) => {
+                is_partial = false;
+                true
+            }
             Expected::Line(line) => {
                 is_partial = false;
                 !line.starts_with("goodbye ")
@@ -142,11 +151,11 @@ impl Client {
         }
     }
 
-    /// Checks that this line is the next one expected.
-    fn receive(&mut self, id: u64, line: &str, feed: &[String]) {
+    /// Checks that this line, or Telnet command, is the next one expected.
+    fn receive(&mut self, id: u64, line: &[u8], feed: &[String]) {
         self.skip_seeks();
         while let Some(Expected::MaybeLine(optional)) = self.expected.front() {
-            let is_equal = optional == line;
+            let is_equal = optional.as_bytes() == line;
             self.expected.pop_front();
             if is_equal {
                 return;
@@ -154,20 +163,17 @@ impl Client {
             self.skip_seeks();
         }
         let next = self.expected.pop_front();
-        let expected = match &next {
-            Some(Expected::Broadcast(seq)) => &feed[*seq as usize - 1],
-            Some(Expected::Line(line)) => line,
-            Some(Expected::Seek | Expected::MaybeLine(_)) | None => {
-                panic!("client {id} received {line:?}, but no output was expected")
-            }
+        let is_expected = match &next {
+            Some(Expected::Broadcast(seq)) => line == feed[*seq as usize - 1].as_bytes(),
+            Some(Expected::Line(expected)) => match expected.strip_suffix('*') {
+                Some(beginning) => line.starts_with(beginning.as_bytes()),
+                None => line == expected.as_bytes(),
+            },
+            Some(Expected::Telnet(command)) => line == command,
+            Some(Expected::Seek | Expected::MaybeLine(_)) | None => false,
         };
-        let is_expected = match expected.strip_suffix('*') {
-            Some(beginning) if matches!(next, Some(Expected::Line(_))) => {
-                line.starts_with(beginning)
-            }
-            _ => line == expected,
-        };
-        assert!(is_expected, "client {id} received {line:?}, but {expected:?} was expected");
+        let line = line.escape_ascii();
+        assert!(is_expected, "client {id} received \"{line}\", but {next:?} was expected");
     }
 
     fn expect(&mut self, line: impl Into<String>) {
@@ -181,27 +187,37 @@ impl Client {
 
     /// Returns whether it has received all expected output.
     pub fn has_received_all(&self) -> bool {
-        let is_due = |item: &Expected| matches!(item, Expected::Line(_) | Expected::Broadcast(_));
+        let is_due = |item: &Expected| !matches!(item, Expected::MaybeLine(_) | Expected::Seek);
         self.partial.is_empty() && !self.expected.iter().any(is_due)
     }
 
     /// Returns whether the hub has no line of this client left to execute.
     pub fn is_input_done(&mut self) -> bool {
-        skip_blank_lines(&mut self.input);
+        skip_unanswered(&mut self.input);
         !self.is_open() || self.input.peek().is_none()
     }
 
     /// Describes the output that it must still receive, for assert messages.
     pub fn outstanding(&self) -> String {
         let next: Vec<&Expected> = self.expected.iter().take(3).collect();
-        let (count, partial) = (self.expected.len(), &self.partial);
-        format!("{count} items from {next:?}, after the partial line {partial:?}")
+        let (count, partial) = (self.expected.len(), self.partial.escape_ascii());
+        format!("{count} items from {next:?}, after the partial line \"{partial}\"")
     }
 }
 
-fn skip_blank_lines(input: &mut LineBuffer) {
-    while let Some(Line::Blank(_)) = input.peek() {
+/// Skips blank lines, and Telnet commands without an answer.
+fn skip_unanswered(input: &mut LineBuffer) {
+    while let Some(Line::Blank(_) | Line::Telnet(TelnetCommand::Unanswered)) = input.peek() {
         input.advance();
+    }
+}
+
+/// The answer to a Telnet command, which refuses its option.
+fn refusal(command: TelnetCommand) -> [u8; 3] {
+    match command {
+        TelnetCommand::Do(option) => [0xff, 0xfc, option],
+        TelnetCommand::Will(option) => [0xff, 0xfe, option],
+        TelnetCommand::Unanswered => panic!("no answer was expected"),
     }
 }
 
@@ -232,15 +248,14 @@ impl Model {
         client.expect(welcome);
     }
 
-    /// Handles bytes that the hub has read or, if `None`, the end of input.
-    pub fn handle_input(&mut self, id: u64, bytes: Option<&[u8]>) {
+    /// Handles what the hub has read.
+    pub fn handle_input(&mut self, id: u64, input: &Input) {
         let client = self.client(id);
-        match bytes {
-            _ if !client.is_open() => {}
-            Some(bytes) => client.input.push(bytes),
-            None => {
-                client.input.end();
-                client.has_eof = true;
+        if client.is_open() {
+            match input {
+                Input::Bytes(bytes) => client.input.push(bytes),
+                Input::End => client.input.end(),
+                Input::Cut => client.input.cut(),
             }
         }
     }
@@ -259,6 +274,9 @@ impl Model {
             Line::NotText(_) => self.client(id).expect("error not-text *"),
             Line::TooLong => self.client(id).expect("error line-too-long *"),
             Line::Incomplete(_) => self.client(id).expect("error incomplete-line *"),
+            Line::Telnet(command) => {
+                self.client(id).expected.push_back(Expected::Telnet(refusal(command)));
+            }
             line => panic!("client {id} is still open after {line:?}"),
         }
         input.advance();
@@ -502,6 +520,7 @@ impl Model {
         let client = self.client(id);
         let stage = client.stage;
         let mut input = client.take_input();
+        let (has_ended, is_cut) = (input.is_ended(), input.is_cut());
         let next = if client.is_open() { input.peek() } else { None };
         let command = match next {
             Some(Line::Text(text)) => Command::parse(text).ok(),
@@ -523,7 +542,8 @@ impl Model {
             Reason::Shutdown => is_by_line || is_shutting_down,
             Reason::Quit | Reason::AuthFailed => is_by_line,
             Reason::Foreign(_) => is_by_line || stage == Stage::Closing(reason),
-            Reason::EndOfInput => next.is_none() && client.has_eof,
+            Reason::EndOfInput => next.is_none() && has_ended && !is_cut,
+            Reason::Truncated => next.is_none() && is_cut,
             // With a rate limit, a client that hung up may be closed before its last line is
             // executed.
             Reason::Lost => client.write_closed && (next.is_none() || has_rate_limit),
@@ -566,12 +586,15 @@ impl Model {
         let skips = self.slow_clients == SlowConsumerPolicy::Skip;
         let feed = std::mem::take(&mut self.feed);
         let client = self.client(id);
-        client.partial.push_str(std::str::from_utf8(bytes).expect("all output is text"));
-        while let Some((line, rest)) = client.partial.split_once('\n') {
+        client.partial.extend_from_slice(bytes);
+        while let Some((line, rest)) = split_first(&client.partial) {
             assert!(line.len() < max_len, "client {id} received a line of {} bytes", line.len());
             let (line, rest) = (line.to_owned(), rest.to_owned());
-            match line.strip_prefix("lagged ") {
-                Some(count) if skips => client.skip_broadcasts(count.parse().unwrap()),
+            match line.strip_prefix(b"lagged ") {
+                Some(count) if skips => {
+                    let count = std::str::from_utf8(count).unwrap().parse().unwrap();
+                    client.skip_broadcasts(count);
+                }
                 _ => client.receive(id, &line, &feed),
             }
             client.partial = rest;
@@ -579,6 +602,15 @@ impl Model {
         client.is_replaying &= !client.has_received_all();
         self.feed = feed;
     }
+}
+
+/// Splits the first line, without its LF, or the first Telnet command from the rest.
+fn split_first(output: &[u8]) -> Option<(&[u8], &[u8])> {
+    if output.first() == Some(&0xff) {
+        return output.split_at_checked(3);
+    }
+    let end = output.iter().position(|byte| *byte == b'\n')?;
+    Some((&output[..end], &output[end + 1..]))
 }
 
 fn has_name(client: &Client, name: &str) -> bool {

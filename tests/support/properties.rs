@@ -3,7 +3,7 @@
 //! inputs.
 
 use oyez::protocol::{
-    Command, CommandSpec, ForeignProtocol, Line, LineBuffer, Reply, validate_text,
+    Command, CommandSpec, ForeignProtocol, Line, LineBuffer, Reply, TelnetCommand, validate_text,
 };
 
 use super::rng::Rng;
@@ -35,6 +35,9 @@ fn encoded_line(encoded: &[u8]) -> &str {
 
 /// The maximum line length in these properties. Random input often exceeds it.
 pub const MAX_LINE: usize = 24;
+
+/// The maximum length of a Telnet subnegotiation.
+pub const MAX_SUBNEGOTIATION: usize = 256;
 
 /// [`LineBuffer`] returns the same lines as [`line_model`], however the input is split into
 /// packets. The first byte of the data seeds the random split.
@@ -78,10 +81,11 @@ fn drain(buffer: &mut LineBuffer, lines: &mut Vec<String>) {
         lines.push(line);
     }
     let buffered = buffer.buffered_bytes();
-    assert!(buffered <= MAX_LINE + 1, "{buffered} bytes are buffered");
+    assert!(buffered <= MAX_LINE + MAX_SUBNEGOTIATION, "{buffered} bytes are buffered");
 }
 
-/// A simple model of line framing: splits the whole input at every LF, then classifies each line.
+/// A simple model of line framing: splits the whole input at every LF, removes the Telnet commands,
+/// then classifies each line.
 pub fn line_model(input: &[u8]) -> Vec<String> {
     let mut lines = vec![];
     // Whether all lines so far were blank.
@@ -91,13 +95,31 @@ pub fn line_model(input: &[u8]) -> Vec<String> {
     if let Some((_, has_lf)) = pieces.last_mut() {
         *has_lf = false;
     }
-    for (piece, has_lf) in pieces {
+    for (index, (piece, has_lf)) in pieces.into_iter().enumerate() {
+        let (mut piece, commands) = remove_telnet(piece);
+        let bom = if index == 0 && piece.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
+        piece.drain(..bom);
+        let piece = piece.as_slice();
         // A trailing CR does not count toward the limit, even if the input ends before its LF.
         let line = piece.strip_suffix(b"\r").unwrap_or(piece);
         let is_too_long = line.len() > MAX_LINE;
         let beginning = &line[..line.len().min(MAX_LINE + 1)];
         let foreign = |protocol| format!("{:?}", Line::Foreign(protocol));
-        if is_first && line.first() == Some(&0x16) {
+        let is_tls = is_first && line.first() == Some(&0x16);
+        // The commands before the byte that decides.
+        let decided_at = match (is_tls, is_too_long) {
+            (true, _) => 1,
+            (false, true) if piece[MAX_LINE] == b'\r' => MAX_LINE + 2,
+            (false, true) => MAX_LINE + 1,
+            (false, false) => usize::MAX,
+        };
+        let mut commands = commands.into_iter().peekable();
+        while let Some((_, command)) =
+            commands.next_if(|(at, _)| at.saturating_sub(bom) < decided_at)
+        {
+            lines.push(format!("{:?}", Line::Telnet(command)));
+        }
+        if is_tls {
             lines.push(foreign(ForeignProtocol::Tls));
             return lines;
         }
@@ -111,6 +133,7 @@ pub fn line_model(input: &[u8]) -> Vec<String> {
         if is_too_long {
             lines.push(format!("{:?}", Line::TooLong));
         }
+        lines.extend(commands.map(|(_, command)| format!("{:?}", Line::Telnet(command))));
         let is_request_line = ends_in_version(line) && !begins_with_command(beginning);
         if is_first && is_request_line && (has_lf || !is_too_long) {
             lines.push(foreign(ForeignProtocol::Http));
@@ -127,6 +150,49 @@ pub fn line_model(input: &[u8]) -> Vec<String> {
         is_first &= matches!(parsed, Some(Line::Blank(_)));
     }
     lines
+}
+
+/// Removes the Telnet commands from a line. Returns each with the length of the text before it.
+fn remove_telnet(line: &[u8]) -> (Vec<u8>, Vec<(usize, TelnetCommand)>) {
+    let (mut text, mut commands) = (vec![], vec![]);
+    let mut rest = line;
+    while let [first, after @ ..] = rest {
+        if let [0xff, 0xff, after @ ..] = rest {
+            text.extend_from_slice(b"\xff\xff");
+            rest = after;
+            continue;
+        }
+        let found = match rest {
+            [0xff, 0xfd, option, ..] => Some((3, TelnetCommand::Do(*option))),
+            [0xff, 0xfb, option, ..] => Some((3, TelnetCommand::Will(*option))),
+            [0xff, 0xfc | 0xfe, _, ..] => Some((3, TelnetCommand::Unanswered)),
+            [0xff, 0xfa, ..] => subnegotiation(rest).map(|len| (len, TelnetCommand::Unanswered)),
+            [0xff, 0xec..=0xf9, ..] => Some((2, TelnetCommand::Unanswered)),
+            _ => None,
+        };
+        if let Some((len, command)) = found {
+            commands.push((text.len(), command));
+            rest = &rest[len..];
+        } else {
+            text.push(*first);
+            rest = after;
+        }
+    }
+    (text, commands)
+}
+
+/// The length of the subnegotiation at the start of this line, if it is complete.
+fn subnegotiation(line: &[u8]) -> Option<usize> {
+    let mut len = 2;
+    loop {
+        match line.get(len..)? {
+            [0xff, 0xf0, ..] => break,
+            [0xff, 0xff, ..] => len += 2,
+            [0xff, ..] | [] => return None,
+            _ => len += 1,
+        }
+    }
+    Some(len + 2).filter(|len| *len <= MAX_SUBNEGOTIATION)
 }
 
 fn is_blank(line: &[u8]) -> bool {

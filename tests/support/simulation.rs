@@ -10,9 +10,11 @@
 //! setup    = small limits, slow-consumer policy, secrets, who may shut down   (fn setup)
 //! schedule = action, action, …                                                (ACTIONS)
 //! action   = connect | finish a handshake | send lines | send bytes | read | half-close
-//!          | break the connection | wait | run turns | run until idle | shut down
+//!          | cut off the input | break the connection | wait | run turns | run until idle
+//!          | shut down
 //! lines    = 1 to 100 copies of one request, valid or not                     (COPIES, LINES)
-//! bytes    = partial lines, foreign protocols, overlong lines, random bytes   (fn bytes)
+//! bytes    = partial lines, foreign protocols, overlong lines, Telnet commands,
+//!            byte order marks, random bytes                                   (fn bytes)
 //! ```
 //!
 //! An action refers to its client by number, modulo the number of connections so far. A schedule
@@ -41,7 +43,7 @@ use oyez::credentials::secret::Secret;
 use oyez::hub::{AllowShutdown, Event, HubConfig, Origin, Reason, Secrets, SlowConsumerPolicy};
 use oyez::limits::{FlushLimits, Limits};
 
-use super::driver::{Driver, Input, UNLIMITED};
+use super::driver::{Driver, UNLIMITED};
 use super::model::{ADMIN_SECRET, FEED, Model, Stage, USER_SECRET};
 use super::rng::Rng;
 
@@ -136,6 +138,10 @@ pub enum Op {
     HalfClose {
         client: usize,
     },
+    /// The client closes its side without the close_notify of TLS.
+    Truncate {
+        client: usize,
+    },
     Break {
         client: usize,
     },
@@ -173,11 +179,34 @@ impl fmt::Debug for Op {
                 write!(f, "client {client} reads {room} bytes, at most {max} at a time")
             }
             Self::HalfClose { client } => write!(f, "client {client} half-closes"),
+            Self::Truncate { client } => write!(f, "the input of client {client} is cut off"),
             Self::Break { client } => write!(f, "client {client} loses its connection"),
             Self::Wait { ms } => write!(f, "{ms} ms pass"),
             Self::Turns { count } => write!(f, "{count} turns"),
             Self::Settle => write!(f, "turns until the hub has no work"),
             Self::Shutdown => write!(f, "the server shuts down"),
+        }
+    }
+}
+
+impl Setup {
+    /// A server with the smallest feed of [`setup`], without secrets and a rate limit, for a fixed
+    /// schedule. Only a reader that refuses bytes is evicted.
+    pub fn fixed() -> Self {
+        let limits = Limits::default();
+        let max_outbox = 2 * limits.reply_room();
+        Self {
+            limits: Limits {
+                max_line: 100,
+                feed_size: 1024,
+                max_outbox,
+                reader_grace_ms: 0,
+                ..limits
+            },
+            slow_clients: SlowConsumerPolicy::Disconnect,
+            has_user_secret: false,
+            has_admin_secret: false,
+            allow_shutdown: AllowShutdown::Nobody,
         }
     }
 }
@@ -237,6 +266,7 @@ enum Action {
     SendBytes,
     Read,
     HalfClose,
+    Truncate,
     Break,
     ShortWait,
     LongWait,
@@ -246,13 +276,14 @@ enum Action {
 }
 
 /// The weight of each action.
-const ACTIONS: [(usize, Action); 12] = [
+const ACTIONS: [(usize, Action); 13] = [
     (4, Action::Connect),
     (1, Action::FinishHandshake),
     (17, Action::Send),
-    (1, Action::SendBytes),
+    (2, Action::SendBytes),
     (6, Action::Read),
     (1, Action::HalfClose),
+    (1, Action::Truncate),
     (1, Action::Break),
     (2, Action::ShortWait),
     (1, Action::LongWait),
@@ -289,6 +320,7 @@ fn op(choices: &mut Choices<'_>) -> Op {
             Op::Read { client, room, max_write }
         }
         Action::HalfClose => Op::HalfClose { client },
+        Action::Truncate => Op::Truncate { client },
         Action::Break => Op::Break { client },
         Action::ShortWait => Op::Wait { ms: choices.below(60) as u64 },
         Action::LongWait => Op::Wait { ms: choices.below(4000) as u64 },
@@ -391,13 +423,31 @@ fn line(choices: &mut Choices<'_>) -> String {
     }
 }
 
+/// Telnet commands, parts of some, and lines with some.
+const TELNET: [&[u8]; 12] = [
+    b"\xff\xf4\xff\xfd\x06",
+    b"\xff\xfb\x1f\xff\xfb\x20ping 1\r\n",
+    b"say in\xff\xfd\x06side\n",
+    b"\xff\xfd\x03",
+    b"\xff\xfc\x01\xff\xfe\x01\xff\xf1\xff\xf6",
+    b"\xff\xfa\x1f\0\x50\0\x18\xff\xf0",
+    b"\xff\xfa\x18",
+    b"\xff\xf0",
+    b"\xff\xfd",
+    b"\xff",
+    b"\xff\xfd\n",
+    b"\n",
+];
+
 fn bytes(choices: &mut Choices<'_>) -> Vec<u8> {
-    match choices.below(6) {
+    match choices.below(9) {
         0 => b"say cut of".to_vec(),
         1 => b"f\r\n".to_vec(),
         2 => b"GET / HTTP/1.1\r\nHost: x\r\n\r\nshutdown\n".to_vec(),
         3 => b"\x16\x03\x01\n".to_vec(),
         4 => vec![b'z'; choices.below(400)],
+        5 => "\u{feff}".as_bytes()[..choices.up_to(3)].to_vec(),
+        6 | 7 => choices.one_of(&TELNET).repeat(choices.up_to(4)),
         _ => (0..choices.below(20)).map(|_| choices.below(256) as u8).collect(),
     }
 }
@@ -528,6 +578,7 @@ impl World {
             | Op::SendBytes { client, .. }
             | Op::Read { client, .. }
             | Op::HalfClose { client }
+            | Op::Truncate { client }
             | Op::Break { client } => {
                 if let Some(key) = self.key(*client) {
                     self.apply_to_client(key, op);
@@ -557,6 +608,10 @@ impl World {
             }
             Op::HalfClose { .. } => {
                 socket.eof = true;
+                self.driver.hub.handle_readable(key);
+            }
+            Op::Truncate { .. } if !socket.eof => {
+                (socket.eof, socket.is_truncated) = (true, true);
                 self.driver.hub.handle_readable(key);
             }
             Op::Break { .. } => {
@@ -612,10 +667,7 @@ impl World {
         self.driver.turn();
         self.model.oldest = oldest..=self.driver.hub.feed().oldest_seq().max(1);
         for (id, input) in std::mem::take(&mut self.driver.inputs) {
-            match input {
-                Input::Bytes(bytes) => self.model.handle_input(id, Some(&bytes)),
-                Input::End => self.model.handle_input(id, None),
-            }
+            self.model.handle_input(id, &input);
         }
         let mut is_eventful = self.take_events();
         for (id, bytes) in std::mem::take(&mut self.driver.outputs) {

@@ -200,7 +200,7 @@ impl Link {
                     let shown = escape_untrusted(&String::from_utf8_lossy(line), 80);
                     return Err(format!("a line that is not text: {shown}"));
                 }
-                Line::TooLong | Line::Foreign(_) => {
+                Line::TooLong | Line::Telnet(_) | Line::Foreign(_) => {
                     return Err(format!("a line of more than {MAX_LINE} bytes"));
                 }
             };

@@ -95,7 +95,7 @@ fn to_broadcast(line: Line<'_>, max_text: usize) -> Result<&str, String> {
         Line::Text(text) | Line::Blank(text) => Some(text),
         Line::Incomplete(line) => validate_text(line.strip_suffix(b"\r").unwrap_or(line)),
         Line::NotText(_) => None,
-        Line::TooLong | Line::Foreign(_) => {
+        Line::TooLong | Line::Telnet(_) | Line::Foreign(_) => {
             return Err(format!("is longer than {max_text} bytes, the server's limit"));
         }
     };

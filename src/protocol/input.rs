@@ -1,0 +1,145 @@
+//! The bytes of a [`LineBuffer`](super::LineBuffer): finds line ends and Telnet commands.
+
+use memchr::{memchr, memchr2};
+
+use super::telnet::{self, IAC, Parsed, TelnetCommand};
+
+const LF: u8 = b'\n';
+
+/// Unhandled input, which begins with the current line. Telnet commands in the line are cut out.
+///
+/// The buffer is `[handled | line | removed commands | not scanned]`. Without Telnet commands
+/// nothing is ever moved, except to the front when the caller waits for more input. A line's bytes
+/// move over the commands in it, each at most once.
+///
+/// **Invariants**
+/// - `start <= end <= scanned <= bytes.len()`, and `bytes[start..end]` contains no LF.
+/// - `end == scanned` unless `has_iac`, and no IAC is in `bytes[scanned..]` then.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    pub(super) bytes: Vec<u8>,
+    /// Where the current line starts.
+    start: usize,
+    /// Where the part of it that was found so far ends.
+    end: usize,
+    /// Where the search continues.
+    scanned: usize,
+    /// Whether there may be Telnet commands to find.
+    has_iac: bool,
+}
+
+/// What ends the part of the line that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The end of the line.
+    Lf,
+    /// A command of this length.
+    Telnet(TelnetCommand, usize),
+    /// The end of the input so far.
+    End,
+}
+
+impl Input {
+    /// Appends input.
+    pub(super) fn push(&mut self, input: &[u8], has_telnet: bool) {
+        self.has_iac |= has_telnet && memchr(IAC, input).is_some();
+        self.bytes.extend_from_slice(input);
+    }
+
+    /// Continues the current line up to its end, to a Telnet command, or to the end of the input,
+    /// and returns the same again until the caller moves on. `is_ended` is set if no more input
+    /// will arrive.
+    pub(super) fn scan(&mut self, is_ended: bool) -> Found {
+        if self.has_iac {
+            return self.scan_telnet(is_ended);
+        }
+        let lf = memchr(LF, &self.bytes[self.scanned..]);
+        self.scanned = lf.map_or(self.bytes.len(), |offset| self.scanned + offset);
+        self.end = self.scanned;
+        if lf.is_some() { Found::Lf } else { Found::End }
+    }
+
+    #[cold]
+    fn scan_telnet(&mut self, is_ended: bool) -> Found {
+        loop {
+            let rest = &self.bytes[self.scanned..];
+            let special = memchr2(LF, IAC, rest);
+            self.extend_line(special.unwrap_or(rest.len()));
+            if special.is_none() {
+                return Found::End;
+            }
+            let rest = &self.bytes[self.scanned..];
+            if rest[0] == LF {
+                return Found::Lf;
+            }
+            match telnet::parse(rest) {
+                Parsed::Command(command, len) => return Found::Telnet(command, len),
+                Parsed::NotCommand(len) => self.extend_line(len),
+                Parsed::Partial if is_ended => self.extend_line(1),
+                Parsed::Partial => return Found::End,
+            }
+        }
+    }
+
+    /// Appends the next `len` bytes that were not scanned to the line.
+    fn extend_line(&mut self, len: usize) {
+        let next = self.scanned..self.scanned + len;
+        self.scanned = next.end;
+        if self.end < next.start {
+            self.bytes.copy_within(next, self.end);
+        }
+        self.end += len;
+    }
+
+    /// The part of the current line that was found.
+    pub(super) fn line(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Removes the first bytes of the current line.
+    pub(super) fn discard(&mut self, len: usize) {
+        self.start += len;
+    }
+
+    /// Removes the Telnet command that was found.
+    pub(super) fn remove_command(&mut self, len: usize) {
+        self.scanned += len;
+    }
+
+    /// Moves past the LF that was found.
+    pub(super) fn next_line(&mut self) {
+        self.scanned += 1;
+        (self.start, self.end) = (self.scanned, self.scanned);
+    }
+
+    /// Discards everything.
+    pub(super) fn clear(&mut self) {
+        self.scanned = self.bytes.len();
+        (self.start, self.end) = (self.scanned, self.scanned);
+    }
+
+    /// Overwrites the part of the current line that was found, and what was moved inside it.
+    pub(super) fn wipe(&mut self) {
+        self.bytes[self.start..self.scanned].fill(0);
+    }
+
+    /// The number of bytes that were not handled.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Frees the memory that the partial line does not need. More input must arrive before the next
+    /// [`scan`](Self::scan) finds anything.
+    pub(super) fn release_memory(&mut self) {
+        self.bytes.drain(self.end..self.scanned);
+        self.bytes.drain(..self.start);
+        self.end -= self.start;
+        self.start = 0;
+        self.scanned = self.end;
+        // What is left is the beginning of a command.
+        self.has_iac = self.scanned < self.bytes.len();
+        if self.bytes.capacity() > 2 * self.bytes.len() {
+            self.bytes.shrink_to_fit();
+        }
+    }
+}
