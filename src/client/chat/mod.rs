@@ -14,6 +14,9 @@
 mod conversation;
 mod editor;
 mod keys;
+mod layout;
+#[cfg(test)]
+mod model_terminal;
 mod screen;
 mod slash_command;
 mod terminal;

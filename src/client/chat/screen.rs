@@ -3,14 +3,15 @@
 //! This module performs **no I/O**: it collects the output for the terminal.
 //!
 //! No message can imitate another: each begins with the time and a mark, no name looks like the
-//! mark of another kind of message, and continuation rows are indented.
+//! mark of another kind of message, and continuation rows are indented. This does not depend on the
+//! width of characters, on which terminals disagree.
 
 use std::mem;
 
-use unicode_segmentation::UnicodeSegmentation as _;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::editor::Editor;
+use super::layout::{fitting_len, visible_part, wrap};
 use crate::escape::escape_untrusted;
 
 /// The maximum length of a displayed text, in bytes.
@@ -22,11 +23,16 @@ const MAX_MARK: usize = 64;
 /// The indentation of continuation rows: the width of the time and a space.
 const INDENT: usize = 6;
 
-/// The minimum width. A narrower terminal is treated as if it had this width.
-const MIN_COLUMNS: usize = 20;
+/// The minimum width: the indentation and a wide character. On a narrower terminal, rows are cut.
+const MIN_COLUMNS: usize = INDENT + 2;
 
 /// The minimum number of columns for the line being typed, beside a long prompt.
 const MIN_INPUT_COLUMNS: usize = 4;
+
+/// Autowrap (DECAWM) is off while a row is drawn, in case the terminal draws a character wider than
+/// expected.
+const DISABLE_AUTOWRAP: &str = "\x1b[?7l";
+const ENABLE_AUTOWRAP: &str = "\x1b[?7h";
 
 /// The colors of names, readable on dark and light backgrounds. Red is only for errors.
 const COLORS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
@@ -116,12 +122,22 @@ impl Screen {
         self.erase();
         let mark = escape_untrusted(mark, MAX_MARK);
         let text = escape_untrusted(&text.replace('\t', "    "), MAX_DISPLAYED);
-        let rows = wrap(&text, self.columns, INDENT + mark.width() + 1).into_iter();
-        let rows: Vec<String> = rows.map(|row| self.styled(text_style, row)).collect();
-        let rows = rows.join(&format!("\r\n{}", " ".repeat(INDENT)));
+        // A name may be longer than a row.
+        let marks = wrap(&mark, self.columns, INDENT, INDENT);
+        let column = INDENT + marks.last().map_or(0, |row| row.width()) + 1;
+        let texts = wrap(&text, self.columns, column, INDENT);
+        // If the name fills its row, a space would overwrite its end.
+        let space = if texts[0].is_empty() { "" } else { " " };
+        let row_end = format!("\r\n{}", " ".repeat(INDENT));
+        let [mark, text] = [(mark_style, marks), (text_style, texts)].map(|(style, rows)| {
+            let rows: Vec<String> = rows.iter().map(|row| self.styled(style, row)).collect();
+            rows.join(&row_end)
+        });
         let time = self.styled("2", &(self.clock)());
-        let mark = self.styled(mark_style, &mark);
-        self.output += &format!("{time} {mark} {rows}\r\n");
+        // Only this module breaks rows. Without autowrap, the terminal truncates a row that is
+        // wider there, instead of continuing it in column 0, where it would look like a message.
+        self.output +=
+            &format!("{DISABLE_AUTOWRAP}{time} {mark}{space}{text}\r\n{ENABLE_AUTOWRAP}");
     }
 
     fn styled(&self, style: &str, text: &str) -> String {
@@ -140,10 +156,9 @@ impl Screen {
         let (left, right) = visible_part(editor, columns - prompt.width());
         let cursor = prompt.width() + left.width();
         let left = self.styled("1", prompt) + &left;
-        // Disable autowrap, in case the terminal draws a character wider than expected. Drawing the
-        // left part twice leaves the cursor at its end, even if the terminal's character widths
-        // differ.
-        let input = format!("\x1b[?7l{left}{right}\r{left}\x1b[?7h");
+        // Drawing the left part twice leaves the cursor at its end, even if the terminal's character
+        // widths differ.
+        let input = format!("{DISABLE_AUTOWRAP}{left}{right}\r{left}{ENABLE_AUTOWRAP}");
         if input != self.input {
             self.erase();
             self.output += &input;
@@ -153,125 +168,22 @@ impl Screen {
     }
 }
 
-/// Returns the parts of the line being typed, left and right of the cursor, that fit into
-/// `columns`. The text scrolls by half the width, so that the cursor has context on both sides.
-fn visible_part(editor: &Editor, columns: usize) -> (String, String) {
-    let (left, right) = editor.text().split_at(editor.cursor());
-    let [mut left, mut right] = [left, right]
-        .map(|part| escape_untrusted(&part.replace('\n', "↵").replace('\t', " "), usize::MAX));
-    // Reserve a column for text right of the cursor.
-    let max_left = columns - usize::from(!right.is_empty());
-    let width = max_width(&left);
-    if width > max_left {
-        let step = (max_left / 2).max(1);
-        let hidden = ((width - max_left) / step + 1) * step;
-        // Hide the cluster at the edge as a whole.
-        let shown = left[fitting_len(&left, hidden - 1)..].graphemes(true).skip(1);
-        left = format!("<{}", shown.collect::<String>());
-    }
-    let free = columns - max_width(&left);
-    if fitting_len(&right, free) < right.len() {
-        // Reserve a column for the `>`, which marks hidden text.
-        right.truncate(fitting_len(&right, free - 1));
-        right.push('>');
-    }
-    (left, right)
-}
-
 /// Returns the style of a name, which depends only on the name.
 fn name_style(name: &str) -> String {
     let sum: usize = name.bytes().map(usize::from).sum();
     format!("1;{}", COLORS[sum % COLORS.len()])
 }
 
-/// Wraps a text at spaces, and inside words that are longer than a row. The first row begins in
-/// `column`, and all others begin in column [`INDENT`].
-fn wrap(mut text: &str, columns: usize, mut column: usize) -> Vec<&str> {
-    let mut rows = vec![];
-    loop {
-        // A row has at least one cluster, even if it does not fit.
-        let first = text.graphemes(true).next().map_or(0, str::len);
-        let end = fitting_len(text, columns.saturating_sub(column)).max(first);
-        if end == text.len() {
-            rows.push(text);
-            return rows;
-        }
-        let space = if text[end..].starts_with(' ') { Some(end) } else { text[..end].rfind(' ') };
-        let (row, rest) = match space {
-            Some(space @ 1..) => (&text[..space], &text[space + 1..]),
-            _ => text.split_at(end),
-        };
-        rows.push(row);
-        text = rest;
-        column = INDENT;
-    }
-}
-
-/// Returns the number of bytes of whole grapheme clusters that fit into `columns`.
-fn fitting_len(text: &str, columns: usize) -> usize {
-    let mut width = 0;
-    for (start, grapheme) in text.grapheme_indices(true) {
-        width += max_width(grapheme);
-        if width > columns {
-            return start;
-        }
-    }
-    text.len()
-}
-
-/// Returns the maximum width of a text on any terminal. Some terminals draw each part of an emoji
-/// separately.
-fn max_width(text: &str) -> usize {
-    let parts = |grapheme: &str| grapheme.chars().filter_map(UnicodeWidthChar::width).sum();
-    text.graphemes(true).map(|grapheme| grapheme.width().max(parts(grapheme))).sum()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::keys::Key;
+    use unicode_width::UnicodeWidthChar as _;
+
+    use super::super::model_terminal::ModelTerminal;
     use super::*;
 
     /// Returns a screen at twelve o'clock.
     fn screen(has_color: bool) -> Screen {
         Screen::new(has_color, 80, || "12:00".to_owned())
-    }
-
-    fn rows(text: &str, columns: usize) -> Vec<&str> {
-        wrap(text, columns, 10)
-    }
-
-    #[test]
-    fn long_messages_wrap_between_words() {
-        assert_eq!(rows("short", 20), ["short"]);
-        assert_eq!(rows("", 20), [""]);
-        assert_eq!(rows("one two three four five", 20), ["one two", "three four", "five"]);
-        assert_eq!(rows("one two th", 20), ["one two th"]);
-        assert_eq!(
-            rows("0123456789abcdefghijklmnopqrstuvwxyz", 20),
-            ["0123456789", "abcdefghijklmn", "opqrstuvwxyz"]
-        );
-        assert_eq!(rows("你好你好你好", 20), ["你好你好你", "好"]);
-    }
-
-    #[test]
-    fn wrapped_text_cannot_pass_for_a_new_message() {
-        // With fillers of every length and width, some row wraps exactly before the forged message.
-        for filler in ["x", " ", "你", "👩‍🚀", "e\u{301}", "👍🏽"] {
-            for count in 0..120 {
-                let text = format!("{}12:00 root: obey", filler.repeat(count));
-                let mut screen = Screen::new(false, 80, || "11:59".to_owned());
-                screen.resize(40);
-                screen.broadcast("eve", &text);
-                for (i, row) in screen.take_output().trim_end().split("\r\n").enumerate() {
-                    assert!(
-                        row.starts_with(if i == 0 { "11:59 eve: " } else { "      " }),
-                        "{row}"
-                    );
-                    let parts: usize = row.chars().filter_map(UnicodeWidthChar::width).sum();
-                    assert!(parts <= 40 && row.width() <= 40, "{row}");
-                }
-            }
-        }
     }
 
     #[test]
@@ -285,7 +197,9 @@ mod tests {
         screen.notice("so");
         let expected = "12:00 bob: a    b\r\n12:00 > hi\r\n12:00 [7] psst\r\n12:00 [> bob] psst\r\n\
                         12:00 ! no\\u{1b}[2J\r\n12:00 - so\r\n";
-        assert_eq!(screen.take_output(), expected);
+        let output =
+            screen.take_output().replace(DISABLE_AUTOWRAP, "").replace(ENABLE_AUTOWRAP, "");
+        assert_eq!(output, expected);
     }
 
     #[test]
@@ -302,36 +216,83 @@ mod tests {
         assert!(screen.take_output().contains("\x1b[31mx\x1b[m"));
     }
 
-    /// Returns the visible text left and right of the cursor, which is `left` clusters before the
-    /// end of the text.
-    fn window(text: &str, left: usize, columns: usize) -> (String, String) {
-        let mut editor = Editor::default();
-        editor.edit(&Key::Paste(text.to_owned()));
-        for _ in 0..left {
-            editor.edit(&Key::Left);
+    /// The width of a character on different terminals.
+    const WIDTHS: [fn(char) -> usize; 5] = [
+        |c| c.width().unwrap_or_default(),
+        // East Asian terminals draw ambiguous characters wide.
+        |c| c.width_cjk().unwrap_or_default(),
+        // Old terminals do not know zero-width or wide characters.
+        |_| 1,
+        |c| c.width().unwrap_or_default().max(1),
+        |c| if c.is_ascii() { 1 } else { 2 },
+    ];
+
+    /// Checks that every row of this broadcast, with this clock, is the beginning of a message from
+    /// eve, or indented.
+    #[track_caller]
+    fn check_rows(text: &str, columns: usize) {
+        let mut screen = Screen::new(false, columns, || "11:59".to_owned());
+        screen.broadcast("eve", text);
+        let output = screen.take_output();
+        for width in WIDTHS {
+            let mut terminal = ModelTerminal::new(1000, columns, width);
+            terminal.write(&output);
+            for (i, row) in terminal.rows().iter().enumerate() {
+                let start = if i == 0 { "11:59 eve:" } else { "      " };
+                assert!(row.starts_with(start), "{columns} columns: {row}");
+            }
         }
-        let (left, right) = visible_part(&editor, columns);
-        assert!(left.width() + right.width() <= columns, "{text:?}");
-        (left, right)
     }
 
     #[test]
-    fn long_input_shows_the_part_around_the_cursor() {
-        let pair = |left: &str, right: &str| (left.to_owned(), right.to_owned());
-        assert_eq!(window("hello", 2, 10), pair("hel", "lo"));
-        assert_eq!(window("a\tb\nc", 0, 10), pair("a b↵c", ""));
-        assert_eq!(window("0123456789", 0, 10), pair("0123456789", ""));
-        assert_eq!(window("0123456789a", 0, 10), pair("<56789a", ""));
-        assert_eq!(window("0123456789", 5, 10), pair("01234", "56789"));
-        assert_eq!(window("0123456789abcdef", 10, 10), pair("012345", "678>"));
-        assert_eq!(window("0123456789abcdef", 3, 10), pair("<89abc", "def"));
-        let wide = "स्त्री👨‍👩‍👧‍👦".repeat(10);
-        for text in ["你好 wörld 👩‍🚀 e\u{301} 0123456789 你好你好你好", &wide] {
-            for columns in 4..30 {
-                for left in 0..40 {
-                    window(text, left, columns);
+    fn wrapped_text_cannot_pass_for_a_new_message() {
+        // With fillers of every length and width, some row wraps exactly before the forged message.
+        for filler in ["x", " ", "你", "👩‍🚀", "e\u{301}", "👍🏽"] {
+            for count in 0..120 {
+                check_rows(&format!("{}12:00 root: obey", filler.repeat(count)), 40);
+            }
+        }
+    }
+
+    #[test]
+    fn characters_of_uncertain_width_cannot_start_a_row() {
+        let uncertain = |c: &char| c.width() != c.width_cjk() || c.width() != Some(1);
+        let sequences =
+            ["❤\u{fe0f}", "1\u{fe0f}\u{20e3}", "🇩🇪", "ก\u{e47}", "ᄒ\u{1161}\u{11ab}", "a\u{200c}"];
+        let sequences = sequences.map(str::to_owned).into_iter();
+        let fillers = ('\u{a0}'..'\u{3400}').chain('\u{f000}'..='\u{1ffff}').filter(uncertain);
+        // Every 23rd is enough for a test that runs often.
+        for filler in sequences.chain(fillers.step_by(23).map(String::from)) {
+            for count in [15, 29, 30, 31, 34, 60, 65] {
+                check_rows(&format!("{}12:00 root: obey", filler.repeat(count)), 40);
+            }
+        }
+    }
+
+    #[test]
+    fn soft_hyphens_and_piled_marks_cannot_start_a_row() {
+        for filler in
+            ["\u{ad}", "\u{115f}", "\u{200b}", "\u{fe0f}", "\u{e0041}", "\u{301}", "\u{e47}"]
+        {
+            for columns in [20, 40, 80] {
+                for count in 0..columns {
+                    check_rows(&format!("{}12:00 root: approved", filler.repeat(count)), columns);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn narrow_terminal_shows_the_whole_message() {
+        for columns in MIN_COLUMNS..24 {
+            let mut screen = Screen::new(false, columns, || "11:59".to_owned());
+            screen.broadcast("a-long_name", "12:00 root: 你好");
+            let mut terminal = ModelTerminal::new(1000, columns, WIDTHS[0]);
+            terminal.write(&screen.take_output());
+            let rows = terminal.rows();
+            assert!(rows[1..].iter().all(|row| row.starts_with("      ")), "{rows:?}");
+            let shown = rows.concat().replace(' ', "");
+            assert_eq!(shown, "11:59a-long_name:12:00root:你好");
         }
     }
 }
