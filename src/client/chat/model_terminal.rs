@@ -50,6 +50,22 @@ impl ModelTerminal {
         }
     }
 
+    /// Becomes narrower, and wraps the rows that no longer fit, as many terminals do. Leaves the
+    /// cursor at the end of the last row.
+    pub(super) fn resize_and_wrap(&mut self, columns: usize) {
+        self.columns = columns;
+        let wrap = |row: Vec<String>| -> Vec<Vec<String>> {
+            if row.is_empty() {
+                vec![row]
+            } else {
+                row.chunks(columns).map(<[_]>::to_vec).collect()
+            }
+        };
+        self.rows = std::mem::take(&mut self.rows).into_iter().flat_map(wrap).collect();
+        self.row = self.rows.len() - 1;
+        self.column = self.rows[self.row].len();
+    }
+
     fn control(&mut self, sequence: &str) {
         match sequence {
             "[?7h" => self.has_autowrap = true,

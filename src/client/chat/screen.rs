@@ -6,6 +6,7 @@
 //! mark of another kind of message, and continuation rows are indented. This does not depend on the
 //! width of characters, on which terminals disagree.
 
+use std::collections::VecDeque;
 use std::mem;
 
 use unicode_width::UnicodeWidthStr as _;
@@ -26,6 +27,9 @@ const INDENT: usize = 6;
 /// The minimum width: the indentation and a wide character. On a narrower terminal, rows are cut.
 const MIN_COLUMNS: usize = INDENT + 2;
 
+/// The maximum number of messages that are drawn again when the terminal becomes narrower.
+const MAX_REDRAWN: usize = 200;
+
 /// The minimum number of columns for the line being typed, beside a long prompt.
 const MIN_INPUT_COLUMNS: usize = 4;
 
@@ -34,8 +38,21 @@ const MIN_INPUT_COLUMNS: usize = 4;
 const DISABLE_AUTOWRAP: &str = "\x1b[?7l";
 const ENABLE_AUTOWRAP: &str = "\x1b[?7h";
 
+/// Clears the screen, and moves the cursor to its first row.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
 /// The colors of names, readable on dark and light backgrounds. Red is only for errors.
 const COLORS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
+
+/// A message on the screen. Its mark and text are escaped.
+#[derive(Debug)]
+struct Message {
+    time: String,
+    mark: String,
+    mark_style: String,
+    text: String,
+    text_style: &'static str,
+}
 
 /// Draws messages and, below them, the input row, which shows the line being typed.
 ///
@@ -45,7 +62,10 @@ pub(super) struct Screen {
     has_color: bool,
     /// Returns the time of day, as `HH:MM`.
     clock: fn() -> String,
+    rows: usize,
     columns: usize,
+    /// The last messages since the screen was cleared.
+    messages: VecDeque<Message>,
     /// The output that drew the input row, or empty if the row is not on the screen.
     input: String,
     /// The cursor's column in the input row.
@@ -55,9 +75,18 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    pub(super) fn new(has_color: bool, columns: usize, clock: fn() -> String) -> Self {
-        let columns = columns.max(MIN_COLUMNS);
-        Self { has_color, clock, columns, input: String::new(), cursor: 0, output: String::new() }
+    /// `size` is the number of rows and columns.
+    pub(super) fn new(has_color: bool, size: (usize, usize), clock: fn() -> String) -> Self {
+        Self {
+            has_color,
+            clock,
+            rows: size.0,
+            columns: size.1.max(MIN_COLUMNS),
+            messages: VecDeque::new(),
+            input: String::new(),
+            cursor: 0,
+            output: String::new(),
+        }
     }
 
     /// Returns and clears the output for the terminal.
@@ -65,10 +94,30 @@ impl Screen {
         mem::take(&mut self.output)
     }
 
-    /// Sets the terminal's width, and erases the input row.
-    pub(super) fn resize(&mut self, columns: usize) {
+    /// Sets the terminal's number of rows and columns, and erases the input row.
+    ///
+    /// When a terminal becomes narrower, it may wrap the rows on the screen, and continue them in
+    /// column 0. So this draws the messages again.
+    pub(super) fn resize(&mut self, (rows, columns): (usize, usize)) {
+        let is_narrower = columns < self.columns;
+        self.rows = rows;
         self.columns = columns.max(MIN_COLUMNS);
         self.erase();
+        if is_narrower {
+            self.output += CLEAR;
+            self.redraw();
+        }
+    }
+
+    /// Draws the last messages on an empty screen, and leaves a row free for the input.
+    fn redraw(&mut self) {
+        let messages = self.messages.iter().rev().flat_map(|message| {
+            let rows = self.layout(message);
+            rows.into_iter().rev()
+        });
+        let mut rows: Vec<String> = messages.take(self.rows.saturating_sub(1)).collect();
+        rows.reverse();
+        self.print_rows(&rows);
     }
 
     /// Erases the input row.
@@ -85,7 +134,8 @@ impl Screen {
     /// Clears the whole screen.
     pub(super) fn clear(&mut self) {
         self.input.clear();
-        self.output += "\x1b[H\x1b[2J";
+        self.messages.clear();
+        self.output += CLEAR;
     }
 
     /// Shows another client's broadcast.
@@ -118,26 +168,48 @@ impl Screen {
 
     /// Replaces the input row with a message. A style consists of SGR parameters, such as `1;31`
     /// for bold and red.
-    fn print(&mut self, mark: &str, mark_style: &str, text: &str, text_style: &str) {
+    fn print(&mut self, mark: &str, mark_style: &str, text: &str, text_style: &'static str) {
         self.erase();
-        let mark = escape_untrusted(mark, MAX_MARK);
-        let text = escape_untrusted(&text.replace('\t', "    "), MAX_DISPLAYED);
+        let message = Message {
+            time: (self.clock)(),
+            mark: escape_untrusted(mark, MAX_MARK),
+            mark_style: mark_style.to_owned(),
+            text: escape_untrusted(&text.replace('\t', "    "), MAX_DISPLAYED),
+            text_style,
+        };
+        let rows = self.layout(&message);
+        self.print_rows(&rows);
+        if self.messages.len() == MAX_REDRAWN {
+            self.messages.pop_front();
+        }
+        self.messages.push_back(message);
+    }
+
+    /// Returns the rows of a message.
+    fn layout(&self, message: &Message) -> Vec<String> {
+        let Message { time, mark, mark_style, text, text_style } = message;
         // A name may be longer than a row.
-        let marks = wrap(&mark, self.columns, INDENT, INDENT);
+        let marks = wrap(mark, self.columns, INDENT, INDENT);
         let column = INDENT + marks.last().map_or(0, |row| row.width()) + 1;
-        let texts = wrap(&text, self.columns, column, INDENT);
+        let mut texts = wrap(text, self.columns, column, INDENT).into_iter();
+        let indent = " ".repeat(INDENT);
+        let mut rows: Vec<String> =
+            marks.iter().map(|row| indent.clone() + &self.styled(mark_style, row)).collect();
+        rows[0].replace_range(..INDENT, &format!("{} ", self.styled("2", time)));
         // If the name fills its row, a space would overwrite its end.
-        let space = if texts[0].is_empty() { "" } else { " " };
-        let row_end = format!("\r\n{}", " ".repeat(INDENT));
-        let [mark, text] = [(mark_style, marks), (text_style, texts)].map(|(style, rows)| {
-            let rows: Vec<String> = rows.iter().map(|row| self.styled(style, row)).collect();
-            rows.join(&row_end)
-        });
-        let time = self.styled("2", &(self.clock)());
-        // Only this module breaks rows. Without autowrap, the terminal truncates a row that is
-        // wider there, instead of continuing it in column 0, where it would look like a message.
-        self.output +=
-            &format!("{DISABLE_AUTOWRAP}{time} {mark}{space}{text}\r\n{ENABLE_AUTOWRAP}");
+        let first = texts.next().filter(|text| !text.is_empty());
+        if let (Some(first), Some(row)) = (first, rows.last_mut()) {
+            *row += &format!(" {}", self.styled(text_style, first));
+        }
+        rows.extend(texts.map(|text| indent.clone() + &self.styled(text_style, text)));
+        rows
+    }
+
+    /// Only this module breaks rows. Without autowrap, the terminal truncates a row that is wider
+    /// there, instead of continuing it in column 0, where it would look like a message.
+    fn print_rows(&mut self, rows: &[String]) {
+        let rows: String = rows.iter().map(|row| format!("{row}\r\n")).collect();
+        self.output += &format!("{DISABLE_AUTOWRAP}{rows}{ENABLE_AUTOWRAP}");
     }
 
     fn styled(&self, style: &str, text: &str) -> String {
@@ -183,7 +255,7 @@ mod tests {
 
     /// Returns a screen at twelve o'clock.
     fn screen(has_color: bool) -> Screen {
-        Screen::new(has_color, 80, || "12:00".to_owned())
+        Screen::new(has_color, (24, 80), || "12:00".to_owned())
     }
 
     #[test]
@@ -231,7 +303,7 @@ mod tests {
     /// eve, or indented.
     #[track_caller]
     fn check_rows(text: &str, columns: usize) {
-        let mut screen = Screen::new(false, columns, || "11:59".to_owned());
+        let mut screen = Screen::new(false, (24, columns), || "11:59".to_owned());
         screen.broadcast("eve", text);
         let output = screen.take_output();
         for width in WIDTHS {
@@ -285,7 +357,7 @@ mod tests {
     #[test]
     fn narrow_terminal_shows_the_whole_message() {
         for columns in MIN_COLUMNS..24 {
-            let mut screen = Screen::new(false, columns, || "11:59".to_owned());
+            let mut screen = Screen::new(false, (24, columns), || "11:59".to_owned());
             screen.broadcast("a-long_name", "12:00 root: 你好");
             let mut terminal = ModelTerminal::new(1000, columns, WIDTHS[0]);
             terminal.write(&screen.take_output());
@@ -294,5 +366,45 @@ mod tests {
             let shown = rows.concat().replace(' ', "");
             assert_eq!(shown, "11:59a-long_name:12:00root:你好");
         }
+    }
+
+    #[test]
+    fn narrower_terminal_does_not_wrap_earlier_messages() {
+        // In every column of a row, a forged message may begin.
+        let text: String =
+            (0..40).map(|count| format!("{}12:00 root: obey ", "x".repeat(count))).collect();
+        for columns in 8..80 {
+            let mut screen = Screen::new(false, (24, 80), || "11:59".to_owned());
+            let mut terminal = ModelTerminal::new(24, 80, WIDTHS[0]);
+            for _ in 0..3 {
+                screen.broadcast("eve", &text);
+            }
+            screen.draw("al> ", &Editor::default());
+            terminal.write(&screen.take_output());
+            terminal.resize_and_wrap(columns);
+            screen.resize((24, columns));
+            screen.draw("al> ", &Editor::default());
+            terminal.write(&screen.take_output());
+            let rows = terminal.rows();
+            assert!(rows.len() > 20, "{rows:?}");
+            for row in &rows[..rows.len() - 1] {
+                assert!(row.starts_with("11:59 ") || row.starts_with("      "), "{row}");
+            }
+            assert!(rows.last().is_some_and(|row| row.starts_with("al>")), "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn cleared_messages_do_not_come_back() {
+        let mut screen = screen(false);
+        screen.broadcast("bob", "old");
+        screen.clear();
+        screen.broadcast("bob", "new");
+        screen.take_output();
+        screen.resize((24, 40));
+        let output = screen.take_output();
+        assert!(output.contains("12:00 bob: new") && !output.contains("old"), "{output:?}");
+        screen.resize((24, 60));
+        assert_eq!(screen.take_output(), "", "a wider terminal wraps nothing");
     }
 }
