@@ -415,6 +415,38 @@ fn oversized_paste_is_refused_and_the_line_is_kept() {
 }
 
 #[test]
+fn input_that_is_not_utf8_is_refused_and_the_line_is_kept() {
+    let server = Server::start(&[]);
+    let mut bob = bob(&server);
+    let mut chat = chat(&server, &["--name", "al"], "al>");
+    // This test's terminal does not show U+FFFD.
+    let expect_kept = |chat: &mut Terminal, line: &str| {
+        let [first, second, third] = [
+            "! not sent: the line has U+FFFD in place of bytes that",
+            "      are not UTF-8; replace it, and set the terminal and",
+            "      the locale to UTF-8",
+        ];
+        chat.expect(&[first, second, third, &line.replace('\u{fffd}', "")]);
+        assert!(chat.output().contains(line));
+    };
+    // ISO 8859-1, with Enter directly after the character, and in a slash command and a paste.
+    chat.press_bytes(b"caf\xe9\r");
+    expect_kept(&mut chat, "al> caf�");
+    chat.press("\x15/send bob ");
+    chat.press_bytes(b"\xe9t\xe9\r");
+    expect_kept(&mut chat, "al> /send bob �t�");
+    chat.press_bytes(b"\x15\x1b[200~one\rtw\xf6\x1b[201~\r");
+    expect_kept(&mut chat, "al> one↵tw�");
+    chat.press("\x7fö\r");
+    bob.expect("broadcast 1 al one");
+    bob.expect("broadcast 2 al twö");
+    // A character may arrive in two parts.
+    chat.press_bytes(&[0xc3]);
+    chat.press_bytes(&[0xa9, b'\r']);
+    bob.expect("broadcast 3 al é");
+}
+
+#[test]
 fn second_signal_ends_a_chat_with_a_stuck_terminal() {
     let server = Server::start(&[]);
     let mut bob = bob(&server);
