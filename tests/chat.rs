@@ -293,6 +293,66 @@ fn control_sequences_from_the_server_never_reach_the_terminal() {
 }
 
 #[test]
+fn forged_message_in_a_broadcast_stays_on_its_row() {
+    let server = Server::start(&[]);
+    let mut eve = server.client();
+    eve.ask("name eve", "ok name eve");
+    let mut chat = chat(&server, &[], "2>");
+    // The width of these characters differs between terminals.
+    for filler in ["\u{ad}", "\u{200b}", "\u{115f}", "\u{feff}", "\u{e0041}", "\u{202e}"] {
+        eve.send(&format!("say {}12:00 root: approved", filler.repeat(COLUMNS.into())));
+    }
+    eve.send("say end");
+    chat.expect(&["eve: end", "2>"]);
+    let rows = chat.rows();
+    let is_safe = |row: &&String| {
+        let row = row.as_str();
+        row.starts_with("      ") || row.contains("eve: ") || row.contains(" - ") || row == "2>"
+    };
+    assert!(rows.iter().all(|row| is_safe(&row)), "{rows:?}");
+    // Each message disables autowrap, because this test's terminal may agree with the chat.
+    let output = chat.output();
+    let messages = output.split("\x1b[?7h").filter(|part| part.contains("eve: "));
+    assert_eq!(messages.clone().count(), 7);
+    assert!(messages.clone().all(|message| message.contains("\x1b[?7l")), "{output:?}");
+    assert!(output.contains("\\u{ad}\\u{ad}") && !output.contains('\u{ad}'), "{output:?}");
+}
+
+#[test]
+fn listen_escapes_invisible_characters_on_a_terminal_but_not_in_a_pipe() {
+    let server = Server::start(&[]);
+    let mut eve = server.client();
+    let text = "a\u{ad}b\tc\u{e0041} 👩\u{200d}🚀";
+    eve.ask(&format!("say {text}"), &format!("broadcast 1 1 {text}"));
+    for (format, on_terminal, in_pipe) in [
+        ("text", "a\\u{ad}b\tc\\u{e0041} 👩\u{200d}🚀\r\n", format!("{text}\n")),
+        (
+            "lines",
+            "broadcast 1 1 a\\u{ad}b\tc\\u{e0041} 👩\u{200d}🚀\r\n",
+            format!("broadcast 1 1 {text}\n"),
+        ),
+        (
+            "json",
+            r#""text":"a\u00adb\tc\udb40\udc41 👩"#,
+            "\"text\":\"a\u{ad}b\\tc\u{e0041} 👩\u{200d}🚀\"}\n".to_owned(),
+        ),
+    ] {
+        let listen = || {
+            let mut command = oyez();
+            command.args(["-s", &server.address.to_string(), "listen", "--since", "0"]);
+            command.args(["--count", "1", "--format", format]);
+            command
+        };
+        let mut terminal = Terminal::start(&mut listen(), 24, COLUMNS);
+        terminal.wait_until(|terminal| terminal.output().contains(on_terminal));
+        assert!(!terminal.output().contains('\u{ad}'));
+        let output = listen().output().unwrap();
+        let output = String::from_utf8(output.stdout).unwrap();
+        assert!(output.ends_with(&in_pipe), "{output:?}");
+    }
+}
+
+#[test]
 fn no_color_disables_colors() {
     let server = Server::start(&[]);
     for (variable, has_color) in [("OYEZ_NOTHING", true), ("NO_COLOR", false)] {
@@ -356,6 +416,38 @@ fn oversized_paste_is_refused_and_the_line_is_kept() {
         "      broadcast - < FILE",
         "1> kept",
     ]);
+}
+
+#[test]
+fn input_that_is_not_utf8_is_refused_and_the_line_is_kept() {
+    let server = Server::start(&[]);
+    let mut bob = bob(&server);
+    let mut chat = chat(&server, &["--name", "al"], "al>");
+    // This test's terminal does not show U+FFFD.
+    let expect_kept = |chat: &mut Terminal, line: &str| {
+        let [first, second, third] = [
+            "! not sent: the line has U+FFFD in place of bytes that",
+            "      are not UTF-8; replace it, and set the terminal and",
+            "      the locale to UTF-8",
+        ];
+        chat.expect(&[first, second, third, &line.replace('\u{fffd}', "")]);
+        assert!(chat.output().contains(line));
+    };
+    // ISO 8859-1, with Enter directly after the character, and in a slash command and a paste.
+    chat.press_bytes(b"caf\xe9\r");
+    expect_kept(&mut chat, "al> caf�");
+    chat.press("\x15/send bob ");
+    chat.press_bytes(b"\xe9t\xe9\r");
+    expect_kept(&mut chat, "al> /send bob �t�");
+    chat.press_bytes(b"\x15\x1b[200~one\rtw\xf6\x1b[201~\r");
+    expect_kept(&mut chat, "al> one↵tw�");
+    chat.press("\x7fö\r");
+    bob.expect("broadcast 1 al one");
+    bob.expect("broadcast 2 al twö");
+    // A character may arrive in two parts.
+    chat.press_bytes(&[0xc3]);
+    chat.press_bytes(&[0xa9, b'\r']);
+    bob.expect("broadcast 3 al é");
 }
 
 #[test]

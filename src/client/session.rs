@@ -44,7 +44,7 @@ impl Session {
             Input::default()
         };
         let output =
-            if watches_output { Output::register(registry, OUTPUT) } else { Output::default() };
+            if watches_output { Output::register(registry, OUTPUT) } else { Output::new() };
         let registry = registry.try_clone().map_err(cannot_start)?;
         Ok(Self {
             connection: Connection::new(Dialer::new(options, registry, SERVER)?),

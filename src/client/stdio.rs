@@ -77,30 +77,43 @@ impl Input {
 }
 
 /// Standard output.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Output {
     /// Bytes to write. Callers append to it.
     pub(super) unwritten: Vec<u8>,
+    /// A person reads the output. [`line`](Self::line) escapes characters without a glyph.
+    pub(super) is_terminal: bool,
     /// The reader has closed standard output.
     is_closed: bool,
 }
 
 impl Output {
+    pub(super) fn new() -> Self {
+        Self { unwritten: vec![], is_terminal: io::stdout().is_terminal(), is_closed: false }
+    }
+
     /// Makes the poll report when the reader closes standard output, where the system supports it.
     pub(super) fn register(registry: &Registry, token: Token) -> Self {
         let stdout = io::stdout().as_raw_fd();
         // The write end of a pipe is never readable: the only event is the error.
         let _ = registry.register(&mut SourceFd(&stdout), token, Interest::READABLE);
-        Self::default()
+        Self::new()
     }
 
     pub(super) fn on_event(&mut self, event: &Event) {
         self.is_closed |= event.is_error();
     }
 
-    /// Appends a line to the buffer.
+    /// Appends a line to the buffer. Escapes it if standard output is a terminal, but keeps TABs:
+    /// they hide nothing.
     pub(super) fn line(&mut self, line: &str) {
-        self.unwritten.extend_from_slice(line.as_bytes());
+        if self.is_terminal {
+            let escape = |part| escape_untrusted(part, usize::MAX);
+            let parts: Vec<String> = line.split('\t').map(escape).collect();
+            self.unwritten.extend_from_slice(parts.join("\t").as_bytes());
+        } else {
+            self.unwritten.extend_from_slice(line.as_bytes());
+        }
         self.unwritten.push(b'\n');
     }
 

@@ -61,7 +61,12 @@ impl Terminal {
 
     /// Sends keys, given as the bytes that a terminal sends for them.
     pub fn press(&mut self, keys: &str) {
-        self.controller.write_all(keys.as_bytes()).unwrap();
+        self.press_bytes(keys.as_bytes());
+    }
+
+    /// Sends bytes, which may not be UTF-8.
+    pub fn press_bytes(&mut self, bytes: &[u8]) {
+        self.controller.write_all(bytes).unwrap();
     }
 
     /// Resizes the terminal and notifies the program.

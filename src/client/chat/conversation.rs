@@ -92,6 +92,10 @@ impl Conversation {
         connection: &mut Connection,
         screen: &mut Screen,
     ) -> bool {
+        if let Err(error) = slash_command::check(text) {
+            screen.error(error);
+            return false;
+        }
         match slash_command::parse(text).as_deref() {
             Err(error) => screen.error(error),
             Ok([]) => {}

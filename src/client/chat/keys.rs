@@ -17,8 +17,8 @@ pub(super) const MAX_TEXT: usize = 64 * 1024;
 const SEQUENCE_TIMEOUT: Duration = Duration::from_millis(100);
 
 const CTRL_C: u8 = 0x03;
-const ESC: u8 = 0x1b;
-const DEL: u8 = 0x7f;
+const ESC: char = '\x1b';
+const DEL: char = '\x7f';
 
 /// A key, or several typed characters that arrived together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,12 +52,14 @@ pub(super) enum Key {
     EndOfInput,
 }
 
-/// Decodes keys from input that may be split anywhere.
+/// Decodes keys from input that may be split anywhere. U+FFFD replaces bytes that are not UTF-8.
 #[derive(Default)]
 pub(super) struct Keys {
     parser: Parser,
     decoder: Decoder,
-    last_byte: u8,
+    last: Option<char>,
+    /// The first bytes of a character whose other bytes have not arrived.
+    partial: Vec<u8>,
     /// When the last input arrived. [`expire`](Self::expire) clears this.
     last_input: Option<Instant>,
 }
@@ -78,17 +80,33 @@ impl Keys {
         if !bytes.is_empty() {
             self.last_input = Some(now);
         }
-        for &byte in bytes {
-            // vte ignores DEL inside an escape sequence, but ESC DEL is Alt-Backspace.
-            if byte == DEL && self.last_byte == ESC {
-                self.parser = Parser::new();
-                self.decoder.push(Key::KillWordLeft);
-            } else {
-                self.parser.advance(&mut self.decoder, &[byte]);
+        let mut input = mem::take(&mut self.partial);
+        input.extend_from_slice(bytes);
+        let mut rest = &input[..];
+        // vte drops some bytes that are not UTF-8, so it receives only UTF-8.
+        for chunk in input.utf8_chunks() {
+            chunk.valid().chars().for_each(|c| self.decode_char(c));
+            rest = &rest[chunk.valid().len() + chunk.invalid().len()..];
+            let is_partial =
+                || str::from_utf8(chunk.invalid()).is_err_and(|error| error.error_len().is_none());
+            if rest.is_empty() && is_partial() {
+                self.partial = chunk.invalid().to_vec();
+            } else if !chunk.invalid().is_empty() {
+                self.decode_char(char::REPLACEMENT_CHARACTER);
             }
-            self.last_byte = byte;
         }
         mem::take(&mut self.decoder.keys)
+    }
+
+    fn decode_char(&mut self, c: char) {
+        // vte ignores DEL inside an escape sequence, but ESC DEL is Alt-Backspace.
+        if c == DEL && self.last == Some(ESC) {
+            self.parser = Parser::new();
+            self.decoder.push(Key::KillWordLeft);
+        } else {
+            self.parser.advance(&mut self.decoder, c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        self.last = Some(c);
     }
 
     /// When to call [`expire`](Self::expire). A paste has no deadline: if it were dropped, the rest
@@ -101,7 +119,8 @@ impl Keys {
     /// Drops an escape sequence that is incomplete after [`SEQUENCE_TIMEOUT`].
     pub(super) fn expire(&mut self, now: Instant) {
         if self.next_deadline().is_some_and(|deadline| deadline <= now) {
-            *self = Self::default();
+            // A slow terminal may still send the rest of a character.
+            *self = Self { partial: mem::take(&mut self.partial), ..Self::default() };
         }
     }
 }
@@ -117,7 +136,7 @@ impl Decoder {
 
 impl Perform for Decoder {
     fn print(&mut self, c: char) {
-        if c == char::from(DEL) {
+        if c == DEL {
             return self.push(Key::Backspace);
         }
         if let Some(paste) = &mut self.paste {
@@ -259,6 +278,39 @@ mod tests {
                 Key::EndOfInput,
             ],
         );
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_replaced() {
+        // These are ISO 8859-1, Windows-1252, Shift JIS, and a truncated character before Enter.
+        check(b"caf\xe9 \xfcb", &[text("caf\u{fffd} \u{fffd}b")]);
+        check(b"\x93a\x94", &[text("\u{fffd}a\u{fffd}")]);
+        check(b"\x82\xa0\x83\x5c", &[text("\u{fffd}\u{fffd}\u{fffd}\\")]);
+        check(b"\xf0\x9f\x91\r", &[text("\u{fffd}"), Key::Enter]);
+        check(
+            b"\xe9\x1b[A\xc3\x7f",
+            &[text("\u{fffd}"), Key::Up, text("\u{fffd}"), Key::Backspace],
+        );
+        check(b"\x1b[200~a\xe9b\xff\x1b[201~", &[Key::Paste("a\u{fffd}b\u{fffd}".to_owned())]);
+        // These are never part of UTF-8: a surrogate, an overlong form, and C1 controls.
+        check(b"\xed\xa0\x80\xc0\xaf", &[text("\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}")]);
+        check(b"\x9b2J\x8fA\x90q", &[text("\u{fffd}2J\u{fffd}A\u{fffd}q")]);
+    }
+
+    #[test]
+    fn slow_bytes_of_a_character_are_joined() {
+        for character in ["é", "你", "👩"] {
+            let mut keys = Keys::default();
+            let mut now = Instant::now();
+            let (last, first) = character.as_bytes().split_last().expect("it has bytes");
+            for byte in first {
+                assert_eq!(keys.decode(&[*byte], now), []);
+                now += 10 * SEQUENCE_TIMEOUT;
+                keys.expire(now);
+                assert_eq!(keys.next_deadline(), None);
+            }
+            assert_eq!(keys.decode(&[*last], now), [text(character)]);
+        }
     }
 
     #[test]

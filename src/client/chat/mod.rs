@@ -14,6 +14,9 @@
 mod conversation;
 mod editor;
 mod keys;
+mod layout;
+#[cfg(test)]
+mod model_terminal;
 mod screen;
 mod slash_command;
 mod terminal;
@@ -106,7 +109,7 @@ impl Chat {
             flag::register(signal, Arc::clone(&is_quitting))?;
         }
         let has_color = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let mut screen = Screen::new(has_color, terminal::columns(), time_of_day);
+        let mut screen = Screen::new(has_color, terminal::size(), time_of_day);
         let server = session.connection.server().to_string();
         Ok(Self {
             quit_signals: Signals::register(registry, QUIT_SIGNALS, &QUIT)?,
@@ -151,7 +154,7 @@ impl Chat {
             self.conversation.quit(&mut session.connection);
         }
         if self.terminal_signals.take() > 0 {
-            self.screen.resize(terminal::columns());
+            self.screen.resize(terminal::size());
             // Before SIGCONT, another program may have changed the terminal's mode.
             self.terminal.reenter().map_err(|error| terminal_failed(&error))?;
         }

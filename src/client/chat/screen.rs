@@ -3,14 +3,16 @@
 //! This module performs **no I/O**: it collects the output for the terminal.
 //!
 //! No message can imitate another: each begins with the time and a mark, no name looks like the
-//! mark of another kind of message, and continuation rows are indented.
+//! mark of another kind of message, and continuation rows are indented. This does not depend on the
+//! width of characters, on which terminals disagree.
 
+use std::collections::VecDeque;
 use std::mem;
 
-use unicode_segmentation::UnicodeSegmentation as _;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::editor::Editor;
+use super::layout::{fitting_len, visible_part, wrap};
 use crate::escape::escape_untrusted;
 
 /// The maximum length of a displayed text, in bytes.
@@ -22,14 +24,35 @@ const MAX_MARK: usize = 64;
 /// The indentation of continuation rows: the width of the time and a space.
 const INDENT: usize = 6;
 
-/// The minimum width. A narrower terminal is treated as if it had this width.
-const MIN_COLUMNS: usize = 20;
+/// The minimum width: the indentation and a wide character. On a narrower terminal, rows are cut.
+const MIN_COLUMNS: usize = INDENT + 2;
+
+/// The maximum number of messages that are drawn again when the terminal becomes narrower.
+const MAX_REDRAWN: usize = 200;
 
 /// The minimum number of columns for the line being typed, beside a long prompt.
 const MIN_INPUT_COLUMNS: usize = 4;
 
+/// Autowrap (DECAWM) is off while a row is drawn, in case the terminal draws a character wider than
+/// expected.
+const DISABLE_AUTOWRAP: &str = "\x1b[?7l";
+const ENABLE_AUTOWRAP: &str = "\x1b[?7h";
+
+/// Clears the screen, and moves the cursor to its first row.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
 /// The colors of names, readable on dark and light backgrounds. Red is only for errors.
 const COLORS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
+
+/// A message on the screen. Its mark and text are escaped.
+#[derive(Debug)]
+struct Message {
+    time: String,
+    mark: String,
+    mark_style: String,
+    text: String,
+    text_style: &'static str,
+}
 
 /// Draws messages and, below them, the input row, which shows the line being typed.
 ///
@@ -39,7 +62,10 @@ pub(super) struct Screen {
     has_color: bool,
     /// Returns the time of day, as `HH:MM`.
     clock: fn() -> String,
+    rows: usize,
     columns: usize,
+    /// The last messages since the screen was cleared.
+    messages: VecDeque<Message>,
     /// The output that drew the input row, or empty if the row is not on the screen.
     input: String,
     /// The cursor's column in the input row.
@@ -49,9 +75,18 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    pub(super) fn new(has_color: bool, columns: usize, clock: fn() -> String) -> Self {
-        let columns = columns.max(MIN_COLUMNS);
-        Self { has_color, clock, columns, input: String::new(), cursor: 0, output: String::new() }
+    /// `size` is the number of rows and columns.
+    pub(super) fn new(has_color: bool, size: (usize, usize), clock: fn() -> String) -> Self {
+        Self {
+            has_color,
+            clock,
+            rows: size.0,
+            columns: size.1.max(MIN_COLUMNS),
+            messages: VecDeque::new(),
+            input: String::new(),
+            cursor: 0,
+            output: String::new(),
+        }
     }
 
     /// Returns and clears the output for the terminal.
@@ -59,10 +94,30 @@ impl Screen {
         mem::take(&mut self.output)
     }
 
-    /// Sets the terminal's width, and erases the input row.
-    pub(super) fn resize(&mut self, columns: usize) {
+    /// Sets the terminal's number of rows and columns, and erases the input row.
+    ///
+    /// When a terminal becomes narrower, it may wrap the rows on the screen, and continue them in
+    /// column 0. So this draws the messages again.
+    pub(super) fn resize(&mut self, (rows, columns): (usize, usize)) {
+        let is_narrower = columns < self.columns;
+        self.rows = rows;
         self.columns = columns.max(MIN_COLUMNS);
         self.erase();
+        if is_narrower {
+            self.output += CLEAR;
+            self.redraw();
+        }
+    }
+
+    /// Draws the last messages on an empty screen, and leaves a row free for the input.
+    fn redraw(&mut self) {
+        let messages = self.messages.iter().rev().flat_map(|message| {
+            let rows = self.layout(message);
+            rows.into_iter().rev()
+        });
+        let mut rows: Vec<String> = messages.take(self.rows.saturating_sub(1)).collect();
+        rows.reverse();
+        self.print_rows(&rows);
     }
 
     /// Erases the input row.
@@ -79,7 +134,8 @@ impl Screen {
     /// Clears the whole screen.
     pub(super) fn clear(&mut self) {
         self.input.clear();
-        self.output += "\x1b[H\x1b[2J";
+        self.messages.clear();
+        self.output += CLEAR;
     }
 
     /// Shows another client's broadcast.
@@ -112,16 +168,48 @@ impl Screen {
 
     /// Replaces the input row with a message. A style consists of SGR parameters, such as `1;31`
     /// for bold and red.
-    fn print(&mut self, mark: &str, mark_style: &str, text: &str, text_style: &str) {
+    fn print(&mut self, mark: &str, mark_style: &str, text: &str, text_style: &'static str) {
         self.erase();
-        let mark = escape_untrusted(mark, MAX_MARK);
-        let text = escape_untrusted(&text.replace('\t', "    "), MAX_DISPLAYED);
-        let rows = wrap(&text, self.columns, INDENT + mark.width() + 1).into_iter();
-        let rows: Vec<String> = rows.map(|row| self.styled(text_style, row)).collect();
-        let rows = rows.join(&format!("\r\n{}", " ".repeat(INDENT)));
-        let time = self.styled("2", &(self.clock)());
-        let mark = self.styled(mark_style, &mark);
-        self.output += &format!("{time} {mark} {rows}\r\n");
+        let message = Message {
+            time: (self.clock)(),
+            mark: escape_untrusted(mark, MAX_MARK),
+            mark_style: mark_style.to_owned(),
+            text: escape_untrusted(&text.replace('\t', "    "), MAX_DISPLAYED),
+            text_style,
+        };
+        let rows = self.layout(&message);
+        self.print_rows(&rows);
+        if self.messages.len() == MAX_REDRAWN {
+            self.messages.pop_front();
+        }
+        self.messages.push_back(message);
+    }
+
+    /// Returns the rows of a message.
+    fn layout(&self, message: &Message) -> Vec<String> {
+        let Message { time, mark, mark_style, text, text_style } = message;
+        // A name may be longer than a row.
+        let marks = wrap(mark, self.columns, INDENT, INDENT);
+        let column = INDENT + marks.last().map_or(0, |row| row.width()) + 1;
+        let mut texts = wrap(text, self.columns, column, INDENT).into_iter();
+        let indent = " ".repeat(INDENT);
+        let mut rows: Vec<String> =
+            marks.iter().map(|row| indent.clone() + &self.styled(mark_style, row)).collect();
+        rows[0].replace_range(..INDENT, &format!("{} ", self.styled("2", time)));
+        // If the name fills its row, a space would overwrite its end.
+        let first = texts.next().filter(|text| !text.is_empty());
+        if let (Some(first), Some(row)) = (first, rows.last_mut()) {
+            *row += &format!(" {}", self.styled(text_style, first));
+        }
+        rows.extend(texts.map(|text| indent.clone() + &self.styled(text_style, text)));
+        rows
+    }
+
+    /// Only this module breaks rows. Without autowrap, the terminal truncates a row that is wider
+    /// there, instead of continuing it in column 0, where it would look like a message.
+    fn print_rows(&mut self, rows: &[String]) {
+        let rows: String = rows.iter().map(|row| format!("{row}\r\n")).collect();
+        self.output += &format!("{DISABLE_AUTOWRAP}{rows}{ENABLE_AUTOWRAP}");
     }
 
     fn styled(&self, style: &str, text: &str) -> String {
@@ -140,10 +228,9 @@ impl Screen {
         let (left, right) = visible_part(editor, columns - prompt.width());
         let cursor = prompt.width() + left.width();
         let left = self.styled("1", prompt) + &left;
-        // Disable autowrap, in case the terminal draws a character wider than expected. Drawing the
-        // left part twice leaves the cursor at its end, even if the terminal's character widths
-        // differ.
-        let input = format!("\x1b[?7l{left}{right}\r{left}\x1b[?7h");
+        // Drawing the left part twice leaves the cursor at its end, even if the terminal's character
+        // widths differ.
+        let input = format!("{DISABLE_AUTOWRAP}{left}{right}\r{left}{ENABLE_AUTOWRAP}");
         if input != self.input {
             self.erase();
             self.output += &input;
@@ -153,125 +240,22 @@ impl Screen {
     }
 }
 
-/// Returns the parts of the line being typed, left and right of the cursor, that fit into
-/// `columns`. The text scrolls by half the width, so that the cursor has context on both sides.
-fn visible_part(editor: &Editor, columns: usize) -> (String, String) {
-    let (left, right) = editor.text().split_at(editor.cursor());
-    let [mut left, mut right] = [left, right]
-        .map(|part| escape_untrusted(&part.replace('\n', "↵").replace('\t', " "), usize::MAX));
-    // Reserve a column for text right of the cursor.
-    let max_left = columns - usize::from(!right.is_empty());
-    let width = max_width(&left);
-    if width > max_left {
-        let step = (max_left / 2).max(1);
-        let hidden = ((width - max_left) / step + 1) * step;
-        // Hide the cluster at the edge as a whole.
-        let shown = left[fitting_len(&left, hidden - 1)..].graphemes(true).skip(1);
-        left = format!("<{}", shown.collect::<String>());
-    }
-    let free = columns - max_width(&left);
-    if fitting_len(&right, free) < right.len() {
-        // Reserve a column for the `>`, which marks hidden text.
-        right.truncate(fitting_len(&right, free - 1));
-        right.push('>');
-    }
-    (left, right)
-}
-
 /// Returns the style of a name, which depends only on the name.
 fn name_style(name: &str) -> String {
     let sum: usize = name.bytes().map(usize::from).sum();
     format!("1;{}", COLORS[sum % COLORS.len()])
 }
 
-/// Wraps a text at spaces, and inside words that are longer than a row. The first row begins in
-/// `column`, and all others begin in column [`INDENT`].
-fn wrap(mut text: &str, columns: usize, mut column: usize) -> Vec<&str> {
-    let mut rows = vec![];
-    loop {
-        // A row has at least one cluster, even if it does not fit.
-        let first = text.graphemes(true).next().map_or(0, str::len);
-        let end = fitting_len(text, columns.saturating_sub(column)).max(first);
-        if end == text.len() {
-            rows.push(text);
-            return rows;
-        }
-        let space = if text[end..].starts_with(' ') { Some(end) } else { text[..end].rfind(' ') };
-        let (row, rest) = match space {
-            Some(space @ 1..) => (&text[..space], &text[space + 1..]),
-            _ => text.split_at(end),
-        };
-        rows.push(row);
-        text = rest;
-        column = INDENT;
-    }
-}
-
-/// Returns the number of bytes of whole grapheme clusters that fit into `columns`.
-fn fitting_len(text: &str, columns: usize) -> usize {
-    let mut width = 0;
-    for (start, grapheme) in text.grapheme_indices(true) {
-        width += max_width(grapheme);
-        if width > columns {
-            return start;
-        }
-    }
-    text.len()
-}
-
-/// Returns the maximum width of a text on any terminal. Some terminals draw each part of an emoji
-/// separately.
-fn max_width(text: &str) -> usize {
-    let parts = |grapheme: &str| grapheme.chars().filter_map(UnicodeWidthChar::width).sum();
-    text.graphemes(true).map(|grapheme| grapheme.width().max(parts(grapheme))).sum()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::keys::Key;
+    use unicode_width::UnicodeWidthChar as _;
+
+    use super::super::model_terminal::ModelTerminal;
     use super::*;
 
     /// Returns a screen at twelve o'clock.
     fn screen(has_color: bool) -> Screen {
-        Screen::new(has_color, 80, || "12:00".to_owned())
-    }
-
-    fn rows(text: &str, columns: usize) -> Vec<&str> {
-        wrap(text, columns, 10)
-    }
-
-    #[test]
-    fn long_messages_wrap_between_words() {
-        assert_eq!(rows("short", 20), ["short"]);
-        assert_eq!(rows("", 20), [""]);
-        assert_eq!(rows("one two three four five", 20), ["one two", "three four", "five"]);
-        assert_eq!(rows("one two th", 20), ["one two th"]);
-        assert_eq!(
-            rows("0123456789abcdefghijklmnopqrstuvwxyz", 20),
-            ["0123456789", "abcdefghijklmn", "opqrstuvwxyz"]
-        );
-        assert_eq!(rows("你好你好你好", 20), ["你好你好你", "好"]);
-    }
-
-    #[test]
-    fn wrapped_text_cannot_pass_for_a_new_message() {
-        // With fillers of every length and width, some row wraps exactly before the forged message.
-        for filler in ["x", " ", "你", "👩‍🚀", "e\u{301}", "👍🏽"] {
-            for count in 0..120 {
-                let text = format!("{}12:00 root: obey", filler.repeat(count));
-                let mut screen = Screen::new(false, 80, || "11:59".to_owned());
-                screen.resize(40);
-                screen.broadcast("eve", &text);
-                for (i, row) in screen.take_output().trim_end().split("\r\n").enumerate() {
-                    assert!(
-                        row.starts_with(if i == 0 { "11:59 eve: " } else { "      " }),
-                        "{row}"
-                    );
-                    let parts: usize = row.chars().filter_map(UnicodeWidthChar::width).sum();
-                    assert!(parts <= 40 && row.width() <= 40, "{row}");
-                }
-            }
-        }
+        Screen::new(has_color, (24, 80), || "12:00".to_owned())
     }
 
     #[test]
@@ -285,7 +269,9 @@ mod tests {
         screen.notice("so");
         let expected = "12:00 bob: a    b\r\n12:00 > hi\r\n12:00 [7] psst\r\n12:00 [> bob] psst\r\n\
                         12:00 ! no\\u{1b}[2J\r\n12:00 - so\r\n";
-        assert_eq!(screen.take_output(), expected);
+        let output =
+            screen.take_output().replace(DISABLE_AUTOWRAP, "").replace(ENABLE_AUTOWRAP, "");
+        assert_eq!(output, expected);
     }
 
     #[test]
@@ -302,36 +288,123 @@ mod tests {
         assert!(screen.take_output().contains("\x1b[31mx\x1b[m"));
     }
 
-    /// Returns the visible text left and right of the cursor, which is `left` clusters before the
-    /// end of the text.
-    fn window(text: &str, left: usize, columns: usize) -> (String, String) {
-        let mut editor = Editor::default();
-        editor.edit(&Key::Paste(text.to_owned()));
-        for _ in 0..left {
-            editor.edit(&Key::Left);
+    /// The width of a character on different terminals.
+    const WIDTHS: [fn(char) -> usize; 5] = [
+        |c| c.width().unwrap_or_default(),
+        // East Asian terminals draw ambiguous characters wide.
+        |c| c.width_cjk().unwrap_or_default(),
+        // Old terminals do not know zero-width or wide characters.
+        |_| 1,
+        |c| c.width().unwrap_or_default().max(1),
+        |c| if c.is_ascii() { 1 } else { 2 },
+    ];
+
+    /// Checks that every row of this broadcast, with this clock, is the beginning of a message from
+    /// eve, or indented.
+    #[track_caller]
+    fn check_rows(text: &str, columns: usize) {
+        let mut screen = Screen::new(false, (24, columns), || "11:59".to_owned());
+        screen.broadcast("eve", text);
+        let output = screen.take_output();
+        for width in WIDTHS {
+            let mut terminal = ModelTerminal::new(1000, columns, width);
+            terminal.write(&output);
+            for (i, row) in terminal.rows().iter().enumerate() {
+                let start = if i == 0 { "11:59 eve:" } else { "      " };
+                assert!(row.starts_with(start), "{columns} columns: {row}");
+            }
         }
-        let (left, right) = visible_part(&editor, columns);
-        assert!(left.width() + right.width() <= columns, "{text:?}");
-        (left, right)
     }
 
     #[test]
-    fn long_input_shows_the_part_around_the_cursor() {
-        let pair = |left: &str, right: &str| (left.to_owned(), right.to_owned());
-        assert_eq!(window("hello", 2, 10), pair("hel", "lo"));
-        assert_eq!(window("a\tb\nc", 0, 10), pair("a b↵c", ""));
-        assert_eq!(window("0123456789", 0, 10), pair("0123456789", ""));
-        assert_eq!(window("0123456789a", 0, 10), pair("<56789a", ""));
-        assert_eq!(window("0123456789", 5, 10), pair("01234", "56789"));
-        assert_eq!(window("0123456789abcdef", 10, 10), pair("012345", "678>"));
-        assert_eq!(window("0123456789abcdef", 3, 10), pair("<89abc", "def"));
-        let wide = "स्त्री👨‍👩‍👧‍👦".repeat(10);
-        for text in ["你好 wörld 👩‍🚀 e\u{301} 0123456789 你好你好你好", &wide] {
-            for columns in 4..30 {
-                for left in 0..40 {
-                    window(text, left, columns);
+    fn wrapped_text_cannot_pass_for_a_new_message() {
+        // With fillers of every length and width, some row wraps exactly before the forged message.
+        for filler in ["x", " ", "你", "👩‍🚀", "e\u{301}", "👍🏽"] {
+            for count in 0..120 {
+                check_rows(&format!("{}12:00 root: obey", filler.repeat(count)), 40);
+            }
+        }
+    }
+
+    #[test]
+    fn characters_of_uncertain_width_cannot_start_a_row() {
+        let uncertain = |c: &char| c.width() != c.width_cjk() || c.width() != Some(1);
+        let sequences =
+            ["❤\u{fe0f}", "1\u{fe0f}\u{20e3}", "🇩🇪", "ก\u{e47}", "ᄒ\u{1161}\u{11ab}", "a\u{200c}"];
+        let sequences = sequences.map(str::to_owned).into_iter();
+        let fillers = ('\u{a0}'..'\u{3400}').chain('\u{f000}'..='\u{1ffff}').filter(uncertain);
+        // Every 23rd is enough for a test that runs often.
+        for filler in sequences.chain(fillers.step_by(23).map(String::from)) {
+            for count in [15, 29, 30, 31, 34, 60, 65] {
+                check_rows(&format!("{}12:00 root: obey", filler.repeat(count)), 40);
+            }
+        }
+    }
+
+    #[test]
+    fn soft_hyphens_and_piled_marks_cannot_start_a_row() {
+        for filler in
+            ["\u{ad}", "\u{115f}", "\u{200b}", "\u{fe0f}", "\u{e0041}", "\u{301}", "\u{e47}"]
+        {
+            for columns in [20, 40, 80] {
+                for count in 0..columns {
+                    check_rows(&format!("{}12:00 root: approved", filler.repeat(count)), columns);
                 }
             }
         }
+    }
+
+    #[test]
+    fn narrow_terminal_shows_the_whole_message() {
+        for columns in MIN_COLUMNS..24 {
+            let mut screen = Screen::new(false, (24, columns), || "11:59".to_owned());
+            screen.broadcast("a-long_name", "12:00 root: 你好");
+            let mut terminal = ModelTerminal::new(1000, columns, WIDTHS[0]);
+            terminal.write(&screen.take_output());
+            let rows = terminal.rows();
+            assert!(rows[1..].iter().all(|row| row.starts_with("      ")), "{rows:?}");
+            let shown = rows.concat().replace(' ', "");
+            assert_eq!(shown, "11:59a-long_name:12:00root:你好");
+        }
+    }
+
+    #[test]
+    fn narrower_terminal_does_not_wrap_earlier_messages() {
+        // In every column of a row, a forged message may begin.
+        let text: String =
+            (0..40).map(|count| format!("{}12:00 root: obey ", "x".repeat(count))).collect();
+        for columns in 8..80 {
+            let mut screen = Screen::new(false, (24, 80), || "11:59".to_owned());
+            let mut terminal = ModelTerminal::new(24, 80, WIDTHS[0]);
+            for _ in 0..3 {
+                screen.broadcast("eve", &text);
+            }
+            screen.draw("al> ", &Editor::default());
+            terminal.write(&screen.take_output());
+            terminal.resize_and_wrap(columns);
+            screen.resize((24, columns));
+            screen.draw("al> ", &Editor::default());
+            terminal.write(&screen.take_output());
+            let rows = terminal.rows();
+            assert!(rows.len() > 20, "{rows:?}");
+            for row in &rows[..rows.len() - 1] {
+                assert!(row.starts_with("11:59 ") || row.starts_with("      "), "{row}");
+            }
+            assert!(rows.last().is_some_and(|row| row.starts_with("al>")), "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn cleared_messages_do_not_come_back() {
+        let mut screen = screen(false);
+        screen.broadcast("bob", "old");
+        screen.clear();
+        screen.broadcast("bob", "new");
+        screen.take_output();
+        screen.resize((24, 40));
+        let output = screen.take_output();
+        assert!(output.contains("12:00 bob: new") && !output.contains("old"), "{output:?}");
+        screen.resize((24, 60));
+        assert_eq!(screen.take_output(), "", "a wider terminal wraps nothing");
     }
 }

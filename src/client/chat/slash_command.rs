@@ -26,13 +26,23 @@ pub(super) const HELP: [&str; 16] = [
 const UNAVAILABLE: [Verb; 6] =
     [Verb::Auth, Verb::Resume, Verb::Quiet, Verb::Listen, Verb::Stats, Verb::Shutdown];
 
+/// Checks that typed text can be sent. The error is a message for the user.
+pub(super) fn check(text: &str) -> Result<(), &'static str> {
+    if text.contains(char::REPLACEMENT_CHARACTER) {
+        Err(
+            "not sent: the line has U+FFFD in place of bytes that are not UTF-8; replace it, and set \
+             the terminal and the locale to UTF-8",
+        )
+    } else if validate_text(text.replace('\n', "").as_bytes()).is_none() {
+        Err("not sent: the text has control characters or Unicode line separators")
+    } else {
+        Ok(())
+    }
+}
+
 /// Parses typed text into the commands to execute. Only pasted text has several lines, separated by
 /// LF. The error is a message for the user.
 pub(super) fn parse(text: &str) -> Result<Vec<Command<'_>>, String> {
-    if validate_text(text.replace('\n', "").as_bytes()).is_none() {
-        let error = "not sent: the text has control characters or Unicode line separators";
-        return Err(error.to_owned());
-    }
     let lines: Vec<&str> = text.split('\n').filter(|line| !line.trim().is_empty()).collect();
     // Pasted text of several lines is never run as a command.
     if let [line] = lines[..]
@@ -88,10 +98,17 @@ mod tests {
                 "unknown command /shutdown; see /help, or send it as text with //shutdown",
             ),
             ("/ x", "unknown command /; see /help, or send it as text with //"),
-            ("a\u{2028}b", "not sent: the text has control characters or Unicode line separators"),
         ] {
             assert_eq!(parse(line), Err(error.to_owned()));
         }
+    }
+
+    #[test]
+    fn text_that_cannot_be_sent_is_an_error() {
+        assert_eq!(check("one\n  two\tx\n"), Ok(()));
+        let error = "not sent: the text has control characters or Unicode line separators";
+        assert_eq!(check("a\u{2028}b"), Err(error));
+        assert!(check("a\u{fffd}b").is_err_and(|error| error.contains("not UTF-8")));
     }
 
     #[test]

@@ -74,8 +74,8 @@ impl Drop for Terminal {
     }
 }
 
-/// Returns the terminal's width in columns, or 80 if it is unknown.
-pub(super) fn columns() -> usize {
-    let columns = tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
-    if columns > 0 { columns.into() } else { 80 }
+/// Returns the terminal's rows and columns, or 24 and 80 if they are unknown.
+pub(super) fn size() -> (usize, usize) {
+    let or = |count: u16, default| if count > 0 { count.into() } else { default };
+    tcgetwinsize(io::stdout()).map_or((24, 80), |size| (or(size.ws_row, 24), or(size.ws_col, 80)))
 }

@@ -6,6 +6,7 @@ use time::macros::format_description;
 use crate::client::config::Format;
 use crate::client::messages::lagged;
 use crate::client::stdio::{Output, notice};
+use crate::escape;
 use crate::protocol::{FeedId, Reply};
 
 /// Prints a broadcast, a direct message or `lagged` in this format. `line` is the line as received,
@@ -17,6 +18,7 @@ pub(crate) fn print(
     reply: &Reply<'_>,
     output: &mut Output,
 ) {
+    let quote = |text| quoted(text, output.is_terminal);
     match (format, *reply) {
         (Format::Lines, _) => output.line(line),
         (Format::Text, Reply::Broadcast { text, .. }) => output.line(text),
@@ -26,13 +28,13 @@ pub(crate) fn print(
         (Format::Text, Reply::Lagged(count)) => notice(&lagged(count)),
         (Format::Json, Reply::Broadcast { seq, from, text }) => {
             let feed = feed.map(|feed| feed.to_string()).unwrap_or_default();
-            let (time, from, text) = (now(), quoted(from), quoted(text));
+            let (time, from, text) = (now(), quote(from), quote(text));
             output.line(&format!(
                 r#"{{"type":"broadcast","time":"{time}","feed":"{feed}","seq":{seq},"from":{from},"text":{text}}}"#
             ));
         }
         (Format::Json, Reply::Direct { from, text }) => {
-            let (time, from, text) = (now(), quoted(from), quoted(text));
+            let (time, from, text) = (now(), quote(from), quote(text));
             output.line(&format!(
                 r#"{{"type":"direct","time":"{time}","from":{from},"text":{text}}}"#
             ));
@@ -51,16 +53,22 @@ fn now() -> String {
     OffsetDateTime::now_utc().format(format).unwrap_or_default()
 }
 
-/// Formats a JSON string (RFC 8259). The text has no control characters except TAB.
-fn quoted(text: &str) -> String {
+/// Formats a JSON string (RFC 8259). The text has no control characters except TAB. With
+/// `escapes_hidden`, escapes characters without a glyph.
+fn quoted(text: &str, escapes_hidden: bool) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
-    for c in text.chars() {
+    for (c, is_visible) in escape::characters(text) {
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
             '\t' => out.push_str("\\t"),
-            c => out.push(c),
+            c if is_visible || !escapes_hidden => out.push(c),
+            c => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
         }
     }
     out.push('"');
