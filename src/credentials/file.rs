@@ -10,6 +10,10 @@ use rustix::fs::{Mode, OFlags};
 /// The largest file accepted, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
 
+/// U+FEFF in UTF-8, which some editors write at the beginning of a file. It is not a part of the
+/// contents.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Reads a whole file. Refuses anything but a regular file: opening a pipe could block.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -24,6 +28,9 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     // Reserve all memory at once: growing the buffer would leave a copy of a secret behind.
     let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
     file.take(MAX_SIZE).read_to_end(&mut bytes)?;
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
     Ok(bytes)
 }
 

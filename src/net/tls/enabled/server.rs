@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::SingleCertAndKey;
 
-use super::certificates::{fingerprint, read_chain, read_key, read_roots};
+use super::certificates::{fingerprint, read_identity};
+use super::error::to_io;
 use super::self_signed;
 use super::stream::TlsStream;
+use super::trust::ClientVerifier;
 use crate::net::stream::Socket;
 use crate::net::tls_config::{Fingerprint, Identity, ServerTlsConfig};
 use crate::net::transport::Transport;
@@ -31,29 +34,14 @@ impl ServerTls {
             Identity::Files { certificate, key } => (certificate.clone(), key.clone()),
             Identity::SelfSigned { folder } => self_signed::create_or_reuse(folder)?,
         };
-        let chain = read_chain(&certificate)?;
-        let fingerprint = fingerprint(&chain[0]);
-        let key = read_key(&key_file)?;
+        let identity = read_identity(&certificate, &key_file)?;
+        let fingerprint = fingerprint(identity.end_entity_cert().expect("a chain is not empty"));
         let builder = ServerConfig::builder();
         let builder = match &settings.client_ca {
             None => builder.with_no_client_auth(),
-            Some(path) => {
-                let verifier =
-                    WebPkiClientVerifier::builder(Arc::new(read_roots(path)?))
-                        .build()
-                        .map_err(|error| format!("certificate {}: {error}", path.display()))?;
-                builder.with_client_cert_verifier(verifier)
-            }
+            Some(path) => builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(path)?)),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| {
-            let (certificate, key) = (certificate.display(), key_file.display());
-            match error {
-                rustls::Error::InconsistentKeys(_) => {
-                    format!("key {key} does not belong to certificate {certificate}")
-                }
-                error => format!("certificate {certificate} with key {key}: {error}"),
-            }
-        })?;
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
         // Session resumption would cost memory per client, and outlive a replaced certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -63,6 +51,6 @@ impl ServerTls {
     /// Encrypts an accepted connection. The handshake happens as it is read and written.
     pub(crate) fn accept<S: Socket>(&self, socket: S) -> io::Result<Box<dyn Transport<S>>> {
         let connection = rustls::ServerConnection::new(Arc::clone(&self.config));
-        Ok(Box::new(TlsStream::new(socket, connection.map_err(io::Error::other)?)))
+        Ok(Box::new(TlsStream::new(socket, connection.map_err(|error| to_io(&error))?)))
     }
 }

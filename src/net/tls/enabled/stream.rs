@@ -4,7 +4,7 @@ use std::io::{self, IoSlice, Read as _, Write as _};
 
 use rustls::Connection;
 
-use super::error::classify;
+use super::error::{Peer, classify};
 use crate::net::stream::Socket;
 use crate::net::transport::{Sent, Transport};
 use crate::read_outcome::ReadOutcome;
@@ -47,6 +47,13 @@ impl<S: Socket> TlsStream<S> {
         Self { socket, tls, output: Output::Open, failed: None, discards_input: false }
     }
 
+    fn peer(&self) -> Peer {
+        match self.tls {
+            Connection::Client(_) => Peer::Server,
+            Connection::Server(_) => Peer::Client,
+        }
+    }
+
     /// Adds the number of bytes read from the socket to `received`, and of plaintext to `len`.
     fn read_into(
         &mut self,
@@ -73,7 +80,7 @@ impl<S: Socket> TlsStream<S> {
             }
             if let Some(error) = self.failed.take() {
                 self.discards_input = true;
-                return Ok(ReadOutcome::TlsFailed(classify(&error)));
+                return Ok(ReadOutcome::TlsFailed(classify(&error, self.peer())));
             }
             let was_handshaking = self.tls.is_handshaking();
             *received += self.tls.read_tls(&mut self.socket)?;
