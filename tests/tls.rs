@@ -133,9 +133,17 @@ fn expired_certificate_is_refused() {
     let files = Files::new();
     let (certificate, key) = (files.path("old.cert"), files.path("old.key"));
     files.authority.issue_until("localhost", 2020, &certificate, &key);
-    let server = files.server("old", &[]);
+    let mut server = files.server("old", &[]);
+    let warning = format!(
+        "WARN  [oyezd] certificate {} expired on 2020-01-01 00:00 UTC, so clients refuse it; replace",
+        certificate.display()
+    );
+    server.wait_for_log(&warning);
     let mut ping = files.oyez(&server, &["--tls-ca", &files.text("ca"), "ping"]);
     fails(&mut ping, "certificate expired on 2020-01-01 00:00 UTC; renew it");
+    server.signal("HUP");
+    server.wait_for_log("reloaded the certificate");
+    server.wait_for_log(&warning);
 }
 
 #[test]
@@ -257,6 +265,30 @@ fn self_signed_certificate_is_created_once_and_reused() {
     let key = fs::read(created.join("key.pem")).unwrap();
     assert_ne!(fingerprint(&mut start()), first);
     assert_eq!(fs::read(created.join("key.pem")).unwrap(), key);
+}
+
+#[test]
+fn expired_self_signed_certificate_is_replaced_at_start_and_at_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    tls::self_sign("localhost", 2020, &certificate, &key);
+    let old_key = fs::read(&key).unwrap();
+    let mut command = oyezd();
+    command.args(["--listen-tls", "127.0.0.1:0", "--tls-self-signed"]).arg(folder.path());
+    let mut server = Server::spawn(command);
+    let replaced = "WARN  [oyezd] created a new certificate in";
+    let mut check = || {
+        let line = server.wait_for_log(replaced);
+        assert!(line.contains("because the old one expired on 2020-01-01 00:00 UTC; "), "{line}");
+        let mut ping = oyez();
+        ping.args(["-s", &server.tcp().to_string(), "--tls-ca", certificate.to_str().unwrap()]);
+        succeeds(ping.arg("ping"));
+        assert_eq!(fs::read(&key).unwrap(), old_key);
+        tls::self_sign("localhost", 2020, &certificate, &folder.path().join("unused"));
+        server.signal("HUP");
+    };
+    check();
+    check();
 }
 
 #[test]

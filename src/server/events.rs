@@ -1,5 +1,7 @@
 //! The log lines of the server: what happened, to which client, and what to do about it.
 
+use std::time::SystemTime;
+
 use log::{debug, info, warn};
 
 use super::config::Config;
@@ -49,10 +51,15 @@ pub(super) fn started(
     );
 }
 
-/// Logs the certificate, if any, and warns if other users can read or replace its key.
+/// Logs the certificate, if any. Warns if it expires, or if other users can read or replace its key.
 fn log_certificate(tls: Option<&ServerTls>) {
-    let Some(ServerTls { fingerprint, key_file: key, .. }) = tls else { return };
+    let Some(tls) = tls else { return };
+    let ServerTls { fingerprint, key_file: key, replaced, .. } = tls;
+    if let Some(replaced) = replaced {
+        warn!("{replaced}");
+    }
     info!("certificate {fingerprint}; to pin it: oyez --tls-fingerprint {fingerprint}");
+    expiring(tls);
     if is_readable_by_others(key) {
         let key = key.display();
         warn!("key {key} is readable by others; fix: chmod 600 {key}");
@@ -60,6 +67,13 @@ fn log_certificate(tls: Option<&ServerTls>) {
     if let Some(folder) = key.parent().filter(|folder| is_writable_by_others(folder)) {
         let folder = folder.display();
         warn!("others can replace the key in {folder}; fix: chmod go-w {folder}");
+    }
+}
+
+/// Warns about certificates that are not valid now or will soon expire.
+pub(super) fn expiring(tls: &ServerTls) {
+    for warning in tls.warnings(SystemTime::now()) {
+        warn!("{warning}");
     }
 }
 

@@ -9,6 +9,7 @@ mod address_limit;
 pub mod config;
 mod descriptors;
 mod events;
+mod expiry;
 mod flush;
 mod listener;
 pub mod logging;
@@ -35,6 +36,7 @@ use crate::read_outcome::{ReadOutcome, TlsFailure};
 use acceptor::Acceptor;
 use address_limit::AddressLimit;
 use config::Config;
+use expiry::ExpiryCheck;
 use listener::Accepted;
 use peer::Peer;
 use refused::Refused;
@@ -75,6 +77,7 @@ pub struct Server {
     hub: Hub,
     /// The TLS configuration for new connections to the TLS listeners.
     tls: Option<ServerTls>,
+    expiry: ExpiryCheck,
     config: Config,
     started: Instant,
     read_buffer: Box<[u8]>,
@@ -131,6 +134,7 @@ impl Server {
             connections: Vec::new(),
             address_limit: AddressLimit::new(config.limits.max_per_address),
             hub: Hub::new(hub_config, random_feed_id()),
+            expiry: ExpiryCheck::new(tls.is_some(), 0),
             tls,
             config,
             started: Instant::now(),
@@ -181,6 +185,9 @@ impl Server {
             }
             self.close();
             self.accept(now_ms);
+            if self.expiry.is_due(now_ms) {
+                self.tls.iter().for_each(events::expiring);
+            }
             self.log_events();
             if let Some(ShutdownSummary { drained, cut }) = self.shutdown
                 && self.hub.is_empty()
@@ -232,6 +239,7 @@ impl Server {
                 events::reloaded(&self.config, tls.as_ref());
                 self.hub.set_secrets(secrets);
                 self.tls = tls;
+                self.expiry = ExpiryCheck::new(self.tls.is_some(), self.now_ms());
             }
             Err(error) => {
                 warn!("reload failed, keeping the current certificates and secrets: {error}");
@@ -368,8 +376,12 @@ impl Server {
         if self.hub.has_work() || self.acceptor.has_work() {
             return Some(Duration::ZERO);
         }
-        let deadlines =
-            [self.hub.next_deadline(), self.acceptor.next_deadline(), self.refused.next_deadline()];
+        let deadlines = [
+            self.hub.next_deadline(),
+            self.acceptor.next_deadline(),
+            self.refused.next_deadline(),
+            self.expiry.next_deadline(),
+        ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(self.now_ms())))
     }

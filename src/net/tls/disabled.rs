@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use crate::net::stream::Socket;
 use crate::net::tls_config::{ClientTlsConfig, Fingerprint, ServerTlsConfig};
@@ -14,12 +15,17 @@ const NO_TLS: &str = "this build does not support TLS; rebuild with: cargo build
 pub(crate) struct ServerTls {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) key_file: PathBuf,
+    pub(crate) replaced: Option<String>,
     never: Infallible,
 }
 
 impl ServerTls {
     pub(crate) fn read(_: &ServerTlsConfig) -> Result<Self, String> {
         Err(NO_TLS.to_owned())
+    }
+
+    pub(crate) fn warnings(&self, _: SystemTime) -> Vec<String> {
+        match self.never {}
     }
 
     pub(crate) fn accept<S: Socket>(&self, _: S) -> io::Result<Box<dyn Transport<S>>> {

@@ -4,6 +4,7 @@ mod certificate_error;
 mod certificates;
 mod client;
 mod error;
+mod expiry;
 mod file_kind;
 mod key;
 mod oid;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
@@ -10,6 +11,7 @@ use rustls::sign::SingleCertAndKey;
 
 use super::certificates::{fingerprint, read_identity};
 use super::error::to_io;
+use super::expiry::Expiry;
 use super::self_signed;
 use super::stream::TlsStream;
 use super::trust::ClientVerifier;
@@ -25,17 +27,30 @@ pub(crate) struct ServerTls {
     pub(crate) fingerprint: Fingerprint,
     /// The file of the private key.
     pub(crate) key_file: PathBuf,
+    /// Why a new self-signed certificate replaced the one in the folder, if it did.
+    pub(crate) replaced: Option<String>,
+    expiry: Expiry,
 }
 
 impl ServerTls {
     /// Reads the files, at start and on every reload. The error is one line that names the file.
     pub(crate) fn read(settings: &ServerTlsConfig) -> Result<Self, String> {
-        let (certificate, key_file) = match &settings.identity {
-            Identity::Files { certificate, key } => (certificate.clone(), key.clone()),
-            Identity::SelfSigned { folder } => self_signed::create_or_reuse(folder)?,
+        let now = SystemTime::now();
+        let (certificate, key_file, replaced, advice) = match &settings.identity {
+            Identity::Files { certificate, key } => {
+                let advice = "replace it, then send SIGHUP to this process";
+                (certificate.clone(), key.clone(), None, advice)
+            }
+            Identity::SelfSigned { folder } => {
+                let advice = "after that, SIGHUP or a restart creates a new one";
+                let (certificate, key, replaced) =
+                    self_signed::create_or_reuse(folder, seconds(now))?;
+                (certificate, key, replaced, advice)
+            }
         };
         let identity = read_identity(&certificate, &key_file)?;
         let fingerprint = fingerprint(identity.end_entity_cert().expect("a chain is not empty"));
+        let expiry = Expiry::new(&certificate, &identity.cert, advice);
         let builder = ServerConfig::builder();
         let builder = match &settings.client_ca {
             None => builder.with_no_client_auth(),
@@ -45,7 +60,12 @@ impl ServerTls {
         // Session resumption would cost memory per client, and outlive a replaced certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), fingerprint, key_file })
+        Ok(Self { config: Arc::new(config), fingerprint, key_file, replaced, expiry })
+    }
+
+    /// A line for each of the server's certificates that is not valid now or will soon expire.
+    pub(crate) fn warnings(&self, now: SystemTime) -> Vec<String> {
+        self.expiry.warnings(seconds(now))
     }
 
     /// Encrypts an accepted connection. The handshake happens as it is read and written.
@@ -53,4 +73,9 @@ impl ServerTls {
         let connection = rustls::ServerConnection::new(Arc::clone(&self.config));
         Ok(Box::new(TlsStream::new(socket, connection.map_err(|error| to_io(&error))?)))
     }
+}
+
+/// Seconds since 1970. A clock that shows an earlier time counts as 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }

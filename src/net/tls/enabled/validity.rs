@@ -5,8 +5,37 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error, RootCertStore};
+use std::time::Duration;
 use time::OffsetDateTime;
 use time::macros::format_description;
+
+/// The first and the last second at which a certificate is valid, since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Validity {
+    pub(super) not_before: u64,
+    pub(super) not_after: u64,
+}
+
+impl Validity {
+    /// Reads the dates of a certificate, or `None` if they are malformed.
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let not_before = match check_dates(certificate, at(0)) {
+            Err(CertificateError::NotValidYetContext { not_before, .. }) => not_before.as_secs(),
+            // It is valid since 1970.
+            Ok(()) => 0,
+            Err(_) => return None,
+        };
+        let not_after = match check_dates(certificate, at(u64::MAX)) {
+            Err(CertificateError::ExpiredContext { not_after, .. }) => not_after.as_secs(),
+            _ => return None,
+        };
+        Some(Self { not_before, not_after })
+    }
+}
+
+fn at(seconds: u64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+}
 
 /// Checks whether the certificate is valid at this time. Checks nothing else.
 ///
