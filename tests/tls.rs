@@ -14,6 +14,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
+};
 use support::tls::{self, Authority};
 use support::{Address, Client, Program, Server, TIMEOUT, oyez, oyezd, size, succeeds, wait_until};
 use tempfile::TempDir;
@@ -521,6 +528,71 @@ fn sighup_reloads_certificate_and_secret_for_new_connections() {
         .wait_for_log("reload failed, keeping the current certificates and secrets: certificate ");
     succeeds(&mut files.ping(&server, &new, "new"));
     connected.ask("ping", "pong");
+}
+
+/// A client that keeps its sessions, and resumes them if the server lets it.
+fn resuming_client(files: &Files, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(files.path("ca")).unwrap()).unwrap();
+    let own = CertificateDer::from_pem_file(files.path("client.cert")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(files.path("client.key")).unwrap();
+    let config = ClientConfig::builder_with_protocol_versions(&[version])
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![own], key);
+    Arc::new(config.unwrap())
+}
+
+/// Connects, exchanges a line, and closes. Returns the kind of the handshake.
+fn handshake(config: &Arc<ClientConfig>, server: &Server) -> std::io::Result<HandshakeKind> {
+    let stream = TcpStream::connect(server.tcp())?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    let name = ServerName::try_from("localhost").unwrap();
+    let tls = ClientConnection::new(Arc::clone(config), name).unwrap();
+    let mut tls = BufReader::new(StreamOwned::new(tls, stream));
+    let mut line = String::new();
+    tls.read_line(&mut line)?;
+    tls.get_mut().write_all(b"ping\n")?;
+    tls.read_line(&mut line)?;
+    assert!(line.ends_with("pong\n"), "{line}");
+    Ok(tls.get_ref().conn.handshake_kind().unwrap())
+}
+
+#[test]
+fn session_is_resumed_until_the_server_reloads() {
+    let files = Files::new();
+    files.issue("client", "me");
+    let mut server = files.server("server", &["--tls-client-ca", &files.text("ca")]);
+    for version in [&TLS13, &TLS12] {
+        let config = resuming_client(&files, version);
+        for reload in 0..2 {
+            assert_eq!(handshake(&config, &server).unwrap(), HandshakeKind::Full, "{reload}");
+            assert_eq!(handshake(&config, &server).unwrap(), HandshakeKind::Resumed);
+            assert_eq!(handshake(&config, &server).unwrap(), HandshakeKind::Resumed);
+            server.signal("HUP");
+            server.wait_for_log("reloaded the certificate");
+        }
+    }
+}
+
+#[test]
+fn session_does_not_outlive_the_authority_of_its_client() {
+    let files = Files::new();
+    files.issue("client", "me");
+    fs::copy(files.path("ca"), files.path("client-ca")).unwrap();
+    let mut server = files.server("server", &["--tls-client-ca", &files.text("client-ca")]);
+    for version in [&TLS13, &TLS12] {
+        let config = resuming_client(&files, version);
+        handshake(&config, &server).unwrap();
+        assert_eq!(handshake(&config, &server).unwrap(), HandshakeKind::Resumed);
+        fs::copy(Files::new().path("ca"), files.path("client-ca")).unwrap();
+        server.signal("HUP");
+        server.wait_for_log("reloaded the certificate");
+        let error = handshake(&config, &server).unwrap_err();
+        assert!(error.to_string().contains("UnknownCA"), "{error}");
+        fs::copy(files.path("ca"), files.path("client-ca")).unwrap();
+        server.signal("HUP");
+        server.wait_for_log("reloaded the certificate");
+    }
 }
 
 /// Opens connections, half of which send the beginning of a ClientHello byte by byte, and the rest

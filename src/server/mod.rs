@@ -30,7 +30,7 @@ use crate::hub::{CloseStep, Hub, HubConfig, Origin, Secrets};
 use crate::limits::READ_CHUNK;
 use crate::net::signals::Signals;
 use crate::net::tls::ServerTls;
-use crate::net::transport::{AnyTransport, Plain, Sent};
+use crate::net::transport::{AnyTransport, Plain, Sent, Transport};
 use crate::protocol::FeedId;
 use crate::read_outcome::{ReadOutcome, TlsFailure};
 use acceptor::Acceptor;
@@ -296,7 +296,10 @@ impl Server {
     }
 
     fn close_connection(&mut self, key: usize) {
-        let Some(connection) = self.connections[key].take() else { return };
+        let Some(mut connection) = self.connections[key].take() else { return };
+        if connection.tls_failure.is_some() {
+            discard_input(connection.transport.get(), &mut self.read_buffer);
+        }
         let disconnect = self.hub.remove(key);
         if let Some(summary) = &mut self.shutdown {
             summary.drained += usize::from(!disconnect.is_cut);
@@ -403,6 +406,15 @@ fn read_files(config: &Config) -> Result<(Secrets, Option<ServerTls>), String> {
     let secrets = secrets::read(config)?;
     let tls = config.tls.as_ref().map(ServerTls::read).transpose()?;
     Ok((secrets, tls))
+}
+
+/// Half-closes a connection whose TLS has failed, and discards what it has received. Unread input
+/// would turn the close into a reset, and the reset could overtake the alert.
+fn discard_input(transport: &mut dyn Transport, buffer: &mut [u8]) {
+    const MAX_READS: usize = 16;
+    let _ = transport.shutdown_write();
+    let mut reads = (0..MAX_READS).map(|_| matches!(transport.read(buffer).0, ReadOutcome::NoData));
+    while reads.next() == Some(true) {}
 }
 
 fn connection(connections: &mut [Option<Connection>], key: usize) -> &mut Connection {

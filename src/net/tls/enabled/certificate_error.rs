@@ -3,9 +3,9 @@
 use rustls::{CertificateError, ExtendedKeyPurpose};
 use webpki::Error as WebPkiError;
 
-use super::error::{Peer, words};
 use super::oid;
 use super::validity::date;
+use super::wording::{Peer, words};
 
 /// What the signature of a certificate may use.
 const ALGORITHMS: &str = "RSA or ECDSA with SHA-256, SHA-384 or SHA-512, or Ed25519";

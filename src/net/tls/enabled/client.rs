@@ -15,11 +15,13 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme,
 };
 
+use super::alerts;
 use super::certificates::{fingerprint, read_identity};
-use super::error::{Explained, Peer, classify, to_io};
-use super::stream::TlsStream;
+use super::error::{Explained, classify, to_io};
+use super::stream::{PeerVerifier, TlsStream};
 use super::trust::{Trusted, algorithms};
 use super::validity::check_dates;
+use super::wording::Peer;
 use crate::net::stream::Socket;
 use crate::net::tls_config::{ClientTlsConfig, Fingerprint, ServerVerification};
 use crate::net::transport::Transport;
@@ -28,7 +30,24 @@ use crate::net::transport::Transport;
 #[derive(Clone, Debug)]
 pub(crate) struct ClientTls {
     config: Arc<ClientConfig>,
-    server_name: ServerName<'static>,
+    peer: Arc<ServerIdentity>,
+}
+
+/// The server that the client expects.
+#[derive(Debug)]
+struct ServerIdentity {
+    name: ServerName<'static>,
+    verifier: Arc<Verifier>,
+}
+
+impl PeerVerifier for ServerIdentity {
+    fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
+        let (end_entity, intermediates) =
+            chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        let now = UnixTime::now();
+        self.verifier.verify_server_cert(end_entity, intermediates, &self.name, &[], now)?;
+        Ok(())
+    }
 }
 
 impl ClientTls {
@@ -36,7 +55,7 @@ impl ClientTls {
     /// cover. The error is one line for the user.
     pub(crate) fn new(host: &str, settings: &ClientTlsConfig) -> Result<Self, String> {
         let verifier = Arc::new(Verifier::new(&settings.verification)?);
-        let server_name = match &*verifier {
+        let name = match &*verifier {
             Verifier::Pinned(_) => parse_name(host).unwrap_or(NO_NAME.into()),
             Verifier::Trusted { .. } => parse_name(host).ok_or_else(|| {
                 format!(
@@ -45,8 +64,11 @@ impl ClientTls {
                 )
             })?,
         };
-        let builder =
-            ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
+        let builder = ClientConfig::builder_with_provider(alerts::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| to_io(&error).to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&verifier) as _);
         let config = match &settings.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
@@ -54,14 +76,16 @@ impl ClientTls {
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
             }
         };
-        Ok(Self { config: Arc::new(config), server_name })
+        let peer = Arc::new(ServerIdentity { name, verifier });
+        Ok(Self { config: Arc::new(config), peer })
     }
 
     /// Encrypts a connection. The handshake happens as it is read and written.
     pub(crate) fn connect<S: Socket>(&self, socket: S) -> io::Result<Box<dyn Transport<S>>> {
         let config = Arc::clone(&self.config);
-        let connection = rustls::ClientConnection::new(config, self.server_name.clone());
-        Ok(Box::new(TlsStream::new(socket, connection.map_err(|error| to_io(&error))?)))
+        let connection = rustls::ClientConnection::new(config, self.peer.name.clone());
+        let connection = connection.map_err(|error| to_io(&error))?;
+        Ok(Box::new(TlsStream::new(socket, connection, Some(Arc::clone(&self.peer) as _))))
     }
 }
 
@@ -116,7 +140,7 @@ impl Verifier {
                 .verify_server_cert(end_entity, intermediates, server_name, &[], now)
                 .map(|_| ()),
         };
-        verified.map_err(|error| classify(&error, Peer::Server).to_string())
+        verified.map_err(|error| classify(&error, Peer::Server, true).to_string())
     }
 }
 

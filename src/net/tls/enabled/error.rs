@@ -1,6 +1,6 @@
 //! Explains the errors of rustls to people, and classifies them.
 
-use std::fmt::{self, Debug};
+use std::fmt;
 use std::io;
 
 use rustls::{
@@ -8,27 +8,12 @@ use rustls::{
 };
 
 use super::certificate_error::explain;
+use super::wording::{Peer, words};
 use crate::read_outcome::TlsFailure;
 
 /// What this build can negotiate.
 const NEGOTIABLE: &str = "TLS 1.2 and 1.3 with AES-GCM or ChaCha20-Poly1305, ECDHE with X25519, \
                           P-256 or P-384, and certificates with RSA, ECDSA or Ed25519 keys";
-
-/// The other side of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
-    Client,
-    Server,
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Client => "client",
-            Self::Server => "server",
-        })
-    }
-}
 
 /// An error with its explanation, from the client's own verifier.
 #[derive(Debug)]
@@ -44,7 +29,7 @@ impl std::error::Error for Explained {}
 
 /// Explains why a connection failed. Distinguishes certificates that one side does not trust from
 /// violations of the protocol.
-pub(super) fn classify(error: &Error, peer: Peer) -> TlsFailure {
+pub(super) fn classify(error: &Error, peer: Peer, is_handshaking: bool) -> TlsFailure {
     use TlsFailure::{Protocol, Untrusted};
     match error {
         Error::InvalidCertificate(error) => Untrusted(explain_certificate(error, peer)),
@@ -55,6 +40,20 @@ pub(super) fn classify(error: &Error, peer: Peer) -> TlsFailure {
             Peer::Server => "the server sent no certificate; give it one".to_owned(),
         }),
         Error::AlertReceived(alert) => classify_alert(*alert, peer),
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) if is_handshaking => Protocol(
+            match peer {
+                Peer::Client => {
+                    "the client does not speak TLS; it must use TLS here, as in ncat --ssl"
+                }
+                Peer::Server => {
+                    "the server does not speak TLS on this port; use its TLS port, or leave out \
+                     the --tls options"
+                }
+            }
+            .to_owned(),
+        ),
         error => Protocol(explain_protocol(error, peer)),
     }
 }
@@ -70,16 +69,6 @@ fn explain_certificate(error: &CertificateError, peer: Peer) -> String {
 
 fn explain_protocol(error: &Error, peer: Peer) -> String {
     match error {
-        Error::InvalidMessage(
-            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        ) => match peer {
-            Peer::Client => "the client does not speak TLS; it must use TLS here, as in ncat --ssl",
-            Peer::Server => {
-                "the server does not speak TLS on this port; use its TLS port, or \
-                             leave out the --tls options"
-            }
-        }
-        .to_owned(),
         Error::InvalidMessage(
             InvalidMessage::HandshakePayloadTooLarge | InvalidMessage::CertificatePayloadTooLarge,
         ) => format!(
@@ -234,22 +223,6 @@ pub(super) fn to_io(error: &Error) -> io::Error {
     io::Error::other(explain_internal(error))
 }
 
-/// The name of an enum's variant in words: `BadRecordMac` becomes `bad record mac`.
-pub(super) fn words(value: &impl Debug) -> String {
-    let debug = format!("{value:?}");
-    let name: Vec<char> = debug.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
-    let mut words = String::new();
-    for (i, c) in name.iter().enumerate() {
-        let after_lower = i > 0 && !name[i - 1].is_ascii_uppercase();
-        let before_lower = name.get(i + 1).is_some_and(char::is_ascii_lowercase);
-        if i > 0 && c.is_ascii_uppercase() && (after_lower || before_lower) {
-            words.push(' ');
-        }
-        words.push(c.to_ascii_lowercase());
-    }
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -395,7 +368,7 @@ mod tests {
     fn every_error_is_a_sentence_without_names_from_the_code() {
         for error in errors() {
             for peer in [Peer::Client, Peer::Server] {
-                let text = classify(&error, peer).to_string();
+                let text = classify(&error, peer, true).to_string();
                 assert!(!text.split(' ').any(is_raw), "{error:?}: {text}");
                 assert!(text.len() > 30 && !text.ends_with('.'), "{error:?}: {text}");
                 assert!(text.contains([';', ':']), "no advice: {error:?}: {text}");
@@ -415,15 +388,8 @@ mod tests {
             (19, "is not meant for a server, but for clients and 1.2.3; issue it with"),
         ] {
             let error = certificate_errors().swap_remove(error);
-            let text = classify(&error.into(), Peer::Server).to_string();
+            let text = classify(&error.into(), Peer::Server, true).to_string();
             assert!(text.contains(part), "{text}");
         }
-    }
-
-    #[test]
-    fn variant_names_become_words() {
-        assert_eq!(words(&Alert::UnknownPSKIdentity), "unknown psk identity");
-        assert_eq!(words(&Alert::BadRecordMac), "bad record mac");
-        assert_eq!(words(&InvalidMessage::MissingData("X")), "missing data");
     }
 }

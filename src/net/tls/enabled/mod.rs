@@ -1,5 +1,6 @@
-//! TLS by rustls. ring is the only provider of cryptography in the build, so rustls selects it.
+//! TLS by rustls, with the cryptography of ring.
 
+mod alerts;
 mod certificate_error;
 mod certificates;
 mod client;
@@ -13,6 +14,7 @@ mod server;
 mod stream;
 mod trust;
 mod validity;
+mod wording;
 
 pub(crate) use client::ClientTls;
 pub(crate) use server::ServerTls;

@@ -6,23 +6,31 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::ServerConfig;
+use rustls::crypto::ring::Ticketer;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
 
+use super::alerts;
 use super::certificates::{fingerprint, read_identity};
 use super::error::to_io;
 use super::expiry::Expiry;
 use super::self_signed;
-use super::stream::TlsStream;
+use super::stream::{PeerVerifier, TlsStream};
 use super::trust::ClientVerifier;
 use crate::net::stream::Socket;
 use crate::net::tls_config::{Fingerprint, Identity, ServerTlsConfig};
 use crate::net::transport::Transport;
 
+/// How many tickets each connection gets: a client needs one to resume the session once, on the
+/// next connection, which brings another ticket.
+const TICKETS: usize = 1;
+
 /// The TLS configuration for new connections.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerTls {
     config: Arc<ServerConfig>,
+    /// Verifies the certificates of clients, if they need any.
+    verifier: Option<Arc<ClientVerifier>>,
     /// The fingerprint of the server's certificate, for clients to pin.
     pub(crate) fingerprint: Fingerprint,
     /// The file of the private key.
@@ -51,16 +59,23 @@ impl ServerTls {
         let identity = read_identity(&certificate, &key_file)?;
         let fingerprint = fingerprint(identity.end_entity_cert().expect("a chain is not empty"));
         let expiry = Expiry::new(&certificate, &identity.cert, advice);
-        let builder = ServerConfig::builder();
-        let builder = match &settings.client_ca {
+        let verifier =
+            settings.client_ca.as_deref().map(ClientVerifier::new).transpose()?.map(Arc::new);
+        let builder = ServerConfig::builder_with_provider(alerts::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| to_io(&error).to_string())?;
+        let builder = match &verifier {
             None => builder.with_no_client_auth(),
-            Some(path) => builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(path)?)),
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier) as _),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
-        // Session resumption would cost memory per client, and outlive a replaced certificate.
+        // Clients resume sessions with tickets, which cost no memory here. Their keys belong to this
+        // configuration: a reload replaces them, so no session outlives the certificates and
+        // authorities that it began with.
+        config.ticketer = Ticketer::new().map_err(|error| to_io(&error).to_string())?;
+        config.send_tls13_tickets = TICKETS;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), fingerprint, key_file, replaced, expiry })
+        Ok(Self { config: Arc::new(config), verifier, fingerprint, key_file, replaced, expiry })
     }
 
     /// A line for each of the server's certificates that is not valid now or will soon expire.
@@ -71,7 +86,9 @@ impl ServerTls {
     /// Encrypts an accepted connection. The handshake happens as it is read and written.
     pub(crate) fn accept<S: Socket>(&self, socket: S) -> io::Result<Box<dyn Transport<S>>> {
         let connection = rustls::ServerConnection::new(Arc::clone(&self.config));
-        Ok(Box::new(TlsStream::new(socket, connection.map_err(|error| to_io(&error))?)))
+        let connection = connection.map_err(|error| to_io(&error))?;
+        let verifier = self.verifier.clone().map(|verifier| verifier as Arc<dyn PeerVerifier>);
+        Ok(Box::new(TlsStream::new(socket, connection, verifier)))
     }
 }
 

@@ -14,6 +14,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, Sig
 
 use super::certificates::read_chain;
 use super::error::explain_own;
+use super::stream::PeerVerifier;
 use super::validity::check_dates;
 
 /// Trusted certificates. Each vouches for itself and, as an authority, for those that it signed.
@@ -72,6 +73,14 @@ impl ClientVerifier {
                 .build()
                 .map_err(|error| format!("certificate {}: {error}", path.display()))?;
         Ok(Self { trusted, by_authority })
+    }
+}
+
+impl PeerVerifier for ClientVerifier {
+    fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
+        let (end_entity, intermediates) =
+            chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        self.verify_client_cert(end_entity, intermediates, UnixTime::now()).map(|_| ())
     }
 }
 
