@@ -336,7 +336,7 @@ fn unusable_secret_file_is_an_error_with_the_reason() {
         (vec!["--secret-file".to_owned(), files.fifo("fifo")], "not a regular file"),
         (
             vec!["--secret-file".into(), long, "--max-line".into(), "200".into()],
-            "longer than 195 bytes, the most that --max-line 200 allows",
+            "longer than 195 bytes, the maximum with --max-line 200",
         ),
         (
             vec!["--secret-file".into(), user.clone(), "--admin-secret-file".into(), user],

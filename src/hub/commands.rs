@@ -1,4 +1,4 @@
-//! Command semantics: what each command does and replies.
+//! Command semantics: the effect of each command, and its reply.
 
 use crate::limits::CLIENTS_PER_PAGE;
 use crate::protocol::{
@@ -139,7 +139,7 @@ impl Hub {
         self.replay_after(key, seq);
     }
 
-    /// Moves the client's cursor back to the line after `seq`, which must be kept.
+    /// Replays the lines after `seq`, which must still be kept, by moving the client's cursor back.
     fn replay_after(&mut self, key: usize, seq: u64) {
         let head = self.head();
         let Some((offset, scanned)) = self.channel.feed.offset_after(seq) else { return };

@@ -1,4 +1,4 @@
-//! From bytes to executed lines, with a fair share for every client.
+//! Reading from clients and executing their lines, with a fair share of each turn for every client.
 
 use std::mem;
 
@@ -22,7 +22,7 @@ pub(super) enum Blocked {
     OnReaders,
 }
 
-/// Why the execution of a client's lines has stopped.
+/// Why the execution of a client's lines stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     /// Every complete line was executed, or one of them closed the client.
@@ -38,7 +38,7 @@ enum Stop {
 }
 
 impl Hub {
-    /// The socket may have something to read.
+    /// Records that the client's socket may be readable.
     pub fn handle_readable(&mut self, key: usize) {
         if let Some(client) = self.clients.get_mut(key) {
             client.socket.readable = true;
@@ -47,8 +47,8 @@ impl Hub {
         }
     }
 
-    /// Returns the next client. The caller reads its connection once. Established connections come
-    /// first, then a few handshakes: those cost more than anything else a client can request.
+    /// Returns the next client, for the caller to read from once: first established connections,
+    /// then a few handshakes, which cost more than anything else a client can request.
     pub fn poll_read(&mut self) -> Option<usize> {
         while self.budget.turn.read > 0
             && let Some(handle) = self.to_read.pop(|handle| find(&self.clients, handle).is_some())
@@ -69,8 +69,8 @@ impl Hub {
         None
     }
 
-    /// Handles the outcome of one read of the client's connection. `overhead` is how many bytes
-    /// were read from the socket beyond those in the outcome.
+    /// Handles the outcome of one read from the client's connection. `overhead` is the number of
+    /// bytes read from the socket beyond those in the outcome.
     pub fn handle_read(&mut self, key: usize, outcome: &ReadOutcome<'_>, overhead: usize) {
         self.budget.charge_read(overhead);
         match outcome {
@@ -132,7 +132,7 @@ impl Hub {
         }
     }
 
-    /// The connection is broken, though some input may still be read from it.
+    /// Records that the connection is broken, although some input may still be read from it.
     pub fn handle_hangup(&mut self, key: usize) {
         if let Some(client) = self.clients.get_mut(key) {
             client.socket.reset = true;
@@ -162,7 +162,7 @@ impl Hub {
         self.expire_deadlines();
     }
 
-    /// Whether there is more to read or to execute, and budget for it.
+    /// Returns whether there is more input to read or execute, and budget for it.
     pub fn has_more_input(&self) -> bool {
         let turn = &self.budget.turn;
         let can_read = turn.read > 0 && !self.to_read.is_empty();
@@ -171,7 +171,8 @@ impl Hub {
     }
 
     fn run(&mut self, key: usize) {
-        // Taken out while it runs, since a line may change any client, including this one.
+        // The input is taken out while its lines run: a line may change any client, including this
+        // one.
         let placeholder = LineBuffer::new(0);
         let mut input = mem::replace(&mut self.clients[key].input, placeholder);
         let stop = self.execute_lines(key, &mut input);
@@ -249,7 +250,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Whether the reply to any one command fits into the client's outbox.
+    /// Returns whether the client's outbox has room for the reply to any one command.
     pub(super) fn has_reply_room(&self, client: &Client) -> bool {
         let limits = &self.config.limits;
         client.outbox.size() + limits.reply_room() <= limits.max_outbox
@@ -266,8 +267,7 @@ impl Hub {
         }
     }
 
-    /// Queues the client's lines for execution, or makes them wait until its outbox has room for a
-    /// reply.
+    /// Queues the client's lines for execution. If its outbox has no room for a reply, they wait.
     pub(super) fn queue_run(&mut self, key: usize) {
         let client = &self.clients[key];
         if !matches!(client.input_state, InputState::Reading | InputState::AwaitingOutbox) {
@@ -281,7 +281,8 @@ impl Hub {
         }
     }
 
-    /// After output was consumed, queues the client's lines if they waited for room.
+    /// Queues the client's lines again if they wait for room in its outbox. Call this after output
+    /// was consumed.
     pub(super) fn resume_run(&mut self, key: usize) {
         if self.clients[key].input_state == InputState::AwaitingOutbox {
             self.queue_run(key);

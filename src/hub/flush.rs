@@ -1,4 +1,4 @@
-//! Flushing pending output: which client is written to next, and what was written.
+//! Flushing pending output: selects the next client to write to, and records what was written.
 
 use super::Hub;
 use super::delivery::outbox::Span;
@@ -6,7 +6,7 @@ use super::registry::client::{Client, find};
 use super::schedule::flush_schedule::FlushClass;
 
 impl Hub {
-    /// The socket accepts bytes again.
+    /// Records that the client's socket accepts bytes again.
     pub fn handle_writable(&mut self, key: usize) {
         if let Some(client) = self.clients.get_mut(key)
             && client.socket.write_blocked
@@ -18,8 +18,8 @@ impl Hub {
         }
     }
 
-    /// Returns the next client. The caller writes to its connection once. Priority clients come
-    /// first, then bulk clients.
+    /// Returns the next client, for the caller to write to once. Priority clients precede bulk
+    /// clients.
     pub fn poll_flush(&mut self) -> Option<usize> {
         let head = self.head();
         let exists = |handle| find(&self.clients, handle).is_some();
@@ -71,11 +71,11 @@ impl Hub {
         self.debug_check(key);
     }
 
-    /// Discards the client's output, since writing to it failed. Its input is still executed.
+    /// Records that writing to the client failed: discards its output. Its input is still executed.
     pub fn handle_write_failed(&mut self, key: usize) {
         let client = &mut self.clients[key];
         client.outbox.close();
-        // Read from the socket, in case there is input left.
+        // There may be input left to read.
         client.socket.readable = true;
         self.channel.backpressure.note_progress();
         self.queue_read(key);
@@ -84,7 +84,7 @@ impl Hub {
         self.debug_check(key);
     }
 
-    /// Queues a client with pending output in the queue of its class.
+    /// Queues the client for a flush, if it has pending output that its socket would accept.
     pub(super) fn queue_flush(&mut self, key: usize) {
         let head = self.head();
         let client = &self.clients[key];

@@ -1,4 +1,4 @@
-//! The rate limit: delays the lines of a client that sends too many.
+//! Rate limiting: delays the lines of a client that sends too many.
 
 use std::mem;
 
@@ -14,7 +14,7 @@ impl Hub {
         }
     }
 
-    /// Whether the rate limit allows another line now.
+    /// Returns whether the rate limit allows another line now.
     pub(super) fn is_within_rate(&self, key: usize) -> bool {
         self.rate_allows_at_ms(key) <= self.now_ms
     }
@@ -41,8 +41,8 @@ impl Hub {
         }
     }
 
-    /// Limits how long the buffered lines of a client that hung up may still wait, so that the
-    /// client cannot keep a slot or a name.
+    /// Limits the time that the buffered lines of a client that hung up may wait, so that it cannot
+    /// hold a client slot or a name for long.
     pub(super) fn bound_linger(&mut self, key: usize) {
         let latest_ms = self.now_ms + self.config.limits.drain_timeout_ms;
         let deadline_ms =
@@ -50,7 +50,7 @@ impl Hub {
         self.set_deadline(key, Some(deadline_ms));
     }
 
-    /// Resumes the clients that the rate limit allows another line.
+    /// Resumes rate-limited clients that may now send another line.
     pub(super) fn release_rate_limited(&mut self) {
         while let Some(handle) = self.rate_limited.expired(self.now_ms) {
             self.stop_rate_limiting(handle.key);
@@ -62,7 +62,7 @@ impl Hub {
         }
     }
 
-    /// Ends the client's wait for the rate limit, if it waits.
+    /// Ends the client's rate limiting, if it is rate-limited.
     pub(super) fn stop_rate_limiting(&mut self, key: usize) {
         let handle = self.clients[key].handle();
         let client = &mut self.clients[key];

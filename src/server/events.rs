@@ -1,4 +1,4 @@
-//! The log lines of the server: what happened, to which client, and what to do about it.
+//! The server's log lines: what happened, to which client, and what to do about it.
 
 use std::time::SystemTime;
 
@@ -37,7 +37,7 @@ pub(super) fn started(
         }
         if address.is_remote() && !is_tls && !secrets.is_empty() {
             warn!(
-                "clients at {address} send their secrets unencrypted over the network; \
+                "clients of {address} send their secrets unencrypted over the network; \
                  use --listen-tls {address}"
             );
         }
@@ -114,7 +114,7 @@ pub(super) fn hub_event(event: Event) {
     }
 }
 
-/// `failure` is why TLS failed, if it did.
+/// Logs a finished connection. `failure` is why TLS failed, if it did.
 pub(super) fn disconnected(client: &Disconnect, peer: Peer, failure: Option<&TlsFailure>) {
     let Disconnect { id, name, reason, is_cut, missed, connected_ms, bytes_in, bytes_out } = client;
     let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
@@ -155,7 +155,7 @@ pub(super) fn client_count(count: usize) -> String {
     format!("{count} client{}", if count == 1 { "" } else { "s" })
 }
 
-/// Shortens a text so that a log line has room for two.
+/// Shortens a text so that two of them fit into a log line.
 fn shorten(text: String) -> String {
     const MAX: usize = 1000;
     match text.len() {

@@ -8,7 +8,7 @@ use backpressure::Backpressure;
 use feed::Feed;
 use members::Members;
 
-/// Everything that the clients of one channel share. There is one channel today.
+/// The state that the clients of one channel share. Today there is only one channel.
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) feed: Feed,

@@ -1,13 +1,13 @@
-//! The rate limit of one client: how many lines it may send per second.
+//! The rate limit of one client, in lines per second.
 
-/// A client may send this much time's worth of lines in one burst.
+/// The maximum burst: as many lines as the rate limit allows in this time.
 const BURST_US: u64 = 1_000_000;
 
 /// The generic cell rate algorithm (ITU-T I.371): one number per client, and no timer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RateLimiter {
-    /// The algorithm's theoretical arrival time, in microseconds: when every line so far would have
-    /// been sent at an even rate.
+    /// The algorithm's theoretical arrival time, in microseconds: when the next line would be due
+    /// at an even rate.
     paid_until_us: u64,
 }
 
@@ -18,7 +18,7 @@ impl RateLimiter {
         self.paid_until_us = self.paid_until_us.max(now_us).saturating_add(cost_us);
     }
 
-    /// The time from which one more line is allowed, in microseconds.
+    /// The earliest time for another line, in microseconds.
     pub(crate) fn ready_at_us(&self, interval_us: u64) -> u64 {
         (self.paid_until_us + interval_us).saturating_sub(BURST_US)
     }

@@ -1,4 +1,4 @@
-//! Which client is written to next.
+//! Flush scheduling: which client is written to next.
 
 use super::ready_queue::ReadyQueue;
 use crate::hub::channel::feed::Offset;
@@ -9,12 +9,12 @@ use crate::hub::handle::Handle;
 pub(crate) enum FlushClass {
     /// It has a reply pending, or is far behind.
     Priority,
-    /// It has only broadcasts pending.
+    /// All other clients with pending output.
     #[default]
     Bulk,
 }
 
-/// Two queues. Neither class can starve the other, since each has its own budget.
+/// One queue per flush class. Each class has its own budget, so neither can starve the other.
 ///
 /// - *Priority* clients are flushed at most once per turn.
 /// - *Bulk* clients are flushed in passes. A client that becomes ready during a pass waits for the
@@ -23,8 +23,8 @@ pub(crate) enum FlushClass {
 pub(crate) struct FlushSchedule {
     priority: ReadyQueue,
     bulk: ReadyQueue,
-    /// The feed's head when the last bulk pass began. Once the head has moved, every reader is
-    /// ready.
+    /// The feed's head when the last bulk pass began. Once the head has moved, every reader whose
+    /// socket accepts bytes is ready.
     pass_head: Offset,
     /// The class of the client being written to.
     current: FlushClass,
@@ -41,8 +41,9 @@ impl FlushSchedule {
         self.has_begun = false;
     }
 
-    /// Takes the next client of this class. Priority clients that are queued after the turn's first
-    /// call, such as those with more output than one write takes, wait for the next turn.
+    /// Removes and returns the next client of this class. Priority clients that are queued after
+    /// the turn's first call wait for the next turn, such as clients with more output than one
+    /// write sends.
     pub(crate) fn pop(
         &mut self,
         class: FlushClass,
@@ -62,7 +63,7 @@ impl FlushSchedule {
         }
     }
 
-    /// Whether a bulk pass must begin before [`pop`](Self::pop).
+    /// Returns whether a bulk pass must begin before the next [`pop`](Self::pop).
     pub(crate) fn bulk_pass_is_over(&self) -> bool {
         self.bulk.pass_is_over()
     }
@@ -87,12 +88,12 @@ impl FlushSchedule {
         self.bulk.forget(key);
     }
 
-    /// Whether no client needs a flush while the feed's head is `head`.
+    /// Returns whether no client needs a flush while the feed's head is `head`.
     pub(crate) fn is_idle(&self, head: Offset) -> bool {
         self.priority.is_empty() && self.bulk.is_empty() && self.pass_head == head
     }
 
-    /// Whether the client will be flushed without being queued again.
+    /// Returns whether the client will be flushed without being queued again.
     pub(crate) fn will_flush(&self, key: usize, head: Offset) -> bool {
         self.priority.contains(key) || self.bulk.contains(key) || self.pass_head != head
     }

@@ -1,4 +1,4 @@
-//! Explains the errors of rustls to people, and classifies them.
+//! Classifies rustls errors, and explains them to people.
 
 use std::fmt;
 use std::io;
@@ -28,7 +28,7 @@ impl fmt::Display for Explained {
 impl std::error::Error for Explained {}
 
 /// Explains why a connection failed. Distinguishes certificates that one side does not trust from
-/// violations of the protocol.
+/// protocol violations.
 pub(super) fn classify(error: &Error, peer: Peer, is_handshaking: bool) -> TlsFailure {
     use TlsFailure::{Protocol, Untrusted};
     match error {
@@ -166,7 +166,7 @@ fn classify_alert(alert: Alert, peer: Peer) -> TlsFailure {
         | Alert::AccessDenied => Untrusted(rejected(alert, peer)),
         Alert::CloseNotify | Alert::UserCanceled => Protocol(format!(
             "the {peer} closed the connection during the TLS handshake; its log may \
-                              show why"
+             show why"
         )),
         Alert::HandshakeFailure
         | Alert::ProtocolVersion

@@ -1,4 +1,4 @@
-//! TLS by rustls, with the cryptography of ring.
+//! TLS with rustls, and the cryptography of ring.
 
 mod alerts;
 mod certificate_error;

@@ -14,15 +14,17 @@ use super::certificates::read_chain;
 use super::validity::{Validity, date};
 use crate::credentials::file;
 
-/// How long a certificate is valid. Clients pin it, so a shorter time would not make it safer.
+/// The validity period of a certificate. Clients pin it, so a shorter period would not make it
+/// safer.
 const VALIDITY: Duration = Duration::days(20 * 365);
 
 /// 2026 began at this time, in seconds since 1970. A clock that shows an earlier time is wrong, as
 /// it is on a host that has no battery for its clock, until it learns the time.
 const EARLIEST: u64 = 1_767_225_600;
 
-/// The paths of a folder's certificate and key, which are created if they do not exist. Replaces a
-/// certificate that is not valid at `now`, in seconds since 1970, and returns why.
+/// Returns the paths of a folder's certificate and key. Creates them if they do not exist, and
+/// replaces a certificate that is not valid at `now`, in seconds since 1970. Then it also returns
+/// why.
 pub(super) fn create_or_reuse(
     folder: &Path,
     now: u64,
@@ -101,7 +103,8 @@ fn parameters(now: u64) -> Result<CertificateParams, rcgen::Error> {
 /// Writes a file atomically, readable only by its owner.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    // An interrupted start may have left it behind. If it cannot be removed, opening it fails.
+    // An interrupted start may have left the file behind. If it cannot be removed, creating it
+    // fails.
     let _ = fs::remove_file(&temporary);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(text.as_bytes())?;

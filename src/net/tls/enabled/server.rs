@@ -1,4 +1,4 @@
-//! The server's side of TLS: presenting its certificate, and verifying client certificates.
+//! The server side of TLS: presents its certificate, and verifies client certificates.
 
 use std::io;
 use std::path::PathBuf;
@@ -83,7 +83,8 @@ impl ServerTls {
         self.expiry.warnings(seconds(now))
     }
 
-    /// Encrypts an accepted connection. The handshake happens as it is read and written.
+    /// Encrypts an accepted connection. The handshake happens as the connection is read and
+    /// written.
     pub(crate) fn accept<S: Socket>(&self, socket: S) -> io::Result<Box<dyn Transport<S>>> {
         let connection = rustls::ServerConnection::new(Arc::clone(&self.config));
         let connection = connection.map_err(|error| to_io(&error))?;
