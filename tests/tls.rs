@@ -403,6 +403,19 @@ fn byte_order_mark_is_not_a_part_of_a_pem_file() {
     succeeds(&mut files.oyez(&server, &["--tls-ca", &files.text("ca"), "ping"]));
 }
 
+#[test]
+fn key_from_a_pipe_is_read_at_start_and_kept_at_reload() {
+    let files = Files::new();
+    let key = format!("<(cat {})", files.text("server.key"));
+    let certificate = files.text("server.cert");
+    let options = ["--listen-tls", "127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key];
+    let mut server = Server::start_after_script("", &options);
+    for _ in 0..2 {
+        server.signal("HUP");
+        server.wait_for_log("reloaded the certificate, for new connections; kept the contents of");
+    }
+}
+
 /// Starts a proxy that records the traffic in both directions. Returns its address and the
 /// recording.
 fn recording_proxy(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {

@@ -1,5 +1,6 @@
 //! The server's log lines: what happened, to which client, and what to do about it.
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use log::{debug, info, warn};
@@ -77,11 +78,19 @@ pub(super) fn expiring(tls: &ServerTls) {
     }
 }
 
-pub(super) fn reloaded(config: &Config, tls: Option<&ServerTls>) {
+/// `pipes` are the files that were not read again, because they are pipes.
+pub(super) fn reloaded(config: &Config, tls: Option<&ServerTls>, pipes: &[&Path]) {
     let secrets = [&config.secret_file, &config.admin_secret_file].into_iter().flatten();
     let mut files: Vec<String> = secrets.map(|path| path.display().to_string()).collect();
     files.extend(tls.map(|_| "the certificate".to_owned()));
-    info!("reloaded {}, for new connections", files.join(", "));
+    let kept = match pipes {
+        [] => String::new(),
+        pipes => {
+            let pipes: Vec<String> = pipes.iter().map(|path| path.display().to_string()).collect();
+            format!("; kept the contents of the pipe {}", pipes.join(" and "))
+        }
+    };
+    info!("reloaded {}, for new connections{kept}", files.join(", "));
     log_certificate(tls);
 }
 

@@ -26,6 +26,7 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::credentials::file::Files;
 use crate::hub::{CloseStep, Hub, HubConfig, Origin, Secrets};
 use crate::limits::READ_CHUNK;
 use crate::net::signals::Signals;
@@ -78,6 +79,7 @@ pub struct Server {
     /// The TLS configuration for new connections to the TLS listeners.
     tls: Option<ServerTls>,
     expiry: ExpiryCheck,
+    files: Files,
     config: Config,
     started: Instant,
     read_buffer: Box<[u8]>,
@@ -106,6 +108,9 @@ impl Server {
         let fail = |error: io::Error| format!("cannot start: {error}");
         let listeners = config.listen.len() + config.listen_tls.len();
         descriptors::cap_clients(&mut config.limits, listeners)?;
+        // Before the signals are handled, so that Ctrl-C ends a process that waits for a pipe.
+        let mut files = Files::default();
+        let (secrets, tls) = read_files(&config, &mut files)?;
         let poll = Poll::new().map_err(fail)?;
         let signals =
             Signals::register(poll.registry(), SIGNALS, &[SIGINT, SIGTERM]).map_err(fail)?;
@@ -115,7 +120,6 @@ impl Server {
             || config.tls.is_some();
         let reload = has_files.then(|| Signals::register(poll.registry(), RELOAD, &[SIGHUP]));
         let reload = reload.transpose().map_err(fail)?;
-        let (secrets, tls) = read_files(&config)?;
         let acceptor = Acceptor::bind(&config, poll.registry())?;
         events::started(&acceptor.listeners, tls.as_ref(), &secrets, &config.limits);
         let hub_config = HubConfig {
@@ -136,6 +140,7 @@ impl Server {
             hub: Hub::new(hub_config, random_feed_id()),
             expiry: ExpiryCheck::new(tls.is_some(), 0),
             tls,
+            files,
             config,
             started: Instant::now(),
             read_buffer: vec![0; READ_CHUNK].into(),
@@ -234,9 +239,9 @@ impl Server {
         if self.reload.as_mut().is_none_or(|signals| signals.take() == 0) {
             return;
         }
-        match read_files(&self.config) {
+        match read_files(&self.config, &mut self.files) {
             Ok((secrets, tls)) => {
-                events::reloaded(&self.config, tls.as_ref());
+                events::reloaded(&self.config, tls.as_ref(), &self.files.pipes());
                 self.hub.set_secrets(secrets);
                 self.tls = tls;
                 self.expiry = ExpiryCheck::new(self.tls.is_some(), self.now_ms());
@@ -403,9 +408,9 @@ impl Server {
 }
 
 /// Reads the secrets, and the certificate and its key.
-fn read_files(config: &Config) -> Result<(Secrets, Option<ServerTls>), String> {
-    let secrets = secrets::read(config)?;
-    let tls = config.tls.as_ref().map(ServerTls::read).transpose()?;
+fn read_files(config: &Config, files: &mut Files) -> Result<(Secrets, Option<ServerTls>), String> {
+    let secrets = secrets::read(config, files)?;
+    let tls = config.tls.as_ref().map(|tls| ServerTls::read(tls, files)).transpose()?;
     Ok((secrets, tls))
 }
 

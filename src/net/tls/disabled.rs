@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use crate::credentials::file::Files;
 use crate::net::stream::Socket;
 use crate::net::tls_config::{ClientTlsConfig, Fingerprint, ServerTlsConfig};
 use crate::net::transport::Transport;
@@ -20,7 +21,7 @@ pub(crate) struct ServerTls {
 }
 
 impl ServerTls {
-    pub(crate) fn read(_: &ServerTlsConfig) -> Result<Self, String> {
+    pub(crate) fn read(_: &ServerTlsConfig, _: &mut Files) -> Result<Self, String> {
         Err(NO_TLS.to_owned())
     }
 
@@ -37,7 +38,7 @@ impl ServerTls {
 pub(crate) struct ClientTls(Infallible);
 
 impl ClientTls {
-    pub(crate) fn new(_: &str, _: &ClientTlsConfig) -> Result<Self, String> {
+    pub(crate) fn new(_: &str, _: &ClientTlsConfig, _: &mut Files) -> Result<Self, String> {
         Err(NO_TLS.to_owned())
     }
 

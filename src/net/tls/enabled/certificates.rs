@@ -12,14 +12,17 @@ use rustls::{Error, InconsistentKeys};
 use super::error::explain_own;
 use super::file_kind::{self, Wanted};
 use super::key;
-use crate::credentials::file;
+use crate::credentials::file::Files;
 use crate::credentials::secret::wipe;
 use crate::net::tls_config::Fingerprint;
 
 /// Reads certificates: one that is presented and its intermediates, or trusted ones.
-pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn read_chain(
+    path: &Path,
+    files: &mut Files,
+) -> Result<Vec<CertificateDer<'static>>, String> {
     let fail = |error: &str| format!("certificate {}: {error}", path.display());
-    let pem = file::read(path).map_err(|error| fail(&error.to_string()))?;
+    let pem = files.read(path).map_err(|error| fail(&error.to_string()))?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let chain = chain.map_err(|error| fail(explain_pem(&error)))?;
     if chain.is_empty() {
@@ -30,8 +33,12 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, St
 }
 
 /// Reads a certificate with its intermediates and its private key.
-pub(super) fn read_identity(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, String> {
-    let chain = read_chain(certificate)?;
+pub(super) fn read_identity(
+    certificate: &Path,
+    key: &Path,
+    files: &mut Files,
+) -> Result<Arc<CertifiedKey>, String> {
+    let chain = read_chain(certificate, files)?;
     for (i, parsed) in chain.iter().map(ParsedCertificate::try_from).enumerate() {
         if let Err(error) = parsed {
             let number = match chain.len() {
@@ -42,8 +49,8 @@ pub(super) fn read_identity(certificate: &Path, key: &Path) -> Result<Arc<Certif
             return Err(format!("certificate {path}{number} {error}"));
         }
     }
-    let signing_key =
-        key::load(&read_key(key)?).map_err(|error| format!("key {}: {error}", key.display()))?;
+    let signing_key = key::load(&read_key(key, files)?)
+        .map_err(|error| format!("key {}: {error}", key.display()))?;
     let mut identity = CertifiedKey::new(chain, signing_key);
     match identity.keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
@@ -68,9 +75,9 @@ pub(super) fn read_identity(certificate: &Path, key: &Path) -> Result<Arc<Certif
 }
 
 /// Reads a private key.
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+fn read_key(path: &Path, files: &mut Files) -> Result<PrivateKeyDer<'static>, String> {
     let fail = |error: &str| format!("key {}: {error}", path.display());
-    let mut pem = file::read(path).map_err(|error| fail(&error.to_string()))?;
+    let mut pem = files.read(path).map_err(|error| fail(&error.to_string()))?;
     let key = match PrivateKeyDer::from_pem_slice(&pem) {
         Ok(key) => Ok(key),
         Err(_) if file_kind::has_encrypted_section(&pem) => {

@@ -22,6 +22,7 @@ use super::stream::{PeerVerifier, TlsStream};
 use super::trust::{Trusted, algorithms};
 use super::validity::check_dates;
 use super::wording::Peer;
+use crate::credentials::file::Files;
 use crate::net::stream::Socket;
 use crate::net::tls_config::{ClientTlsConfig, Fingerprint, ServerVerification};
 use crate::net::transport::Transport;
@@ -53,8 +54,12 @@ impl PeerVerifier for ServerIdentity {
 impl ClientTls {
     /// Reads the files. `host` is the server's name or IP address, which its certificate must cover
     /// unless it is pinned. The error is one line for the user.
-    pub(crate) fn new(host: &str, settings: &ClientTlsConfig) -> Result<Self, String> {
-        let verifier = Arc::new(Verifier::new(&settings.verification)?);
+    pub(crate) fn new(
+        host: &str,
+        settings: &ClientTlsConfig,
+        files: &mut Files,
+    ) -> Result<Self, String> {
+        let verifier = Arc::new(Verifier::new(&settings.verification, files)?);
         let name = match &*verifier {
             Verifier::Pinned(_) => parse_name(host).unwrap_or(NO_NAME.into()),
             Verifier::Trusted { .. } => parse_name(host).ok_or_else(|| {
@@ -72,7 +77,7 @@ impl ClientTls {
         let config = match &settings.identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
-                let identity = read_identity(certificate, key)?;
+                let identity = read_identity(certificate, key, files)?;
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
             }
         };
@@ -108,10 +113,10 @@ enum Verifier {
 }
 
 impl Verifier {
-    fn new(verification: &ServerVerification) -> Result<Self, String> {
+    fn new(verification: &ServerVerification, files: &mut Files) -> Result<Self, String> {
         let trusted = match verification {
             ServerVerification::Pinned(fingerprint) => return Ok(Self::Pinned(*fingerprint)),
-            ServerVerification::Roots(path) => Trusted::read(path)?,
+            ServerVerification::Roots(path) => Trusted::read(path, files)?,
             ServerVerification::System => Trusted::system()?,
         };
         let provider = Arc::new(ring::default_provider());

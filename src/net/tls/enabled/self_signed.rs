@@ -12,7 +12,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::certificates::read_chain;
 use super::validity::{Validity, date};
-use crate::credentials::file;
+use crate::credentials::file::{self, Files};
 
 /// The validity period of a certificate. Clients pin it, so a shorter period would not make it
 /// safer.
@@ -31,7 +31,9 @@ pub(super) fn create_or_reuse(
 ) -> Result<(PathBuf, PathBuf, Option<String>), String> {
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let problem = match certificate.exists() {
-        true => read_chain(&certificate)?.first().and_then(|first| problem(first, now)),
+        true => read_chain(&certificate, &mut Files::default())?
+            .first()
+            .and_then(|first| problem(first, now)),
         false => None,
     };
     if problem.is_some() || !certificate.exists() {
@@ -123,11 +125,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (certificate, _, replaced) = create_or_reuse(folder.path(), 60).expect("it works");
         assert_eq!(replaced, None);
-        let chain = read_chain(&certificate).expect("a certificate");
+        let chain = read_chain(&certificate, &mut Files::default()).expect("a certificate");
         let dates = Validity::of(&chain[0]).expect("valid dates");
         assert!(dates.not_before == 0 && dates.not_after > LATER, "{dates:?}");
         assert_eq!(create_or_reuse(folder.path(), LATER).expect("it works").2, None);
-        assert_eq!(read_chain(&certificate), Ok(chain));
+        assert_eq!(read_chain(&certificate, &mut Files::default()), Ok(chain));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::expiry::Expiry;
 use super::self_signed;
 use super::stream::{PeerVerifier, TlsStream};
 use super::trust::ClientVerifier;
+use crate::credentials::file::Files;
 use crate::net::stream::Socket;
 use crate::net::tls_config::{Fingerprint, Identity, ServerTlsConfig};
 use crate::net::transport::Transport;
@@ -42,7 +43,7 @@ pub(crate) struct ServerTls {
 
 impl ServerTls {
     /// Reads the files, at start and on every reload. The error is one line that names the file.
-    pub(crate) fn read(settings: &ServerTlsConfig) -> Result<Self, String> {
+    pub(crate) fn read(settings: &ServerTlsConfig, files: &mut Files) -> Result<Self, String> {
         let now = SystemTime::now();
         let (certificate, key_file, replaced, advice) = match &settings.identity {
             Identity::Files { certificate, key } => {
@@ -56,11 +57,12 @@ impl ServerTls {
                 (certificate, key, replaced, advice)
             }
         };
-        let identity = read_identity(&certificate, &key_file)?;
+        let identity = read_identity(&certificate, &key_file, files)?;
         let fingerprint = fingerprint(identity.end_entity_cert().expect("a chain is not empty"));
         let expiry = Expiry::new(&certificate, &identity.cert, advice);
-        let verifier =
-            settings.client_ca.as_deref().map(ClientVerifier::new).transpose()?.map(Arc::new);
+        let client_ca = settings.client_ca.as_deref();
+        let verifier = client_ca.map(|path| ClientVerifier::new(path, files)).transpose()?;
+        let verifier = verifier.map(Arc::new);
         let builder = ServerConfig::builder_with_provider(alerts::provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| to_io(&error).to_string())?;

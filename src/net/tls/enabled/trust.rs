@@ -16,6 +16,7 @@ use super::certificates::read_chain;
 use super::error::explain_own;
 use super::stream::PeerVerifier;
 use super::validity::check_dates;
+use crate::credentials::file::Files;
 
 /// Trusted certificates. Each vouches for itself and, as an authority, for those that it signed.
 #[derive(Debug)]
@@ -26,8 +27,8 @@ pub(super) struct Trusted {
 
 impl Trusted {
     /// Reads the trusted certificates from a file.
-    pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let certificates = read_chain(path)?;
+    pub(super) fn read(path: &Path, files: &mut Files) -> Result<Self, String> {
+        let certificates = read_chain(path, files)?;
         let mut authorities = RootCertStore::empty();
         for certificate in &certificates {
             authorities.add(certificate.clone()).map_err(|error| {
@@ -65,8 +66,8 @@ pub(super) struct ClientVerifier {
 }
 
 impl ClientVerifier {
-    pub(super) fn new(path: &Path) -> Result<Self, String> {
-        let trusted = Trusted::read(path)?;
+    pub(super) fn new(path: &Path, files: &mut Files) -> Result<Self, String> {
+        let trusted = Trusted::read(path, files)?;
         let roots = Arc::clone(&trusted.authorities);
         let by_authority =
             WebPkiClientVerifier::builder_with_provider(roots, Arc::new(ring::default_provider()))
