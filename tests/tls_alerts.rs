@@ -6,7 +6,7 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -200,21 +200,38 @@ fn received_fatal_alert_is_not_answered() {
     server.wait_for_log("the client found no TLS settings in common (handshake failure); oyez");
 }
 
+/// Before the keys are negotiated, alerts are not encrypted.
 #[test]
-fn handshake_message_of_more_than_64_kib_gets_a_fatal_alert() {
+fn fault_at_the_start_of_the_handshake_gets_a_fatal_alert() {
     let mut server = Server::start_tls(&[]);
-    let mut stream = TcpStream::connect(server.tcp()).unwrap();
-    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     // A record with the header of a ClientHello of 65,540 bytes, and its beginning.
-    let mut hello = vec![HANDSHAKE, 3, 1, 0x10, 0, 1, 1, 0, 4];
-    hello.resize(5 + 0x1000, 0);
-    stream.write_all(&hello).unwrap();
-    let mut received = vec![];
-    stream.read_to_end(&mut received).unwrap();
-    assert_eq!(received, [&[ALERT, 3, 3, 0, 2], &DECODE_ERROR[..]].concat());
-    let logged = "the client sent a handshake message of more than 64 KiB; shorten";
-    stream.shutdown(Shutdown::Both).unwrap();
-    server.wait_for_log(logged);
+    let mut long = vec![HANDSHAKE, 3, 1, 0x10, 0, 1, 1, 0, 4];
+    long.resize(5 + 0x1000, 0);
+    let fragment = [HANDSHAKE, 3, 1, 0, 4, 1, 0, 1, 0];
+    let warning = [ALERT, 3, 1, 0, 2, 1, 90];
+    for (hello, alert, logged) in [
+        (long, DECODE_ERROR, "the client sent a handshake message of more than 64 KiB; shorten"),
+        (
+            [&fragment[..], &warning].concat(),
+            UNEXPECTED_MESSAGE,
+            "the client violated the TLS protocol (message interleaved with handshake message); ",
+        ),
+        (
+            warning.repeat(10),
+            UNEXPECTED_MESSAGE,
+            "the client violated the TLS protocol (too many warning alerts received); update",
+        ),
+        (b"say hi\r\n".to_vec(), DECODE_ERROR, "the client does not speak TLS; it must use TLS"),
+    ] {
+        let mut stream = TcpStream::connect(server.tcp()).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.write_all(&hello).unwrap();
+        let mut received = vec![];
+        stream.read_to_end(&mut received).unwrap();
+        assert_eq!(received, [&[ALERT, 3, 3, 0, 2], &alert[..]].concat(), "{logged}");
+        drop(stream);
+        server.wait_for_log(logged);
+    }
 }
 
 /// A client that presents more certificates than the server accepts learns that it does.

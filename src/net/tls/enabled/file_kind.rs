@@ -215,3 +215,39 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (content, rest) = rest.split_at_checked(len)?;
     Some((tag, content, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    /// Whatever a file holds, there is one line of advice about it.
+    #[test]
+    fn damaged_der_is_described_in_one_line() {
+        let pair = KeyPair::generate().expect("a key");
+        let parameters = CertificateParams::new(["x".to_owned()]).expect("a valid name");
+        let certificate = parameters.self_signed(&pair).expect("a certificate");
+        let request = parameters.serialize_request(&pair).expect("a request");
+        for (der, expected) in [
+            (pair.serialize_der(), "holds a private key in DER format"),
+            (certificate.der().to_vec(), "holds a certificate in DER format"),
+            (request.der().to_vec(), "holds a certificate signing request in DER format"),
+        ] {
+            let path = Path::new("x");
+            assert!(describe(&der, Wanted::Certificate, path).contains(expected), "{expected}");
+            for at in 0..der.len() {
+                let mut damaged = der.clone();
+                for byte in [0, 1, 6, 0x30, 0x7f, 0x80, 0x84, 0xa0, 0xff] {
+                    damaged[at] = byte;
+                    for bytes in [&damaged[..], &damaged[..at]] {
+                        for wanted in [Wanted::Certificate, Wanted::Key] {
+                            let text = describe(bytes, wanted, path);
+                            assert!(text.len() > 10 && !text.contains('\n'), "{text}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
