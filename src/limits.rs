@@ -100,6 +100,8 @@ pub struct TurnLimits {
     pub flush_priority: FlushLimits,
     /// Maximum output to all other clients.
     pub flush_bulk: FlushLimits,
+    /// Maximum output to clients that replay the feed.
+    pub flush_replay: FlushLimits,
 
     // Enforced by the poll loop.
     /// Maximum bytes of one write to a client.
@@ -147,6 +149,7 @@ impl Default for Limits {
                 work_per_client: READ_CHUNK,
                 flush_priority: FlushLimits { bytes: 2 * MIB, clients: 256 },
                 flush_bulk: FlushLimits { bytes: 2 * MIB, clients: 256 },
+                flush_replay: FlushLimits { bytes: 128 * KIB, clients: 64 },
                 flush_per_client: 256 * KIB,
                 accept: 64,
             },

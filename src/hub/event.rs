@@ -100,12 +100,23 @@ pub enum Event {
         /// The id of one of them.
         id: u64,
     },
-    /// A client exceeded the rate limit for the first time. Its input waits until the limit allows
-    /// another line.
+    /// A client exceeded a rate limit for the first time. Its input waits until the limit allows
+    /// its next line.
     RateLimited {
         /// The client's id.
         id: u64,
+        /// Which limit.
+        limit: RateLimit,
     },
+}
+
+/// What a rate limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimit {
+    /// Lines from the client.
+    Lines,
+    /// Bytes of the feed that the client replays.
+    Replays,
 }
 
 /// An executed line and its final reply. The log shows it at level `debug`; the simulation checks

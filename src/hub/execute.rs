@@ -6,7 +6,7 @@ use crate::limits::MAX_PENDING_SEEKS;
 use crate::protocol::{Line, LineBuffer};
 use crate::read_outcome::ReadOutcome;
 
-use super::event::Reason;
+use super::event::{RateLimit, Reason};
 use super::registry::client::{Client, InputState, Stage, find};
 use super::{Hub, access};
 
@@ -20,6 +20,8 @@ pub(super) enum Blocked {
     Yield,
     /// Backpressure: wait until readers have made progress.
     OnReaders,
+    /// A rate limit: wait until this time, in milliseconds.
+    ByRateLimit(RateLimit, u64),
 }
 
 /// Why the execution of a client's lines stopped.
@@ -31,8 +33,8 @@ enum Stop {
     Budget,
     /// The next line is a broadcast that backpressure holds back.
     Readers,
-    /// The rate limit is reached.
-    RateLimit,
+    /// A rate limit is reached until this time, in milliseconds.
+    RateLimit(RateLimit, u64),
     /// The outbox has no room for another reply.
     OutboxFull,
 }
@@ -182,7 +184,7 @@ impl Hub {
         }
         // An overlong line counts as one line for each `max-line` bytes.
         self.charge_rate(key, input.take_discarded_lines());
-        let is_limited = !self.is_within_rate(key);
+        let limited_until_ms = self.rate_limited_until_ms(key);
         let handle = self.clients[key].handle();
         let client = &mut self.clients[key];
         let has_ended = input.is_ended();
@@ -191,7 +193,7 @@ impl Hub {
         match stop {
             Stop::Budget => self.queue_run(key),
             Stop::OutboxFull => client.input_state = InputState::AwaitingOutbox,
-            Stop::RateLimit => self.limit_rate(key),
+            Stop::RateLimit(limit, until_ms) => self.limit_rate(key, limit, until_ms),
             Stop::Readers => {
                 client.input_state = InputState::AwaitingReaders;
                 self.blocked_publishers.push_back(handle);
@@ -201,8 +203,10 @@ impl Hub {
                 let is_lost = client.outbox.is_closed();
                 self.begin_close(key, if is_lost { Reason::Lost } else { Reason::EndOfInput });
             }
-            Stop::Drained if is_limited => self.limit_rate(key),
-            Stop::Drained => self.queue_read(key),
+            Stop::Drained => match limited_until_ms {
+                Some(until_ms) => self.limit_rate(key, RateLimit::Lines, until_ms),
+                None => self.queue_read(key),
+            },
         }
     }
 
@@ -217,14 +221,17 @@ impl Hub {
             if self.budget.turn.work <= min_work {
                 return Stop::Budget;
             }
-            if !self.is_within_rate(key) {
-                return Stop::RateLimit;
+            if let Some(until_ms) = self.rate_limited_until_ms(key) {
+                return Stop::RateLimit(RateLimit::Lines, until_ms);
             }
             let has_secret = matches!(line, Line::Text(text) if access::may_hold_secret(text));
             match self.execute_line(key, line) {
                 Ok(()) => {}
                 Err(Blocked::Yield) => return Stop::Budget,
                 Err(Blocked::OnReaders) => return Stop::Readers,
+                Err(Blocked::ByRateLimit(limit, until_ms)) => {
+                    return Stop::RateLimit(limit, until_ms);
+                }
             }
             if has_secret {
                 input.wipe();
@@ -267,7 +274,7 @@ impl Hub {
         }
     }
 
-    /// Queues the client's lines for execution. If its outbox has no room for a reply, they wait.
+    /// Queues the client's lines for execution, or marks them as waiting for room in its outbox.
     pub(super) fn queue_run(&mut self, key: usize) {
         let client = &self.clients[key];
         if !matches!(client.input_state, InputState::Reading | InputState::AwaitingOutbox) {

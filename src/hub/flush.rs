@@ -19,14 +19,15 @@ impl Hub {
     }
 
     /// Returns the next client, for the caller to write to once. Priority clients precede bulk
-    /// clients.
+    /// clients, which precede replaying clients.
     pub fn poll_flush(&mut self) -> Option<usize> {
         let head = self.head();
         let exists = |handle| find(&self.clients, handle).is_some();
-        for class in [FlushClass::Priority, FlushClass::Bulk] {
+        for class in [FlushClass::Priority, FlushClass::Bulk, FlushClass::Replay] {
             if class == FlushClass::Bulk && self.flush.bulk_pass_is_over() {
                 let members = self.channel.members.iter().map(|key| &self.clients[key]);
-                let ready = members.filter(|client| client.wants_flush(head));
+                let ready = members
+                    .filter(|client| client.wants_flush(head) && !client.outbox.is_replaying());
                 self.flush.begin_bulk_pass(head, ready.map(Client::handle));
             }
             while self.budget.flush(class).is_left()
@@ -91,10 +92,14 @@ impl Hub {
         if !client.wants_flush(head) {
             return;
         }
-        let is_far_behind = !client.outbox.is_replaying()
-            && self.channel.backpressure.is_far_behind(client.lag(head));
-        let is_priority = client.outbox.has_entries() || is_far_behind;
-        let class = if is_priority { FlushClass::Priority } else { FlushClass::Bulk };
-        self.flush.push(self.clients[key].handle(), class);
+        let backpressure = &self.channel.backpressure;
+        let class = if client.outbox.is_replaying() {
+            FlushClass::Replay
+        } else if client.outbox.has_entries() || backpressure.is_far_behind(client.lag(head)) {
+            FlushClass::Priority
+        } else {
+            FlushClass::Bulk
+        };
+        self.flush.push(client.handle(), class);
     }
 }

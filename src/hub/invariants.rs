@@ -50,7 +50,8 @@ impl Hub {
             "client {id} needs lines that the feed has dropped"
         );
         assert!(
-            !client.wants_flush(head) || self.flush.will_flush(key, head),
+            !client.wants_flush(head)
+                || self.flush.will_flush(key, client.outbox.is_replaying(), head),
             "client {id} has pending output but is not queued"
         );
         assert!(

@@ -9,7 +9,7 @@ use super::config::Config;
 use super::listener::Listener;
 use super::peer::Peer;
 use crate::credentials::file::{is_readable_by_others, is_writable_by_others};
-use crate::hub::{Disconnect, Event, LineTrace, Reason, Secrets};
+use crate::hub::{Disconnect, Event, LineTrace, RateLimit, Reason, Secrets};
 use crate::limits::{Limits, STALL_BYTES};
 use crate::net::stream::Endpoint;
 use crate::net::tls::ServerTls;
@@ -117,8 +117,12 @@ pub(super) fn hub_event(event: Event) {
                  minute; 'held' in stats counts every delay)"
             );
         }
-        Event::RateLimited { id } => {
-            info!("client {id}: over --rate-limit, reading more slowly (logged once per client)");
+        Event::RateLimited { id, limit } => {
+            let limit = match limit {
+                RateLimit::Lines => "over --rate-limit",
+                RateLimit::Replays => "replays more than one --feed-size per second",
+            };
+            info!("client {id}: {limit}, reading more slowly (logged once per client)");
         }
     }
 }

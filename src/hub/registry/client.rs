@@ -39,10 +39,13 @@ pub(crate) struct Client {
     pub(crate) last_line_ms: u64,
     /// The deadline of its current stage, if it has one. The hub's timers hold a copy.
     pub(crate) deadline_ms: Option<u64>,
-    /// The role that it has authenticated for.
+    /// The role that it has authenticated for, if any.
     pub(crate) role: Option<Role>,
     pub(crate) wrong_secrets: u8,
+    /// Limits the rate at which its lines are executed.
     pub(crate) rate: RateLimiter,
+    /// Limits the rate at which it replays the feed.
+    pub(crate) replays: RateLimiter,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) input: LineBuffer,
@@ -54,7 +57,7 @@ pub(crate) struct Client {
     pub(crate) was_evicted: bool,
     /// The number of lines it missed: the sum of its `lagged` counts, sent or pending.
     pub(crate) missed: u64,
-    /// Whether it has exceeded the rate limit. Only the first time is reported.
+    /// Whether it has exceeded a rate limit. Only the first time is reported.
     pub(crate) was_rate_limited: bool,
 }
 
@@ -99,7 +102,7 @@ pub(crate) enum InputState {
     /// In the queue of blocked publishers: the next line is a broadcast that backpressure holds
     /// back.
     AwaitingReaders,
-    /// Neither executed nor read until the rate limit allows another line. In the rate-limit
+    /// Neither executed nor read until a rate limit allows the next line. In the rate-limit
     /// timers.
     RateLimited { until_ms: u64 },
     /// The client is closing: its input is read and discarded, since a close with unread input
@@ -134,6 +137,7 @@ impl Client {
             role: None,
             wrong_secrets: 0,
             rate: RateLimiter::default(),
+            replays: RateLimiter::default(),
             bytes_in: 0,
             bytes_out: 0,
             input: LineBuffer::new(max_line),

@@ -37,6 +37,7 @@ impl TurnBudget {
         match class {
             FlushClass::Priority => &mut self.turn.flush_priority,
             FlushClass::Bulk => &mut self.turn.flush_bulk,
+            FlushClass::Replay => &mut self.turn.flush_replay,
         }
     }
 }

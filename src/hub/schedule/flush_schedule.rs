@@ -12,23 +12,28 @@ pub(crate) enum FlushClass {
     /// All other clients with pending output.
     #[default]
     Bulk,
+    /// It moved its cursor back and has not caught up.
+    Replay,
 }
 
-/// One queue per flush class. Each class has its own budget, so neither can starve the other.
+/// One queue per flush class. Each class has its own budget, so none can starve another.
 ///
 /// - *Priority* clients are flushed at most once per turn.
 /// - *Bulk* clients are flushed in passes. A client that becomes ready during a pass waits for the
 ///   next one: if it joined the current one, a pass might never end.
+/// - *Replay* clients are flushed last, at most once per turn. Their budget is small, so that
+///   replays hardly slow down live broadcasts.
 #[derive(Debug, Default)]
 pub(crate) struct FlushSchedule {
     priority: ReadyQueue,
     bulk: ReadyQueue,
+    replay: ReadyQueue,
     /// The feed's head when the last bulk pass began. Once the head has moved, every reader whose
-    /// socket accepts bytes is ready.
+    /// socket accepts bytes is ready, except for replaying ones.
     pass_head: Offset,
     /// The class of the client being written to.
     current: FlushClass,
-    /// Whether this turn's pass over the priority clients has begun.
+    /// Whether this turn's passes over the priority and replay clients have begun.
     has_begun: bool,
 }
 
@@ -41,9 +46,9 @@ impl FlushSchedule {
         self.has_begun = false;
     }
 
-    /// Removes and returns the next client of this class. Priority clients that are queued after
-    /// the turn's first call wait for the next turn, such as clients with more output than one
-    /// write sends.
+    /// Removes and returns the next client of this class. Priority and replay clients that are
+    /// queued after the turn's first call wait for the next turn, such as clients with more output
+    /// than one write sends.
     pub(crate) fn pop(
         &mut self,
         class: FlushClass,
@@ -51,6 +56,7 @@ impl FlushSchedule {
     ) -> Option<Handle> {
         if !std::mem::replace(&mut self.has_begun, true) {
             self.priority.begin_pass();
+            self.replay.begin_pass();
         }
         self.current = class;
         self.queue(class).pop_in_pass(exists)
@@ -60,6 +66,7 @@ impl FlushSchedule {
         match class {
             FlushClass::Priority => &mut self.priority,
             FlushClass::Bulk => &mut self.bulk,
+            FlushClass::Replay => &mut self.replay,
         }
     }
 
@@ -86,22 +93,26 @@ impl FlushSchedule {
     pub(crate) fn forget(&mut self, key: usize) {
         self.priority.forget(key);
         self.bulk.forget(key);
+        self.replay.forget(key);
     }
 
     /// Returns whether no client needs a flush while the feed's head is `head`.
     pub(crate) fn is_idle(&self, head: Offset) -> bool {
-        self.priority.is_empty() && self.bulk.is_empty() && self.pass_head == head
+        let is_empty = self.priority.is_empty() && self.bulk.is_empty() && self.replay.is_empty();
+        is_empty && self.pass_head == head
     }
 
     /// Returns whether the client will be flushed without being queued again.
-    pub(crate) fn will_flush(&self, key: usize, head: Offset) -> bool {
-        self.priority.contains(key) || self.bulk.contains(key) || self.pass_head != head
+    pub(crate) fn will_flush(&self, key: usize, is_replaying: bool, head: Offset) -> bool {
+        let queues = [&self.priority, &self.bulk, &self.replay];
+        queues.iter().any(|queue| queue.contains(key)) || !is_replaying && self.pass_head != head
     }
 
     /// Panics if an invariant does not hold.
     pub(crate) fn check_invariants(&self, exists: impl Fn(Handle) -> bool) {
         self.priority.check_invariants(&exists);
         self.bulk.check_invariants(&exists);
+        self.replay.check_invariants(&exists);
     }
 }
 

@@ -75,8 +75,8 @@ pub(super) fn describe(bytes: &[u8], wanted: Wanted, path: &Path) -> String {
     }
     let text = String::from_utf8_lossy(bytes);
     let mut labels: Vec<&str> = text.lines().filter_map(label).collect();
-    // Parameters often stand before the key that they belong to.
-    labels.sort_by_key(|label| kind_of(label) == Some(Kind::Parameters));
+    // A file may hold a certificate and an encrypted key, or parameters and a key.
+    labels.sort_by_key(|label| kind_of(label).map_or(3, |kind| kind.distance_from(wanted)));
     match labels.first() {
         Some(label) => match kind_of(label) {
             Some(kind) => kind.describe(wanted, true, path),
@@ -98,6 +98,18 @@ fn kind_of(label: &str) -> Option<Kind> {
 }
 
 impl Kind {
+    /// How far this is from what was wanted. The nearest section of a file is described.
+    fn distance_from(self, wanted: Wanted) -> u8 {
+        let is_key = matches!(
+            self,
+            Self::Key | Self::EncryptedKey | Self::OpensshKey | Self::DsaKey | Self::PublicKey
+        );
+        match self {
+            Self::Parameters => 2,
+            _ => u8::from(is_key != (wanted == Wanted::Key)),
+        }
+    }
+
     fn describe(self, wanted: Wanted, is_pem: bool, path: &Path) -> String {
         let file = path.display();
         let form = if is_pem { "" } else { " in DER format" };

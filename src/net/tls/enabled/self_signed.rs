@@ -22,7 +22,7 @@ const VALIDITY: Duration = Duration::days(20 * 365);
 /// it is on a host that has no battery for its clock, until it learns the time.
 const EARLIEST: u64 = 1_767_225_600;
 
-/// Returns the paths of a folder's certificate and key. Creates them if they do not exist, and
+/// Returns the paths of a directory's certificate and key. Creates them if they do not exist, and
 /// replaces a certificate that is not valid at `now`, in seconds since 1970. Then it also returns
 /// why.
 pub(super) fn create_or_reuse(

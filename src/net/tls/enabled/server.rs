@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring::Ticketer;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::sign::SingleCertAndKey;
 
 use super::alerts;
@@ -26,6 +26,9 @@ use crate::net::transport::Transport;
 /// next connection, which brings another ticket.
 const TICKETS: usize = 1;
 
+/// The maximum size of the session in a ticket, in bytes.
+const MAX_SESSION: usize = 8 * 1024;
+
 /// The TLS configuration for new connections.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerTls {
@@ -36,7 +39,7 @@ pub(crate) struct ServerTls {
     pub(crate) fingerprint: Fingerprint,
     /// The file of the private key.
     pub(crate) key_file: PathBuf,
-    /// Why a new self-signed certificate replaced the one in the folder, if it did.
+    /// Why a new self-signed certificate replaced the one in the directory, if it did.
     pub(crate) replaced: Option<String>,
     expiry: Expiry,
 }
@@ -74,7 +77,8 @@ impl ServerTls {
         // Clients resume sessions with tickets, which cost no memory here. Their keys belong to this
         // configuration: a reload replaces them, so no session outlives the certificates and
         // authorities that it began with.
-        config.ticketer = Ticketer::new().map_err(|error| to_io(&error).to_string())?;
+        let ticketer = Ticketer::new().map_err(|error| to_io(&error).to_string())?;
+        config.ticketer = Arc::new(SmallTickets(ticketer));
         config.send_tls13_tickets = TICKETS;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self { config: Arc::new(config), verifier, fingerprint, key_file, replaced, expiry })
@@ -92,6 +96,29 @@ impl ServerTls {
         let connection = connection.map_err(|error| to_io(&error))?;
         let verifier = self.verifier.clone().map(|verifier| verifier as Arc<dyn PeerVerifier>);
         Ok(Box::new(TlsStream::new(socket, connection, verifier)))
+    }
+}
+
+/// Tickets of a limited size. A ticket holds the client's certificates, and a client that has many
+/// could not send the ticket back: its ClientHello would be too long.
+#[derive(Debug)]
+struct SmallTickets(Arc<dyn ProducesTickets>);
+
+impl ProducesTickets for SmallTickets {
+    fn enabled(&self) -> bool {
+        self.0.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.0.lifetime()
+    }
+
+    fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
+        if session.len() > MAX_SESSION { None } else { self.0.encrypt(session) }
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        self.0.decrypt(ticket)
     }
 }
 
