@@ -126,6 +126,7 @@ fn wrong_certificate_error_shows_both_fingerprints() {
     fails(&mut pinned, &format!("expected certificate {other}; {received}"));
     server.wait_for_log("the client rejected the certificate of this server");
     fails(&mut files.oyez(&server, &["--tls", "ping"]), &received);
+    server.wait_for_log("(unknown ca); trust it there with --tls-ca or --tls-fingerprint");
     fails(
         &mut files.oyez(&server, &["--tls", "listen"]),
         "the certificate is not signed by a trusted authority",
@@ -149,6 +150,7 @@ fn expired_certificate_is_refused() {
     server.wait_for_log(&warning);
     let mut ping = files.oyez(&server, &["--tls-ca", &files.text("ca"), "ping"]);
     fails(&mut ping, "certificate expired on 2020-01-01 00:00 UTC; renew it");
+    server.wait_for_log("the client rejected the certificate of this server (certificate expired)");
     server.signal("HUP");
     server.wait_for_log("reloaded the certificate");
     server.wait_for_log(&warning);

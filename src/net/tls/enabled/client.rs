@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -17,11 +17,10 @@ use rustls::{
 
 use super::alerts;
 use super::certificates::{fingerprint, read_identity};
-use super::error::{Explained, classify, to_io};
+use super::error::{Explained, to_io};
 use super::stream::{PeerVerifier, TlsStream};
 use super::trust::{Trusted, algorithms};
 use super::validity::check_dates;
-use super::wording::Peer;
 use crate::credentials::file::Files;
 use crate::net::stream::Socket;
 use crate::net::tls_config::{ClientTlsConfig, Fingerprint, ServerVerification};
@@ -49,6 +48,10 @@ impl PeerVerifier for ServerIdentity {
         self.verifier.verify_server_cert(end_entity, intermediates, &self.name, &[], now)?;
         Ok(())
     }
+
+    fn refused(&self) -> Option<Fingerprint> {
+        *self.verifier.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ClientTls {
@@ -59,16 +62,17 @@ impl ClientTls {
         settings: &ClientTlsConfig,
         files: &mut Files,
     ) -> Result<Self, String> {
-        let verifier = Arc::new(Verifier::new(&settings.verification, files)?);
-        let name = match &*verifier {
-            Verifier::Pinned(_) => parse_name(host).unwrap_or(NO_NAME.into()),
-            Verifier::Trusted { .. } => parse_name(host).ok_or_else(|| {
+        let trust = Trust::new(&settings.verification, files)?;
+        let name = match &trust {
+            Trust::Pinned(_) => parse_name(host).unwrap_or(NO_NAME.into()),
+            Trust::Trusted { .. } => parse_name(host).ok_or_else(|| {
                 format!(
                     "no certificate can be valid for {host:?}; use the server's DNS name or its \
                      whole IP address, or --tls-fingerprint"
                 )
             })?,
         };
+        let verifier = Arc::new(Verifier { trust, refused: Mutex::new(None) });
         let builder = ClientConfig::builder_with_provider(alerts::provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| to_io(&error).to_string())?
@@ -105,14 +109,22 @@ fn parse_name(host: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(name.to_owned()).ok()
 }
 
-/// Verifies a server's certificate. Errors include the fingerprint of the received certificate.
+/// Verifies a server's certificate.
 #[derive(Debug)]
-enum Verifier {
+struct Verifier {
+    trust: Trust,
+    /// The certificate that was refused last, for the error message.
+    refused: Mutex<Option<Fingerprint>>,
+}
+
+/// Which certificates a client trusts.
+#[derive(Debug)]
+enum Trust {
     Trusted { trusted: Trusted, by_authority: Arc<WebPkiServerVerifier> },
     Pinned(Fingerprint),
 }
 
-impl Verifier {
+impl Trust {
     fn new(verification: &ServerVerification, files: &mut Files) -> Result<Self, String> {
         let trusted = match verification {
             ServerVerification::Pinned(fingerprint) => return Ok(Self::Pinned(*fingerprint)),
@@ -132,20 +144,21 @@ impl Verifier {
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
         now: UnixTime,
-    ) -> Result<(), String> {
-        let verified = match self {
+    ) -> Result<(), Error> {
+        match self {
             Self::Pinned(expected) if *expected == fingerprint(end_entity) => Ok(()),
-            Self::Pinned(expected) => return Err(format!("expected certificate {expected}")),
+            Self::Pinned(expected) => {
+                let explained = Explained(format!("expected certificate {expected}"));
+                Err(CertificateError::Other(OtherError(Arc::new(explained))).into())
+            }
             Self::Trusted { trusted, .. } if trusted.contains(end_entity) => {
-                check_dates(end_entity, now).map_err(Error::from).and_then(|()| {
-                    verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
-                })
+                check_dates(end_entity, now)?;
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
             }
             Self::Trusted { by_authority, .. } => by_authority
                 .verify_server_cert(end_entity, intermediates, server_name, &[], now)
                 .map(|_| ()),
-        };
-        verified.map_err(|error| classify(&error, Peer::Server, true).to_string())
+        }
     }
 }
 
@@ -158,12 +171,10 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self.verify(end_entity, intermediates, server_name, now);
-        verified.map(|()| ServerCertVerified::assertion()).map_err(|problem| {
-            let received = fingerprint(end_entity);
-            let explained = Explained(format!("{problem}; received certificate {received}"));
-            CertificateError::Other(OtherError(Arc::new(explained))).into()
-        })
+        let verified = self.trust.verify(end_entity, intermediates, server_name, now);
+        let refused = verified.is_err().then(|| fingerprint(end_entity));
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        verified.map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -15,7 +15,7 @@ use crate::read_outcome::TlsFailure;
 const NEGOTIABLE: &str = "TLS 1.2 and 1.3 with AES-GCM or ChaCha20-Poly1305, ECDHE with X25519, \
                           P-256 or P-384, and certificates with RSA, ECDSA or Ed25519 keys";
 
-/// An error with its explanation, from the client's own verifier.
+/// An explanation from the client's verifier.
 #[derive(Debug)]
 pub(super) struct Explained(pub(super) String);
 

@@ -11,8 +11,9 @@ use super::alerts;
 use super::error::classify;
 use super::wording::Peer;
 use crate::net::stream::Socket;
+use crate::net::tls_config::Fingerprint;
 use crate::net::transport::{Sent, Transport};
-use crate::read_outcome::ReadOutcome;
+use crate::read_outcome::{ReadOutcome, TlsFailure};
 
 /// The maximum number of socket reads in one read. rustls reads about 4 KiB at a time.
 const MAX_READS: usize = 4;
@@ -25,6 +26,11 @@ const MAX_WRITE: usize = 63 * 1024;
 pub(super) trait PeerVerifier: Debug + Send + Sync {
     /// The peer's own certificate comes first, then its intermediates.
     fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error>;
+
+    /// The certificate that was refused last, if people should learn its fingerprint.
+    fn refused(&self) -> Option<Fingerprint> {
+        None
+    }
 }
 
 /// A TLS connection over a socket.
@@ -89,6 +95,17 @@ impl<S: Socket> TlsStream<S> {
         }
     }
 
+    fn explain(&self, error: &Error) -> TlsFailure {
+        let failure = classify(error, self.peer(), self.tls.is_handshaking());
+        let refused = self.verifier.as_ref().and_then(|verifier| verifier.refused());
+        match (failure, error, refused) {
+            (TlsFailure::Untrusted(why), Error::InvalidCertificate(_), Some(refused)) => {
+                TlsFailure::Untrusted(format!("{why}; received certificate {refused}"))
+            }
+            (failure, ..) => failure,
+        }
+    }
+
     /// Reads plaintext into `buffer`. Adds its length to `len`, and the number of bytes read from
     /// the socket to `received`.
     fn read_into(
@@ -119,8 +136,7 @@ impl<S: Socket> TlsStream<S> {
             }
             if let Some(error) = self.failed.take() {
                 self.discards_input = true;
-                let is_handshaking = self.tls.is_handshaking();
-                return Ok(ReadOutcome::TlsFailed(classify(&error, self.peer(), is_handshaking)));
+                return Ok(ReadOutcome::TlsFailed(self.explain(&error)));
             }
             let was_handshaking = self.tls.is_handshaking();
             if let Err(error) = self.receive(received)? {
