@@ -6,7 +6,7 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -189,6 +189,22 @@ fn close_notify_is_answered_with_a_close_notify() {
     client.send(&[1, 0, ALERT]);
     client.expect_last(CLOSE_NOTIFY, "close_notify");
     server.wait_for_log("disconnected: end of input");
+}
+
+/// After a close_notify, no alert may follow.
+#[test]
+fn fault_after_the_servers_close_notify_is_ignored() {
+    let mut server = Server::start_tls(&[]);
+    let mut client = Records::connect(&server);
+    client.send(b"quit\n\x17");
+    assert_eq!(client.receive(), (b"goodbye quit\n".to_vec(), DATA));
+    assert_eq!(client.receive(), (CLOSE_NOTIFY.to_vec(), ALERT));
+    client.send.seq += 1;
+    client.send(b"ping\n\x17");
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.stream.read(&mut [0; 1]).unwrap(), 0);
+    server.wait_for_log("disconnected: quit");
+    server.client().ask("ping", "pong");
 }
 
 #[test]

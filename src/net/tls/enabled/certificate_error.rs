@@ -56,10 +56,10 @@ pub(super) fn explain(error: &CertificateError, peer: Option<Peer>) -> String {
             signature_algorithm_id,
             public_key_algorithm_id,
         } => format!(
-            "or its authority has a key ({}) that does not fit the signature ({}); supported \
-             signatures are {ALGORITHMS}",
+            "is signed with {}, which does not fit the key of its authority ({}); trust the right \
+             authority, or sign it with {ALGORITHMS}",
+            oid::find(signature_algorithm_id).unwrap_or("an unknown algorithm"),
             oid::find(public_key_algorithm_id).unwrap_or("unknown algorithm"),
-            oid::find(signature_algorithm_id).unwrap_or("unknown algorithm"),
         ),
         E::InvalidPurpose => wrong_purpose(peer, "another purpose"),
         E::InvalidPurposeContext { presented, .. } => wrong_purpose(peer, &purposes(presented)),

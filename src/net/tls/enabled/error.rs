@@ -382,7 +382,7 @@ mod tests {
             (2, "the certificate expired on 2023-11-14 22:13 UTC; renew it"),
             (4, "is not valid before 2023-11-14 22:13 UTC; check the clocks of both hosts"),
             (13, "is signed with RSA with SHA-1, which is not supported"),
-            (14, "has a key (ECDSA P-521) that does not fit the signature (unknown algorithm)"),
+            (14, "an unknown algorithm, which does not fit the key of its authority (ECDSA P-521)"),
             (16, "has no subjectAltName, so it is valid for no server"),
             (17, "only for host0, host1, host2, host3, host4 and 4 more; connect to one of"),
             (19, "is not meant for a server, but for clients and 1.2.3; issue it with"),

@@ -54,8 +54,9 @@ pub(super) struct TlsStream<S> {
     /// The peer resumed a session, but its certificate is not valid any more. The handshake counts
     /// as failed.
     is_rejected: bool,
-    /// Set after an error or a close_notify. Input is then discarded, since unread input would turn
-    /// the close into a reset, and a reset destroys output that the peer has not read.
+    /// Set after an error, a close_notify of the peer, and that of a server. Input is then
+    /// discarded, since unread input would turn the close into a reset, and a reset destroys output
+    /// that the peer has not read.
     discards_input: bool,
 }
 
@@ -256,6 +257,9 @@ impl<S: Socket> Transport<S> for TlsStream<S> {
             if !self.has_failed {
                 self.tls.send_close_notify();
             }
+            // A server that has ended its output has no use for more input. rustls would answer a
+            // fault in it with an alert, which must not follow a close_notify.
+            self.discards_input |= self.peer() == Peer::Client;
         }
         self.flush()
     }
