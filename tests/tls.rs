@@ -144,7 +144,7 @@ fn expired_certificate_is_refused() {
     files.authority.issue_until("localhost", 2020, &certificate, &key);
     let mut server = files.server("old", &[]);
     let warning = format!(
-        "WARN  [oyezd] certificate {} expired on 2020-01-01 00:00 UTC, so clients refuse it; replace",
+        "WARN  [oyezd] certificate {} expired on 2020-01-01 00:00 UTC, so clients refuse it; ",
         certificate.display()
     );
     server.wait_for_log(&warning);

@@ -130,8 +130,8 @@ impl Kind {
                  openssl pkey {inform}-in {file} -out {file}.pem"
             ),
             Self::EncryptedKey => format!(
-                "the file holds a private key{form} that is encrypted with a passphrase; remove the \
-                 passphrase: \
+                "the file holds a private key{form} that is encrypted with a passphrase; remove \
+                 the passphrase: \
                  openssl pkey {inform}-in {file} -out {file}.plain"
             ),
             Self::OpensshKey => "the file holds an OpenSSH key, which TLS does not use; create \

@@ -74,9 +74,9 @@ impl ServerTls {
             Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier) as _),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
-        // Clients resume sessions with tickets, which cost no memory here. Their keys belong to this
-        // configuration: a reload replaces them, so no session outlives the certificates and
-        // authorities that it began with.
+        // Clients resume sessions with tickets, which cost no memory here. The keys of the tickets
+        // belong to this configuration: a reload replaces them, so no session outlives the
+        // certificates and authorities that it began with.
         let ticketer = Ticketer::new().map_err(|error| to_io(&error).to_string())?;
         config.ticketer = Arc::new(SmallTickets(ticketer));
         config.send_tls13_tickets = TICKETS;
