@@ -17,6 +17,7 @@ use super::expiry::Expiry;
 use super::self_signed;
 use super::stream::{PeerVerifier, TlsStream};
 use super::trust::ClientVerifier;
+use super::validity::Validity;
 use crate::credentials::file::Files;
 use crate::net::stream::Socket;
 use crate::net::tls_config::{Fingerprint, Identity, ServerTlsConfig};
@@ -61,7 +62,9 @@ impl ServerTls {
             }
         };
         let identity = read_identity(&certificate, &key_file, files)?;
-        let fingerprint = fingerprint(identity.end_entity_cert().expect("a chain is not empty"));
+        let own = identity.end_entity_cert().expect("a chain is not empty");
+        let fingerprint = fingerprint(own);
+        let not_after = Validity::of(own).map_or(u64::MAX, |dates| dates.not_after);
         let expiry = Expiry::new(&certificate, &identity.cert, advice);
         let client_ca = settings.client_ca.as_deref();
         let verifier = client_ca.map(|path| ClientVerifier::new(path, files)).transpose()?;
@@ -77,8 +80,8 @@ impl ServerTls {
         // Clients resume sessions with tickets, which cost no memory here. The keys of the tickets
         // belong to this configuration: a reload replaces them, so no session outlives the
         // certificates and authorities that it began with.
-        let ticketer = Ticketer::new().map_err(|error| to_io(&error).to_string())?;
-        config.ticketer = Arc::new(SmallTickets(ticketer));
+        let tickets = Ticketer::new().map_err(|error| to_io(&error).to_string())?;
+        config.ticketer = Arc::new(Tickets { tickets, not_after });
         config.send_tls13_tickets = TICKETS;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self { config: Arc::new(config), verifier, fingerprint, key_file, replaced, expiry })
@@ -99,30 +102,61 @@ impl ServerTls {
     }
 }
 
-/// Tickets of a limited size. A ticket holds the client's certificates, and a client that has many
-/// could not send the ticket back: its ClientHello would be too long.
+/// The tickets of one configuration.
 #[derive(Debug)]
-struct SmallTickets(Arc<dyn ProducesTickets>);
+struct Tickets {
+    tickets: Arc<dyn ProducesTickets>,
+    /// When the server's certificate expires, in seconds since 1970. Clients do not check that when
+    /// they resume a session.
+    not_after: u64,
+}
 
-impl ProducesTickets for SmallTickets {
+impl Tickets {
+    fn is_valid(&self) -> bool {
+        seconds(SystemTime::now()) <= self.not_after
+    }
+}
+
+impl ProducesTickets for Tickets {
     fn enabled(&self) -> bool {
-        self.0.enabled()
+        self.tickets.enabled()
     }
 
     fn lifetime(&self) -> u32 {
-        self.0.lifetime()
+        self.tickets.lifetime()
     }
 
+    /// A session holds the client's certificates. A client that has many could not send the ticket
+    /// back, because its ClientHello would be too long.
     fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
-        if session.len() > MAX_SESSION { None } else { self.0.encrypt(session) }
+        let is_wanted = session.len() <= MAX_SESSION && self.is_valid();
+        is_wanted.then(|| self.tickets.encrypt(session)).flatten()
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        self.0.decrypt(ticket)
+        self.is_valid().then(|| self.tickets.decrypt(ticket)).flatten()
     }
 }
 
 /// Seconds since 1970. A clock that shows an earlier time counts as 1970.
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tickets_end_with_the_certificate_and_have_a_maximum_size() {
+        let now = seconds(SystemTime::now());
+        let new = |not_after| Tickets { tickets: Ticketer::new().expect("keys"), not_after };
+        let mut tickets = new(now + 1000);
+        let ticket = tickets.encrypt(b"a session").expect("a ticket");
+        assert_eq!(tickets.decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
+        assert_eq!(tickets.encrypt(&[0; MAX_SESSION + 1]), None);
+        assert_eq!(new(now + 1000).decrypt(&ticket), None, "other keys");
+        tickets.not_after = now - 1;
+        assert_eq!((tickets.decrypt(&ticket), tickets.encrypt(b"a session")), (None, None));
+    }
 }
