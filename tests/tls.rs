@@ -14,6 +14,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
+};
 use support::tls::{self, Authority};
 use support::{Address, Client, Program, Server, TIMEOUT, oyez, oyezd, size, succeeds, wait_until};
 use tempfile::TempDir;
@@ -117,8 +124,9 @@ fn wrong_certificate_error_shows_both_fingerprints() {
     let other = format!("sha256:{}", "00".repeat(32));
     let mut pinned = files.oyez(&server, &["--tls-fingerprint", &other, "ping"]);
     fails(&mut pinned, &format!("expected certificate {other}; {received}"));
-    server.wait_for_log("the peer rejected our certificate");
+    server.wait_for_log("the client rejected the certificate of this server");
     fails(&mut files.oyez(&server, &["--tls", "ping"]), &received);
+    server.wait_for_log("(unknown ca); trust it there with --tls-ca or --tls-fingerprint");
     fails(
         &mut files.oyez(&server, &["--tls", "listen"]),
         "the certificate is not signed by a trusted authority",
@@ -126,7 +134,7 @@ fn wrong_certificate_error_shows_both_fingerprints() {
     // The certificate is valid only for the host name.
     let mut by_address = oyez();
     by_address.args(["-s", &server.tcp().to_string(), "--tls-ca", &files.text("ca"), "ping"]);
-    fails(&mut by_address, "not valid for name \"127.0.0.1\"; certificate is only valid for");
+    fails(&mut by_address, "the certificate is not valid for 127.0.0.1, only for localhost; ");
 }
 
 #[test]
@@ -134,9 +142,88 @@ fn expired_certificate_is_refused() {
     let files = Files::new();
     let (certificate, key) = (files.path("old.cert"), files.path("old.key"));
     files.authority.issue_until("localhost", 2020, &certificate, &key);
-    let server = files.server("old", &[]);
+    let mut server = files.server("old", &[]);
+    let warning = format!(
+        "WARN  [oyezd] certificate {} expired on 2020-01-01 00:00 UTC, so clients refuse it; ",
+        certificate.display()
+    );
+    server.wait_for_log(&warning);
     let mut ping = files.oyez(&server, &["--tls-ca", &files.text("ca"), "ping"]);
-    fails(&mut ping, "certificate expired");
+    fails(&mut ping, "certificate expired on 2020-01-01 00:00 UTC; renew it");
+    server.wait_for_log("the client rejected the certificate of this server (certificate expired)");
+    server.signal("HUP");
+    server.wait_for_log("reloaded the certificate");
+    server.wait_for_log(&warning);
+}
+
+#[test]
+fn self_signed_authority_is_trusted_as_the_servers_own_certificate() {
+    let files = Files::new();
+    let trust = ["--tls-ca", &files.text("own.cert"), "ping"];
+    tls::self_sign("localhost", 4000, &files.path("own.cert"), &files.path("own.key"));
+    let server = files.server("own", &[]);
+    succeeds(&mut files.oyez(&server, &trust));
+    // Its name is still checked.
+    let mut by_address = oyez();
+    by_address.args(["-s", &server.tcp().to_string()]).args(trust);
+    fails(&mut by_address, "the certificate is not valid for 127.0.0.1, only for localhost; ");
+    // Another certificate of the same name is not trusted.
+    tls::self_sign("localhost", 4000, &files.path("other.cert"), &files.path("other.key"));
+    let mut other = files.oyez(&server, &["--tls-ca", &files.text("other.cert"), "ping"]);
+    fails(&mut other, "received certificate sha256:");
+    // And so are its dates.
+    tls::self_sign("localhost", 2020, &files.path("own.cert"), &files.path("own.key"));
+    let server = files.server("own", &[]);
+    fails(&mut files.oyez(&server, &trust), "the certificate expired on 2020-01-01 00:00 UTC; ");
+}
+
+#[test]
+fn self_signed_authority_is_trusted_as_the_clients_own_certificate() {
+    let files = Files::new();
+    for (year, name) in [(4000, "client"), (2020, "expired")] {
+        let [certificate, key] = ["cert", "key"].map(|kind| files.path(&format!("{name}.{kind}")));
+        tls::self_sign("me", year, &certificate, &key);
+    }
+    let ping = |server: &Server, name: &str| {
+        let [certificate, key] = ["cert", "key"].map(|kind| files.text(&format!("{name}.{kind}")));
+        let identity = ["--tls-cert", &certificate, "--tls-key", &key];
+        files.oyez(server, &[&["--tls-ca", &files.text("ca"), "ping"], &identity[..]].concat())
+    };
+    let server = files.server("server", &["--tls-client-ca", &files.text("client.cert")]);
+    succeeds(&mut ping(&server, "client"));
+    let mut server = files.server("server", &["--tls-client-ca", &files.text("expired.cert")]);
+    let error = "the server rejected the certificate of this client (certificate expired); renew";
+    fails(&mut ping(&server, "expired"), error);
+    server.wait_for_log("TLS handshake failed: the certificate expired on 2020-01-01 00:00 UTC");
+}
+
+#[test]
+fn pinned_fingerprint_needs_no_valid_host_name() {
+    let files = Files::new();
+    let mut server = files.server("server", &[]);
+    let pin = fingerprint(&mut server);
+    let by = |host: &str, trust: &[&str]| {
+        let mut command = oyez();
+        command.args(["-s", &format!("{host}:{}", server.port())]).args(trust).arg("ping");
+        command
+    };
+    succeeds(&mut by("127.1", &["--tls-fingerprint", &pin]));
+    let trust = ["--tls-ca", &files.text("ca")];
+    fails(&mut by("127.1", &trust), "no certificate can be valid for \"127.1\"; use the server's");
+}
+
+/// The zone of an IPv6 address is not a part of the name that the certificate must have.
+#[test]
+fn certificate_is_valid_for_an_address_with_a_zone() {
+    let files = Files::new();
+    files.issue("v6", "::1");
+    let mut command = oyezd();
+    command.args(["--listen-tls", "[::1]:0", "--tls-cert", &files.text("v6.cert")]);
+    command.args(["--tls-key", &files.text("v6.key")]);
+    let server = Server::spawn(command);
+    let mut ping = oyez();
+    ping.args(["-s", &format!("[::1%1]:{}", server.port()), "--tls-ca", &files.text("ca")]);
+    succeeds(ping.arg("ping"));
 }
 
 #[test]
@@ -149,14 +236,16 @@ fn client_without_a_trusted_certificate_is_refused() {
     let trust = ["--tls-ca", &files.text("ca")];
     let mut ping = files.oyez(&server, &[&trust[..], &["ping"]].concat());
     fails(&mut ping, "the server requires a client certificate; use --tls-cert and --tls-key");
-    server.wait_for_log("TLS handshake failed: the peer sent no certificate");
+    server.wait_for_log("TLS handshake failed: the client sent no certificate");
     let certificate = |files: &Files| {
         let (certificate, key) = (files.text("client.cert"), files.text("client.key"));
         vec!["--tls-cert".to_owned(), certificate, "--tls-key".to_owned(), key]
     };
     succeeds(files.oyez(&server, &trust).args(certificate(&files)).arg("ping"));
     let mut untrusted = files.oyez(&server, &trust);
-    fails(untrusted.args(certificate(&others)).arg("ping"), "the peer rejected our certificate");
+    let error =
+        "the server rejected the certificate of this client (unknown ca); its authority must";
+    fails(untrusted.args(certificate(&others)).arg("ping"), error);
     server
         .wait_for_log("TLS handshake failed: the certificate is not signed by a trusted authority");
 }
@@ -189,6 +278,30 @@ fn self_signed_certificate_is_created_once_and_reused() {
 }
 
 #[test]
+fn expired_self_signed_certificate_is_replaced_at_start_and_at_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    tls::self_sign("localhost", 2020, &certificate, &key);
+    let old_key = fs::read(&key).unwrap();
+    let mut command = oyezd();
+    command.args(["--listen-tls", "127.0.0.1:0", "--tls-self-signed"]).arg(folder.path());
+    let mut server = Server::spawn(command);
+    let replaced = "WARN  [oyezd] created a new certificate in";
+    let mut check = || {
+        let line = server.wait_for_log(replaced);
+        assert!(line.contains("because the old one expired on 2020-01-01 00:00 UTC; "), "{line}");
+        let mut ping = oyez();
+        ping.args(["-s", &server.tcp().to_string(), "--tls-ca", certificate.to_str().unwrap()]);
+        succeeds(ping.arg("ping"));
+        assert_eq!(fs::read(&key).unwrap(), old_key);
+        tls::self_sign("localhost", 2020, &certificate, &folder.path().join("unused"));
+        server.signal("HUP");
+    };
+    check();
+    check();
+}
+
+#[test]
 fn unusable_certificate_file_is_an_error_with_the_reason() {
     let files = Files::new();
     files.issue("other", "localhost");
@@ -208,6 +321,107 @@ fn unusable_certificate_file_is_an_error_with_the_reason() {
     fs::set_permissions(files.path("server.key"), fs::Permissions::from_mode(0o644)).unwrap();
     let mut server = files.server("server", &[]);
     server.wait_for_log("is readable by others; fix: chmod 600");
+}
+
+/// Files of other kinds, and damaged ones, as the certificate or the key of a server.
+#[test]
+fn certificate_or_key_file_of_another_kind_is_called_what_it_is() {
+    let files = Files::new();
+    let [certificate, key] =
+        ["server.cert", "server.key"].map(|name| fs::read_to_string(files.path(name)).unwrap());
+    let der = |pem: &str| {
+        let (_, item) = rustls::pki_types::pem::from_buf(&mut pem.as_bytes()).unwrap().unwrap();
+        item
+    };
+    let labeled = |pem: &str, label: &str| {
+        let (_, rest) = pem.split_once("-----\n").unwrap();
+        format!("-----BEGIN {label}-----\n{}", rest.replace("PRIVATE KEY", label)).into_bytes()
+    };
+    let utf16: Vec<u8> = "\u{feff}secret".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let traditional = key.replace("KEY-----\nM", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK: x\n\nM");
+    let swapped = "give the private key that belongs to it";
+    for (kind, contents, expected) in [
+        ("key", labeled(&key, "ENCRYPTED PRIVATE KEY"), "encrypted with a passphrase; remove the"),
+        ("key", labeled(&key, "ENCRYPTED PRIVATE KEY"), "openssl pkey -in"),
+        (
+            "key",
+            [certificate.as_bytes(), &labeled(&key, "ENCRYPTED PRIVATE KEY")].concat(),
+            "encrypted with a passphrase; remove the passphrase: openssl pkey -in",
+        ),
+        ("key", traditional.into_bytes(), "encrypted with a passphrase; remove the passphrase: op"),
+        ("key", labeled(&key, "OPENSSH PRIVATE KEY"), "holds an OpenSSH key, which TLS does not"),
+        ("key", labeled(&key, "DSA PRIVATE KEY"), "unsupported key (DSA); supported are RSA of"),
+        ("key", labeled(&key, "PUBLIC KEY"), "holds a public key; give the private key"),
+        ("key", der(&key), "holds a private key in DER format; convert it: openssl pkey -inform"),
+        ("key", certificate.clone().into_bytes(), swapped),
+        ("key", der(&certificate), swapped),
+        ("cert", der(&certificate), "certificate in DER format; convert it: openssl x509 -inform"),
+        ("cert", key.clone().into_bytes(), "holds a private key; give the certificate"),
+        ("cert", labeled(&key, "CERTIFICATE REQUEST"), "holds a certificate signing request; give"),
+        ("cert", labeled(&key, "PKCS7"), "holds a PKCS#7 bundle; convert it: openssl pkcs7"),
+        ("cert", vec![0x30, 5, 2, 1, 3, 0x30, 0], "holds a PKCS#12 bundle; convert it: openssl"),
+        (
+            "cert",
+            labeled(&key, "TRUSTED CERTIFICATE"),
+            "only openssl uses; convert it: openssl x50",
+        ),
+        ("cert", labeled(&key, "X509 CRL"), "a certificate revocation list, which oyez does not"),
+        ("cert", labeled(&key, "SOMETHING"), "a PEM section named \"SOMETHING\", which oyez does"),
+        ("cert", utf16, "the file is UTF-16 text; save it as UTF-8"),
+        ("cert", b"hello\n".to_vec(), "the file has no line that starts with -----BEGIN"),
+        ("cert", certificate[..200].to_owned().into_bytes(), "the file is cut off: a PEM section"),
+        ("cert", certificate.replacen("CATE-----", "CATE----", 1).into(), "end with five dashes"),
+        ("cert", certificate.replacen("\nMII", "\n!!!", 1).into(), "a PEM section is damaged"),
+        ("cert", certificate.replacen("\nMII", "\nAAA", 1).into(), "not a valid X.509 certificate"),
+    ] {
+        fs::write(files.path("wrong"), &contents).unwrap();
+        let mut command = oyezd();
+        command.args(["--listen-tls", "127.0.0.1:0"]);
+        for name in ["cert", "key"] {
+            let file = if name == kind { "wrong".to_owned() } else { format!("server.{name}") };
+            command.args([format!("--tls-{name}"), files.text(&file)]);
+        }
+        let (status, _, stderr) = Program::run(&mut command);
+        assert!(status == 1 && stderr.contains(expected), "{expected}: {stderr}");
+        assert!(stderr.contains(&files.text("wrong")) && stderr.lines().count() == 1, "{stderr}");
+    }
+}
+
+#[test]
+fn chain_in_the_wrong_order_is_an_error_that_says_so() {
+    let files = Files::new();
+    let server = fs::read_to_string(files.path("server.cert")).unwrap();
+    let authority = fs::read_to_string(files.path("ca")).unwrap();
+    fs::write(files.path("server.cert"), authority + &server).unwrap();
+    let mut command = oyezd();
+    command.args(["--listen-tls", "127.0.0.1:0", "--tls-cert", &files.text("server.cert")]);
+    let (status, _, stderr) = Program::run(command.args(["--tls-key", &files.text("server.key")]));
+    assert!(status == 1 && stderr.contains("must come first in the file"), "{stderr}");
+}
+
+/// Some editors write U+FEFF at the beginning of a file.
+#[test]
+fn byte_order_mark_is_not_a_part_of_a_pem_file() {
+    let files = Files::new();
+    for name in ["server.cert", "server.key", "ca"] {
+        let text = fs::read_to_string(files.path(name)).unwrap();
+        fs::write(files.path(name), format!("\u{feff}{text}")).unwrap();
+    }
+    let server = files.server("server", &[]);
+    succeeds(&mut files.oyez(&server, &["--tls-ca", &files.text("ca"), "ping"]));
+}
+
+#[test]
+fn key_from_a_pipe_is_read_at_start_and_kept_at_reload() {
+    let files = Files::new();
+    let key = format!("<(cat {})", files.text("server.key"));
+    let certificate = files.text("server.cert");
+    let options = ["--listen-tls", "127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key];
+    let mut server = Server::start_after_script("", &options);
+    for _ in 0..2 {
+        server.signal("HUP");
+        server.wait_for_log("reloaded the certificate, for new connections; kept the contents of");
+    }
 }
 
 /// Starts a proxy that records the traffic in both directions. Returns its address and the
@@ -337,6 +551,88 @@ fn sighup_reloads_certificate_and_secret_for_new_connections() {
     connected.ask("ping", "pong");
 }
 
+/// A client that keeps its sessions, and resumes them if the server lets it.
+fn resuming_client(files: &Files, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(files.path("ca")).unwrap()).unwrap();
+    let own = CertificateDer::pem_file_iter(files.path("client.cert")).unwrap();
+    let own = own.map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(files.path("client.key")).unwrap();
+    let config = ClientConfig::builder_with_protocol_versions(&[version])
+        .with_root_certificates(roots)
+        .with_client_auth_cert(own, key);
+    Arc::new(config.unwrap())
+}
+
+/// Connects, exchanges a line, and closes. Returns the kind of the handshake.
+fn handshake(config: &Arc<ClientConfig>, server: &Server) -> std::io::Result<HandshakeKind> {
+    let stream = TcpStream::connect(server.tcp())?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    let name = ServerName::try_from("localhost").unwrap();
+    let tls = ClientConnection::new(Arc::clone(config), name).unwrap();
+    let mut tls = BufReader::new(StreamOwned::new(tls, stream));
+    let mut line = String::new();
+    tls.read_line(&mut line)?;
+    tls.get_mut().write_all(b"ping\n")?;
+    tls.read_line(&mut line)?;
+    assert!(line.ends_with("pong\n"), "{line}");
+    Ok(tls.get_ref().conn.handshake_kind().unwrap())
+}
+
+#[test]
+fn session_is_resumed_until_the_server_reloads() {
+    let files = Files::new();
+    files.issue("client", "me");
+    let mut server = files.server("server", &["--tls-client-ca", &files.text("ca")]);
+    for version in [&TLS13, &TLS12] {
+        let config = resuming_client(&files, version);
+        for reload in 0..2 {
+            assert_eq!(handshake(&config, &server).unwrap(), HandshakeKind::Full, "{reload}");
+            assert_eq!(handshake(&config, &server).unwrap(), HandshakeKind::Resumed);
+            assert_eq!(handshake(&config, &server).unwrap(), HandshakeKind::Resumed);
+            server.signal("HUP");
+            server.wait_for_log("reloaded the certificate");
+        }
+    }
+}
+
+/// A ticket holds the certificates of the client, which sends the ticket back in one message.
+#[test]
+fn client_with_many_certificates_reconnects_without_a_session() {
+    let files = Files::new();
+    files.issue("client", "me");
+    let certificate = fs::read_to_string(files.path("client.cert")).unwrap();
+    fs::write(files.path("client.cert"), certificate.repeat(100)).unwrap();
+    let server = files.server("server", &["--tls-client-ca", &files.text("ca")]);
+    for version in [&TLS13, &TLS12] {
+        let config = resuming_client(&files, version);
+        for _ in 0..2 {
+            assert_eq!(handshake(&config, &server).unwrap(), HandshakeKind::Full);
+        }
+    }
+}
+
+#[test]
+fn session_does_not_outlive_the_authority_of_its_client() {
+    let files = Files::new();
+    files.issue("client", "me");
+    fs::copy(files.path("ca"), files.path("client-ca")).unwrap();
+    let mut server = files.server("server", &["--tls-client-ca", &files.text("client-ca")]);
+    for version in [&TLS13, &TLS12] {
+        let config = resuming_client(&files, version);
+        handshake(&config, &server).unwrap();
+        assert_eq!(handshake(&config, &server).unwrap(), HandshakeKind::Resumed);
+        fs::copy(Files::new().path("ca"), files.path("client-ca")).unwrap();
+        server.signal("HUP");
+        server.wait_for_log("reloaded the certificate");
+        let error = handshake(&config, &server).unwrap_err();
+        assert!(error.to_string().contains("UnknownCA"), "{error}");
+        fs::copy(files.path("ca"), files.path("client-ca")).unwrap();
+        server.signal("HUP");
+        server.wait_for_log("reloaded the certificate");
+    }
+}
+
 /// Opens connections. Half of them send the beginning of a ClientHello byte by byte; the others
 /// send nothing. Meanwhile, another client must receive its replies.
 fn unfinished_handshakes(server: &Server, other: &mut Client) -> Vec<TcpStream> {
@@ -406,7 +702,7 @@ fn connection_without_tls_is_closed_without_affecting_others() {
     let plain = Server::start(&[]);
     let mut to_plain = oyez();
     to_plain.args(["-s", &plain.address.to_string(), "--tls", "ping"]);
-    fails(&mut to_plain, "the peer does not speak TLS; try again later");
+    fails(&mut to_plain, "the server does not speak TLS on this port; use its TLS port, or");
     let mut to_tls = files.oyez(&server, &["--timeout", "1", "ping"]);
     fails(&mut to_tls, "no welcome from the server; if it uses TLS, add --tls");
     server.assert_idle();

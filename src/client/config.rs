@@ -178,7 +178,8 @@ fn tls(line: &mut CommandLine) -> Result<Option<ClientTlsConfig>, String> {
     let is_tls = line.group("TLS").flag("--tls",
         "use TLS and trust the system's CA certificates");
     let roots = line.option(["--tls-ca FILE", "",
-        "use TLS and trust the CA certificates in FILE"]).optional(str::parse)?;
+        "use TLS and trust the certificates in FILE: those of CAs, or the server's own"])
+        .optional(str::parse)?;
     let pinned = line.option(["--tls-fingerprint HASH", "", "use TLS and trust the certificate \
         with this fingerprint, which the server logs: `sha256:` and 64 hexadecimal digits"])
         .optional(str::parse)?;

@@ -1,14 +1,72 @@
 //! Reads the small files named by options: secrets, keys and certificates.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::secret::wipe;
+
 /// The maximum size of a file, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
+
+/// U+FEFF in UTF-8, which some editors write at the beginning of a file. It is not a part of the
+/// contents.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Reads files, and keeps the contents of pipes: a pipe can be read only once, but every reload
+/// reads all files again.
+#[derive(Default)]
+pub(crate) struct Files {
+    pipes: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Files {
+    /// Reads a whole file, or a pipe that this process has inherited, such as `<(command)` or
+    /// /dev/stdin. The first read of a pipe waits for its end. Later ones return the same contents.
+    pub(crate) fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        if let Some((_, contents)) = self.pipes.iter().find(|(pipe, _)| pipe == path) {
+            return Ok(contents.clone());
+        }
+        if !is_inherited_pipe(path) {
+            return read(path);
+        }
+        let contents = read_to_end(File::open(path)?, MAX_SIZE)?;
+        self.pipes.push((path.to_owned(), contents.clone()));
+        Ok(contents)
+    }
+
+    /// The pipes that were read.
+    pub(crate) fn pipes(&self) -> Vec<&Path> {
+        self.pipes.iter().map(|(path, _)| path.as_path()).collect()
+    }
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.pipes()).finish()
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.pipes.iter_mut().for_each(|(_, contents)| wipe(contents));
+    }
+}
+
+/// Whether the path names a pipe among the descriptors of this process. A named pipe is none: to
+/// wait for its writer could take forever.
+fn is_inherited_pipe(path: &Path) -> bool {
+    const FOLDERS: [&str; 2] = ["/dev/fd", "/proc/self/fd"];
+    let is_descriptor = path == Path::new("/dev/stdin")
+        || path
+            .parent()
+            .is_some_and(|parent| FOLDERS.iter().any(|folder| parent == Path::new(folder)));
+    is_descriptor && path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
 
 /// Reads a whole file. Accepts only regular files, since a pipe or a device could block.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -16,15 +74,28 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::other("not a regular file"));
+        return Err(io::Error::other(
+            "not a regular file, nor a pipe from <(command) or /dev/stdin",
+        ));
     }
-    if metadata.len() > MAX_SIZE {
-        return Err(io::Error::other("larger than 1 MiB"));
-    }
+    read_to_end(file, metadata.len())
+}
+
+/// Reads a file that has about `len` bytes.
+fn read_to_end(file: File, len: u64) -> io::Result<Vec<u8>> {
     // Allocate the whole buffer up front: growing it would leave a copy of a secret in freed
     // memory.
-    let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
-    file.take(MAX_SIZE).read_to_end(&mut bytes)?;
+    let mut bytes = Vec::with_capacity(len.min(MAX_SIZE) as usize + 1);
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_SIZE {
+        return Err(io::Error::other("larger than 1 MiB"));
+    }
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        let len = bytes.len() - BYTE_ORDER_MARK.len();
+        bytes.copy_within(BYTE_ORDER_MARK.len().., 0);
+        wipe(&mut bytes[len..]);
+        bytes.truncate(len);
+    }
     Ok(bytes)
 }
 

@@ -220,6 +220,7 @@ mod tests {
     #[cfg(feature = "tls")]
     #[test]
     fn tls_transport_delivers_everything_over_faulty_sockets() {
+        use crate::credentials::file::Files;
         use crate::net::tls::{ClientTls, ServerTls};
         use crate::net::tls_config::{
             ClientTlsConfig, Identity, ServerTlsConfig, ServerVerification,
@@ -227,10 +228,12 @@ mod tests {
 
         let folder = tempfile::tempdir().expect("a temporary folder");
         let identity = Identity::SelfSigned { folder: folder.path().into() };
-        let server = ServerTls::read(&ServerTlsConfig { identity, client_ca: None });
+        let files = &mut Files::default();
+        let server = ServerTls::read(&ServerTlsConfig { identity, client_ca: None }, files);
         let server = server.expect("a certificate can be created");
         let verification = ServerVerification::Pinned(server.fingerprint);
-        let client = ClientTls::new("localhost", &ClientTlsConfig { verification, identity: None });
+        let config = ClientTlsConfig { verification, identity: None };
+        let client = ClientTls::new("localhost", &config, files);
         let client = client.expect("valid settings");
         check_exchange(
             |random| {

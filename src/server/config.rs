@@ -157,7 +157,8 @@ fn tls(line: &mut CommandLine, has_listener: bool) -> Result<Option<ServerTlsCon
     let folder = line.option(["--tls-self-signed DIR", "", "use a self-signed certificate in DIR \
         instead; it is created on the first start"]).optional(str::parse)?;
     let client_ca = line.option(["--tls-client-ca FILE", "",
-        "require clients to present a certificate signed by a CA in FILE"]).optional(str::parse)?;
+        "require clients to present a certificate that is in FILE, or signed by a CA in FILE"])
+        .optional(str::parse)?;
 
     let has_files = certificate.is_some() || key.is_some();
     line.require(

@@ -1,5 +1,8 @@
 //! The server's log lines: what happened, to which client, and what to do about it.
 
+use std::path::Path;
+use std::time::SystemTime;
+
 use log::{debug, info, warn};
 
 use super::config::Config;
@@ -49,10 +52,15 @@ pub(super) fn started(
     );
 }
 
-/// Logs the certificate, if any, and warns if other users can read or replace its key.
+/// Logs the certificate, if any. Warns if it expires, or if other users can read or replace its key.
 fn log_certificate(tls: Option<&ServerTls>) {
-    let Some(ServerTls { fingerprint, key_file: key, .. }) = tls else { return };
+    let Some(tls) = tls else { return };
+    let ServerTls { fingerprint, key_file: key, replaced, .. } = tls;
+    if let Some(replaced) = replaced {
+        warn!("{replaced}");
+    }
     info!("certificate {fingerprint}; to pin it: oyez --tls-fingerprint {fingerprint}");
+    expiring(tls);
     if is_readable_by_others(key) {
         let key = key.display();
         warn!("key {key} is readable by others; fix: chmod 600 {key}");
@@ -63,11 +71,26 @@ fn log_certificate(tls: Option<&ServerTls>) {
     }
 }
 
-pub(super) fn reloaded(config: &Config, tls: Option<&ServerTls>) {
+/// Warns about certificates that are not valid now or will soon expire.
+pub(super) fn expiring(tls: &ServerTls) {
+    for warning in tls.warnings(SystemTime::now()) {
+        warn!("{warning}");
+    }
+}
+
+/// `pipes` are the files that were not read again, because they are pipes.
+pub(super) fn reloaded(config: &Config, tls: Option<&ServerTls>, pipes: &[&Path]) {
     let secrets = [&config.secret_file, &config.admin_secret_file].into_iter().flatten();
     let mut files: Vec<String> = secrets.map(|path| path.display().to_string()).collect();
     files.extend(tls.map(|_| "the certificate".to_owned()));
-    info!("reloaded {}, for new connections", files.join(", "));
+    let kept = match pipes {
+        [] => String::new(),
+        pipes => {
+            let pipes: Vec<String> = pipes.iter().map(|path| path.display().to_string()).collect();
+            format!("; kept the contents of the pipe {}", pipes.join(" and "))
+        }
+    };
+    info!("reloaded {}, for new connections{kept}", files.join(", "));
     log_certificate(tls);
 }
 

@@ -9,6 +9,7 @@ mod address_limit;
 pub mod config;
 mod descriptors;
 mod events;
+mod expiry;
 mod flush;
 mod listener;
 pub mod logging;
@@ -25,16 +26,18 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::credentials::file::Files;
 use crate::hub::{CloseStep, Hub, HubConfig, Origin, Secrets};
 use crate::limits::READ_CHUNK;
 use crate::net::signals::Signals;
 use crate::net::tls::ServerTls;
-use crate::net::transport::{AnyTransport, Plain, Sent};
+use crate::net::transport::{AnyTransport, Plain, Sent, Transport};
 use crate::protocol::FeedId;
 use crate::read_outcome::{ReadOutcome, TlsFailure};
 use acceptor::Acceptor;
 use address_limit::AddressLimit;
 use config::Config;
+use expiry::ExpiryCheck;
 use listener::Accepted;
 use peer::Peer;
 use refused::Refused;
@@ -75,6 +78,8 @@ pub struct Server {
     hub: Hub,
     /// The TLS configuration for new connections to the TLS listeners.
     tls: Option<ServerTls>,
+    expiry: ExpiryCheck,
+    files: Files,
     config: Config,
     started: Instant,
     read_buffer: Box<[u8]>,
@@ -103,6 +108,9 @@ impl Server {
         let fail = |error: io::Error| format!("cannot start: {error}");
         let listeners = config.listen.len() + config.listen_tls.len();
         descriptors::cap_clients(&mut config.limits, listeners)?;
+        // Before the signals are handled, so that Ctrl-C ends a process that waits for a pipe.
+        let mut files = Files::default();
+        let (secrets, tls) = read_files(&config, &mut files)?;
         let poll = Poll::new().map_err(fail)?;
         let signals =
             Signals::register(poll.registry(), SIGNALS, &[SIGINT, SIGTERM]).map_err(fail)?;
@@ -112,7 +120,6 @@ impl Server {
             || config.tls.is_some();
         let reload = has_files.then(|| Signals::register(poll.registry(), RELOAD, &[SIGHUP]));
         let reload = reload.transpose().map_err(fail)?;
-        let (secrets, tls) = read_files(&config)?;
         let acceptor = Acceptor::bind(&config, poll.registry())?;
         events::started(&acceptor.listeners, tls.as_ref(), &secrets, &config.limits);
         let hub_config = HubConfig {
@@ -131,7 +138,9 @@ impl Server {
             connections: Vec::new(),
             address_limit: AddressLimit::new(config.limits.max_per_address),
             hub: Hub::new(hub_config, random_feed_id()),
+            expiry: ExpiryCheck::new(tls.is_some(), 0),
             tls,
+            files,
             config,
             started: Instant::now(),
             read_buffer: vec![0; READ_CHUNK].into(),
@@ -181,6 +190,9 @@ impl Server {
             }
             self.close();
             self.accept(now_ms);
+            if self.expiry.is_due(now_ms) {
+                self.tls.iter().for_each(events::expiring);
+            }
             self.log_events();
             if let Some(ShutdownSummary { drained, cut }) = self.shutdown
                 && self.hub.is_empty()
@@ -227,11 +239,12 @@ impl Server {
         if self.reload.as_mut().is_none_or(|signals| signals.take() == 0) {
             return;
         }
-        match read_files(&self.config) {
+        match read_files(&self.config, &mut self.files) {
             Ok((secrets, tls)) => {
-                events::reloaded(&self.config, tls.as_ref());
+                events::reloaded(&self.config, tls.as_ref(), &self.files.pipes());
                 self.hub.set_secrets(secrets);
                 self.tls = tls;
+                self.expiry = ExpiryCheck::new(self.tls.is_some(), self.now_ms());
             }
             Err(error) => {
                 warn!("reload failed, keeping the current certificates and secrets: {error}");
@@ -288,7 +301,10 @@ impl Server {
     }
 
     fn close_connection(&mut self, key: usize) {
-        let Some(connection) = self.connections[key].take() else { return };
+        let Some(mut connection) = self.connections[key].take() else { return };
+        if connection.tls_failure.is_some() {
+            discard_input(connection.transport.get(), &mut self.read_buffer);
+        }
         let disconnect = self.hub.remove(key);
         if let Some(summary) = &mut self.shutdown {
             summary.drained += usize::from(!disconnect.is_cut);
@@ -369,8 +385,12 @@ impl Server {
         if self.hub.has_work() || self.acceptor.has_work() {
             return Some(Duration::ZERO);
         }
-        let deadlines =
-            [self.hub.next_deadline(), self.acceptor.next_deadline(), self.refused.next_deadline()];
+        let deadlines = [
+            self.hub.next_deadline(),
+            self.acceptor.next_deadline(),
+            self.refused.next_deadline(),
+            self.expiry.next_deadline(),
+        ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(self.now_ms())))
     }
@@ -388,10 +408,19 @@ impl Server {
 }
 
 /// Reads the secrets, and the certificate and its key.
-fn read_files(config: &Config) -> Result<(Secrets, Option<ServerTls>), String> {
-    let secrets = secrets::read(config)?;
-    let tls = config.tls.as_ref().map(ServerTls::read).transpose()?;
+fn read_files(config: &Config, files: &mut Files) -> Result<(Secrets, Option<ServerTls>), String> {
+    let secrets = secrets::read(config, files)?;
+    let tls = config.tls.as_ref().map(|tls| ServerTls::read(tls, files)).transpose()?;
     Ok((secrets, tls))
+}
+
+/// Half-closes a connection whose TLS has failed, and discards what it has received. Unread input
+/// would turn the close into a reset, and the reset could overtake the alert.
+fn discard_input(transport: &mut dyn Transport, buffer: &mut [u8]) {
+    const MAX_READS: usize = 16;
+    let _ = transport.shutdown_write();
+    let mut reads = (0..MAX_READS).map(|_| matches!(transport.read(buffer).0, ReadOutcome::NoData));
+    while reads.next() == Some(true) {}
 }
 
 fn connection(connections: &mut [Option<Connection>], key: usize) -> &mut Connection {

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use super::faulty_socket::{FaultySocket, Random};
+use crate::credentials::file::Files;
 use crate::net::tls::ServerTls;
 use crate::net::tls_config::{Identity, ServerTlsConfig};
 use crate::read_outcome::ReadOutcome;
@@ -14,7 +15,8 @@ pub fn never_completes(data: &[u8]) {
     let tls = TLS.get_or_init(|| {
         let folder = std::env::temp_dir().join(format!("oyez-testing-{}", std::process::id()));
         let identity = Identity::SelfSigned { folder: folder.clone() };
-        let tls = ServerTls::read(&ServerTlsConfig { identity, client_ca: None });
+        let tls = ServerTlsConfig { identity, client_ca: None };
+        let tls = ServerTls::read(&tls, &mut Files::default());
         let _ = std::fs::remove_dir_all(folder);
         tls.expect("a certificate can be created")
     });

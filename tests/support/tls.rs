@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,6 +45,18 @@ impl Authority {
         fs::write(certificate, parameters.signed_by(&pair, &self.0).unwrap().pem()).unwrap();
         fs::write(key, pair.serialize_pem()).unwrap();
     }
+}
+
+/// Writes a self-signed certificate that is also an authority's, as `openssl req -x509` creates it,
+/// and its key. It expires on January 1 of `year`.
+pub fn self_sign(name: &str, year: i32, certificate: &Path, key: &Path) {
+    let mut parameters = CertificateParams::new([name.to_owned()]).unwrap();
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    parameters.not_after = date_time_ymd(year, 1, 1);
+    let pair = KeyPair::generate().unwrap();
+    fs::write(certificate, parameters.self_signed(&pair).unwrap().pem()).unwrap();
+    fs::write(key, pair.serialize_pem()).unwrap();
+    fs::set_permissions(key, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;

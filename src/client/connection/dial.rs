@@ -8,6 +8,8 @@ use mio::{Registry, Token};
 use crate::client::connection::link::{Cause, Link, LinkError};
 use crate::client::connection::options::ConnectOptions;
 use crate::client::messages::not_a_server;
+use crate::client::stdio::notice;
+use crate::credentials::file::Files;
 use crate::credentials::secret::Secret;
 use crate::credentials::secret_file;
 use crate::escape::escape_untrusted;
@@ -44,9 +46,17 @@ impl Dialer {
         registry: Registry,
         token: Token,
     ) -> Result<Self, String> {
-        let secret = options.secret_file.as_deref().map(secret_file::read).transpose()?;
+        let files = &mut Files::default();
+        let secret_file = options.secret_file.as_deref();
+        let secret = secret_file.map(|path| secret_file::read(path, files)).transpose()?;
+        let warning = secret_file.zip(secret.as_ref());
+        if let Some(warning) = warning.and_then(|(path, secret)| secret_file::warning(path, secret))
+        {
+            notice(&warning);
+        }
         let host = options.server.certified_name();
-        let tls = options.tls.as_ref().map(|config| ClientTls::new(host, config)).transpose()?;
+        let tls =
+            options.tls.as_ref().map(|config| ClientTls::new(host, config, files)).transpose()?;
         Ok(Self { options, secret, tls, registry, token })
     }
 

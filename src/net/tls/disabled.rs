@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
+use crate::credentials::file::Files;
 use crate::net::stream::Socket;
 use crate::net::tls_config::{ClientTlsConfig, Fingerprint, ServerTlsConfig};
 use crate::net::transport::Transport;
@@ -14,12 +16,17 @@ const NO_TLS: &str = "this build does not support TLS; rebuild with: cargo build
 pub(crate) struct ServerTls {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) key_file: PathBuf,
+    pub(crate) replaced: Option<String>,
     never: Infallible,
 }
 
 impl ServerTls {
-    pub(crate) fn read(_: &ServerTlsConfig) -> Result<Self, String> {
+    pub(crate) fn read(_: &ServerTlsConfig, _: &mut Files) -> Result<Self, String> {
         Err(NO_TLS.to_owned())
+    }
+
+    pub(crate) fn warnings(&self, _: SystemTime) -> Vec<String> {
+        match self.never {}
     }
 
     pub(crate) fn accept<S: Socket>(&self, _: S) -> io::Result<Box<dyn Transport<S>>> {
@@ -31,7 +38,7 @@ impl ServerTls {
 pub(crate) struct ClientTls(Infallible);
 
 impl ClientTls {
-    pub(crate) fn new(_: &str, _: &ClientTlsConfig) -> Result<Self, String> {
+    pub(crate) fn new(_: &str, _: &ClientTlsConfig, _: &mut Files) -> Result<Self, String> {
         Err(NO_TLS.to_owned())
     }
 

@@ -1,22 +1,27 @@
 //! The client side of TLS: verifies the server, and presents the client's certificate.
 
 use std::io;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::client::verify_server_name;
+use rustls::crypto::{ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::sign::SingleCertAndKey;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme,
 };
 
-use super::certificates::{fingerprint, read_chain, read_key, read_roots};
-use super::error::classify;
-use super::stream::TlsStream;
+use super::alerts;
+use super::certificates::{fingerprint, read_identity};
+use super::error::{Explained, to_io};
+use super::stream::{PeerVerifier, TlsStream};
+use super::trust::{Trusted, algorithms};
+use super::validity::check_dates;
+use crate::credentials::file::Files;
 use crate::net::stream::Socket;
 use crate::net::tls_config::{ClientTlsConfig, Fingerprint, ServerVerification};
 use crate::net::transport::Transport;
@@ -25,67 +30,136 @@ use crate::net::transport::Transport;
 #[derive(Clone, Debug)]
 pub(crate) struct ClientTls {
     config: Arc<ClientConfig>,
-    server_name: ServerName<'static>,
+    peer: Arc<ServerIdentity>,
+}
+
+/// The server that the client expects.
+#[derive(Debug)]
+struct ServerIdentity {
+    name: ServerName<'static>,
+    verifier: Arc<Verifier>,
+}
+
+impl PeerVerifier for ServerIdentity {
+    fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
+        let (end_entity, intermediates) =
+            chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        let now = UnixTime::now();
+        self.verifier.verify_server_cert(end_entity, intermediates, &self.name, &[], now)?;
+        Ok(())
+    }
+
+    fn refused(&self) -> Option<Fingerprint> {
+        *self.verifier.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ClientTls {
     /// Reads the files. `host` is the server's name or IP address, which its certificate must cover
     /// unless it is pinned. The error is one line for the user.
-    pub(crate) fn new(host: &str, settings: &ClientTlsConfig) -> Result<Self, String> {
-        let server_name = ServerName::try_from(host.to_owned())
-            .map_err(|_| format!("{host} is not a valid server name for TLS"))?;
-        let builder = ClientConfig::builder()
+    pub(crate) fn new(
+        host: &str,
+        settings: &ClientTlsConfig,
+        files: &mut Files,
+    ) -> Result<Self, String> {
+        let trust = Trust::new(&settings.verification, files)?;
+        let name = match &trust {
+            Trust::Pinned(_) => parse_name(host).unwrap_or(NO_NAME.into()),
+            Trust::Trusted { .. } => parse_name(host).ok_or_else(|| {
+                format!(
+                    "no certificate can be valid for {host:?}; use the server's DNS name or its \
+                     whole IP address, or --tls-fingerprint"
+                )
+            })?,
+        };
+        let verifier = Arc::new(Verifier { trust, refused: Mutex::new(None) });
+        let builder = ClientConfig::builder_with_provider(alerts::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| to_io(&error).to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier::new(&settings.verification)?));
+            .with_custom_certificate_verifier(Arc::clone(&verifier) as _);
         let config = match &settings.identity {
             None => builder.with_no_client_auth(),
-            Some((certificate, key)) => builder
-                .with_client_auth_cert(read_chain(certificate)?, read_key(key)?)
-                .map_err(|error| format!("certificate {}: {error}", certificate.display()))?,
+            Some((certificate, key)) => {
+                let identity = read_identity(certificate, key, files)?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
+            }
         };
-        Ok(Self { config: Arc::new(config), server_name })
+        let peer = Arc::new(ServerIdentity { name, verifier });
+        Ok(Self { config: Arc::new(config), peer })
     }
 
     /// Encrypts a connection. The handshake happens as the connection is read and written.
     pub(crate) fn connect<S: Socket>(&self, socket: S) -> io::Result<Box<dyn Transport<S>>> {
         let config = Arc::clone(&self.config);
-        let connection = rustls::ClientConnection::new(config, self.server_name.clone());
-        Ok(Box::new(TlsStream::new(socket, connection.map_err(io::Error::other)?)))
+        let connection = rustls::ClientConnection::new(config, self.peer.name.clone());
+        let connection = connection.map_err(|error| to_io(&error))?;
+        Ok(Box::new(TlsStream::new(socket, connection, Some(Arc::clone(&self.peer) as _))))
     }
 }
 
-/// Verifies a server's certificate. Errors include the fingerprint of the received certificate.
+/// Stands for a name that no certificate could have. Addresses are not sent to the server.
+const NO_NAME: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// The name that the server's certificate must have. The zone of an IPv6 address is not a part of
+/// it: the zone names an interface of this host.
+fn parse_name(host: &str) -> Option<ServerName<'static>> {
+    let (address, _) = host.split_once('%').unwrap_or((host, ""));
+    let name = if address.parse::<Ipv6Addr>().is_ok() { address } else { host };
+    ServerName::try_from(name.to_owned()).ok()
+}
+
+/// Verifies a server's certificate.
 #[derive(Debug)]
-enum Verifier {
-    Authority(Arc<WebPkiServerVerifier>),
+struct Verifier {
+    trust: Trust,
+    /// The certificate that was refused last, for the error message.
+    refused: Mutex<Option<Fingerprint>>,
+}
+
+/// Which certificates a client trusts.
+#[derive(Debug)]
+enum Trust {
+    Trusted { trusted: Trusted, by_authority: Arc<WebPkiServerVerifier> },
     Pinned(Fingerprint),
 }
 
-impl Verifier {
-    fn new(verification: &ServerVerification) -> Result<Self, String> {
-        let roots = match verification {
+impl Trust {
+    fn new(verification: &ServerVerification, files: &mut Files) -> Result<Self, String> {
+        let trusted = match verification {
             ServerVerification::Pinned(fingerprint) => return Ok(Self::Pinned(*fingerprint)),
-            ServerVerification::Roots(path) => read_roots(path)?,
-            ServerVerification::System => system_roots()?,
+            ServerVerification::Roots(path) => Trusted::read(path, files)?,
+            ServerVerification::System => Trusted::system()?,
         };
-        let verifier = WebPkiServerVerifier::builder(Arc::new(roots)).build();
-        Ok(Self::Authority(verifier.map_err(|error| error.to_string())?))
+        let provider = Arc::new(ring::default_provider());
+        let roots = Arc::clone(&trusted.authorities);
+        let by_authority = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+        let by_authority = by_authority.map_err(|error| error.to_string())?;
+        Ok(Self::Trusted { trusted, by_authority })
     }
-}
 
-fn system_roots() -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err("found no trusted certificates on this system; use --tls-ca or \
-                    --tls-fingerprint"
-            .to_owned());
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Pinned(expected) if *expected == fingerprint(end_entity) => Ok(()),
+            Self::Pinned(expected) => {
+                let explained = Explained(format!("expected certificate {expected}"));
+                Err(CertificateError::Other(OtherError(Arc::new(explained))).into())
+            }
+            Self::Trusted { trusted, .. } if trusted.contains(end_entity) => {
+                check_dates(end_entity, now)?;
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
+            }
+            Self::Trusted { by_authority, .. } => by_authority
+                .verify_server_cert(end_entity, intermediates, server_name, &[], now)
+                .map(|_| ()),
+        }
     }
-    Ok(roots)
-}
-
-fn algorithms() -> WebPkiSupportedAlgorithms {
-    ring::default_provider().signature_verification_algorithms
 }
 
 impl ServerCertVerifier for Verifier {
@@ -94,21 +168,13 @@ impl ServerCertVerifier for Verifier {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let received = fingerprint(end_entity);
-        let verified = match self {
-            Self::Pinned(expected) if *expected == received => Ok(ServerCertVerified::assertion()),
-            Self::Pinned(expected) => Err(format!("expected certificate {expected}")),
-            Self::Authority(verifier) => verifier
-                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-                .map_err(|error| classify(&error).to_string()),
-        };
-        verified.map_err(|problem| {
-            let error = io::Error::other(format!("{problem}; received certificate {received}"));
-            CertificateError::Other(OtherError(Arc::new(error))).into()
-        })
+        let verified = self.trust.verify(end_entity, intermediates, server_name, now);
+        let refused = verified.is_err().then(|| fingerprint(end_entity));
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        verified.map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -3,67 +3,160 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::ServerConfig;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::crypto::ring::Ticketer;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::sign::SingleCertAndKey;
 
-use super::certificates::{fingerprint, read_chain, read_key, read_roots};
+use super::alerts;
+use super::certificates::{fingerprint, read_identity};
+use super::error::to_io;
+use super::expiry::Expiry;
 use super::self_signed;
-use super::stream::TlsStream;
+use super::stream::{PeerVerifier, TlsStream};
+use super::trust::ClientVerifier;
+use super::validity::Validity;
+use crate::credentials::file::Files;
 use crate::net::stream::Socket;
 use crate::net::tls_config::{Fingerprint, Identity, ServerTlsConfig};
 use crate::net::transport::Transport;
+
+/// How many tickets each connection gets: a client needs one to resume the session once, on the
+/// next connection, which brings another ticket.
+const TICKETS: usize = 1;
+
+/// The maximum size of the session in a ticket, in bytes.
+const MAX_SESSION: usize = 8 * 1024;
 
 /// The TLS configuration for new connections.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerTls {
     config: Arc<ServerConfig>,
+    /// Verifies the certificates of clients, if they need any.
+    verifier: Option<Arc<ClientVerifier>>,
     /// The fingerprint of the server's certificate, for clients to pin.
     pub(crate) fingerprint: Fingerprint,
     /// The file of the private key.
     pub(crate) key_file: PathBuf,
+    /// Why a new self-signed certificate replaced the one in the directory, if it did.
+    pub(crate) replaced: Option<String>,
+    expiry: Expiry,
 }
 
 impl ServerTls {
     /// Reads the files, at start and on every reload. The error is one line that names the file.
-    pub(crate) fn read(settings: &ServerTlsConfig) -> Result<Self, String> {
-        let (certificate, key_file) = match &settings.identity {
-            Identity::Files { certificate, key } => (certificate.clone(), key.clone()),
-            Identity::SelfSigned { folder } => self_signed::create_or_reuse(folder)?,
+    pub(crate) fn read(settings: &ServerTlsConfig, files: &mut Files) -> Result<Self, String> {
+        let now = SystemTime::now();
+        let (certificate, key_file, replaced, advice) = match &settings.identity {
+            Identity::Files { certificate, key } => {
+                let advice = "replace it, then send SIGHUP to this process";
+                (certificate.clone(), key.clone(), None, advice)
+            }
+            Identity::SelfSigned { folder } => {
+                let advice = "after that, SIGHUP or a restart creates a new one";
+                let (certificate, key, replaced) =
+                    self_signed::create_or_reuse(folder, seconds(now))?;
+                (certificate, key, replaced, advice)
+            }
         };
-        let chain = read_chain(&certificate)?;
-        let fingerprint = fingerprint(&chain[0]);
-        let key = read_key(&key_file)?;
-        let builder = ServerConfig::builder();
-        let builder = match &settings.client_ca {
+        let identity = read_identity(&certificate, &key_file, files)?;
+        let own = identity.end_entity_cert().expect("a chain is not empty");
+        let fingerprint = fingerprint(own);
+        let not_after = Validity::of(own).map_or(u64::MAX, |dates| dates.not_after);
+        let expiry = Expiry::new(&certificate, &identity.cert, advice);
+        let client_ca = settings.client_ca.as_deref();
+        let verifier = client_ca.map(|path| ClientVerifier::new(path, files)).transpose()?;
+        let verifier = verifier.map(Arc::new);
+        let builder = ServerConfig::builder_with_provider(alerts::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| to_io(&error).to_string())?;
+        let builder = match &verifier {
             None => builder.with_no_client_auth(),
-            Some(path) => {
-                let verifier =
-                    WebPkiClientVerifier::builder(Arc::new(read_roots(path)?))
-                        .build()
-                        .map_err(|error| format!("certificate {}: {error}", path.display()))?;
-                builder.with_client_cert_verifier(verifier)
-            }
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier) as _),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| {
-            let (certificate, key) = (certificate.display(), key_file.display());
-            match error {
-                rustls::Error::InconsistentKeys(_) => {
-                    format!("key {key} does not belong to certificate {certificate}")
-                }
-                error => format!("certificate {certificate} with key {key}: {error}"),
-            }
-        })?;
-        // Session resumption would cost memory per client, and outlive a replaced certificate.
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+        // Clients resume sessions with tickets, which cost no memory here. The keys of the tickets
+        // belong to this configuration: a reload replaces them, so no session outlives the
+        // certificates and authorities that it began with.
+        let tickets = Ticketer::new().map_err(|error| to_io(&error).to_string())?;
+        config.ticketer = Arc::new(Tickets { tickets, not_after });
+        config.send_tls13_tickets = TICKETS;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), fingerprint, key_file })
+        Ok(Self { config: Arc::new(config), verifier, fingerprint, key_file, replaced, expiry })
+    }
+
+    /// A line for each of the server's certificates that is not valid now or will soon expire.
+    pub(crate) fn warnings(&self, now: SystemTime) -> Vec<String> {
+        self.expiry.warnings(seconds(now))
     }
 
     /// Encrypts an accepted connection. The handshake happens as the connection is read and
     /// written.
     pub(crate) fn accept<S: Socket>(&self, socket: S) -> io::Result<Box<dyn Transport<S>>> {
         let connection = rustls::ServerConnection::new(Arc::clone(&self.config));
-        Ok(Box::new(TlsStream::new(socket, connection.map_err(io::Error::other)?)))
+        let connection = connection.map_err(|error| to_io(&error))?;
+        let verifier = self.verifier.clone().map(|verifier| verifier as Arc<dyn PeerVerifier>);
+        Ok(Box::new(TlsStream::new(socket, connection, verifier)))
+    }
+}
+
+/// The tickets of one configuration.
+#[derive(Debug)]
+struct Tickets {
+    tickets: Arc<dyn ProducesTickets>,
+    /// When the server's certificate expires, in seconds since 1970. Clients do not check that when
+    /// they resume a session.
+    not_after: u64,
+}
+
+impl Tickets {
+    fn is_valid(&self) -> bool {
+        seconds(SystemTime::now()) <= self.not_after
+    }
+}
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        self.tickets.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.tickets.lifetime()
+    }
+
+    /// A session holds the client's certificates. A client that has many could not send the ticket
+    /// back, because its ClientHello would be too long.
+    fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
+        let is_wanted = session.len() <= MAX_SESSION && self.is_valid();
+        is_wanted.then(|| self.tickets.encrypt(session)).flatten()
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        self.is_valid().then(|| self.tickets.decrypt(ticket)).flatten()
+    }
+}
+
+/// Seconds since 1970. A clock that shows an earlier time counts as 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tickets_end_with_the_certificate_and_have_a_maximum_size() {
+        let now = seconds(SystemTime::now());
+        let new = |not_after| Tickets { tickets: Ticketer::new().expect("keys"), not_after };
+        let mut tickets = new(now + 1000);
+        let ticket = tickets.encrypt(b"a session").expect("a ticket");
+        assert_eq!(tickets.decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
+        assert_eq!(tickets.encrypt(&[0; MAX_SESSION + 1]), None);
+        assert_eq!(new(now + 1000).decrypt(&ticket), None, "other keys");
+        tickets.not_after = now - 1;
+        assert_eq!((tickets.decrypt(&ticket), tickets.encrypt(b"a session")), (None, None));
     }
 }
