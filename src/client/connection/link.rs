@@ -176,7 +176,7 @@ impl Link {
                 LinkError::new(Cause::Untrusted, why)
             }
             ReadOutcome::TlsFailed(TlsFailure::Protocol(why)) => {
-                LinkError::new(Cause::Unavailable, why)
+                LinkError::new(Cause::TlsFailed, why)
             }
             ReadOutcome::Failed(error) => error.into(),
         };
@@ -235,8 +235,18 @@ pub(crate) enum Cause {
     Closed,
     /// There is a server, but it cannot be used at the moment.
     Unavailable,
+    /// Something accepts connections, and sends nothing.
+    Silent,
+    /// This host cannot send to the address.
+    Unreachable,
+    /// The permissions of a Unix socket, or a firewall of this host, forbid the connection.
+    Forbidden,
+    /// No server can have this address.
+    Invalid,
     /// Something other than an oyez server answered.
     NotAServer,
+    /// The TLS handshake failed, or the TLS connection broke.
+    TlsFailed,
     /// One side does not trust the other's certificate, so a retry is pointless.
     Untrusted,
 }
@@ -249,19 +259,21 @@ impl LinkError {
 
 impl From<io::Error> for LinkError {
     fn from(error: io::Error) -> Self {
-        use io::ErrorKind;
-        match error.kind() {
-            ErrorKind::ConnectionRefused => Self::new(Cause::Absent, "connection refused"),
-            ErrorKind::NotFound => Self::new(Cause::Absent, "no such socket"),
-            ErrorKind::TimedOut => Self::new(Cause::Absent, "connection timed out"),
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-                Self::new(Cause::Unavailable, "connection reset")
-            }
+        use io::ErrorKind as Kind;
+        let (cause, why) = match error.kind() {
+            Kind::ConnectionRefused => (Cause::Absent, "connection refused"),
+            Kind::NotFound => (Cause::Absent, "no such socket"),
+            Kind::TimedOut => (Cause::Absent, "connection timed out"),
+            Kind::ConnectionReset | Kind::BrokenPipe => (Cause::Unavailable, "connection reset"),
             // The listen backlog of a Unix socket is full.
-            ErrorKind::WouldBlock => {
-                Self::new(Cause::Unavailable, "too many clients are waiting to be accepted")
-            }
-            _ => Self::new(Cause::Unavailable, error.to_string()),
-        }
+            Kind::WouldBlock => (Cause::Unavailable, "too many clients are waiting to be accepted"),
+            Kind::PermissionDenied => (Cause::Forbidden, "permission denied"),
+            Kind::HostUnreachable => (Cause::Unreachable, "no route to host"),
+            Kind::NetworkUnreachable => (Cause::Unreachable, "network unreachable"),
+            Kind::AddrNotAvailable => (Cause::Unreachable, "no local address can reach it"),
+            Kind::InvalidInput => return Self::new(Cause::Invalid, error.to_string()),
+            _ => return Self::new(Cause::Unavailable, error.to_string()),
+        };
+        Self::new(cause, why)
     }
 }
