@@ -46,7 +46,7 @@ impl Dialer {
     ) -> Result<Self, String> {
         let secret = options.secret_file.as_deref().map(secret_file::read).transpose()?;
         let host = options.server.certified_name();
-        let tls = options.tls.as_ref().map(|config| ClientTls::new(host, config)).transpose()?;
+        let tls = options.tls.as_ref().map(|config| ClientTls::new(&host, config)).transpose()?;
         Ok(Self { options, secret, tls, registry, token })
     }
 
