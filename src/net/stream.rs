@@ -57,6 +57,9 @@ impl Endpoint {
         match self {
             Self::Tcp(address) => {
                 let socket = TcpStream::connect(*address)?;
+                if is_self_connection(&socket, address) {
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                }
                 // The connection works without the socket options.
                 let _ = tune(&socket);
                 Ok(OwnedFd::from(socket).into())
@@ -82,6 +85,18 @@ impl Endpoint {
         };
         Err(io::Error::new(io::ErrorKind::InvalidInput, why))
     }
+}
+
+/// Returns whether the socket is its own peer.
+///
+/// A connection to a local port on which nobody listens needs a local port itself. If the kernel
+/// chooses the same one, the socket connects to itself (a TCP simultaneous open) and occupies the
+/// port, so that no server can listen on it.
+fn is_self_connection(socket: &TcpStream, peer: &SocketAddr) -> bool {
+    socket.local_addr().is_ok_and(|local| {
+        // A connection to the unspecified address, such as 0.0.0.0, goes to the loopback address.
+        local.port() == peer.port() && (local.ip() == peer.ip() || peer.ip().is_unspecified())
+    })
 }
 
 impl fmt::Display for Endpoint {
@@ -125,7 +140,37 @@ pub(crate) fn tune(socket: impl AsFd) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+
+    /// Returns a port that the kernel may choose for a connection, and that is probably free.
+    fn free_port() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        // For connections, Linux prefers the ports that differ in parity from those for listeners.
+        listener.local_addr().expect("a bound listener").port() ^ 1
+    }
+
+    #[test]
+    fn client_never_connects_to_itself() {
+        for ip in ["127.0.0.1", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1"] {
+            // The kernel tries all its ports in turn, so one round of attempts is usually enough.
+            let is_refused = (0..20).map(|_| free_port()).any(|port| {
+                let endpoint = Endpoint::Tcp(SocketAddr::new(ip.parse().expect(ip), port));
+                (0..15_000).any(|_| match endpoint.connect() {
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => true,
+                    Err(error) => panic!("{endpoint}: {error}"),
+                    Ok(stream) => {
+                        let own = rustix::net::getsockname(&stream).expect("a socket");
+                        let peer = rustix::net::getpeername(&stream);
+                        assert_ne!(peer, Ok(Some(own)), "{endpoint}: the client is its own server");
+                        false
+                    }
+                })
+            });
+            assert!(is_refused, "{ip}: no connection had the port of its peer");
+        }
+    }
 
     #[test]
     fn impossible_addresses_are_explained() {
