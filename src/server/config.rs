@@ -93,8 +93,9 @@ fn configure(line: &mut CommandLine) -> Result<Action, String> {
         or `admin`. With `--admin-secret-file`, the default is `admin`"]).optional(allow_shutdown)?;
     limits.max_clients = line.group("Limits").option(["--max-clients N", "10000",
         "maximum number of clients"]).value(number)?;
-    limits.max_per_address = line.option(["--max-per-address N", "off",
-        "maximum number of connections from one IP address"]).value(|text| or_off(text, number))?;
+    limits.max_per_address = line.option(["--max-per-address N", "off", "maximum number of \
+        connections from one IPv4 address or IPv6 network (/64)"])
+        .value(|text| or_off(text, number))?;
     limits.rate_limit = line.option(["--rate-limit LINES", "off", "maximum number of lines per \
         second from one client; further lines are delayed"]).value(|text| or_off(text, number))?;
     limits.max_line = line.option(["--max-line SIZE", "4K",
