@@ -216,6 +216,9 @@ impl LineBuffer {
         if is_http {
             return Some(self.foreign(ForeignProtocol::Http));
         }
+        if self.expects_first_line && foreign::is_proxy_header(beginning) {
+            return Some(self.foreign(ForeignProtocol::Proxy));
+        }
         if is_too_long {
             let kind = Kind::TooLong { may_be_http };
             return Some(NextLine { kind, end: self.start, next_start: self.start });
