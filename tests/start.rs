@@ -233,10 +233,85 @@ fn connections_and_disconnects_are_logged() {
     assert!(line.contains("disconnected: quit; ") && line.contains(" 14 bytes in, "), "{line}");
     let (date, rest) = line.split_at("2026-01-01T00:00:00.000Z".len());
     assert!(date.ends_with('Z') && date.contains('T') && rest.starts_with(" INFO "), "{line}");
-    server.client().reset();
+    let mut client = server.client();
+    client.ask("ping", "pong");
+    client.reset();
     server.wait_for_log("client 2 from ");
     server.client().send("Host: x");
     server.wait_for_log("disconnected: foreign protocol: HTTP; ");
+    server.client().send("PROXY TCP4 192.0.2.1 192.0.2.2 40000 5050\r");
+    server.wait_for_log("disconnected: foreign protocol: PROXY protocol, which the proxy ");
+    server.client().send_bytes(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+    server.wait_for_log("disconnected: foreign protocol: PROXY protocol, which the proxy ");
+}
+
+/// Connects in the ways of several health checks, none of which sends anything.
+fn probe(server: &Server) {
+    Client::connect(&server.address).reset();
+    drop(Client::connect(&server.address));
+    server.client().reset();
+    let mut client = server.client();
+    client.shutdown_write();
+    client.rest();
+}
+
+#[test]
+fn health_checks_are_logged_only_at_level_debug() {
+    let mut server = Server::start(&["--log-level", "debug"]);
+    probe(&server);
+    for id in 1..=4 {
+        let line = server.wait_for_log(" disconnected: ");
+        assert!(line.contains(" DEBUG ") && line.contains(", 0 bytes in, "), "{id}: {line}");
+    }
+    let server = Server::start(&[]);
+    probe(&server);
+    let mut client = server.client();
+    wait_until(|| client.stat("clients") == 1);
+    client.ask("quit", "goodbye quit");
+    drop(client);
+    server.signal("TERM");
+    let (_, log) = server.wait();
+    assert!(log.contains("client 5 connected from ") && log.contains("client 5 from "), "{log}");
+    assert_eq!(log.matches("[oyezd] client ").count(), 2, "{log}");
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn health_checks_over_tls_are_logged_only_at_level_debug() {
+    let server = Server::start_tls(&[]);
+    let tcp = Address::Tcp(server.tcp());
+    Client::connect(&tcp).reset();
+    drop(Client::connect(&tcp));
+    drop(server.client());
+    // These are no health checks: a client that speaks no TLS, and one that gives up.
+    let mut plain = Client::connect(&tcp);
+    plain.send("ping");
+    plain.rest_until_error();
+    drop(plain);
+    let mut hello = Client::connect(&tcp);
+    hello.send_bytes(b"\x16\x03\x01\x02\x00");
+    drop(hello);
+    let mut client = server.client();
+    wait_until(|| client.stat("clients") == 1);
+    client.ask("quit", "goodbye quit");
+    drop(client);
+    server.signal("TERM");
+    let (_, log) = server.wait();
+    for id in 4..=6 {
+        assert!(log.contains(&format!("client {id} connected from ")), "{id}: {log}");
+        assert!(log.contains(&format!("client {id} from ")), "{id}: {log}");
+    }
+    assert_eq!(log.matches("[oyezd] client ").count(), 6, "{log}");
+}
+
+#[test]
+fn client_that_only_listens_is_logged() {
+    let mut server = Server::start(&[]);
+    let client = server.client();
+    server.wait_for_log("INFO  [oyezd] client 1 connected from 127.0.0.1:");
+    drop(client);
+    let line = server.wait_for_log("client 1 from 127.0.0.1:");
+    assert!(line.contains("INFO  [oyezd] ") && line.contains(", 0 bytes in, "), "{line}");
 }
 
 #[test]

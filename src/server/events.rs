@@ -1,6 +1,6 @@
 //! The server's log lines: what happened, to which client, and what to do about it.
 
-use log::{debug, info, warn};
+use log::{Level, debug, info, log, warn};
 
 use super::config::Config;
 use super::listener::Listener;
@@ -10,6 +10,7 @@ use crate::hub::{Disconnect, Event, LineTrace, RateLimit, Reason, Secrets};
 use crate::limits::{Limits, STALL_BYTES};
 use crate::net::stream::Endpoint;
 use crate::net::tls::ServerTls;
+use crate::protocol::ForeignProtocol;
 use crate::read_outcome::TlsFailure;
 
 pub(super) fn started(
@@ -104,8 +105,14 @@ pub(super) fn hub_event(event: Event) {
     }
 }
 
-/// Logs a finished connection. `failure` is why TLS failed, if it did.
-pub(super) fn disconnected(client: &Disconnect, peer: Peer, failure: Option<&TlsFailure>) {
+/// Logs a finished connection. `failure` is why TLS failed, if it did. A connection that was only a
+/// health check is shown only at level `debug`.
+pub(super) fn disconnected(
+    client: &Disconnect,
+    peer: Peer,
+    failure: Option<&TlsFailure>,
+    is_shown: bool,
+) {
     let Disconnect { id, name, reason, is_cut, missed, connected_ms, bytes_in, bytes_out } = client;
     let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
     let reason = describe(*reason, failure);
@@ -115,7 +122,8 @@ pub(super) fn disconnected(client: &Disconnect, peer: Peer, failure: Option<&Tls
         lines => format!(", missed {lines} lines"),
     };
     let seconds = *connected_ms as f64 / 1000.0;
-    info!(
+    log!(
+        if is_shown { Level::Info } else { Level::Debug },
         "client {id}{name} from {peer} disconnected: {reason}{cut}{missed}; \
          {seconds:.1} s, {bytes_in} bytes in, {bytes_out} out"
     );
@@ -137,6 +145,10 @@ fn describe(reason: Reason, failure: Option<&TlsFailure>) -> String {
         Reason::HandshakeFailed => format!("TLS handshake failed: {}", lost()),
         Reason::EndOfInput => "end of input".to_owned(),
         Reason::Lost => lost(),
+        Reason::Foreign(protocol @ ForeignProtocol::Proxy) => format!(
+            "foreign protocol: {}, which the proxy should not use for this server",
+            protocol.as_str()
+        ),
         Reason::Foreign(protocol) => format!("foreign protocol: {}", protocol.as_str()),
     }
 }

@@ -7,6 +7,7 @@
 mod acceptor;
 mod address_limit;
 pub mod config;
+mod connect_log;
 mod descriptors;
 mod events;
 mod flush;
@@ -35,6 +36,7 @@ use crate::read_outcome::{ReadOutcome, TlsFailure};
 use acceptor::Acceptor;
 use address_limit::AddressLimit;
 use config::Config;
+use connect_log::{ConnectLog, NewClient, Visit};
 use listener::Accepted;
 use peer::Peer;
 use refused::Refused;
@@ -72,6 +74,7 @@ pub struct Server {
     refused: Refused,
     connections: Vec<Option<Connection>>,
     address_limit: AddressLimit,
+    connect_log: ConnectLog,
     hub: Hub,
     /// The TLS configuration for new connections to the TLS listeners.
     tls: Option<ServerTls>,
@@ -88,6 +91,7 @@ struct Connection {
     peer: Peer,
     /// Why TLS failed, if it did. For the log.
     tls_failure: Option<Box<TlsFailure>>,
+    visit: Visit,
 }
 
 /// How many clients were drained and how many were cut off during shutdown.
@@ -130,6 +134,7 @@ impl Server {
             refused: Refused::default(),
             connections: Vec::new(),
             address_limit: AddressLimit::new(config.limits.max_per_address),
+            connect_log: ConnectLog::new(config.limits.max_clients),
             hub: Hub::new(hub_config, random_feed_id()),
             tls,
             config,
@@ -181,6 +186,7 @@ impl Server {
             }
             self.close();
             self.accept(now_ms);
+            self.log_connected(now_ms);
             self.log_events();
             if let Some(ShutdownSummary { drained, cut }) = self.shutdown
                 && self.hub.is_empty()
@@ -246,6 +252,7 @@ impl Server {
             if connection.transport.get().is_handshake_complete() {
                 self.hub.handle_handshake_done(key);
             }
+            connection.visit.handle_read(&outcome, overhead, self.hub.id(key), connection.peer);
             match &outcome {
                 ReadOutcome::TlsFailed(failure) => {
                     connection.tls_failure = Some(Box::new(failure.clone()));
@@ -288,14 +295,16 @@ impl Server {
     }
 
     fn close_connection(&mut self, key: usize) {
-        let Some(connection) = self.connections[key].take() else { return };
+        let Some(mut connection) = self.connections[key].take() else { return };
         let disconnect = self.hub.remove(key);
         if let Some(summary) = &mut self.shutdown {
             summary.drained += usize::from(!disconnect.is_cut);
             summary.cut += usize::from(disconnect.is_cut);
         }
-        events::disconnected(&disconnect, connection.peer, connection.tls_failure.as_deref());
-        self.address_limit.remove(connection.peer);
+        let Connection { peer, tls_failure, visit, .. } = &mut connection;
+        let is_shown = visit.end(disconnect.reason, disconnect.id, *peer);
+        events::disconnected(&disconnect, *peer, tls_failure.as_deref(), is_shown);
+        self.address_limit.remove(*peer);
         self.acceptor.resume();
     }
 
@@ -309,7 +318,7 @@ impl Server {
             } else if !self.hub.has_room() {
                 ("too many clients", "--max-clients")
             } else {
-                self.connect(accepted);
+                self.connect(accepted, now_ms);
                 continue;
             };
             info!("refused {}: {problem} ({option})", accepted.peer);
@@ -318,7 +327,7 @@ impl Server {
         }
     }
 
-    fn connect(&mut self, Accepted { stream, peer, is_tls }: Accepted) {
+    fn connect(&mut self, Accepted { stream, peer, is_tls }: Accepted, now_ms: u64) {
         let transport = if is_tls {
             let tls = self.tls.as_ref().expect("--listen-tls requires a certificate");
             tls.accept(stream).map(AnyTransport::Tls)
@@ -334,20 +343,22 @@ impl Server {
         };
         self.address_limit.add(peer);
         let key = self.hub.connect(Origin { is_local: peer.is_local() });
-        info!("client {} connected from {peer}", self.hub.id(key));
+        let id = self.hub.id(key);
+        self.connect_log.add(NewClient { key, id }, now_ms);
         if transport.get().is_handshake_complete() {
             self.hub.handle_handshake_done(key);
         }
         let socket = transport.get().socket_mut();
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(socket, Token(key), interests) {
-            warn!("client {}: cannot poll its socket: {error}", self.hub.id(key));
+            warn!("client {id}: cannot poll its socket: {error}");
             self.hub.handle_read(key, &ReadOutcome::Failed(error), 0);
         }
         if self.connections.len() <= key {
             self.connections.resize_with(key + 1, || None);
         }
-        self.connections[key] = Some(Connection { transport, peer, tls_failure: None });
+        let visit = Visit::default();
+        self.connections[key] = Some(Connection { transport, peer, tls_failure: None, visit });
     }
 
     fn begin_shutdown(&mut self, cause: &str) {
@@ -369,14 +380,30 @@ impl Server {
         if self.hub.has_work() || self.acceptor.has_work() {
             return Some(Duration::ZERO);
         }
-        let deadlines =
-            [self.hub.next_deadline(), self.acceptor.next_deadline(), self.refused.next_deadline()];
+        let deadlines = [
+            self.hub.next_deadline(),
+            self.acceptor.next_deadline(),
+            self.refused.next_deadline(),
+            self.connect_log.next_deadline(),
+        ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(self.now_ms())))
     }
 
     fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+
+    /// Logs the clients that have stayed for a moment, up to the turn's budget for accepting.
+    fn log_connected(&mut self, now_ms: u64) {
+        for _ in 0..self.config.limits.turn.accept {
+            let Some(NewClient { key, id }) = self.connect_log.poll(now_ms) else { break };
+            if let Some(Some(Connection { visit, peer, .. })) = self.connections.get_mut(key)
+                && self.hub.id(key) == id
+            {
+                visit.log(id, *peer);
+            }
+        }
     }
 
     fn log_events(&mut self) {
