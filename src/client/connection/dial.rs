@@ -60,9 +60,9 @@ impl Dialer {
     pub(crate) fn dial(&self) -> Result<Dial, LinkError> {
         let endpoints = self.options.server.resolve();
         let endpoints = endpoints.map_err(|why| {
-            let advice = "check its spelling, and whether this host can resolve names";
-            let why = format!("cannot reach {}: {why}; {advice}", self.options.server);
+            let why = format!("cannot reach {}: {why}", self.options.server);
             LinkError::new(Cause::Unavailable, why)
+                .with_advice("check its spelling, and whether this host can resolve names")
         })?;
         if self.secret.is_some()
             && self.tls.is_none()
@@ -118,7 +118,7 @@ impl Dialer {
             return match Reply::parse(link.line()) {
                 Some(Reply::Welcome { id, feed, seq, .. }) => Ok(Some(Welcome { id, feed, seq })),
                 Some(Reply::Error { code, .. }) if code == ErrorCode::SERVER_FULL.as_str() => {
-                    Err(LinkError::new(Cause::Unavailable, "the server is full"))
+                    Err(LinkError::new(Cause::Busy, "the server is full"))
                 }
                 _ => Err(not_a_server(&escape_untrusted(link.line(), 80))),
             };
@@ -134,13 +134,9 @@ impl Dialer {
     /// Builds the error for when all addresses have failed.
     fn explain(&self, failures: &[(Endpoint, LinkError)]) -> LinkError {
         let server = &self.options.server;
-        let causes = || failures.iter().map(|(_, error)| error.cause);
-        let mut cause = causes().max().unwrap_or(Cause::Absent);
-        let may_change = |cause| !matches!(cause, Cause::Absent | Cause::Untrusted);
-        if cause == Cause::Untrusted && causes().any(may_change) {
-            // Another address may work later.
-            cause = Cause::Unavailable;
-        }
+        // The most significant cause decides.
+        let causes = failures.iter().map(|(_, error)| error.cause);
+        let cause = causes.max().unwrap_or(Cause::Absent);
         let why = match failures {
             [(_, error)] if cause == Cause::NotAServer => {
                 return LinkError::new(cause, format!("{server} is {}", error.why));
@@ -158,8 +154,8 @@ impl Dialer {
             Cause::TlsFailed | Cause::Untrusted => "cannot set up TLS with",
             _ => "cannot reach",
         };
-        let advice = self.advice(cause).map_or_else(String::new, |advice| format!("; {advice}"));
-        LinkError::new(cause, format!("{failed} {server}: {why}{advice}"))
+        let error = LinkError::new(cause, format!("{failed} {server}: {why}"));
+        LinkError { advice: self.advice(cause), ..error }
     }
 
     /// Returns what the user can do about a failure. None if the failure itself says it.
@@ -169,7 +165,7 @@ impl Dialer {
             Cause::Silent if self.tls.is_none() => {
                 "if it uses TLS, add --tls; otherwise try again later"
             }
-            Cause::Closed | Cause::Unavailable | Cause::Silent => "try again later",
+            Cause::Closed | Cause::Busy | Cause::Silent => "try again later",
             Cause::Unreachable => "check the address and the network",
             Cause::NotAServer => "check the address",
             Cause::TlsFailed => "check that the server uses TLS at this address",
@@ -177,7 +173,7 @@ impl Dialer {
                 ServerAddress::Unix(_) => "check the permissions of the socket (oyezd --unix-mode)",
                 ServerAddress::Tcp { .. } => "check this host's firewall",
             },
-            Cause::Invalid | Cause::Untrusted => return None,
+            Cause::Unavailable | Cause::Invalid | Cause::Untrusted => return None,
         };
         Some(advice.to_owned())
     }
@@ -319,7 +315,7 @@ mod tests {
             ),
         ] {
             let (outcome, addresses) = dial(replies);
-            let mut actual = outcome.expect_err("no address works").why;
+            let mut actual = outcome.expect_err("no address works").to_string();
             for (address, name) in addresses.iter().zip(["A", "B", "C"]) {
                 actual = actual.replace(address.as_str(), name);
             }

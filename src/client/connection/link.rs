@@ -1,5 +1,6 @@
 //! One socket to the server, with its read and write buffers.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
@@ -224,6 +225,8 @@ pub(crate) struct LinkError {
     pub(crate) cause: Cause,
     /// What happened, for the user.
     pub(crate) why: String,
+    /// What the user can do about it.
+    pub(crate) advice: Option<String>,
 }
 
 /// The causes of a [`LinkError`], from the least to the most significant.
@@ -233,7 +236,9 @@ pub(crate) enum Cause {
     Absent,
     /// The server closed the connection.
     Closed,
-    /// There is a server, but it cannot be used at the moment.
+    /// There is a server, and it has no room at the moment.
+    Busy,
+    /// There is a server, but it cannot be used.
     Unavailable,
     /// Something accepts connections, and sends nothing.
     Silent,
@@ -253,7 +258,20 @@ pub(crate) enum Cause {
 
 impl LinkError {
     pub(crate) fn new(cause: Cause, why: impl Into<String>) -> Self {
-        Self { cause, why: why.into() }
+        Self { cause, why: why.into(), advice: None }
+    }
+
+    pub(crate) fn with_advice(self, advice: impl Into<String>) -> Self {
+        Self { advice: Some(advice.into()), ..self }
+    }
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.advice {
+            Some(advice) => write!(f, "{}; {advice}", self.why),
+            None => f.write_str(&self.why),
+        }
     }
 }
 
@@ -266,7 +284,7 @@ impl From<io::Error> for LinkError {
             Kind::TimedOut => (Cause::Absent, "connection timed out"),
             Kind::ConnectionReset | Kind::BrokenPipe => (Cause::Unavailable, "connection reset"),
             // The listen backlog of a Unix socket is full.
-            Kind::WouldBlock => (Cause::Unavailable, "too many clients are waiting to be accepted"),
+            Kind::WouldBlock => (Cause::Busy, "too many clients are waiting to be accepted"),
             Kind::PermissionDenied => (Cause::Forbidden, "permission denied"),
             Kind::HostUnreachable => (Cause::Unreachable, "no route to host"),
             Kind::NetworkUnreachable => (Cause::Unreachable, "network unreachable"),
