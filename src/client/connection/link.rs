@@ -295,3 +295,32 @@ impl From<io::Error> for LinkError {
         Self::new(cause, why)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_are_classified() {
+        for (errno, cause, why) in [
+            (Errno::CONNREFUSED, Cause::Absent, "connection refused"),
+            (Errno::NOENT, Cause::Absent, "no such socket"),
+            (Errno::TIMEDOUT, Cause::Absent, "connection timed out"),
+            (Errno::CONNRESET, Cause::Unavailable, "connection reset"),
+            (Errno::AGAIN, Cause::Busy, "too many clients are waiting to be accepted"),
+            (Errno::ACCESS, Cause::Forbidden, "permission denied"),
+            (Errno::PERM, Cause::Forbidden, "permission denied"),
+            (Errno::HOSTUNREACH, Cause::Unreachable, "no route to host"),
+            (Errno::NETUNREACH, Cause::Unreachable, "network unreachable"),
+            (Errno::ADDRNOTAVAIL, Cause::Unreachable, "no local address can reach it"),
+        ] {
+            let error = LinkError::from(io::Error::from(errno));
+            assert_eq!((error.cause, error.why.as_str()), (cause, why), "{errno:?}");
+        }
+        let other = LinkError::from(io::Error::from(Errno::NOTDIR));
+        assert_eq!(other.cause, Cause::Unavailable);
+        assert!(other.why.contains("directory"), "{}", other.why);
+    }
+}
