@@ -29,7 +29,7 @@
 //!   logging.
 //! - [`client`]: the tasks of `oyez`, and the connection that they share. See the map in its module
 //!   documentation.
-//! - [`net`]: sockets, TLS, and signals as poll events. Both programs use it.
+//! - [`net`]: addresses, sockets, TLS, and signals as poll events. Both programs use it.
 //! - [`read_outcome`]: the outcome of one read from a connection. `net` returns it; the hub and the
 //!   client handle it.
 //! - [`credentials`]: secrets, and the small files that hold secrets, keys and certificates.

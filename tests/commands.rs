@@ -422,6 +422,10 @@ fn foreign_protocols_are_closed_and_nothing_is_executed() {
         "BREW /pot HTTP/1.0\\r\\n\\r\\nshutdown\\nbroadcast pwned\\n".to_owned(),
         "hello\\nHost: localhost\\nshutdown\\nbroadcast pwned\\n".to_owned(),
         "\\x16\\x03\\x01\\x02\\x00\\nshutdown\\nbroadcast pwned\\n".to_owned(),
+        "PROXY TCP4 192.0.2.1 192.0.2.2 40000 5050\\r\\nshutdown\\nbroadcast pwned\\n".to_owned(),
+        "PROXY UNKNOWN\\r\\nshutdown\\nbroadcast pwned\\n".to_owned(),
+        "\\r\\n\\r\\n\\x00\\r\\nQUIT\\n\\x20\\x00\\x00\\x00shutdown\\nbroadcast pwned\\n"
+            .to_owned(),
     ] {
         let error = if request.starts_with("hello") { "h< error unknown-command *" } else { "" };
         play(&format!(

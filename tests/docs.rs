@@ -22,7 +22,7 @@ use oyez::protocol::COMMANDS;
 use oyez::server;
 use support::{Server, installed};
 
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
@@ -30,6 +30,7 @@ const DOCUMENTS: [&str; 10] = [
     "docs/client.md",
     "docs/internals.md",
     "docs/protocol.md",
+    "docs/proxies.md",
     "docs/reliability.md",
     "docs/security.md",
     "docs/server.md",

@@ -38,6 +38,13 @@ fn inputs() -> Vec<Vec<u8>> {
         b"\x16\x03\x01\x02\x00\x01\n\nping\n".to_vec(),
         b"ping\n\x16\n \r".to_vec(),
         b"GET / HTTP/1.1".to_vec(),
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 5050\r\nping\n".to_vec(),
+        format!("PROXY {too_long}\nping\n").into_bytes(),
+        b"proxy x\nPROXY x\nping\n".to_vec(),
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0cping\nping\n".to_vec(),
+        b"\r\n\r\n\0\r".to_vec(),
+        b"ping\n\0\nping\n\0x\nping\n".to_vec(),
+        b"\0x\nping\n".to_vec(),
         Vec::new(),
     ]
 }

@@ -5,12 +5,13 @@ mod support;
 
 use std::fs;
 use std::io::Read as _;
+use std::net::Ipv6Addr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::{Address, Client, Program, Server, fails, oyezd, wait_until};
+use support::{Address, Client, Program, Server, fails, oyez, oyezd, succeeds, wait_until};
 use tempfile::TempDir;
 
 /// Returns a command for a server that listens on a Unix socket.
@@ -45,7 +46,7 @@ fn invalid_arguments_exit_with_status_2() {
 fn build_without_tls_explains_how_to_get_it() {
     let encrypted = ["--listen-tls", "127.0.0.1:0", "--tls-self-signed", "/nowhere"];
     fails(oyezd().args(encrypted), 1, "this build does not support TLS; rebuild with: ");
-    let mut oyez = support::oyez();
+    let mut oyez = oyez();
     let (status, _, stderr) = Program::run(oyez.args(["--tls", "ping"]));
     assert_eq!(status, 1);
     assert!(stderr.contains("this build does not support TLS; rebuild with: "), "{stderr}");
@@ -78,6 +79,37 @@ fn server_listens_on_several_addresses() {
     for client in &mut clients {
         client.expect("broadcast 1 1 hi");
     }
+}
+
+/// Returns a link-local address of this host and the name of its interface, if there is one.
+fn link_local() -> Option<(Ipv6Addr, String)> {
+    let table = fs::read_to_string("/proc/net/if_inet6").ok()?;
+    table.lines().find_map(|row| {
+        let words: Vec<&str> = row.split_whitespace().collect();
+        let ip = Ipv6Addr::from_bits(u128::from_str_radix(words[0], 16).ok()?);
+        ip.is_unicast_link_local().then(|| (ip, words[5].to_owned()))
+    })
+}
+
+#[test]
+fn link_local_address_names_its_interface() {
+    let unknown = "[fe80::1%nosuch0]:5050";
+    fails(
+        oyezd().args(["--listen", unknown]),
+        1,
+        "cannot listen on [fe80::1%nosuch0]:5050: this host has no network interface nosuch0",
+    );
+    fails(oyez().args(["-s", unknown, "ping"]), 1, "host not found: ");
+    fails(oyezd().args(["--listen", "[fe80::1]:0"]), 1, ", as in [fe80::1%eth0]:0");
+    fails(oyez().args(["-s", "[fe80::1]:7", "ping"]), 1, ", as in [fe80::1%eth0]:7");
+    let Some((ip, interface)) = link_local() else {
+        return println!("skipped: this host has no link-local address");
+    };
+    let mut command = oyezd();
+    let server = Server::spawn(command.args(["--listen", &format!("[{ip}%{interface}]:0")]));
+    let address = format!("[{ip}%{interface}]:{}", server.port());
+    let pong = succeeds(oyez().args(["-s", &address, "ping"]));
+    assert!(pong.starts_with("pong: "), "{pong}");
 }
 
 #[test]
@@ -128,6 +160,40 @@ fn file_that_is_not_a_socket_is_never_replaced() {
 }
 
 #[test]
+fn longest_path_of_a_socket_is_the_same_for_both_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = |len: usize| format!("unix:{}", "x".repeat(len));
+    let in_folder = |mut program: Command, arguments: &[&str]| {
+        program.args(arguments).current_dir(&folder);
+        program
+    };
+    let _server = Server::spawn(in_folder(oyezd(), &["--listen", &address(107)]));
+    let pong = succeeds(&mut in_folder(oyez(), &["-s", &address(107), "ping"]));
+    assert!(pong.starts_with("pong: "), "{pong}");
+    for mut program in [
+        in_folder(oyezd(), &["--listen", &address(108)]),
+        in_folder(oyez(), &["-s", &address(108), "ping"]),
+    ] {
+        let error = "the path is too long for a Unix socket: 108 bytes, at most 107";
+        fails(&mut program, 1, error);
+    }
+}
+
+#[test]
+fn abstract_socket_is_refused_by_both_programs() {
+    let error = "abstract sockets are not supported; for a file, write unix:./@NAME";
+    fails(oyezd().args(["--listen", "unix:@oyezd"]), 2, error);
+    fails(oyez().args(["-s", "unix:@oyezd", "ping"]), 2, error);
+    fails(oyez().env("OYEZ_SERVER", "unix:@oyezd").arg("ping"), 2, error);
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = oyezd();
+    let _server = Server::spawn(command.args(["--listen", "unix:./@oyezd"]).current_dir(&folder));
+    assert!(folder.path().join("@oyezd").exists());
+    let pong = succeeds(oyez().args(["-s", "unix:./@oyezd", "ping"]).current_dir(&folder));
+    assert!(pong.starts_with("pong: "), "{pong}");
+}
+
+#[test]
 fn live_socket_is_an_error_and_stale_socket_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
@@ -167,10 +233,85 @@ fn connections_and_disconnects_are_logged() {
     assert!(line.contains("disconnected: quit; ") && line.contains(" 14 bytes in, "), "{line}");
     let (date, rest) = line.split_at("2026-01-01T00:00:00.000Z".len());
     assert!(date.ends_with('Z') && date.contains('T') && rest.starts_with(" INFO "), "{line}");
-    server.client().reset();
+    let mut client = server.client();
+    client.ask("ping", "pong");
+    client.reset();
     server.wait_for_log("client 2 from ");
     server.client().send("Host: x");
     server.wait_for_log("disconnected: foreign protocol: HTTP; ");
+    server.client().send("PROXY TCP4 192.0.2.1 192.0.2.2 40000 5050\r");
+    server.wait_for_log("disconnected: foreign protocol: PROXY protocol, which the proxy ");
+    server.client().send_bytes(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+    server.wait_for_log("disconnected: foreign protocol: PROXY protocol, which the proxy ");
+}
+
+/// Connects in the ways of several health checks, none of which sends anything.
+fn probe(server: &Server) {
+    Client::connect(&server.address).reset();
+    drop(Client::connect(&server.address));
+    server.client().reset();
+    let mut client = server.client();
+    client.shutdown_write();
+    client.rest();
+}
+
+#[test]
+fn health_checks_are_logged_only_at_level_debug() {
+    let mut server = Server::start(&["--log-level", "debug"]);
+    probe(&server);
+    for id in 1..=4 {
+        let line = server.wait_for_log(" disconnected: ");
+        assert!(line.contains(" DEBUG ") && line.contains(", 0 bytes in, "), "{id}: {line}");
+    }
+    let server = Server::start(&[]);
+    probe(&server);
+    let mut client = server.client();
+    wait_until(|| client.stat("clients") == 1);
+    client.ask("quit", "goodbye quit");
+    drop(client);
+    server.signal("TERM");
+    let (_, log) = server.wait();
+    assert!(log.contains("client 5 connected from ") && log.contains("client 5 from "), "{log}");
+    assert_eq!(log.matches("[oyezd] client ").count(), 2, "{log}");
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn health_checks_over_tls_are_logged_only_at_level_debug() {
+    let server = Server::start_tls(&[]);
+    let tcp = Address::Tcp(server.tcp());
+    Client::connect(&tcp).reset();
+    drop(Client::connect(&tcp));
+    drop(server.client());
+    // These are no health checks: a client that speaks no TLS, and one that gives up.
+    let mut plain = Client::connect(&tcp);
+    plain.send("ping");
+    plain.rest_until_error();
+    drop(plain);
+    let mut hello = Client::connect(&tcp);
+    hello.send_bytes(b"\x16\x03\x01\x02\x00");
+    drop(hello);
+    let mut client = server.client();
+    wait_until(|| client.stat("clients") == 1);
+    client.ask("quit", "goodbye quit");
+    drop(client);
+    server.signal("TERM");
+    let (_, log) = server.wait();
+    for id in 4..=6 {
+        assert!(log.contains(&format!("client {id} connected from ")), "{id}: {log}");
+        assert!(log.contains(&format!("client {id} from ")), "{id}: {log}");
+    }
+    assert_eq!(log.matches("[oyezd] client ").count(), 6, "{log}");
+}
+
+#[test]
+fn client_that_only_listens_is_logged() {
+    let mut server = Server::start(&[]);
+    let client = server.client();
+    server.wait_for_log("INFO  [oyezd] client 1 connected from 127.0.0.1:");
+    drop(client);
+    let line = server.wait_for_log("client 1 from 127.0.0.1:");
+    assert!(line.contains("INFO  [oyezd] ") && line.contains(", 0 bytes in, "), "{line}");
 }
 
 #[test]

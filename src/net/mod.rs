@@ -1,5 +1,6 @@
 //! Connections over TCP and Unix sockets, plain or encrypted with TLS. Also signals as poll events.
 
+pub mod address;
 pub(crate) mod signals;
 pub mod stream;
 pub(crate) mod tls;

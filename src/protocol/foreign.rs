@@ -12,6 +12,8 @@ pub enum ForeignProtocol {
     Http,
     /// A TLS handshake, on a listener without TLS.
     Tls,
+    /// The header of the PROXY protocol, with which a proxy announces its client.
+    Proxy,
 }
 
 impl ForeignProtocol {
@@ -20,6 +22,7 @@ impl ForeignProtocol {
         match self {
             Self::Http => "HTTP",
             Self::Tls => "TLS",
+            Self::Proxy => "PROXY protocol",
         }
     }
 }
@@ -46,6 +49,13 @@ pub(super) fn ends_with_http_version(line: &[u8]) -> bool {
     matches!(line, [.., b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])
 }
 
+/// Returns whether the line, as the first of a connection, is a header of the PROXY protocol.
+/// Version 1 is a line of text. Version 2 is binary and begins with two empty lines, a line that is
+/// a NUL, and the line `QUIT`.
+pub(super) fn is_proxy_header(line: &[u8]) -> bool {
+    line.starts_with(b"PROXY ") || line == b"\0"
+}
+
 /// Returns whether the line is a `Host` header, which every HTTP/1.1 request has.
 pub(super) fn is_host_header(line: &[u8]) -> bool {
     first_word(line).eq_ignore_ascii_case(b"Host:")
@@ -65,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn http_is_distinguished_from_commands() {
+    fn foreign_protocols_are_distinguished_from_commands() {
         for line in ["GET /", "POST ", "PRI * HTTP/2.0", "DELETE x"] {
             assert!(starts_with_http_method(line.as_bytes()), "{line:?}");
         }
@@ -77,6 +87,12 @@ mod tests {
         }
         for line in ["", "HTTP/1.1", "x HTTP/1.x", "x HTTP/1.1 ", "x http/1.1", "x\tHTTP/1.1"] {
             assert!(!ends_with_http_version(line.as_bytes()), "{line:?}");
+        }
+        for line in ["PROXY TCP4 192.0.2.1 192.0.2.2 40000 5050", "PROXY UNKNOWN", "\0"] {
+            assert!(is_proxy_header(line.as_bytes()), "{line:?}");
+        }
+        for line in ["", "PROXY", "proxy x", " PROXY x", "\0\0", "\0x", "say \0"] {
+            assert!(!is_proxy_header(line.as_bytes()), "{line:?}");
         }
         for line in ["Host: x", "host:", "HOST: "] {
             assert!(is_host_header(line.as_bytes()), "{line:?}");

@@ -299,6 +299,9 @@ impl LineBuffer {
         if is_http {
             return Some(Kind::Foreign(ForeignProtocol::Http).alone());
         }
+        if self.expects_first_line && foreign::is_proxy_header(beginning) {
+            return Some(Kind::Foreign(ForeignProtocol::Proxy).alone());
+        }
         if is_too_long {
             return Some(Kind::TooLong { may_be_http }.alone());
         }

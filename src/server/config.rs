@@ -9,7 +9,7 @@ use log::{Level, LevelFilter};
 use crate::cli::{self, CommandLine, HelpGroup, digits, number, one_of, seconds, unexpected};
 use crate::hub::{AllowShutdown, SlowConsumerPolicy};
 use crate::limits::Limits;
-use crate::net::stream::{DEFAULT_ADDRESS, Endpoint};
+use crate::net::address::ListenAddress;
 use crate::net::tls_config::{Identity, ServerTlsConfig};
 
 const INTRO: &str = "\
@@ -37,9 +37,9 @@ pub type Action = cli::Action<Config>;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config {
     /// The addresses of the plaintext listeners.
-    pub listen: Vec<Endpoint>,
+    pub listen: Vec<ListenAddress>,
     /// The addresses of the TLS listeners. At least one of the two lists has an entry.
-    pub listen_tls: Vec<Endpoint>,
+    pub listen_tls: Vec<ListenAddress>,
     /// The settings of the TLS listeners.
     pub tls: Option<ServerTlsConfig>,
     /// The file mode of Unix sockets.
@@ -93,8 +93,9 @@ fn configure(line: &mut CommandLine) -> Result<Action, String> {
         or `admin`. With `--admin-secret-file`, the default is `admin`"]).optional(allow_shutdown)?;
     limits.max_clients = line.group("Limits").option(["--max-clients N", "10000",
         "maximum number of clients"]).value(number)?;
-    limits.max_per_address = line.option(["--max-per-address N", "off",
-        "maximum number of connections from one IP address"]).value(|text| or_off(text, number))?;
+    limits.max_per_address = line.option(["--max-per-address N", "off", "maximum number of \
+        connections from one IPv4 address or IPv6 network (/64)"])
+        .value(|text| or_off(text, number))?;
     limits.rate_limit = line.option(["--rate-limit LINES", "off", "maximum number of lines per \
         second from one client; further lines are delayed"]).value(|text| or_off(text, number))?;
     limits.max_line = line.option(["--max-line SIZE", "4K",
@@ -130,7 +131,7 @@ fn configure(line: &mut CommandLine) -> Result<Action, String> {
     }
     limits.check()?;
     if listen.is_empty() && listen_tls.is_empty() {
-        listen.push(Endpoint::Tcp(DEFAULT_ADDRESS));
+        listen.push(ListenAddress::default());
     }
     let default = if has_admins { AllowShutdown::Admin } else { AllowShutdown::Local };
     Ok(Action::Run(Box::new(Config {
@@ -240,7 +241,7 @@ mod tests {
     #[test]
     fn every_option_in_the_table_is_parsed_and_has_the_documented_default() {
         check_options(&options(), parse_line);
-        assert_eq!(config("").listen, [Endpoint::Tcp(DEFAULT_ADDRESS)]);
+        assert_eq!(config("").listen, [ListenAddress::default()]);
         assert_eq!(config("").limits, Limits::default());
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use log::{debug, info, warn};
+use log::{Level, debug, info, log, warn};
 
 use super::config::Config;
 use super::listener::Listener;
@@ -13,6 +13,7 @@ use crate::hub::{Disconnect, Event, LineTrace, RateLimit, Reason, Secrets};
 use crate::limits::{Limits, STALL_BYTES};
 use crate::net::stream::Endpoint;
 use crate::net::tls::ServerTls;
+use crate::protocol::ForeignProtocol;
 use crate::read_outcome::TlsFailure;
 
 pub(super) fn started(
@@ -127,8 +128,14 @@ pub(super) fn hub_event(event: Event) {
     }
 }
 
-/// Logs a finished connection. `failure` is why TLS failed, if it did.
-pub(super) fn disconnected(client: &Disconnect, peer: Peer, failure: Option<&TlsFailure>) {
+/// Logs a finished connection. `failure` is why TLS failed, if it did. A connection that was only a
+/// health check is shown only at level `debug`.
+pub(super) fn disconnected(
+    client: &Disconnect,
+    peer: Peer,
+    failure: Option<&TlsFailure>,
+    is_shown: bool,
+) {
     let Disconnect { id, name, reason, is_cut, missed, connected_ms, bytes_in, bytes_out } = client;
     let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
     let reason = describe(*reason, failure);
@@ -138,7 +145,8 @@ pub(super) fn disconnected(client: &Disconnect, peer: Peer, failure: Option<&Tls
         lines => format!(", missed {lines} lines"),
     };
     let seconds = *connected_ms as f64 / 1000.0;
-    info!(
+    log!(
+        if is_shown { Level::Info } else { Level::Debug },
         "client {id}{name} from {peer} disconnected: {reason}{cut}{missed}; \
          {seconds:.1} s, {bytes_in} bytes in, {bytes_out} out"
     );
@@ -161,6 +169,10 @@ fn describe(reason: Reason, failure: Option<&TlsFailure>) -> String {
         Reason::EndOfInput => "end of input".to_owned(),
         Reason::Truncated => "connection cut: TLS ended without a close_notify".to_owned(),
         Reason::Lost => lost(),
+        Reason::Foreign(protocol @ ForeignProtocol::Proxy) => format!(
+            "foreign protocol: {}, which the proxy should not use for this server",
+            protocol.as_str()
+        ),
         Reason::Foreign(protocol) => format!("foreign protocol: {}", protocol.as_str()),
     }
 }

@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
 use super::config::Config;
 use super::peer::Peer;
+use crate::net::address::ListenAddress;
 use crate::net::stream::{Endpoint, Stream, tune};
 
 /// The listen(2) backlog. The kernel caps it at net.core.somaxconn.
@@ -48,14 +49,16 @@ impl Listener {
     /// Listens on the address, and registers with a poll. The error is one line that names the
     /// problem and the fix.
     pub(super) fn bind(
-        address: &Endpoint,
+        address: &ListenAddress,
         is_tls: bool,
         config: &Config,
         registry: &Registry,
         token: Token,
     ) -> Result<Self, String> {
         let fail = |error: io::Error| format!("cannot listen on {address}: {error}");
-        let (socket, address, file) = match address {
+        let endpoint = address.resolve().map_err(fail)?;
+        endpoint.check().map_err(fail)?;
+        let (socket, address, file) = match &endpoint {
             Endpoint::Tcp(tcp) => {
                 let (socket, bound) =
                     bind_tcp(*tcp).map_err(|error| fail(explain_tcp(error, *tcp)))?;
@@ -63,7 +66,7 @@ impl Listener {
             }
             Endpoint::Unix(path) => {
                 let (socket, file) = bind_unix(path, config.unix_mode).map_err(fail)?;
-                (socket, address.clone(), Some(file))
+                (socket, endpoint, Some(file))
             }
         };
         registry
@@ -121,9 +124,7 @@ fn explain_tcp(error: io::Error, address: SocketAddr) -> io::Error {
 }
 
 fn bind_unix(path: &Path, mode: u32) -> io::Result<(OwnedFd, SocketFile)> {
-    let address = SocketAddrUnix::new(path).map_err(|_| {
-        io::Error::other("the path is too long for a Unix socket; choose a shorter one")
-    })?;
+    let address = SocketAddrUnix::new(path)?;
     let _lock = lock_directory(path);
     remove_if_stale(path)?;
     let socket = new_socket(AddressFamily::UNIX)?;

@@ -7,6 +7,7 @@
 mod acceptor;
 mod address_limit;
 pub mod config;
+mod connect_log;
 mod descriptors;
 mod events;
 mod expiry;
@@ -37,6 +38,7 @@ use crate::read_outcome::{ReadOutcome, TlsFailure};
 use acceptor::Acceptor;
 use address_limit::AddressLimit;
 use config::Config;
+use connect_log::{ConnectLog, NewClient, Visit};
 use expiry::ExpiryCheck;
 use listener::Accepted;
 use peer::Peer;
@@ -75,6 +77,7 @@ pub struct Server {
     refused: Refused,
     connections: Vec<Option<Connection>>,
     address_limit: AddressLimit,
+    connect_log: ConnectLog,
     hub: Hub,
     /// The TLS configuration for new connections to the TLS listeners.
     tls: Option<ServerTls>,
@@ -93,6 +96,7 @@ struct Connection {
     peer: Peer,
     /// Why TLS failed, if it did. For the log.
     tls_failure: Option<Box<TlsFailure>>,
+    visit: Visit,
 }
 
 /// How many clients were drained and how many were cut off during shutdown.
@@ -137,6 +141,7 @@ impl Server {
             refused: Refused::default(),
             connections: Vec::new(),
             address_limit: AddressLimit::new(config.limits.max_per_address),
+            connect_log: ConnectLog::new(config.limits.max_clients),
             hub: Hub::new(hub_config, random_feed_id()),
             expiry: ExpiryCheck::new(tls.is_some(), 0),
             tls,
@@ -193,6 +198,7 @@ impl Server {
             if self.expiry.is_due(now_ms) {
                 self.tls.iter().for_each(events::expiring);
             }
+            self.log_connected(now_ms);
             self.log_events();
             if let Some(ShutdownSummary { drained, cut }) = self.shutdown
                 && self.hub.is_empty()
@@ -259,6 +265,7 @@ impl Server {
             if connection.transport.get().is_handshake_complete() {
                 self.hub.handle_handshake_done(key);
             }
+            connection.visit.handle_read(&outcome, overhead, self.hub.id(key), connection.peer);
             match &outcome {
                 ReadOutcome::TlsFailed(failure) => {
                     connection.tls_failure = Some(Box::new(failure.clone()));
@@ -310,8 +317,10 @@ impl Server {
             summary.drained += usize::from(!disconnect.is_cut);
             summary.cut += usize::from(disconnect.is_cut);
         }
-        events::disconnected(&disconnect, connection.peer, connection.tls_failure.as_deref());
-        self.address_limit.remove(connection.peer);
+        let Connection { peer, tls_failure, visit, .. } = &mut connection;
+        let is_shown = visit.end(disconnect.reason, disconnect.id, *peer);
+        events::disconnected(&disconnect, *peer, tls_failure.as_deref(), is_shown);
+        self.address_limit.remove(*peer);
         self.acceptor.resume();
     }
 
@@ -325,7 +334,7 @@ impl Server {
             } else if !self.hub.has_room() {
                 ("too many clients", "--max-clients")
             } else {
-                self.connect(accepted);
+                self.connect(accepted, now_ms);
                 continue;
             };
             info!("refused {}: {problem} ({option})", accepted.peer);
@@ -334,7 +343,7 @@ impl Server {
         }
     }
 
-    fn connect(&mut self, Accepted { stream, peer, is_tls }: Accepted) {
+    fn connect(&mut self, Accepted { stream, peer, is_tls }: Accepted, now_ms: u64) {
         let transport = if is_tls {
             let tls = self.tls.as_ref().expect("--listen-tls requires a certificate");
             tls.accept(stream).map(AnyTransport::Tls)
@@ -350,20 +359,22 @@ impl Server {
         };
         self.address_limit.add(peer);
         let key = self.hub.connect(Origin { is_local: peer.is_local() });
-        info!("client {} connected from {peer}", self.hub.id(key));
+        let id = self.hub.id(key);
+        self.connect_log.add(NewClient { key, id }, now_ms);
         if transport.get().is_handshake_complete() {
             self.hub.handle_handshake_done(key);
         }
         let socket = transport.get().socket_mut();
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(socket, Token(key), interests) {
-            warn!("client {}: cannot poll its socket: {error}", self.hub.id(key));
+            warn!("client {id}: cannot poll its socket: {error}");
             self.hub.handle_read(key, &ReadOutcome::Failed(error), 0);
         }
         if self.connections.len() <= key {
             self.connections.resize_with(key + 1, || None);
         }
-        self.connections[key] = Some(Connection { transport, peer, tls_failure: None });
+        let visit = Visit::default();
+        self.connections[key] = Some(Connection { transport, peer, tls_failure: None, visit });
     }
 
     fn begin_shutdown(&mut self, cause: &str) {
@@ -390,6 +401,7 @@ impl Server {
             self.acceptor.next_deadline(),
             self.refused.next_deadline(),
             self.expiry.next_deadline(),
+            self.connect_log.next_deadline(),
         ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(self.now_ms())))
@@ -397,6 +409,18 @@ impl Server {
 
     fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+
+    /// Logs the clients that have stayed for a moment, up to the turn's budget for accepting.
+    fn log_connected(&mut self, now_ms: u64) {
+        for _ in 0..self.config.limits.turn.accept {
+            let Some(NewClient { key, id }) = self.connect_log.poll(now_ms) else { break };
+            if let Some(Some(Connection { visit, peer, .. })) = self.connections.get_mut(key)
+                && self.hub.id(key) == id
+            {
+                visit.log(id, *peer);
+            }
+        }
     }
 
     fn log_events(&mut self) {

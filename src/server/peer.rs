@@ -1,7 +1,7 @@
 //! The peer of a connection: an IP address, or a local process.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 
 /// The peer of an accepted connection. Small, since there is one per client.
@@ -23,10 +23,18 @@ impl Peer {
         Self::Unix(None)
     }
 
-    /// The IP address, with IPv4-mapped IPv6 addresses as IPv4. `None` for a Unix socket.
-    pub(super) fn ip(self) -> Option<IpAddr> {
+    /// Returns the address that stands for the peer in limits: an IPv4 address, also of an
+    /// IPv4-mapped IPv6 address, or the /64 network of an IPv6 address. One host usually has all
+    /// addresses of its network. Returns `None` for a Unix socket.
+    pub(super) fn network(self) -> Option<IpAddr> {
+        const HOST_BITS: u32 = 64;
         match self {
-            Self::Tcp(address) => Some(address.ip().to_canonical()),
+            Self::Tcp(address) => Some(match address.ip().to_canonical() {
+                IpAddr::V6(ip) => {
+                    Ipv6Addr::from_bits(ip.to_bits() >> HOST_BITS << HOST_BITS).into()
+                }
+                ip @ IpAddr::V4(_) => ip,
+            }),
             Self::Unix(_) => None,
         }
     }

@@ -27,6 +27,10 @@ fn is_installed(program: &str) -> bool {
     let script = match program {
         // Only OpenBSD's netcat has -N.
         "nc" => "nc -h 2>&1 | grep -q OpenBSD".to_owned(),
+        // The module that forwards TCP may be missing.
+        "nginx" => "nginx -V 2>&1 | grep -q -- '--with-stream ' || \
+                    ls /etc/nginx/modules-enabled/*stream*"
+            .to_owned(),
         other => format!("command -v {other}"),
     };
     let status = Command::new("bash").args(["-c", &script]).stdout(Stdio::null()).status();

@@ -130,6 +130,10 @@ pub fn line_model(input: &[u8]) -> Vec<String> {
             lines.push(foreign(ForeignProtocol::Http));
             return lines;
         }
+        if is_first && (beginning == b"\0" || beginning.starts_with(b"PROXY ")) {
+            lines.push(foreign(ForeignProtocol::Proxy));
+            return lines;
+        }
         if is_too_long {
             lines.push(format!("{:?}", Line::TooLong));
         }

@@ -1,11 +1,13 @@
 //! The server's address: parsing, name resolution, and advice if no server answers.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::cli::digits;
+use crate::net::address::{parse_unix, split_zone};
 use crate::net::stream::{DEFAULT_ADDRESS, Endpoint};
 
 /// A server's address. A host name is resolved again for each connection.
@@ -30,24 +32,32 @@ impl Default for ServerAddress {
 }
 
 impl FromStr for ServerAddress {
-    type Err = &'static str;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, String> {
         const EXPECTED: &str = "expected HOST, HOST:PORT, [IPv6]:PORT or unix:PATH";
-        match text.strip_prefix("unix:") {
-            Some("") => return Err("unix: needs a path"),
-            Some(path) => return Ok(Self::Unix(path.into())),
-            None => {}
+        if let Some(path) = parse_unix(text) {
+            return Ok(Self::Unix(path?));
         }
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => rest.split_once(']').ok_or(EXPECTED)?,
             // The colons in an IPv6 address do not introduce a port.
-            None if text.parse::<IpAddr>().is_ok() => (text, ""),
+            None if split_zone(text).0.parse::<Ipv6Addr>().is_ok() => (text, ""),
             None => text.split_at(text.find(':').unwrap_or(text.len())),
         };
         let is_host = |c: char| !c.is_whitespace() && !c.is_control() && c != '/';
         if host.is_empty() || !host.chars().all(is_host) {
-            return Err(EXPECTED);
+            return Err(EXPECTED.to_owned());
+        }
+        // The resolver would take 5050 for 0.0.19.186.
+        if !host.contains('.') && parse_ipv4(host).is_some() {
+            let ip = DEFAULT_ADDRESS.ip();
+            return Err(match digits::<u16>(host) {
+                Some(number @ 1..) if port.is_empty() => {
+                    format!("a number is not a host; for this port here, write {ip}:{number}")
+                }
+                _ => format!("a number is not a host; {EXPECTED}"),
+            });
         }
         let port = match port {
             "" => DEFAULT_ADDRESS.port(),
@@ -76,23 +86,34 @@ impl ServerAddress {
     /// Resolves the host name. Returns all its addresses, in the order to try them. This blocks:
     /// the standard library has no asynchronous resolver.
     pub(crate) fn resolve(&self) -> Result<Vec<Endpoint>, String> {
-        match self {
-            Self::Unix(path) => Ok(vec![Endpoint::Unix(path.clone())]),
-            Self::Tcp { host, port } => {
-                let found = (host.as_str(), *port).to_socket_addrs();
-                let found = found.map_err(|error| format!("host not found: {error}"))?;
-                let mut endpoints: Vec<Endpoint> = found.map(Endpoint::Tcp).collect();
-                endpoints.dedup();
-                Ok(endpoints)
+        let (host, port) = match self {
+            Self::Unix(path) => return Ok(vec![Endpoint::Unix(path.clone())]),
+            Self::Tcp { host, port } => (host.as_str(), *port),
+        };
+        let found = (host, port).to_socket_addrs().map_err(|error| {
+            let error = error.to_string();
+            let why = error.strip_prefix("failed to lookup address information: ");
+            format!("host not found: {}", why.unwrap_or(&error))
+        })?;
+        let mut endpoints: Vec<Endpoint> = vec![];
+        for endpoint in found.map(Endpoint::Tcp) {
+            if !endpoints.contains(&endpoint) {
+                endpoints.push(endpoint);
             }
         }
+        Ok(endpoints)
     }
 
     /// Returns the host name or address that the server's certificate must be valid for.
-    pub(crate) fn certified_name(&self) -> &str {
+    /// Certificates contain neither zones nor the short forms of IPv4 addresses, and no name ends
+    /// with a dot.
+    pub(crate) fn certified_name(&self) -> Cow<'_, str> {
         match self {
-            Self::Tcp { host, .. } => host,
-            Self::Unix(_) => "localhost",
+            Self::Tcp { host, .. } => match parse_ip(host) {
+                Some(ip) => ip.to_canonical().to_string().into(),
+                None => host.strip_suffix('.').unwrap_or(host).into(),
+            },
+            Self::Unix(_) => "localhost".into(),
         }
     }
 
@@ -100,15 +121,51 @@ impl ServerAddress {
     pub(crate) fn advice(&self) -> String {
         match self {
             _ if *self == Self::default() => "start a server with: oyezd".to_owned(),
-            Self::Tcp { host, port } if host == "localhost" => {
-                format!("start a server with: oyezd --listen 127.0.0.1:{port}")
-            }
-            Self::Tcp { host, port } if !host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()) => {
-                format!("start a server there with: oyezd --listen 0.0.0.0:{port} or [::]:{port}")
-            }
-            _ => format!("start a server with: oyezd --listen {self}"),
+            Self::Tcp { host, port } => match parse_ip(host) {
+                Some(ip) if ip.is_loopback() => {
+                    format!("start a server with: oyezd --listen {}", SocketAddr::new(ip, *port))
+                }
+                None if host == "localhost" => {
+                    format!("start a server with: oyezd --listen 127.0.0.1:{port}")
+                }
+                _ => {
+                    format!(
+                        "start a server there with: oyezd --listen 0.0.0.0:{port} or [::]:{port}"
+                    )
+                }
+            },
+            Self::Unix(_) => format!("start a server with: oyezd --listen {self}"),
         }
     }
+}
+
+/// Parses an IP address in any form that the system's resolver accepts. Ignores the zone.
+fn parse_ip(host: &str) -> Option<IpAddr> {
+    match split_zone(host).0.parse() {
+        Ok(ip) => Some(IpAddr::V6(ip)),
+        Err(_) => parse_ipv4(host).map(IpAddr::V4),
+    }
+}
+
+/// Parses an IPv4 address of one to four numbers, of which the last one stands for all remaining
+/// bytes: `127.1` is 127.0.0.1. Numbers may be octal (`010`) or hexadecimal (`0x8`), as in C.
+fn parse_ipv4(host: &str) -> Option<Ipv4Addr> {
+    let number = |text: &str| match (text.strip_prefix("0x").or(text.strip_prefix("0X")), text) {
+        (Some(hex), _) if hex.starts_with('+') => None,
+        (Some(hex), _) => u32::from_str_radix(hex, 16).ok(),
+        (None, text) if text.len() > 1 && text.starts_with('0') => {
+            digits::<u64>(text).and_then(|_| u32::from_str_radix(text, 8).ok())
+        }
+        (None, text) => digits(text),
+    };
+    let numbers = host.split('.').map(number).collect::<Option<Vec<u32>>>()?;
+    let (last, bytes) = numbers.split_last()?;
+    let free_bits = 32_u32.checked_sub(8 * bytes.len() as u32).filter(|bits| *bits > 0)?;
+    if bytes.iter().any(|byte| *byte > 255) || u64::from(*last) >> free_bits > 0 {
+        return None;
+    }
+    let high = bytes.iter().fold(0, |high, byte| high << 8 | u64::from(*byte));
+    Some(Ipv4Addr::from_bits((high << free_bits) as u32 | last))
 }
 
 #[cfg(test)]
@@ -126,7 +183,12 @@ mod tests {
             ("[::1]", "[::1]:5050"),
             ("[::1]:7", "[::1]:7"),
             ("[fe80::1%eth0]:7", "[fe80::1%eth0]:7"),
+            ("fe80::1%eth0", "[fe80::1%eth0]:5050"),
+            ("127.1", "127.1:5050"),
+            ("my_host:7", "my_host:7"),
+            ("5050.example", "5050.example:5050"),
             ("unix:/run/oyez", "unix:/run/oyez"),
+            ("unix:./@name", "unix:./@name"),
         ] {
             let address: Result<ServerAddress, _> = text.parse();
             assert_eq!(address.map(|address| address.to_string()), Ok(shown.to_owned()), "{text}");
@@ -143,9 +205,66 @@ mod tests {
             "[::1]5",
             "a b",
             "unix:",
+            "unix:@name",
+            "5050",
+            "5050:5050",
+            "[5050]",
+            "0x13ba",
             "http://x",
         ] {
             assert!(text.parse::<ServerAddress>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn number_instead_of_a_host_is_explained() {
+        for (text, expected) in [
+            ("5050", "for this port here, write 127.0.0.1:5050"),
+            ("65536", "expected HOST, HOST:PORT"),
+            ("2130706433", "expected HOST, HOST:PORT"),
+            ("0", "expected HOST, HOST:PORT"),
+            ("0x13ba", "expected HOST, HOST:PORT"),
+            ("7:5050", "expected HOST, HOST:PORT"),
+        ] {
+            let error = text.parse::<ServerAddress>().expect_err(text);
+            assert!(error.starts_with("a number is not a host; "), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn certified_name_has_the_form_that_certificates_contain() {
+        for (text, expected) in [
+            ("host.example:1", "host.example"),
+            ("host.example.", "host.example"),
+            ("my_host", "my_host"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("127.1", "127.0.0.1"),
+            ("127.0.1", "127.0.0.1"),
+            ("0x7f.1:5050", "127.0.0.1"),
+            ("010.0.0.1", "8.0.0.1"),
+            ("1.2.772", "1.2.3.4"),
+            ("127.256.1", "127.256.1"),
+            ("1.2.3.4.5", "1.2.3.4.5"),
+            ("1.2.3.256", "1.2.3.256"),
+            ("1.08", "1.08"),
+            ("1.0x+8", "1.0x+8"),
+            ("1..2", "1..2"),
+            ("::1", "::1"),
+            ("[::ffff:127.0.0.1]:7", "127.0.0.1"),
+            ("[fe80::1%eth0]:7", "fe80::1"),
+            ("fe80::0:1%2", "fe80::1"),
+            ("unix:/run/oyez", "localhost"),
+        ] {
+            let address: ServerAddress = text.parse().expect(text);
+            assert_eq!(address.certified_name(), expected, "{text}");
+            if let ServerAddress::Tcp { host, port } = &address
+                && let Some(ip) = parse_ip(host)
+                && !host.contains('%')
+            {
+                let resolved = address.resolve().expect("no name server is needed");
+                assert_eq!(resolved, [Endpoint::Tcp(SocketAddr::new(ip, *port))], "{text}");
+            }
         }
     }
 }

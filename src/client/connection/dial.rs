@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
 
+use crate::client::connection::address::ServerAddress;
 use crate::client::connection::link::{Cause, Link, LinkError};
 use crate::client::connection::options::ConnectOptions;
-use crate::client::messages::not_a_server;
 use crate::client::stdio::notice;
 use crate::credentials::file::Files;
 use crate::credentials::secret::Secret;
@@ -56,7 +56,7 @@ impl Dialer {
         }
         let host = options.server.certified_name();
         let tls =
-            options.tls.as_ref().map(|config| ClientTls::new(host, config, files)).transpose()?;
+            options.tls.as_ref().map(|config| ClientTls::new(&host, config, files)).transpose()?;
         Ok(Self { options, secret, tls, registry, token })
     }
 
@@ -69,8 +69,11 @@ impl Dialer {
     /// Resolves the server's name. Fails if a secret would be sent over a network without TLS.
     pub(crate) fn dial(&self) -> Result<Dial, LinkError> {
         let endpoints = self.options.server.resolve();
-        let endpoints =
-            endpoints.map_err(|error| self.cannot_reach(&error, "check the spelling"))?;
+        let endpoints = endpoints.map_err(|why| {
+            let why = format!("cannot reach {}: {why}", self.options.server);
+            LinkError::new(Cause::Unavailable, why)
+                .with_advice("check its spelling, and whether this host can resolve names")
+        })?;
         if self.secret.is_some()
             && self.tls.is_none()
             && !self.options.insecure
@@ -99,17 +102,18 @@ impl Dialer {
                         dial.current = Some(attempt);
                         return Ok(None);
                     }
-                    Err(error) if error.cause == Cause::NotAServer => return Err(error),
-                    Err(error) => dial.fail(&attempt.endpoint, &error),
+                    Err(error) => dial.failures.push((attempt.endpoint, error)),
                 }
             }
-            let Some(endpoint) = dial.untried.next() else { return Err(self.explain(dial)) };
+            let Some(endpoint) = dial.untried.next() else {
+                return Err(self.explain(&dial.failures));
+            };
             match Link::connect(&endpoint, self.tls.as_ref(), &self.registry, self.token, now) {
                 Ok(link) => {
                     let deadline = now + self.options.timeout.min(CONNECT_TIMEOUT);
                     dial.current = Some(Attempt { endpoint, link, deadline });
                 }
-                Err(error) => dial.fail(&endpoint, &error.into()),
+                Err(error) => dial.failures.push((endpoint, error.into())),
             }
         }
     }
@@ -118,13 +122,13 @@ impl Dialer {
     fn outcome(&self, attempt: &mut Attempt, now: Instant) -> Result<Option<Welcome>, LinkError> {
         let link = &mut attempt.link;
         let not_a_server = |sent: &str| {
-            LinkError::new(Cause::NotAServer, not_a_server(&self.options.server, sent))
+            LinkError::new(Cause::NotAServer, format!("not an oyez server: it sent {sent}"))
         };
         if link.next_line().map_err(|sent| not_a_server(&sent))? {
             return match Reply::parse(link.line()) {
                 Some(Reply::Welcome { id, feed, seq, .. }) => Ok(Some(Welcome { id, feed, seq })),
                 Some(Reply::Error { code, .. }) if code == ErrorCode::SERVER_FULL.as_str() => {
-                    Err(LinkError::new(Cause::Unavailable, "the server is full"))
+                    Err(LinkError::new(Cause::Busy, "the server is full"))
                 }
                 _ => Err(not_a_server(&escape_untrusted(link.line(), 80))),
             };
@@ -133,31 +137,55 @@ impl Dialer {
             Some(end) => Err(end.clone()),
             None if now < attempt.deadline => Ok(None),
             None if !link.is_connected => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-            None => {
-                let advice = if self.tls.is_some() { "" } else { "; if it uses TLS, add --tls" };
-                let why = format!("no welcome from the server{advice}");
-                Err(LinkError::new(Cause::Unavailable, why))
-            }
+            None => Err(LinkError::new(Cause::Silent, "no welcome from the server")),
         }
     }
 
     /// Builds the error for when all addresses have failed.
-    fn explain(&self, dial: &Dial) -> LinkError {
-        let (server, why) = (&self.options.server, dial.failures.join("; "));
-        match dial.cause {
-            Cause::Absent => self.cannot_reach(&why, &server.advice()),
-            Cause::Untrusted => {
-                LinkError::new(dial.cause, format!("cannot set up TLS with {server}: {why}"))
+    fn explain(&self, failures: &[(Endpoint, LinkError)]) -> LinkError {
+        let server = &self.options.server;
+        // The most significant cause decides.
+        let causes = failures.iter().map(|(_, error)| error.cause);
+        let cause = causes.max().unwrap_or(Cause::Absent);
+        let why = match failures {
+            [(_, error)] if cause == Cause::NotAServer => {
+                return LinkError::new(cause, format!("{server} is {}", error.why));
             }
-            _ => self.cannot_reach(&why, "try again later"),
-        }
+            // Do not repeat an address that the user specified.
+            [(endpoint, error)] if endpoint.to_string() == server.to_string() => error.why.clone(),
+            _ => {
+                let list = failures
+                    .iter()
+                    .map(|(endpoint, LinkError { why, .. })| format!("{endpoint}: {why}"));
+                list.collect::<Vec<_>>().join("; ")
+            }
+        };
+        let failed = match cause {
+            Cause::TlsFailed | Cause::Untrusted => "cannot set up TLS with",
+            _ => "cannot reach",
+        };
+        let error = LinkError::new(cause, format!("{failed} {server}: {why}"));
+        LinkError { advice: self.advice(cause), ..error }
     }
 
-    fn cannot_reach(&self, why: &str, advice: &str) -> LinkError {
-        let server = &self.options.server;
-        // `why` begins with the address, which is redundant if the user specified an address.
-        let why = why.strip_prefix(&format!("{server}: ")).unwrap_or(why);
-        LinkError::new(Cause::Unavailable, format!("cannot reach {server}: {why}; {advice}"))
+    /// Returns what the user can do about a failure. None if the failure itself says it.
+    fn advice(&self, cause: Cause) -> Option<String> {
+        let advice = match cause {
+            Cause::Absent => return Some(self.options.server.advice()),
+            Cause::Silent if self.tls.is_none() => {
+                "if it uses TLS, add --tls; otherwise try again later"
+            }
+            Cause::Closed | Cause::Busy | Cause::Silent => "try again later",
+            Cause::Unreachable => "check the address and the network",
+            Cause::NotAServer => "check the address",
+            Cause::TlsFailed => "check that the server uses TLS at this address",
+            Cause::Forbidden => match self.options.server {
+                ServerAddress::Unix(_) => "check the permissions of the socket (oyezd --unix-mode)",
+                ServerAddress::Tcp { .. } => "check this host's firewall",
+            },
+            Cause::Unavailable | Cause::Invalid | Cause::Untrusted => return None,
+        };
+        Some(advice.to_owned())
     }
 }
 
@@ -166,9 +194,8 @@ impl Dialer {
 pub(crate) struct Dial {
     untried: std::vec::IntoIter<Endpoint>,
     current: Option<Attempt>,
-    failures: Vec<String>,
-    /// The most significant cause of the failures.
-    cause: Cause,
+    /// The addresses that failed, and why.
+    failures: Vec<(Endpoint, LinkError)>,
 }
 
 /// An attempt to connect to one address.
@@ -182,7 +209,7 @@ struct Attempt {
 impl Dial {
     fn new(endpoints: Vec<Endpoint>) -> Self {
         let untried = endpoints.into_iter();
-        Self { untried, current: None, failures: vec![], cause: Cause::Absent }
+        Self { untried, current: None, failures: vec![] }
     }
 
     /// The link of the current attempt.
@@ -193,35 +220,25 @@ impl Dial {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.current.as_ref().map(|attempt| attempt.deadline)
     }
-
-    fn fail(&mut self, endpoint: &Endpoint, error: &LinkError) {
-        self.failures.push(format!("{endpoint}: {}", error.why));
-        self.cause = self.cause.max(error.cause);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-    use std::net::{SocketAddr, TcpListener};
+    use std::net::TcpListener;
 
     use mio::{Events, Poll};
 
     use super::*;
-    use crate::client::connection::address::ServerAddress;
 
-    #[test]
-    fn addresses_are_tried_in_turn_until_one_sends_a_welcome() {
-        let bind = || TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = |listener: &TcpListener| listener.local_addr().expect("a bound listener");
-        // The first address refuses connections; the second accepts them and sends nothing.
-        let (free, silent, server) = (address(&bind()), bind(), bind());
-        let addresses: [SocketAddr; 3] = [free, address(&silent), address(&server)];
-        let mut poll = Poll::new().expect("a poll");
-        let mut events = Events::with_capacity(8);
+    const WELCOME: &str = "welcome 1 00c0ffee 5 oyezd/9 hi\n";
+
+    /// Dials a host with one address per reply. Returns the outcome, and the addresses. Each address
+    /// accepts connections and sends its reply, or refuses connections if it has no reply.
+    fn dial(replies: &[Option<&str>]) -> (Result<Welcome, LinkError>, Vec<String>) {
         let timeout = Duration::from_millis(50);
         let options = ConnectOptions {
-            server: ServerAddress::default(),
+            server: "host.example".parse().expect("a valid address"),
             name: None,
             secret_file: None,
             tls: None,
@@ -229,30 +246,90 @@ mod tests {
             timeout,
             reconnect: false,
         };
+        let mut poll = Poll::new().expect("a poll");
         let registry = poll.registry().try_clone().expect("a registry");
         let dialer = Dialer::new(options, registry, Token(0)).expect("no files to read");
-        let mut dial = Dial::new(addresses.map(Endpoint::Tcp).to_vec());
-        let mut accepted = None;
-        let welcome = loop {
-            match dialer.advance(&mut dial, Instant::now()).expect("the third address answers") {
-                None => {}
-                Some((welcome, _)) => break welcome,
+        let (mut servers, mut endpoints) = (vec![], vec![]);
+        for reply in replies {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+            listener.set_nonblocking(true).expect("a socket");
+            endpoints.push(Endpoint::Tcp(listener.local_addr().expect("a bound listener")));
+            servers.extend(reply.map(|reply| (listener, reply)));
+        }
+        let addresses = endpoints.iter().map(ToString::to_string).collect();
+        let mut dial = Dial::new(endpoints);
+        let mut accepted = vec![];
+        let mut events = Events::with_capacity(8);
+        loop {
+            match dialer.advance(&mut dial, Instant::now()) {
+                Ok(None) => {}
+                Ok(Some((welcome, _))) => return (Ok(welcome), addresses),
+                Err(error) => return (Err(error), addresses),
             }
-            if dial.untried.len() == 0 && accepted.is_none() {
-                let (mut stream, _) = server.accept().expect("a connection");
-                stream.write_all(b"welcome 1 00c0ffee 5 oyezd/9 hi\n").expect("a line is sent");
-                accepted = Some(stream);
+            for (listener, reply) in &servers {
+                if let Ok((mut stream, _)) = listener.accept() {
+                    stream.write_all(reply.as_bytes()).expect("a line is sent");
+                    accepted.push(stream);
+                }
             }
             poll.poll(&mut events, Some(timeout)).expect("the poll works");
             if let Some(link) = dial.link() {
                 link.transfer(&events, &mut [0; 1000], Instant::now());
             }
-        };
-        assert!(matches!(welcome, Welcome { id: 1, seq: 5, .. }), "{welcome:?}");
-        assert_eq!(dial.failures.len(), 2);
-        assert!(dial.failures[0].ends_with(": connection refused"));
-        assert!(
-            dial.failures[1].ends_with(": no welcome from the server; if it uses TLS, add --tls")
-        );
+        }
+    }
+
+    #[test]
+    fn addresses_are_tried_in_turn_until_one_sends_a_welcome() {
+        for other in [
+            None,
+            Some(""),
+            Some("SSH-2.0-OpenSSH_9.2p1\r\n"),
+            Some("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"),
+            Some("\u{0}\n"),
+            Some("welcome to my server\n"),
+            Some("error server-full too many clients\n"),
+            Some("error auth-required bye\n"),
+        ] {
+            let (welcome, _) = dial(&[other, Some(WELCOME)]);
+            let welcome = welcome.unwrap_or_else(|error| panic!("{other:?}: {}", error.why));
+            assert!(matches!(welcome, Welcome { id: 1, seq: 5, .. }), "{other:?}: {welcome:?}");
+        }
+    }
+
+    #[test]
+    fn error_lists_every_address_and_gives_advice() {
+        let ssh = Some("SSH-2.0-x\n");
+        let full = Some("error server-full too many clients\n");
+        let start = "; start a server there with: oyezd --listen 0.0.0.0:5050 or [::]:5050";
+        for (replies, expected) in [
+            (
+                &[None, None][..],
+                format!("cannot reach host: A: connection refused; B: connection refused{start}"),
+            ),
+            (
+                &[ssh],
+                "host is not an oyez server: it sent SSH-2.0-x".to_owned(),
+            ),
+            (
+                &[ssh, None],
+                "cannot reach host: A: not an oyez server: it sent SSH-2.0-x; \
+                 B: connection refused; check the address"
+                    .to_owned(),
+            ),
+            (
+                &[None, full, Some("")],
+                "cannot reach host: A: connection refused; B: the server is full; \
+                 C: no welcome from the server; if it uses TLS, add --tls; otherwise try again later"
+                    .to_owned(),
+            ),
+        ] {
+            let (outcome, addresses) = dial(replies);
+            let mut actual = outcome.expect_err("no address works").to_string();
+            for (address, name) in addresses.iter().zip(["A", "B", "C"]) {
+                actual = actual.replace(address.as_str(), name);
+            }
+            assert_eq!(actual.replace("host.example:5050", "host"), expected);
+        }
     }
 }

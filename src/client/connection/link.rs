@@ -1,5 +1,6 @@
 //! One socket to the server, with its read and write buffers.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
@@ -176,7 +177,7 @@ impl Link {
                 LinkError::new(Cause::Untrusted, why)
             }
             ReadOutcome::TlsFailed(TlsFailure::Protocol(why)) => {
-                LinkError::new(Cause::Unavailable, why)
+                LinkError::new(Cause::TlsFailed, why)
             }
             ReadOutcome::Failed(error) => error.into(),
         };
@@ -224,6 +225,8 @@ pub(crate) struct LinkError {
     pub(crate) cause: Cause,
     /// What happened, for the user.
     pub(crate) why: String,
+    /// What the user can do about it.
+    pub(crate) advice: Option<String>,
 }
 
 /// The causes of a [`LinkError`], from the least to the most significant.
@@ -233,35 +236,91 @@ pub(crate) enum Cause {
     Absent,
     /// The server closed the connection.
     Closed,
-    /// There is a server, but it cannot be used at the moment.
+    /// There is a server, and it has no room at the moment.
+    Busy,
+    /// There is a server, but it cannot be used.
     Unavailable,
+    /// Something accepts connections, and sends nothing.
+    Silent,
+    /// This host cannot send to the address.
+    Unreachable,
+    /// The permissions of a Unix socket, or a firewall of this host, forbid the connection.
+    Forbidden,
+    /// No server can have this address.
+    Invalid,
     /// Something other than an oyez server answered.
     NotAServer,
+    /// The TLS handshake failed, or the TLS connection broke.
+    TlsFailed,
     /// One side does not trust the other's certificate, so a retry is pointless.
     Untrusted,
 }
 
 impl LinkError {
     pub(crate) fn new(cause: Cause, why: impl Into<String>) -> Self {
-        Self { cause, why: why.into() }
+        Self { cause, why: why.into(), advice: None }
+    }
+
+    pub(crate) fn with_advice(self, advice: impl Into<String>) -> Self {
+        Self { advice: Some(advice.into()), ..self }
+    }
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.advice {
+            Some(advice) => write!(f, "{}; {advice}", self.why),
+            None => f.write_str(&self.why),
+        }
     }
 }
 
 impl From<io::Error> for LinkError {
     fn from(error: io::Error) -> Self {
-        use io::ErrorKind;
-        match error.kind() {
-            ErrorKind::ConnectionRefused => Self::new(Cause::Absent, "connection refused"),
-            ErrorKind::NotFound => Self::new(Cause::Absent, "no such socket"),
-            ErrorKind::TimedOut => Self::new(Cause::Absent, "connection timed out"),
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-                Self::new(Cause::Unavailable, "connection reset")
-            }
+        use io::ErrorKind as Kind;
+        let (cause, why) = match error.kind() {
+            Kind::ConnectionRefused => (Cause::Absent, "connection refused"),
+            Kind::NotFound => (Cause::Absent, "no such socket"),
+            Kind::TimedOut => (Cause::Absent, "connection timed out"),
+            Kind::ConnectionReset | Kind::BrokenPipe => (Cause::Unavailable, "connection reset"),
             // The listen backlog of a Unix socket is full.
-            ErrorKind::WouldBlock => {
-                Self::new(Cause::Unavailable, "too many clients are waiting to be accepted")
-            }
-            _ => Self::new(Cause::Unavailable, error.to_string()),
+            Kind::WouldBlock => (Cause::Busy, "too many clients are waiting to be accepted"),
+            Kind::PermissionDenied => (Cause::Forbidden, "permission denied"),
+            Kind::HostUnreachable => (Cause::Unreachable, "no route to host"),
+            Kind::NetworkUnreachable => (Cause::Unreachable, "network unreachable"),
+            Kind::AddrNotAvailable => (Cause::Unreachable, "no local address can reach it"),
+            Kind::InvalidInput => return Self::new(Cause::Invalid, error.to_string()),
+            _ => return Self::new(Cause::Unavailable, error.to_string()),
+        };
+        Self::new(cause, why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_are_classified() {
+        for (errno, cause, why) in [
+            (Errno::CONNREFUSED, Cause::Absent, "connection refused"),
+            (Errno::NOENT, Cause::Absent, "no such socket"),
+            (Errno::TIMEDOUT, Cause::Absent, "connection timed out"),
+            (Errno::CONNRESET, Cause::Unavailable, "connection reset"),
+            (Errno::AGAIN, Cause::Busy, "too many clients are waiting to be accepted"),
+            (Errno::ACCESS, Cause::Forbidden, "permission denied"),
+            (Errno::PERM, Cause::Forbidden, "permission denied"),
+            (Errno::HOSTUNREACH, Cause::Unreachable, "no route to host"),
+            (Errno::NETUNREACH, Cause::Unreachable, "network unreachable"),
+            (Errno::ADDRNOTAVAIL, Cause::Unreachable, "no local address can reach it"),
+        ] {
+            let error = LinkError::from(io::Error::from(errno));
+            assert_eq!((error.cause, error.why.as_str()), (cause, why), "{errno:?}");
         }
+        let other = LinkError::from(io::Error::from(Errno::NOTDIR));
+        assert_eq!(other.cause, Cause::Unavailable);
+        assert!(other.why.contains("directory"), "{}", other.why);
     }
 }

@@ -187,7 +187,7 @@ impl Connection {
     fn dial_later(&mut self, error: LinkError, now: Instant) -> Result<(), String> {
         let is_permanent = error.cause == Cause::Untrusted;
         if is_permanent || !self.was_connected || !self.dialer.options.reconnect {
-            return Err(error.why);
+            return Err(error.to_string());
         }
         self.state = State::Down { until: now + self.backoff.next_pause() };
         Ok(())

@@ -1,0 +1,117 @@
+//! Delays the log lines of new connections, so that health checks do not fill the log.
+//!
+//! A health check connects and closes, some of them every second. A client that closes without
+//! having sent anything gets no line at the usual log level, unless it has stayed for a moment.
+
+use std::collections::VecDeque;
+
+use log::info;
+
+use super::peer::Peer;
+use crate::hub::Reason;
+use crate::read_outcome::ReadOutcome;
+
+/// How long a client that sends nothing must stay until its connection is logged, in milliseconds.
+const DELAY_MS: u64 = 1000;
+
+/// Deadlines are multiples of this, so that many new clients wake the server only a few times.
+const GRANULARITY_MS: u64 = 250;
+
+/// The clients that connected a moment ago, including those that have sent something or are gone.
+#[derive(Debug)]
+pub(super) struct ConnectLog {
+    /// Each with its deadline, in milliseconds since the server's start. Oldest first.
+    clients: VecDeque<(u64, NewClient)>,
+    max_clients: usize,
+}
+
+/// A client that may have to be logged. The key may belong to a later client by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NewClient {
+    pub(super) key: usize,
+    pub(super) id: u64,
+}
+
+impl ConnectLog {
+    pub(super) fn new(max_clients: usize) -> Self {
+        Self { clients: VecDeque::new(), max_clients }
+    }
+
+    pub(super) fn add(&mut self, client: NewClient, now_ms: u64) {
+        let deadline_ms = (now_ms + DELAY_MS).next_multiple_of(GRANULARITY_MS);
+        self.clients.push_back((deadline_ms, client));
+    }
+
+    /// Returns the next client whose connection must be logged now.
+    pub(super) fn poll(&mut self, now_ms: u64) -> Option<NewClient> {
+        // If clients come and go quickly, those that are gone must not accumulate.
+        let is_full = self.clients.len() > self.max_clients;
+        let is_due = is_full || self.next_deadline().is_some_and(|due_ms| due_ms <= now_ms);
+        is_due.then(|| self.clients.pop_front()).flatten().map(|(_, client)| client)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        self.clients.front().map(|(deadline_ms, _)| *deadline_ms)
+    }
+}
+
+/// What the log may show of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Visit {
+    is_logged: bool,
+    /// The client has sent something, if only a part of a TLS handshake.
+    has_sent: bool,
+}
+
+impl Visit {
+    /// Logs the connection, unless it has been logged.
+    pub(super) fn log(&mut self, id: u64, peer: Peer) {
+        if !std::mem::replace(&mut self.is_logged, true) {
+            info!("client {id} connected from {peer}");
+        }
+    }
+
+    /// Handles the outcome of a read. Logs the connection if the client has sent something. A
+    /// handshake does not count: some health checks complete it.
+    pub(super) fn handle_read(
+        &mut self,
+        outcome: &ReadOutcome<'_>,
+        overhead: usize,
+        id: u64,
+        peer: Peer,
+    ) {
+        self.has_sent |= overhead > 0;
+        if matches!(outcome, ReadOutcome::Data(_) | ReadOutcome::TlsFailed(_)) {
+            self.log(id, peer);
+        }
+    }
+
+    /// Logs the connection, unless it was a health check. Returns whether to log its end.
+    pub(super) fn end(&mut self, reason: Reason, id: u64, peer: Peer) -> bool {
+        let is_by_peer = reason.goodbye().is_none();
+        let is_handshake = reason == Reason::HandshakeFailed && self.has_sent;
+        if !is_by_peer || is_handshake {
+            self.log(id, peer);
+        }
+        self.is_logged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_is_due_once_after_the_delay_or_when_many_are_waiting() {
+        let mut log = ConnectLog::new(2);
+        let [a, b, c] = [1, 2, 3].map(|id| NewClient { key: 0, id });
+        log.add(a, 10);
+        log.add(b, 240);
+        assert_eq!((log.next_deadline(), log.poll(1249)), (Some(1250), None));
+        log.add(c, 1249);
+        assert_eq!([log.poll(1249), log.poll(1249)], [Some(a), None]);
+        assert_eq!([log.poll(1250), log.poll(1250)], [Some(b), None]);
+        assert_eq!((log.next_deadline(), log.poll(2250)), (Some(2250), Some(c)));
+        assert_eq!((log.next_deadline(), log.poll(9999)), (None, None));
+    }
+}
