@@ -5,64 +5,13 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
 use std::thread;
 
+use support::fake_server::{FEED, FakeServer};
+use support::proxy::{Cut, Direction, Manner, Proxy};
 use support::{Client, Program, SILENT_SUCCESS, Server, oyez, oyezd, size, wait_until};
-
-/// A listener on which the test sends the server's lines itself.
-struct FakeServer(TcpListener);
-
-impl FakeServer {
-    fn new() -> Self {
-        Self(TcpListener::bind("127.0.0.1:0").unwrap())
-    }
-
-    fn address(&self) -> String {
-        self.0.local_addr().unwrap().to_string()
-    }
-
-    /// Returns a command for an `oyez` that connects here.
-    fn oyez(&self, arguments: &[&str]) -> Command {
-        let mut command = oyez();
-        command.args(["-s", &self.address()]).args(arguments);
-        command
-    }
-
-    fn start(&self, arguments: &[&str]) -> Program {
-        Program::start(&mut self.oyez(arguments))
-    }
-
-    /// Starts a `broadcast -` with these options and a pipe for its input.
-    fn start_broadcast(&self, options: &[&str]) -> Program {
-        let mut command = self.oyez(&[options, &["broadcast", "-"]].concat());
-        Program::start(command.stdin(Stdio::piped()))
-    }
-
-    /// Accepts the next connection and sends the welcome line.
-    fn welcome(&self, feed: &str, seq: u64) -> Client {
-        self.welcome_as(1, feed, seq)
-    }
-
-    fn welcome_as(&self, id: u64, feed: &str, seq: u64) -> Client {
-        let mut oyez = Client::accept(&self.0);
-        oyez.send(&format!("welcome {id} {feed} {seq} oyezd/9 hello"));
-        oyez
-    }
-
-    /// Accepts the next connection of a `broadcast -`, and replies until it may send lines.
-    fn welcome_sender(&self, id: u64, feed: &str, seq: u64) -> Client {
-        let mut oyez = self.welcome_as(id, feed, seq);
-        oyez.expect("quiet");
-        oyez.expect("stats");
-        oyez.send("ok quiet\nstat max_line 100\nok stats");
-        oyez
-    }
-}
-
-const FEED: &str = "00c0ffee";
 
 /// Waits until a program fails with status 1 and this error. Returns its stderr.
 #[track_caller]
@@ -112,37 +61,6 @@ fn listener_resumes_after_its_last_line() {
     listen.stderr.expect("the server was restarted");
 }
 
-/// The direction in which a proxy counts bytes before it cuts off a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    ToServer,
-    FromServer,
-}
-
-/// Starts a proxy that cuts off the first `cuts` connections, each after a different number of
-/// bytes in this direction. Returns its address.
-fn cutting_proxy(to: SocketAddr, direction: Direction, cuts: u64) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for (nth, near) in (0..).zip(listener.incoming().map(Result::unwrap)) {
-            let far = TcpStream::connect(to).unwrap();
-            let (from, to) =
-                if direction == Direction::ToServer { (&near, &far) } else { (&far, &near) };
-            let (mut back, mut forth) = (to.try_clone().unwrap(), from.try_clone().unwrap());
-            thread::spawn(move || {
-                let _ = io::copy(&mut back, &mut forth);
-                let _ = forth.shutdown(Shutdown::Both);
-            });
-            let cut_after = if nth < cuts { 1_000 + nth * 7919 % 60_000 } else { u64::MAX };
-            let _ = io::copy(&mut from.take(cut_after), &mut &*to);
-            let _ = near.shutdown(Shutdown::Both);
-            let _ = far.shutdown(Shutdown::Both);
-        }
-    });
-    address
-}
-
 /// Sends lines from a sender to a listener, with a cutting proxy before either. Asserts that every
 /// line arrives exactly once. OYEZ_CUTS and OYEZ_LINES set the size. Returns what the listener and
 /// the sender printed to stderr.
@@ -154,7 +72,11 @@ fn send_through_cuts(
     let server = Server::start(&["--feed-size", "64M"]);
     let directions = [listener_cuts, sender_cuts];
     let [listener_address, sender_address] = directions.map(|direction| match direction {
-        Some(direction) => cutting_proxy(server.tcp(), direction, cuts as u64).to_string(),
+        Some(direction) => {
+            let after = (0..cuts as u64).map(|nth| 1_000 + nth * 7919 % 60_000);
+            let cut = |after| Cut { direction, after, manner: Manner::Close };
+            Proxy::start(server.tcp(), after.map(cut).collect()).address.to_string()
+        }
         None => server.address.to_string(),
     });
     let count = lines.to_string();
@@ -691,7 +613,7 @@ fn no_control_character_from_the_server_is_printed() {
             let fake = FakeServer::new();
             let mut oyez = fake.oyez(command);
             let oyez = Program::start(oyez.stdin(Stdio::piped()));
-            let mut server = Client::accept(&fake.0);
+            let mut server = fake.accept();
             // The client may close the connection before it has read everything.
             server.try_send_bytes(&opening);
             let (status, stdout, stderr) = oyez.wait_all();

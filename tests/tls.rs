@@ -405,7 +405,7 @@ fn connection_without_tls_is_closed_without_affecting_others() {
     let plain = Server::start(&[]);
     let mut to_plain = oyez();
     to_plain.args(["-s", &plain.address.to_string(), "--tls", "ping"]);
-    fails(&mut to_plain, "the peer does not speak TLS; try again later");
+    fails(&mut to_plain, "the peer does not speak TLS");
     let mut to_tls = files.oyez(&server, &["--timeout", "1", "ping"]);
     fails(&mut to_tls, "no welcome from the server; if it uses TLS, add --tls");
     server.assert_idle();

@@ -18,6 +18,10 @@ pub(super) fn connection_lost(server: &str, reason: &str) -> String {
     format!("connection to {server} lost: {reason}; reconnecting")
 }
 
+pub(super) fn connection_cut() -> String {
+    "the connection was cut in the middle of a line".to_owned()
+}
+
 pub(super) fn reconnected(server: &str) -> String {
     format!("reconnected to {server}")
 }

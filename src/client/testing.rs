@@ -1,7 +1,7 @@
 //! A check of the client's state machines against any conversation, for tests and fuzzing.
 
 use crate::client::connection::dial::Welcome;
-use crate::client::connection::requests::{Owner, RequestTracker};
+use crate::client::connection::requests::{Ending, Owner, RequestTracker};
 use crate::client::tasks::publish_queue::PublishQueue;
 use crate::client::tasks::resume_cursor::ResumeCursor;
 use crate::protocol::{Command, FeedId, Reply, Verb, validate_text};
@@ -60,10 +60,14 @@ pub fn converse(data: &[u8]) {
             cursor.on_broadcast(seq);
             newest = newest.max(seq);
         }
-        if requests.goodbye().is_some() {
-            queue.on_disconnect(true);
-            assert_eq!(queue.unconfirmed(), None);
-            return;
+        match requests.ending() {
+            Some(Ending::Goodbye(_)) => {
+                queue.on_disconnect(true);
+                assert_eq!(queue.unconfirmed(), None);
+                return;
+            }
+            Some(Ending::Cut | Ending::Refused(_)) => break,
+            None => {}
         }
     }
     let pending = sent[completed as usize..].iter().filter(|verb| **verb == Verb::Broadcast);

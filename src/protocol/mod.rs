@@ -18,7 +18,7 @@ mod reply;
 mod text;
 
 pub use command::{COMMANDS, Command, CommandError, CommandSpec, Recipient, Verb};
-pub use error_code::ErrorCode;
+pub use error_code::{Blame, ErrorCode};
 pub use feed_id::FeedId;
 pub use foreign::ForeignProtocol;
 pub use line::{Line, LineBuffer};

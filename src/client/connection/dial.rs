@@ -7,13 +7,13 @@ use mio::{Registry, Token};
 
 use crate::client::connection::link::{Cause, Link, LinkError};
 use crate::client::connection::options::ConnectOptions;
-use crate::client::messages::not_a_server;
+use crate::client::messages::{connection_cut, explain, not_a_server};
 use crate::credentials::secret::Secret;
 use crate::credentials::secret_file;
 use crate::escape::escape_untrusted;
 use crate::net::stream::Endpoint;
 use crate::net::tls::ClientTls;
-use crate::protocol::{Command, ErrorCode, FeedId, Reply};
+use crate::protocol::{Blame, Command, ErrorCode, FeedId, Reply};
 
 /// How long to try each address, at most.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ impl Dialer {
     pub(crate) fn dial(&self) -> Result<Dial, LinkError> {
         let endpoints = self.options.server.resolve();
         let endpoints =
-            endpoints.map_err(|error| self.cannot_reach(&error, "check the spelling"))?;
+            endpoints.map_err(|error| self.cannot_reach(&error, Some("check the spelling")))?;
         if self.secret.is_some()
             && self.tls.is_none()
             && !self.options.insecure
@@ -111,13 +111,13 @@ impl Dialer {
             LinkError::new(Cause::NotAServer, not_a_server(&self.options.server, sent))
         };
         if link.next_line().map_err(|sent| not_a_server(&sent))? {
-            return match Reply::parse(link.line()) {
-                Some(Reply::Welcome { id, feed, seq, .. }) => Ok(Some(Welcome { id, feed, seq })),
-                Some(Reply::Error { code, .. }) if code == ErrorCode::SERVER_FULL.as_str() => {
-                    Err(LinkError::new(Cause::Unavailable, "the server is full"))
-                }
-                _ => Err(not_a_server(&escape_untrusted(link.line(), 80))),
-            };
+            let reply = Reply::parse(link.line());
+            if let Some(Reply::Welcome { id, feed, seq, .. }) = reply {
+                return Ok(Some(Welcome { id, feed, seq }));
+            }
+            return Err(
+                refusal(reply).unwrap_or_else(|| not_a_server(&escape_untrusted(link.line(), 80)))
+            );
         }
         match &link.end {
             Some(end) => Err(end.clone()),
@@ -135,19 +135,36 @@ impl Dialer {
     fn explain(&self, dial: &Dial) -> LinkError {
         let (server, why) = (&self.options.server, dial.failures.join("; "));
         match dial.cause {
-            Cause::Absent => self.cannot_reach(&why, &server.advice()),
+            Cause::Absent => self.cannot_reach(&why, Some(&server.advice())),
             Cause::Untrusted => {
                 LinkError::new(dial.cause, format!("cannot set up TLS with {server}: {why}"))
             }
-            _ => self.cannot_reach(&why, "try again later"),
+            Cause::Busy => self.cannot_reach(&why, Some("try again later")),
+            Cause::Closed | Cause::Unavailable | Cause::NotAServer => self.cannot_reach(&why, None),
         }
     }
 
-    fn cannot_reach(&self, why: &str, advice: &str) -> LinkError {
+    fn cannot_reach(&self, why: &str, advice: Option<&str>) -> LinkError {
         let server = &self.options.server;
         // `why` begins with the address, which is redundant if the user gave it.
         let why = why.strip_prefix(&format!("{server}: ")).unwrap_or(why);
-        LinkError::new(Cause::Unavailable, format!("cannot reach {server}: {why}; {advice}"))
+        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+        LinkError::new(Cause::Unavailable, format!("cannot reach {server}: {why}{advice}"))
+    }
+}
+
+/// Why the server refused the connection, if this reply is one that a server sends instead of a
+/// welcome.
+fn refusal(reply: Option<Reply<'_>>) -> Option<LinkError> {
+    let Some(Reply::Error { code, explanation }) = reply else { return None };
+    let code = ErrorCode::parse(code)?;
+    match code.blame() {
+        _ if code == ErrorCode::SERVER_FULL => {
+            Some(LinkError::new(Cause::Busy, "the server is full"))
+        }
+        Blame::Moment => Some(LinkError::new(Cause::Busy, explain(code.as_str(), explanation))),
+        Blame::Connection => Some(LinkError::new(Cause::Unavailable, connection_cut())),
+        Blame::Line | Blame::Rights | Blame::Target => None,
     }
 }
 

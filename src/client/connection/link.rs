@@ -227,7 +227,9 @@ pub(crate) enum Cause {
     Absent,
     /// The server closed the connection.
     Closed,
-    /// There is a server, but it could not be used this time.
+    /// There is a server, and it has no room at the moment.
+    Busy,
+    /// There is a server, but it could not be used.
     Unavailable,
     /// Something other than an oyez server answered.
     NotAServer,
@@ -253,7 +255,7 @@ impl From<io::Error> for LinkError {
             }
             // A Unix socket whose backlog is full.
             ErrorKind::WouldBlock => {
-                Self::new(Cause::Unavailable, "too many clients are waiting to be accepted")
+                Self::new(Cause::Busy, "too many clients are waiting to be accepted")
             }
             _ => Self::new(Cause::Unavailable, error.to_string()),
         }

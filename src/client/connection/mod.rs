@@ -10,16 +10,16 @@ pub(crate) mod requests;
 
 use std::time::{Duration, Instant};
 
-use crate::client::messages::{explain, explain_goodbye, not_a_server};
+use crate::client::messages::{connection_cut, explain, explain_goodbye, not_a_server};
 use crate::escape::escape_untrusted;
-use crate::protocol::{Command, OkReply, Reply, Verb};
+use crate::protocol::{Command, ErrorCode, OkReply, Reply, Verb};
 use address::ServerAddress;
 use backoff::Backoff;
 use dial::{Dial, Dialer, Welcome};
 use link::{Cause, Link, LinkError};
 use name_claim::NameClaim;
 use options::ConnectOptions;
-use requests::{Incoming, Owner, RequestTracker};
+use requests::{Ending, Incoming, Owner, RequestTracker};
 
 /// A connection that lasted this long, or that delivered a broadcast, resets the backoff.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
@@ -113,6 +113,13 @@ impl Connection {
         Some(up.send(command, owner, Instant::now()))
     }
 
+    /// Gives up the current socket for this reason, and tries again over another one.
+    pub(crate) fn reconnect(&mut self, why: String) {
+        if let State::Up(up) = &mut self.state {
+            up.requests.end(Ending::Refused(why));
+        }
+    }
+
     /// The current socket.
     pub(crate) fn link(&mut self) -> Option<&mut Link> {
         match &mut self.state {
@@ -166,9 +173,13 @@ impl Connection {
         self.send_due_requests(now);
         let State::Up(up) = &mut self.state else { return Ok(None) };
         let options = &self.dialer.options;
-        let why = if let Some(reason) = up.requests.goodbye() {
-            // Nothing follows a goodbye, even if the socket stays open.
-            explain_goodbye(reason)
+        let why = if let Some(ending) = up.requests.ending() {
+            // Nothing follows, even if the socket stays open.
+            match ending {
+                Ending::Goodbye(reason) => explain_goodbye(reason),
+                Ending::Cut => connection_cut(),
+                Ending::Refused(why) => why.clone(),
+            }
         } else if up.link.next_line().map_err(|sent| not_a_server(&options.server, &sent))? {
             return self.on_line(now);
         } else if up.requests.has_pending() && up.is_overdue(options) {
@@ -225,6 +236,11 @@ impl Connection {
                 let why = explain(code, explanation);
                 return Err(format!("{server} rejected the secret: {why}"));
             }
+            (Verb::Resume, Owner::Connection, Some(Reply::Error { code, .. }))
+                if code == ErrorCode::AUTH_REQUIRED.as_str() =>
+            {
+                return Err(requires_secret(server));
+            }
             (Verb::Name, Owner::Connection, Some(Reply::Error { code, explanation })) => {
                 match self.name.on_refused(code, explanation, now) {
                     Ok(None) => {}
@@ -256,7 +272,7 @@ impl Connection {
         if goodbye == Some("auth-failed")
             || goodbye == Some("auth-timeout") && self.dialer.auth().is_none()
         {
-            return Err(format!("{} requires a secret; use --secret-file FILE", self.server()));
+            return Err(requires_secret(self.server()));
         }
         if !self.dialer.options.reconnect {
             return Err(format!("{}: {why}", self.server()));
@@ -268,6 +284,10 @@ impl Connection {
         self.state = State::Down { until: now + self.backoff.next_pause() };
         Ok(Some(Event::Disconnected { why, has_unconfirmed }))
     }
+}
+
+fn requires_secret(server: &ServerAddress) -> String {
+    format!("{server} requires a secret; use --secret-file FILE")
 }
 
 impl Up {

@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 
 use crate::cli::digits;
-use crate::protocol::{Command, Name, OkReply, Reply, Verb};
+use crate::client::messages::explain;
+use crate::protocol::{Blame, Command, ErrorCode, Name, OkReply, Reply, Verb};
 
 /// How many requests may be pending.
 const MAX_PENDING: usize = 64 * 1024;
@@ -34,7 +35,7 @@ pub(crate) enum Owner {
 pub(crate) struct Incoming<'a> {
     /// The line as received.
     pub(crate) line: &'a str,
-    /// The parsed line; `None` if this version does not know it.
+    /// The parsed line; `None` if this version does not know it, or if it only ends the connection.
     pub(crate) reply: Option<Reply<'a>>,
     /// The request that the line is the final reply to.
     pub(crate) completed: Option<Request>,
@@ -52,6 +53,17 @@ impl Incoming<'_> {
     }
 }
 
+/// Why no more replies are expected on a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The server said goodbye, for this reason. It did not execute requests without a reply.
+    Goodbye(String),
+    /// The connection was cut. The server may or may not have received requests without a reply.
+    Cut,
+    /// The server refused a request that may succeed later, over another connection. This is why.
+    Refused(String),
+}
+
 /// The requests and replies of one connection.
 ///
 /// **Invariants**
@@ -67,7 +79,7 @@ pub(crate) struct RequestTracker {
     pending: VecDeque<Request>,
     /// How many requests were sent.
     sent: u64,
-    goodbye: Option<String>,
+    ending: Option<Ending>,
 }
 
 impl RequestTracker {
@@ -85,9 +97,19 @@ impl RequestTracker {
         self.id
     }
 
+    /// Why no more replies are expected.
+    pub(crate) fn ending(&self) -> Option<&Ending> {
+        self.ending.as_ref()
+    }
+
+    /// Expects no more replies, for this reason.
+    pub(crate) fn end(&mut self, ending: Ending) {
+        self.ending.get_or_insert(ending);
+    }
+
     /// The reason in the server's goodbye.
     pub(crate) fn goodbye(&self) -> Option<&str> {
-        self.goodbye.as_deref()
+        if let Some(Ending::Goodbye(reason)) = &self.ending { Some(reason) } else { None }
     }
 
     /// Whether the first `auth` and `name` of the connection, if any, have been answered.
@@ -130,7 +152,13 @@ impl RequestTracker {
                 self.note(ok);
                 Some(self.complete(ok.verb())?)
             }
-            Reply::Error { .. } => self.complete_up_to(0),
+            Reply::Error { code, explanation } => match self.ending_of(code, explanation) {
+                Some(ending) => {
+                    self.end(ending);
+                    return Ok(Incoming { line, reply: None, completed: None });
+                }
+                None => self.complete_up_to(0),
+            },
             Reply::Broadcast { seq, from, .. } if seq > self.newest => {
                 self.newest = seq;
                 // A client's own line is the reply to its broadcast, unless the client is quiet.
@@ -140,7 +168,7 @@ impl RequestTracker {
                 if is_reply { self.complete_up_to(0) } else { None }
             }
             Reply::Goodbye(reason) => {
-                self.goodbye = Some(reason.to_owned());
+                self.end(Ending::Goodbye(reason.to_owned()));
                 let was_requested = |request: &Request| match request.verb {
                     Verb::Quit => reason == "quit",
                     Verb::Shutdown => reason == "shutdown",
@@ -152,6 +180,25 @@ impl RequestTracker {
             _ => None,
         };
         Ok(Incoming { line, reply: Some(reply), completed })
+    }
+
+    /// The ending of a connection on which the server has sent this error, if it ends there.
+    ///
+    /// A connection that was cut completes no request: none of them is to blame. The upkeep of a
+    /// connection has no user to report an error to, so a request that may succeed later is
+    /// repeated over another connection. (But `gone` tells how to go on over this one.)
+    fn ending_of(&self, code: &str, explanation: &str) -> Option<Ending> {
+        let code = ErrorCode::parse(code)?;
+        let is_upkeep = self.pending.front().is_some_and(|request| {
+            request.owner == Owner::Connection && request.verb != Verb::Ping
+        });
+        match code.blame() {
+            Blame::Connection => Some(Ending::Cut),
+            Blame::Moment if is_upkeep && code != ErrorCode::GONE => {
+                Some(Ending::Refused(explain(code.as_str(), explanation)))
+            }
+            _ => None,
+        }
     }
 
     /// Whether this client sent the line: no other client can have its id, nor its name at the same
@@ -315,6 +362,32 @@ mod tests {
         play(&format!("> ping\n< ok stats | {unrequested}"));
         play("< welcome 9 00000000 0 oyezd/1 hi | a second welcome");
         play("< error busy nobody asked\n< later words\n< ok later words");
+    }
+
+    #[test]
+    fn connection_that_was_cut_completes_nothing() {
+        let requests = play("> ping\n> say a\n< pong | ping\n< error incomplete-line no LF");
+        assert_eq!(requests.ending(), Some(&Ending::Cut));
+        assert!(requests.has_unconfirmed());
+    }
+
+    #[test]
+    fn upkeep_that_may_succeed_later_ends_the_connection() {
+        let auth = Command::Auth { secret: "x" };
+        for (command, owner, error, ending) in [
+            (auth, Owner::Connection, "error busy later", Some("busy: later")),
+            (auth, Owner::Task, "error busy later", None),
+            (Command::Ping { text: None }, Owner::Connection, "error busy later", None),
+            (auth, Owner::Connection, "error auth-failed no", None),
+            (Command::Resume { seq: 3, feed: None }, Owner::Connection, "error gone 5 0", None),
+        ] {
+            let mut requests = RequestTracker::new(7, 0);
+            requests.sent(&command, owner);
+            let incoming = requests.on_line(error).expect("an error is no violation");
+            assert_eq!(incoming.completed.is_some(), ending.is_none(), "{command:?} {error}");
+            let expected = ending.map(|why| Ending::Refused(why.to_owned()));
+            assert_eq!(requests.ending(), expected.as_ref(), "{command:?} {error}");
+        }
     }
 
     #[test]

@@ -24,11 +24,14 @@ const MAX_UNCONFIRMED_BYTES: usize = 4 * 1024 * 1024;
 ///   sent and are unconfirmed, all over the same connection: `lost` if that is set, otherwise
 ///   `current`.
 /// - `lost` is set only while there are unconfirmed lines, and nothing is sent meanwhile.
+/// - Once `is_stopped`, all `lines` are sent ones.
 #[derive(Debug, Default)]
 pub(crate) struct PublishQueue {
     lines: VecDeque<Outgoing>,
     bytes: usize,
     sent: usize,
+    /// No more lines are to be sent.
+    is_stopped: bool,
     confirmed: u64,
     /// The number of the last confirmed line in the input.
     last_confirmed: u64,
@@ -68,7 +71,7 @@ impl PublishQueue {
             return;
         }
         if had_goodbye {
-            self.sent = 0;
+            self.unsend();
         } else if self.sent > 0 {
             self.lost = current;
         }
@@ -111,6 +114,31 @@ impl PublishQueue {
         self.take_sent().unwrap_or_default()
     }
 
+    /// The number of the oldest sent line in the input.
+    pub(crate) fn oldest_sent(&self) -> u64 {
+        self.unconfirmed().map_or(0, |(first, _)| first)
+    }
+
+    /// Sends no more lines: those that were not sent, and those that are found to be missing from
+    /// the feed, are dropped.
+    pub(crate) fn stop(&mut self) {
+        self.is_stopped = true;
+        self.drop_unsent();
+    }
+
+    /// The sent lines are known not to be in the feed.
+    fn unsend(&mut self) {
+        self.sent = 0;
+        if self.is_stopped {
+            self.drop_unsent();
+        }
+    }
+
+    fn drop_unsent(&mut self) {
+        let dropped = self.lines.drain(self.sent..);
+        self.bytes -= dropped.map(|line| line.text.len()).sum::<usize>();
+    }
+
     /// The feed has reached `seq`: lines that are unconfirmed or sent later come after it.
     pub(crate) fn note_newest(&mut self, seq: u64) {
         if let Some(current) = &mut self.current {
@@ -151,7 +179,7 @@ impl PublishQueue {
     /// The search is complete: lines that were not found are not in the feed, and are sent again.
     pub(crate) fn finish_search(&mut self) {
         self.lost = None;
-        self.sent = 0;
+        self.unsend();
     }
 
     /// Removes the oldest sent line. Returns its number.
@@ -274,6 +302,20 @@ mod tests {
         let mut queue = one_of_three_confirmed();
         assert_eq!(queue.refuse(), 2);
         assert_eq!((queue.confirmed(), queue.unconfirmed()), (1, Some((4, 4))));
+    }
+
+    #[test]
+    fn stopped_queue_sends_nothing_again() {
+        let mut queue = one_of_three_confirmed();
+        queue.add(5, "d".into());
+        assert_eq!(queue.refuse(), 2);
+        queue.stop();
+        assert_eq!((queue.remaining(), queue.oldest_sent()), (1, 4), "line 5 is dropped");
+        queue.on_disconnect(false);
+        assert!(queue.on_welcome(welcome(5, 13)));
+        queue.finish_search();
+        assert_eq!((queue.remaining(), queue.bytes), (0, 0));
+        assert_eq!(queue.summary(), "line 1 was broadcast; nothing after it");
     }
 
     #[test]
