@@ -1,9 +1,10 @@
 //! Command-line parsing, shared by both programs.
 //!
-//! A program reads its options one by one from a `CommandLine`. For each, it passes a row with the
-//! syntax, default and help text, and a parser. `--help` and the tables in the documentation
-//! consist of these rows, which are collected by parsing an empty command line. So a program reads
-//! every option, even one that its command does not use, before the positional arguments.
+//! A program reads its options one by one from a `CommandLine`. For each option, it passes a parser
+//! and a help row: syntax, default and description. Parsing an empty command line collects all
+//! rows, from which `--help` and the tables in the documentation are generated. A program must
+//! therefore read every option, even if its command does not use it. It reads them before the
+//! positional arguments.
 
 use std::ffi::OsString;
 use std::fmt::{Display, Write as _};
@@ -22,7 +23,7 @@ pub const FAILED: u8 = 1;
 /// The exit status for wrong arguments.
 pub const WRONG_ARGUMENTS: u8 = 2;
 
-/// The action that a command line asks for.
+/// The action that a command line requests.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action<C> {
     /// Run with this configuration.
@@ -33,7 +34,7 @@ pub enum Action<C> {
     Version,
 }
 
-/// Performs the action for the program `name`. Returns the exit status.
+/// Performs the action for the program `name`. Returns the exit code.
 pub fn start<C>(
     name: &str,
     action: Result<Action<C>, String>,
@@ -46,26 +47,25 @@ pub fn start<C>(
         Ok(Action::Version) => format!("{name} {}\n", env!("CARGO_PKG_VERSION")),
         Err(error) => return fail(name, WRONG_ARGUMENTS, &format!("{error}; see {name} --help")),
     };
-    // Whoever reads the output may close it early, as in `oyezd --help | head -3`.
+    // The reader may close the output early, as in `oyezd --help | head -3`.
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }
 
-/// Prints the error of the program `name` as one line on stderr. Returns the exit status.
+/// Prints an error of the program `name` as one line on stderr. Returns `status` as the exit code.
 pub fn fail(name: &str, status: u8, error: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "{name}: {}", escape_untrusted(error, 3 * 1024));
     ExitCode::from(status)
 }
 
-/// A row of the help: the syntax of an option or a command, such as `-s, --server ADDR`; its
-/// default, or an empty string; and its help text. Backticks mark literal text; `--help` drops
-/// them.
+/// A row of the help: the syntax of an option or command, such as `-s, --server ADDR`; its default,
+/// which may be empty; and its description. Backticks mark literal text; `--help` omits them.
 pub type HelpRow = [&'static str; 3];
 
-/// A title, and its rows.
+/// A group of rows under a title.
 pub type HelpGroup = (&'static str, Vec<HelpRow>);
 
-/// The text of `--help`, at most 80 columns wide: `intro`, the groups, and `notes`.
+/// Formats the text of `--help`, at most 80 columns wide: `intro`, the groups, and `notes`.
 pub fn help(intro: &str, groups: &[HelpGroup], notes: &str) -> String {
     let mut page = format!("{intro}\n");
     for (title, group) in groups {
@@ -76,11 +76,11 @@ pub fn help(intro: &str, groups: &[HelpGroup], notes: &str) -> String {
     page + notes
 }
 
-/// Adds a row of two columns, with the text wrapped in the second one. The text begins on the next
-/// line if the usage is too long for the first column.
+/// Appends a row in two columns and wraps the description in the second one. A syntax that is too
+/// long for the first column gets a line to itself.
 fn push_row(page: &mut String, [usage, default, help]: &HelpRow) {
     const WIDTH: usize = 80;
-    /// The width of the first column. Each word of the second follows a space.
+    /// The width of the first column, not counting the space before the second one.
     const INDENT: usize = 25;
     let usage = format!("  {usage}");
     let _ = write!(page, "{usage:<INDENT$}");
@@ -98,7 +98,7 @@ fn push_row(page: &mut String, [usage, default, help]: &HelpRow) {
     page.push('\n');
 }
 
-/// The options as a table in Markdown.
+/// Formats the options as a Markdown table.
 pub fn markdown(options: &[HelpGroup]) -> String {
     let mut table = "| option | default | meaning |\n| --- | --- | --- |\n".to_owned();
     for [usage, default, help] in options.iter().flat_map(|(_, group)| group) {
@@ -108,7 +108,7 @@ pub fn markdown(options: &[HelpGroup]) -> String {
     table
 }
 
-/// A command line, from which a program reads and removes its options.
+/// A command line. Reading an option removes it.
 pub(crate) struct CommandLine {
     arguments: Arguments,
     options: Vec<HelpGroup>,
@@ -116,7 +116,8 @@ pub(crate) struct CommandLine {
     error: Option<&'static str>,
 }
 
-/// Parses a command line, whose options `configure` reads. The error is one line.
+/// Parses a command line. `configure` reads the options, unless help or the version is requested.
+/// The error is one line.
 pub(crate) fn parse<C>(
     arguments: Vec<OsString>,
     configure: impl FnOnce(&mut CommandLine) -> Result<Action<C>, String>,
@@ -131,7 +132,7 @@ pub(crate) fn parse<C>(
     configure(&mut CommandLine { arguments, options: vec![], error: None })
 }
 
-/// The options that `configure` reads.
+/// Returns the options that `configure` reads, and those of every program.
 pub(crate) fn options<C>(
     configure: impl FnOnce(&mut CommandLine) -> Result<Action<C>, String>,
 ) -> Vec<HelpGroup> {
@@ -144,22 +145,22 @@ pub(crate) fn options<C>(
 }
 
 impl CommandLine {
-    /// Begins a group of options.
+    /// Starts a group of options.
     pub(crate) fn group(&mut self, title: &'static str) -> &mut Self {
         self.options.push((title, vec![]));
         self
     }
 
-    /// Reads an option without a value. Returns whether it is given.
+    /// Reads an option without a value. Returns whether it was given.
     pub(crate) fn flag(&mut self, usage: &'static str, help: &'static str) -> bool {
         let OptionReader { arguments, keys, .. } = self.option([usage, "", help]);
         let is_given = arguments.contains(keys);
-        // A repeated flag has no further effect.
+        // Repeating a flag has no effect.
         while arguments.contains(keys) {}
         is_given
     }
 
-    /// Describes an option with a value, which the methods of [`OptionReader`] then read.
+    /// Declares an option. The methods of the returned [`OptionReader`] read its value.
     pub(crate) fn option(&mut self, row: HelpRow) -> OptionReader<'_> {
         let (_, group) = self.options.last_mut().expect("every option is in a group");
         group.push(row);
@@ -170,14 +171,15 @@ impl CommandLine {
         OptionReader { arguments: &mut self.arguments, name, keys, default }
     }
 
-    /// Checks options against each other. [`words`](Self::words) returns the first error. An
-    /// unknown option takes precedence, because it may be a misspelt one of these.
+    /// Checks a condition that involves several options. If it fails, [`words`](Self::words)
+    /// returns the error; the first failure counts. An unknown option is reported instead, because
+    /// it may be a misspelling of the missing one.
     pub(crate) fn require(&mut self, condition: bool, error: &'static str) {
         self.error = self.error.or((!condition).then_some(error));
     }
 
-    /// Returns the positional arguments. Call this after all options have been read. The error for
-    /// an unknown option after a positional argument ends with `hint`.
+    /// Returns the positional arguments. Call this after reading all options. If an unknown option
+    /// follows a positional argument, the error ends with `hint`.
     pub(crate) fn words(&self, hint: &str) -> Result<Vec<String>, String> {
         let words = self.arguments.clone().finish().into_iter().map(utf8);
         let words = words.collect::<Result<Vec<_>, _>>()?;
@@ -188,7 +190,7 @@ impl CommandLine {
     }
 }
 
-/// Reads one option.
+/// Reads the value of one option.
 pub(crate) struct OptionReader<'a> {
     arguments: &'a mut Arguments,
     name: &'static str,
@@ -199,7 +201,7 @@ pub(crate) struct OptionReader<'a> {
 type Parser<T, E> = fn(&str) -> Result<T, E>;
 
 impl OptionReader<'_> {
-    /// The values of an option that may be repeated.
+    /// Returns all values of an option that may be repeated.
     pub(crate) fn all<T, E: Display>(self, parse: Parser<T, E>) -> Result<Vec<T>, String> {
         let name = self.name;
         self.arguments.values_from_fn(self.keys, parse).map_err(|error| match error {
@@ -211,7 +213,7 @@ impl OptionReader<'_> {
         })
     }
 
-    /// The value, if the option is given.
+    /// Returns the value, if the option was given.
     pub(crate) fn optional<T, E: Display>(self, parse: Parser<T, E>) -> Result<Option<T>, String> {
         let name = self.name;
         let mut values = self.all(parse)?;
@@ -221,7 +223,7 @@ impl OptionReader<'_> {
         }
     }
 
-    /// The value, or the default.
+    /// Returns the value, or the default.
     pub(crate) fn value<T, E: Display>(self, parse: Parser<T, E>) -> Result<T, String> {
         let default = self.default;
         match self.optional(parse)? {
@@ -231,7 +233,7 @@ impl OptionReader<'_> {
     }
 }
 
-/// The error for an argument that the program does not know.
+/// Formats the error for an unknown argument.
 pub(crate) fn unexpected(argument: &str) -> String {
     format!("unexpected argument {argument:?}")
 }
@@ -246,7 +248,7 @@ pub(crate) fn one_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, St
         return Ok(*value);
     }
     let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-    let (last, others) = words.split_last().expect("there are choices");
+    let (last, others) = words.split_last().expect("`choices` is not empty");
     Err(format!("expected {} or {last}", others.join(", ")))
 }
 
@@ -261,7 +263,7 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-/// Parses plain decimal digits. Unlike the standard parser, it takes no sign.
+/// Parses plain decimal digits. Unlike `str::parse`, this rejects a sign.
 pub(crate) fn digits<T: FromStr>(text: &str) -> Option<T> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
@@ -281,8 +283,8 @@ pub(crate) mod tests {
         ("Options", rows.to_vec())
     }
 
-    /// Checks that the parser accepts each option, and that giving an option's default changes
-    /// nothing.
+    /// Checks that every option in the table is parsed, and that passing an option's default
+    /// changes nothing.
     pub(crate) fn check_options<C: Debug + PartialEq>(
         options: &[HelpGroup],
         parse: impl Fn(&str) -> Result<Action<C>, String>,

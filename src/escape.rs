@@ -1,8 +1,8 @@
-//! Makes untrusted text safe to print on a terminal or in a log.
+//! Escapes untrusted text for terminals and logs.
 
-/// Escapes control characters, line separators and characters that change the text direction, so
-/// that the text stays on one line and cannot control a terminal or disguise itself. Truncates the
-/// result soon after `max` bytes, without splitting a character or an escape, and adds an ellipsis.
+/// Escapes control characters, line separators and bidirectional controls. So the text stays on one
+/// line, cannot control a terminal, and is not displayed in a misleading order. The result is
+/// truncated after the character or escape that exceeds `max` bytes, and then ends in an ellipsis.
 pub fn escape_untrusted(text: &str, max: usize) -> String {
     let mut out = String::with_capacity(text.len().min(max));
     for c in text.chars() {
@@ -11,7 +11,7 @@ pub fn escape_untrusted(text: &str, max: usize) -> String {
             break;
         }
         match c {
-            // Line separators, and characters that change the text direction.
+            // Line separators and bidirectional controls.
             '\u{2028}'..='\u{202e}'
             | '\u{61c}'
             | '\u{200e}'..='\u{200f}'
@@ -28,7 +28,7 @@ mod tests {
     use super::escape_untrusted;
 
     #[test]
-    fn control_and_direction_characters_are_escaped_and_long_text_is_cut() {
+    fn control_and_direction_characters_are_escaped_and_long_text_is_truncated() {
         let escaped = escape_untrusted("a\nb\x1b[2J\u{202e}\u{9b}", 100);
         assert_eq!(escaped, "a\\nb\\u{1b}[2J\\u{202e}\\u{9b}");
         assert_eq!(escape_untrusted("你好 👩‍🚀 שלום é", 100), "你好 👩‍🚀 שלום é");

@@ -1,4 +1,4 @@
-//! The outcome of one read from a connection: transports return it; the hub and the client handle
+//! The outcome of one read from a connection. Transports return it; the hub and the client handle
 //! it.
 
 use std::fmt;
@@ -7,22 +7,23 @@ use std::io;
 /// The outcome of one read.
 #[derive(Debug)]
 pub enum ReadOutcome<'a> {
-    /// The peer sent these bytes, at least one. There may be more.
+    /// At least one byte from the peer. There may be more to read.
     Data(&'a [u8]),
-    /// Nothing for the caller, such as a step of a TLS handshake. There may be more to read.
+    /// No data for the caller, for example after a step of the TLS handshake. There may be more to
+    /// read.
     NoData,
     /// Nothing to read until the poll reports the socket readable again.
     WouldBlock,
     /// The peer ended its data with a TLS close_notify. Further input is discarded until
     /// [`Eof`](Self::Eof).
     CloseNotify,
-    /// The peer closed its side of the connection (TCP FIN): at least a half-close.
+    /// The peer shut down its write side (FIN): a half-close or a full close.
     Eof,
-    /// The peer closed its side without the close_notify that TLS requires: data may be missing.
+    /// The peer sent a FIN without the close_notify that TLS requires, so data may be missing.
     Truncated,
     /// TLS failed. Further input is discarded until [`Eof`](Self::Eof).
     TlsFailed(TlsFailure),
-    /// The connection broke, for example by a reset.
+    /// The connection failed, for example with a reset.
     Failed(io::Error),
 }
 
@@ -38,7 +39,7 @@ impl From<io::Error> for ReadOutcome<'_> {
     }
 }
 
-/// Why TLS failed, with an explanation for people.
+/// Why TLS failed, with an explanation for users and logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsFailure {
     /// One side does not trust the other's certificate.

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
 
 fn run(config: Config) -> ExitCode {
     match client::run(config) {
-        // Whoever reads the output may close it early, as in `oyez listen | head -3`.
+        // The reader may close the output early, as in `oyez listen | head -3`.
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
         Err(Failure::Error(error)) => cli::fail("oyez", FAILED, &error),
         Err(Failure::Usage(error)) => cli::fail("oyez", WRONG_ARGUMENTS, &error),

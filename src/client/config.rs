@@ -8,20 +8,20 @@ use crate::client::connection::options::ConnectOptions;
 use crate::net::tls_config::{ClientTlsConfig, ServerVerification};
 use crate::protocol::{Name, validate_text};
 
-/// Every command: its usage, and what it does.
-#[rustfmt::skip] // A row per command.
+/// The usage and description of every command.
+#[rustfmt::skip] // One row per command.
 pub const COMMANDS: &[(&str, &str)] = &[
     ("chat", "chat on a terminal (the default); type `/help` to list its commands"),
-    ("broadcast TEXT", "send a line to every client that listens"),
+    ("broadcast TEXT", "send a line to every listening client"),
     ("broadcast -", "send every line of standard input, in order and exactly once; exit when all \
         are confirmed"),
     ("listen", "print broadcast lines"),
     ("send CLIENT TEXT", "send a line to one client, by id or name"),
     ("clients", "list the ids and names of the other clients"),
-    ("ping [TEXT]", "measure how long the server takes to answer"),
+    ("ping [TEXT]", "measure the round-trip time to the server"),
     ("stats", "print the server's counters"),
     ("shutdown", "shut the server down gracefully"),
-    ("raw", "send standard input to the server unchanged, and print what it sends"),
+    ("raw", "send standard input to the server unchanged, and print the lines it sends"),
     ("help", "show this help"),
 ];
 
@@ -36,13 +36,13 @@ Arguments after -- are never options. Notices and errors go to standard error.
 Exit status: 0 on success, 1 on failure, 2 for wrong arguments.
 ";
 
-/// What the command line asks for.
+/// The action that the command line requests.
 pub type Action = cli::Action<Config>;
 
-/// Which server to connect to, and what to do there.
+/// How to connect, and which command to run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How to connect.
+    /// The connection options.
     pub route: ConnectOptions,
     /// The command to run.
     pub task: Task,
@@ -67,26 +67,26 @@ pub enum Task {
 /// Which broadcast lines to print, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// The sequence number to begin after. Without it, only new lines are printed.
+    /// The sequence number to start after. If `None`, only new lines are printed.
     pub since: Option<u64>,
-    /// How many lines to print. Without it, there is no end.
+    /// How many lines to print before exiting. If `None`, there is no limit.
     pub count: Option<u64>,
     /// The output format.
     pub format: Format,
 }
 
-/// How a line is printed.
+/// The output format of `listen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Its text alone.
+    /// The text only.
     Text,
-    /// As the server sends it.
+    /// The line as the server sent it.
     Lines,
-    /// As a JSON object.
+    /// A JSON object.
     Json,
 }
 
-/// The text of `oyez --help`.
+/// Returns the text of `oyez --help`.
 pub fn help() -> String {
     let commands = COMMANDS.iter().map(|&(usage, help)| [usage, "", help]);
     let mut groups = vec![("Commands", commands.collect())];
@@ -94,20 +94,20 @@ pub fn help() -> String {
     cli::help(INTRO, &groups, NOTES)
 }
 
-/// Every option.
+/// Returns every option.
 pub fn options() -> Vec<HelpGroup> {
     cli::options(|line| configure(line, vec![], None))
 }
 
 const OPTION_IN_TEXT: &str = "; put -- before a text that starts with -";
 
-/// Parses the arguments, without the program's name. `server` is the value of OYEZ_SERVER. The
+/// Parses the arguments that follow the program's name. `server` is the value of OYEZ_SERVER. The
 /// error is one line.
 pub fn parse(mut arguments: Vec<OsString>, server: Option<OsString>) -> Result<Action, String> {
     let end = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
     let literal =
         arguments.split_off(end).into_iter().skip(1).map(utf8).collect::<Result<_, _>>()?;
-    // After the first word of a text, -h and the like are probably part of it.
+    // After the first word of a text, an option such as -h is probably meant as text.
     let takes_text = |word: &OsString| word == "broadcast" || word == "send" || word == "ping";
     let is_help = |word: &OsString| ["-h", "--help", "-V", "--version"].iter().any(|h| word == h);
     let mut text = arguments.iter().skip_while(|word| !takes_text(word)).skip(2);
@@ -117,36 +117,36 @@ pub fn parse(mut arguments: Vec<OsString>, server: Option<OsString>) -> Result<A
     cli::parse(arguments, |line| configure(line, literal, server))
 }
 
-/// `literal` are the arguments after `--`.
-#[rustfmt::skip] // A row per option.
+/// Reads the options and the command. `literal` contains the arguments after `--`.
+#[rustfmt::skip] // One row per option.
 fn configure(
     line: &mut CommandLine,
     literal: Vec<String>,
     server: Option<OsString>,
 ) -> Result<Action, String> {
-    let address = line.group("Connection").option(["-s, --server ADDR", "127.0.0.1:5050", "`HOST`, \
-        `HOST:PORT`, `[IPv6]:PORT` or `unix:PATH`; overrides the environment variable OYEZ_SERVER"])
-        .optional(str::parse)?;
+    let address = line.group("Connection").option(["-s, --server ADDR", "127.0.0.1:5050", "address \
+        of the server: `HOST`, `HOST:PORT`, `[IPv6]:PORT` or `unix:PATH`; overrides the \
+        environment variable OYEZ_SERVER"]).optional(str::parse)?;
     let mut route = ConnectOptions {
         server: address.map_or_else(|| default_server(server), Ok)?,
-        name: line.option(["--name NAME", "", "take this name on the server"]).optional(name)?,
+        name: line.option(["--name NAME", "", "use this name on the server"]).optional(name)?,
         secret_file: line.option(["--secret-file FILE", "",
             "authenticate with the secret in FILE"]).optional(str::parse)?,
-        insecure: line.flag("--insecure", "allow sending the secret over an unencrypted network"),
+        insecure: line.flag("--insecure", "allow sending the secret over a network without TLS"),
         timeout: line.option(["--timeout SECS", "60",
-            "time limit for a reply; for a connection attempt, it is at most 10"]).value(seconds)?,
-        reconnect: !line.flag("--no-reconnect", "exit when the connection is lost. Without this, \
-            `chat`, `listen` and `broadcast -` reconnect, except for `broadcast -` with `--name`"),
+            "time limit for a reply; at most 10 for each connection attempt"]).value(seconds)?,
+        reconnect: !line.flag("--no-reconnect", "exit when the connection is lost. By default, \
+            `chat`, `listen` and `broadcast -` reconnect, but not `broadcast -` with `--name`"),
         tls: tls(line)?,
     };
     let skip_bad = line.group("Command options").flag("--skip-bad",
         "with `broadcast -`: skip lines that cannot be sent, instead of exiting");
-    let since = line.option(["--since SEQ", "", "with `listen`: start after the line with this \
-        sequence number, if the server still keeps it"]).optional(number)?;
+    let since = line.option(["--since SEQ", "", "with `listen`: start after this sequence number, \
+        if the server still has the lines that follow"]).optional(number)?;
     let count = line.option(["--count N", "",
         "with `listen`: exit after N lines"]).optional(at_least_one)?;
-    let format = line.option(["--format FORMAT", "text", "with `listen`: `text`; `lines`, as the \
-        server sends them; or `json`, one JSON object per line"]).optional(format)?;
+    let format = line.option(["--format FORMAT", "text", "with `listen`: `text`, `lines` (as the \
+        server sends them) or `json` (one object per line)"]).optional(format)?;
 
     let mut words = line.words(OPTION_IN_TEXT)?;
     words.extend(literal);
@@ -166,26 +166,26 @@ fn configure(
     if let Some((name, commands, _)) = misplaced.iter().find(|(.., is_misplaced)| *is_misplaced) {
         return Err(format!("{name} is only for {commands}"));
     }
-    // A sender cannot tell its own lines from those of another client that took its name meanwhile.
-    let may_mistake_lines = is_input && route.name.is_some();
-    route.reconnect &= stays && !may_mistake_lines;
+    // Deduplication after a reconnect would fail: lines under this name may be another client's.
+    let cannot_deduplicate = is_input && route.name.is_some();
+    route.reconnect &= stays && !cannot_deduplicate;
     Ok(Action::Run(Box::new(Config { route, task })))
 }
 
-/// Reads the TLS options. Each of them turns TLS on.
-#[rustfmt::skip] // A row per option.
+/// Reads the TLS options. Any of them enables TLS.
+#[rustfmt::skip] // One row per option.
 fn tls(line: &mut CommandLine) -> Result<Option<ClientTlsConfig>, String> {
     let is_tls = line.group("TLS").flag("--tls",
-        "use TLS, and trust the CA certificates of the system");
+        "use TLS and trust the system's CA certificates");
     let roots = line.option(["--tls-ca FILE", "",
-        "use TLS, and trust the CA certificates in FILE"]).optional(str::parse)?;
-    let pinned = line.option(["--tls-fingerprint HASH", "", "use TLS, and trust the certificate \
-        with this fingerprint, as the server logs it: `sha256:` and 64 hexadecimal digits"])
+        "use TLS and trust the CA certificates in FILE"]).optional(str::parse)?;
+    let pinned = line.option(["--tls-fingerprint HASH", "", "use TLS and trust the certificate \
+        with this fingerprint, which the server logs: `sha256:` and 64 hexadecimal digits"])
         .optional(str::parse)?;
     let certificate = line.option(["--tls-cert FILE", "",
-        "use TLS, and present the client certificate in FILE"]).optional(str::parse)?;
+        "use TLS and present the client certificate in FILE"]).optional(str::parse)?;
     let key = line.option(["--tls-key FILE", "",
-        "private key of `--tls-cert`; both files are in PEM format"]).optional(str::parse)?;
+        "private key for `--tls-cert`; both files are in PEM format"]).optional(str::parse)?;
 
     let is_pair = certificate.is_some() == key.is_some();
     line.require(is_pair, "--tls-cert and --tls-key must be given together");
@@ -198,7 +198,7 @@ fn tls(line: &mut CommandLine) -> Result<Option<ClientTlsConfig>, String> {
     Ok(is_tls.then_some(ClientTlsConfig { verification, identity }))
 }
 
-/// The server that the environment variable names.
+/// Returns the server in OYEZ_SERVER, or the default.
 fn default_server(variable: Option<OsString>) -> Result<ServerAddress, String> {
     match variable.filter(|text| !text.is_empty()).map(utf8).transpose()? {
         Some(text) => text.parse().map_err(|error| format!("OYEZ_SERVER {text:?}: {error}")),
@@ -206,7 +206,7 @@ fn default_server(variable: Option<OsString>) -> Result<ServerAddress, String> {
     }
 }
 
-/// The task that the words name, or `None` for the help.
+/// Parses the command and its arguments. Returns `None` for `help`.
 fn task(words: &[&str], skip_bad: bool, listen: Listen) -> Result<Option<Task>, String> {
     let takes_no_words = |command| COMMANDS.iter().any(|(usage, _)| usage == command);
     Ok(Some(match words {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn every_option_of_the_table_is_parsed_and_has_the_default_that_it_names() {
+    fn every_option_in_the_table_is_parsed_and_has_the_documented_default() {
         check_options(&options(), |option| {
             let command = if option.starts_with("--skip-bad") { "broadcast -" } else { "listen" };
             let line = format!("{command} {option}");
@@ -287,7 +287,7 @@ mod tests {
     fn command_options_are_refused_by_other_commands() {
         let groups = options();
         let (_, group) =
-            groups.iter().find(|(title, _)| *title == "Command options").expect("the group");
+            groups.iter().find(|(title, _)| *title == "Command options").expect("a group");
         for [usage, ..] in group {
             let option = usage.replace("FORMAT", "json").replace("SEQ", "7").replace(" N", " 7");
             let line = format!("stats {option}");
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_of_the_table_is_parsed() {
+    fn every_command_in_the_table_is_parsed() {
         for (usage, _) in COMMANDS {
             let words: Vec<&str> = usage.split(' ').collect();
             assert!(parse_words(&words).is_ok(), "{words:?}");

@@ -3,11 +3,11 @@
 /// Why a command failed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// What happened and what to do about it, in one line.
+    /// What happened and how to fix it, in one line.
     Error(String),
     /// What is wrong with the arguments.
     Usage(String),
-    /// The reader of standard output is gone.
+    /// The reader of standard output has closed it.
     OutputClosed,
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use crate::escape::escape_untrusted;
 use crate::protocol::ErrorCode;
 
-/// An `error` reply, with advice where there is some.
+/// Formats an `error` reply. Adds advice if there is any.
 pub(super) fn explain(code: &str, explanation: &str) -> String {
     if code == ErrorCode::AUTH_REQUIRED.as_str() {
         format!("{code}: {explanation} (use --secret-file FILE)")
@@ -35,12 +35,12 @@ pub(super) fn name_taken(name: &str) -> String {
     format!("somebody is already called {name}; choose another name")
 }
 
-/// The peer sent something that no server would send.
+/// Formats the error for input that no oyez server would send.
 pub(super) fn not_a_server(server: &impl Display, sent: &str) -> String {
     format!("{server} is not an oyez server: it sent {sent}")
 }
 
-/// Why the server closed the connection; `reason` is from its `goodbye`.
+/// Explains the reason of a `goodbye`.
 pub(super) fn explain_goodbye(reason: &str) -> String {
     match reason {
         "shutdown" => "the server was shut down".to_owned(),

@@ -1,4 +1,4 @@
-//! `oyez`, the client for people and for scripts.
+//! `oyez`, the client for people and scripts.
 //!
 //! ```text
 //!  tasks: broadcast -, listen, ask, raw; chat        one module per kind of command
@@ -10,13 +10,13 @@
 //!       Link   RequestTracker ── protocol            bytes and lines; requests and replies
 //! ```
 //!
-//! A task is a loop: it handles the events that `Connection::next_event` returns, sends commands,
-//! and calls `Session::wait`. Nothing else blocks, except resolving a host name and writing to
-//! standard output.
+//! A task is a loop that handles the events of `Connection::next_event`, sends commands, and calls
+//! `Session::wait`. Besides that call, only resolving a host name and writing to standard output
+//! block.
 //!
-//! The server is not trusted. Whatever it sends, memory stays bounded, and a line that no server
-//! would send, such as one with escape sequences, ends the connection before anything of it is
-//! printed.
+//! The server is not trusted. Its input cannot use unbounded memory. A line that no server would
+//! send, such as one with escape sequences, ends the connection, and only the error shows it,
+//! escaped.
 
 #[cfg(feature = "chat")]
 mod chat;
@@ -49,7 +49,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
         Task::Chat => chat::chat(&mut session),
         #[cfg(not(feature = "chat"))]
         Task::Chat => {
-            let error = "this oyez was built without chat; oyez raw speaks the protocol";
+            let error = "this oyez was built without chat; use oyez raw instead";
             Err(Failure::Usage(error.to_owned()))
         }
         Task::Broadcast { text } => ask::broadcast(&mut session, &text),
@@ -62,6 +62,6 @@ pub fn run(config: Config) -> Result<(), Failure> {
         Task::Shutdown => ask::shutdown(&mut session),
         Task::Raw => raw::raw(&mut session),
     };
-    // Flush even after a failure: what was received before it is valid.
+    // Flush even after a failure: the output until then is valid.
     result.and(session.output.flush())
 }

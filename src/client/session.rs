@@ -1,4 +1,4 @@
-//! What every task works with: the poll, the connection, standard input and output.
+//! The resources of every task: the poll, the connection, standard input and output.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ const SERVER: Token = Token(0);
 const INPUT: Token = Token(1);
 const OUTPUT: Token = Token(2);
 
-/// What every task works with.
+/// The resources of every task.
 pub(super) struct Session {
     pub(super) poll: Poll,
     pub(super) events: Events,
@@ -28,8 +28,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// With `watches_output`, the session ends as soon as the reader of standard output is gone,
-    /// rather than at the next write.
+    /// With `watches_output`, a flush fails as soon as the reader closes standard output, even if
+    /// there is nothing to write.
     pub(super) fn new(
         options: ConnectOptions,
         reads_input: bool,
@@ -56,8 +56,8 @@ impl Session {
         })
     }
 
-    /// Sends everything queued, waits for an event, for the deadline or, if `wants_input`, for
-    /// input, and transfers data with the server.
+    /// Sends queued output, waits for an event or the deadline, and exchanges data with the server.
+    /// With `wants_input`, does not wait if standard input may be readable.
     pub(super) fn wait(
         &mut self,
         deadline: Option<Instant>,
@@ -76,8 +76,8 @@ impl Session {
         Ok(())
     }
 
-    /// Flushes standard output, then polls; without waiting if there is work already. The caller
-    /// handles the server's events.
+    /// Flushes standard output, then polls. Does not wait if `has_work`, or if `wants_input` and
+    /// standard input may be readable. The caller handles the events of the server's socket.
     pub(super) fn wait_for_events(
         &mut self,
         deadline: Option<Instant>,
@@ -99,19 +99,19 @@ impl Session {
             match event.token() {
                 INPUT => self.input.on_event(),
                 OUTPUT => self.output.on_event(event),
-                // The server's socket and, in chat, signals.
+                // Callers handle the server's socket and, in chat, the signals.
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// Reads standard input into `buffer` without waiting. Returns the number of bytes.
+    /// Reads standard input into `buffer` without blocking. Returns the number of bytes.
     pub(super) fn read_input(&mut self) -> Result<usize, Failure> {
         self.input.read(&mut self.buffer)
     }
 
-    /// Whether standard input has ended.
+    /// Returns whether standard input has ended.
     pub(super) fn input_has_ended(&self) -> bool {
         !self.input.is_open
     }

@@ -1,8 +1,8 @@
-//! Standard input, output and error, beside a poll loop.
+//! Standard input, output and error in a poll loop.
 //!
-//! Neither input nor output is made non-blocking: that would change the terminal or pipe for every
-//! process that shares it. So input is read only when poll reports some, and writing to standard
-//! output may block. Nothing is read from the server meanwhile.
+//! Standard input and output stay in blocking mode: O_NONBLOCK would also affect other processes
+//! that share the terminal or pipe. So input is read only when poll reports some. Writing to
+//! standard output may block, and then the client does not read from the server either.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -20,9 +20,9 @@ use crate::escape::escape_untrusted;
 /// Standard input. By default, it is not read and counts as ended.
 #[derive(Debug, Default)]
 pub(super) struct Input {
-    /// It has not ended.
+    /// The input has not ended.
     pub(super) is_open: bool,
-    /// A file or a device: it cannot be polled, and reading it never blocks for long.
+    /// The input is a file or a device that cannot be polled. Reading it does not block for long.
     is_always_ready: bool,
     is_ready: bool,
 }
@@ -43,13 +43,13 @@ impl Input {
         self.is_ready = true;
     }
 
-    /// Whether reading may return something without another poll.
+    /// Returns whether a read may return data without another poll.
     pub(super) fn is_ready(&self) -> bool {
         self.is_ready && self.is_open
     }
 
-    /// Reads without blocking. Returns the number of bytes: 0 if there are none yet, or none any
-    /// more.
+    /// Reads without blocking. Returns the number of bytes, or 0 if there is no input yet or it has
+    /// ended.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         if !self.is_open || (!self.is_always_ready && !self.check_ready()) {
             return Ok(0);
@@ -65,8 +65,8 @@ impl Input {
         Ok(len)
     }
 
-    /// Asks the system whether there is input. Mio's events are edge-triggered, so none follows
-    /// until all input is read.
+    /// Polls standard input by itself. mio's events are edge-triggered, so none reports input that
+    /// was left unread.
     fn check_ready(&mut self) -> bool {
         let stdin = io::stdin();
         let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
@@ -79,17 +79,17 @@ impl Input {
 /// Standard output.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    /// Bytes to write. Append to it.
+    /// Bytes to write. Callers append to it.
     pub(super) unwritten: Vec<u8>,
-    /// The reader is gone.
+    /// The reader has closed standard output.
     is_closed: bool,
 }
 
 impl Output {
-    /// Has the poll report when the reader goes away, where the system can tell.
+    /// Makes the poll report when the reader closes standard output, where the system supports it.
     pub(super) fn register(registry: &Registry, token: Token) -> Self {
         let stdout = io::stdout().as_raw_fd();
-        // The write end of a pipe never becomes readable: the only event is the error.
+        // The write end of a pipe is never readable: the only event is the error.
         let _ = registry.register(&mut SourceFd(&stdout), token, Interest::READABLE);
         Self::default()
     }
@@ -104,7 +104,7 @@ impl Output {
         self.unwritten.push(b'\n');
     }
 
-    /// Writes the whole buffer, and blocks until that is done.
+    /// Writes the whole buffer, and blocks until then.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         if self.is_closed {
             return Err(Failure::OutputClosed);
@@ -134,12 +134,12 @@ pub(super) fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Writes a notice to standard error. A failure is ignored: there is nowhere to report it.
+/// Writes a notice to standard error. Ignores a failure: there is nowhere to report it.
 pub(super) fn notice(text: &str) {
     let _ = writeln!(io::stderr(), "oyez: {}", escape_untrusted(text, 2048));
 }
 
-/// A progress line on the terminal's last row.
+/// A progress line on standard error, overwritten in place.
 pub(super) struct Progress {
     is_wanted: bool,
     is_shown: bool,
@@ -150,7 +150,7 @@ impl Progress {
     const INTERVAL: Duration = Duration::from_millis(200);
 
     pub(super) fn new() -> Self {
-        // It would be in the way of typing.
+        // Do not overwrite what is typed on the same terminal.
         let is_wanted = io::stderr().is_terminal() && !io::stdin().is_terminal();
         Self { is_wanted, is_shown: false, next: Instant::now() + Self::INTERVAL }
     }
@@ -171,7 +171,7 @@ impl Progress {
         }
     }
 
-    /// Overwrites the previous text, and leaves the cursor at its start.
+    /// Overwrites the previous text, and returns the cursor to the start of the row.
     fn write(text: &str) {
         let _ = write!(io::stderr(), "\r{text:<60}\r");
     }

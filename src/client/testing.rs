@@ -1,4 +1,4 @@
-//! A check of the client's state machines against any conversation, for tests and fuzzing.
+//! Checks the client's state machines against arbitrary conversations, for tests and fuzzing.
 
 use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::{Ending, Owner, RequestTracker};
@@ -6,9 +6,9 @@ use crate::client::tasks::publish_queue::PublishQueue;
 use crate::client::tasks::resume_cursor::ResumeCursor;
 use crate::protocol::{Command, FeedId, Reply, Verb, validate_text};
 
-/// Plays a conversation: lines that begin with `>` are sent, all others received. Checks that each
-/// reply completes a request of its kind, in order, and that the cursor and the publish queue take
-/// any line without breaking an invariant.
+/// Plays a conversation: lines that begin with `>` are sent, and all others are received. Checks
+/// that replies complete requests of the matching kind, in order, and that no line breaks an
+/// invariant of the cursor or the publish queue.
 pub fn converse(data: &[u8]) {
     let welcome = Welcome { id: 7, feed: FeedId(1), seq: 5 };
     let mut requests = RequestTracker::new(welcome.id, welcome.seq);
@@ -33,9 +33,9 @@ pub fn converse(data: &[u8]) {
         }
         let Ok(incoming) = requests.on_line(line) else { return };
         if let Some(done) = incoming.completed {
-            assert!(done.number >= completed, "replies are in order");
+            assert!(done.number >= completed, "replies arrive in order");
             assert_eq!(sent[done.number as usize], done.verb);
-            // Requests before it had no reply.
+            // Earlier requests had no reply.
             let skipped = &sent[completed as usize..done.number as usize];
             skipped.iter().filter(|verb| **verb == Verb::Broadcast).for_each(|_| {
                 queue.refuse();

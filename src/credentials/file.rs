@@ -1,4 +1,4 @@
-//! Reads the small files that options name: secrets, keys and certificates.
+//! Reads the small files named by options: secrets, keys and certificates.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// The largest file accepted, in bytes.
+/// The maximum size of a file, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
 
-/// Reads a whole file. Refuses anything but a regular file: opening a pipe could block.
+/// Reads a whole file. Accepts only regular files, since a pipe or a device could block.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
@@ -21,18 +21,21 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     if metadata.len() > MAX_SIZE {
         return Err(io::Error::other("larger than 1 MiB"));
     }
-    // Reserve all memory at once: growing the buffer would leave a copy of a secret behind.
+    // Allocate the whole buffer up front: growing it would leave a copy of a secret in freed
+    // memory.
     let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
     file.take(MAX_SIZE).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Whether group or others may read a file. False if its mode cannot be read.
+/// Returns whether a file's mode lets its group or others read it. Returns false if the mode is
+/// unknown.
 pub(crate) fn is_readable_by_others(path: &Path) -> bool {
     mode(path) & 0o044 != 0
 }
 
-/// Whether group or others may create files in a folder. False if its mode cannot be read.
+/// Returns whether a folder's mode lets its group or others create files in it. Returns false if
+/// the mode is unknown.
 pub(crate) fn is_writable_by_others(folder: &Path) -> bool {
     mode(folder) & 0o022 != 0
 }

@@ -1,4 +1,4 @@
-//! Secrets, and the small files that hold secrets, keys and certificates.
+//! Secrets, and the files that contain secrets, keys and certificates.
 
 pub(crate) mod file;
 pub mod secret;

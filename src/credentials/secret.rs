@@ -6,15 +6,15 @@ use subtle::ConstantTimeEq as _;
 
 use crate::protocol::validate_text;
 
-/// The longest secret, in bytes.
+/// The maximum length of a secret, in bytes.
 pub const MAX_SECRET: usize = 1024;
 
-/// A secret: its bytes, padded with NULs to a fixed length for comparison, and its own length.
+/// A secret, padded with NULs to a fixed length for constant-time comparison, and its real length.
 #[derive(Clone)]
 pub struct Secret(Box<[u8; MAX_SECRET]>, usize);
 
 impl Secret {
-    /// Accepts one line of text that is neither empty nor longer than [`MAX_SECRET`].
+    /// Returns `None` unless `text` is one line of 1 to [`MAX_SECRET`] bytes.
     pub fn new(text: &str) -> Option<Self> {
         if text.is_empty() || text.len() > MAX_SECRET {
             return None;
@@ -25,19 +25,20 @@ impl Secret {
         Some(Self(bytes, text.len()))
     }
 
-    /// Whether `text` is the secret. The time taken does not depend on how much of `text` matches.
+    /// Returns whether `text` equals the secret. The time this takes does not depend on how much of
+    /// `text` matches.
     pub fn is(&self, text: &str) -> bool {
         Self::new(text).is_some_and(|candidate| candidate == *self)
     }
 
-    /// The secret in the clear, to be sent.
+    /// Returns the secret in plain text, to send to a server.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0[..self.1]).expect("a secret is UTF-8")
     }
 }
 
-/// Overwrites bytes that must not stay in memory. `black_box` keeps the compiler from removing the
-/// writes as dead.
+/// Zeroes bytes that must not stay in memory. `black_box` keeps the compiler from removing the
+/// write as a dead store.
 pub(crate) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     std::hint::black_box(bytes);

@@ -6,8 +6,8 @@ use super::file;
 use super::secret::{MAX_SECRET, Secret, wipe};
 use crate::protocol::validate_text;
 
-/// Reads a secret, without the line end at the end of the file. The error is one line that names
-/// the file.
+/// Reads a secret, without the line end that may follow it. The error is one line that names the
+/// file.
 pub(crate) fn read(path: &Path) -> Result<Secret, String> {
     let fail = |error: String| format!("secret file {}: {error}", path.display());
     let mut bytes = file::read(path).map_err(|error| fail(error.to_string()))?;

@@ -14,7 +14,7 @@ use crate::client::messages::{connection_lost, explain, lagged, name_taken};
 use crate::client::tasks::resume_cursor::{LineState, ResumeCursor};
 use crate::protocol::{Command, ErrorCode, OkReply, Reply, Verb};
 
-/// How long quitting waits for the server's goodbye.
+/// The maximum time to wait for the server's goodbye when quitting.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The maximum length of [`Conversation::requests`].
@@ -24,14 +24,14 @@ pub(super) struct Conversation {
     /// The server's address, for messages.
     server: String,
     cursor: ResumeCursor,
-    /// The deadline for the end of the conversation. `None` until the user quits.
+    /// When the conversation ends at the latest. `None` until the user quits.
     ends_at: Option<Instant>,
-    /// Unanswered requests, oldest first, with their numbers on the current connection. Commands
-    /// whose replies can be shown without the request are left out.
+    /// Unanswered requests, oldest first, with their numbers on the current connection. Contains
+    /// only requests whose replies cannot be shown without them.
     requests: VecDeque<(u64, Request)>,
 }
 
-/// What is needed to show the answer to a request.
+/// A request whose reply cannot be shown without it.
 enum Request {
     Ping { sent_at: Instant },
     Name(String),
@@ -39,7 +39,7 @@ enum Request {
 }
 
 impl Request {
-    /// Returns `None` for commands whose replies can be shown without the request.
+    /// Returns `None` for a command whose reply can be shown without it.
     fn new(command: &Command<'_>) -> Option<Self> {
         match *command {
             Command::Ping { .. } => Some(Self::Ping { sent_at: Instant::now() }),
@@ -53,7 +53,7 @@ impl Request {
 }
 
 impl Conversation {
-    /// Starts on the first connection, which has nothing to resume.
+    /// Starts the conversation on the first connection, where there is nothing to resume.
     pub(super) fn new(server: String, welcome: Welcome, screen: &mut Screen) -> Self {
         let text = format!("connected to {server}; what you type goes to everybody; see /help");
         screen.notice(&text);
@@ -66,18 +66,18 @@ impl Conversation {
         self.ends_at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// When [`is_over`](Self::is_over) must be checked next.
+    /// When to check [`is_over`](Self::is_over) even if nothing happens.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.ends_at
     }
 
-    /// Ends the conversation without a goodbye.
+    /// Ends the conversation immediately.
     pub(super) fn end(&mut self) {
         self.ends_at = Some(Instant::now());
     }
 
-    /// Sends `quit` and waits for the server's goodbye. Ends at once if there is no connection, or
-    /// if this was called before.
+    /// Sends `quit` and waits for the server's goodbye. Ends immediately if there is no connection
+    /// or if the user has quit before.
     pub(super) fn quit(&mut self, connection: &mut Connection) {
         let is_sent =
             self.ends_at.is_none() && connection.send(&Command::Quit, Owner::Task).is_some();
@@ -143,7 +143,7 @@ impl Conversation {
         let reply = line.reply?;
         let request = line.completed.and_then(|completed| self.take_request(completed.number));
         if line.completes(Verb::Resume) {
-            // The only error is about the line to start after, which is never given.
+            // `on_resume_reply` fails only if `since` is set, and a chat never sets it.
             let step = self.cursor.on_resume_reply(&reply).unwrap_or_default();
             step.notices.iter().for_each(|text| screen.notice(text));
             return step.request;
@@ -152,7 +152,7 @@ impl Conversation {
             return None;
         }
         match (reply, request.as_ref()) {
-            // `history` repeats lines on request, so lines that were already shown are shown again.
+            // `history` replays lines on request, so duplicates are shown as well.
             (Reply::Broadcast { seq, .. }, _)
                 if self.cursor.on_broadcast(seq) == LineState::Early => {}
             (Reply::Broadcast { text, .. }, _) if line.completes(Verb::Broadcast) => {
@@ -173,8 +173,8 @@ impl Conversation {
         None
     }
 
-    /// Removes and returns the request with this number. Answers arrive in order, so earlier
-    /// requests will not be answered, and are dropped.
+    /// Removes and returns the request with this number. Drops earlier requests: replies arrive in
+    /// order, so they will receive none.
     fn take_request(&mut self, number: u64) -> Option<Request> {
         let end = self.requests.partition_point(|(sent, _)| *sent <= number);
         let (sent, request) = self.requests.drain(..end).next_back()?;
@@ -192,7 +192,7 @@ fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> Strin
     }
 }
 
-/// The notice to show for a reply, or `None` if the chat does not show it.
+/// Formats the notice for a reply. Returns `None` if the chat does not show it.
 fn notice_text(reply: Reply<'_>, request: Option<&Request>) -> Option<String> {
     Some(match (reply, request) {
         (Reply::Pong(_), Some(Request::Ping { sent_at })) => {

@@ -1,8 +1,8 @@
-//! The line editor: the text being typed, its cursor, and the history.
+//! The line editor: the text being typed, the cursor, and the history.
 //!
-//! One visible character may be several code points, such as a letter with its accents or an emoji
-//! with its modifiers. The cursor is always between such grapheme clusters, and Backspace deletes a
-//! whole one.
+//! A visible character may consist of several code points, such as a letter with accents or an
+//! emoji with modifiers. The cursor never enters such a grapheme cluster, and Backspace deletes it
+//! as a whole.
 
 use std::collections::VecDeque;
 
@@ -10,10 +10,10 @@ use unicode_segmentation::{GraphemeCursor, UnicodeSegmentation as _};
 
 use super::keys::{Key, MAX_TEXT};
 
-/// How many lines the history keeps.
+/// The maximum number of lines in the history.
 const MAX_HISTORY: usize = 500;
 
-/// The text being typed, and the lines typed before.
+/// The text being typed, and the history of submitted lines.
 ///
 /// **Invariants**
 /// - `text.len() <= MAX_TEXT`.
@@ -23,13 +23,14 @@ const MAX_HISTORY: usize = 500;
 pub(super) struct Editor {
     text: String,
     cursor: usize,
-    /// The text that was killed last, for [`Key::Yank`].
+    /// The last killed text, for [`Key::Yank`].
     killed: String,
-    /// The lines typed before, newest first.
+    /// The submitted lines, newest first.
     history: VecDeque<String>,
-    /// The history line that is being edited: 1 is the newest, 0 is none.
+    /// Which history line is being edited: 1 is the newest. 0 means that a new line is being
+    /// edited.
     recalled: usize,
-    /// The new line, while a history line is being edited.
+    /// The unfinished new line, while a history line is being edited.
     draft: String,
 }
 
@@ -38,13 +39,13 @@ impl Editor {
         &self.text
     }
 
-    /// The cursor's offset in bytes.
+    /// Returns the cursor's byte offset in the text.
     pub(super) fn cursor(&self) -> usize {
         self.cursor
     }
 
-    /// Applies a key, or ignores it if it does not edit. Returns false, and inserts nothing, if the
-    /// text would exceed [`MAX_TEXT`].
+    /// Applies an editing key, and ignores others. Returns false, and inserts nothing, if the text
+    /// would exceed [`MAX_TEXT`].
     pub(super) fn edit(&mut self, key: &Key) -> bool {
         match key {
             Key::Text(text) | Key::Paste(text) => return self.insert(text),
@@ -68,7 +69,7 @@ impl Editor {
         true
     }
 
-    /// Clears the text and adds it to the history, unless it is blank or repeats the newest line.
+    /// Clears the text. Adds it to the history unless it is blank or repeats the newest line.
     pub(super) fn submit(&mut self) {
         let text = std::mem::take(&mut self.text);
         self.cursor = 0;
@@ -100,8 +101,8 @@ impl Editor {
         self.move_to(from);
     }
 
-    /// Moves the cursor to this offset, or to the end of the cluster that an edit has formed around
-    /// it.
+    /// Moves the cursor to this offset. If an edit has joined a cluster across it, moves the cursor
+    /// to the cluster's end.
     fn move_to(&mut self, position: usize) {
         self.cursor = position;
         let mut cursor = GraphemeCursor::new(position, self.text.len(), true);
@@ -110,7 +111,7 @@ impl Editor {
         }
     }
 
-    /// Shows a history line, or the draft for 0. See `recalled`.
+    /// Starts to edit a history line, or the draft if `line` is 0. See `recalled`.
     fn recall(&mut self, line: usize) {
         if line > self.history.len() || line == self.recalled {
             return;
@@ -126,8 +127,8 @@ impl Editor {
         self.cursor = self.text.len();
     }
 
-    // `GraphemeCursor` returns errors only for text that is supplied in chunks, and None only at
-    // the ends of the text.
+    // `GraphemeCursor` fails only if the text is supplied in chunks, and returns None only at an
+    // end of the text.
 
     fn grapheme_left(&self) -> usize {
         let mut cursor = GraphemeCursor::new(self.cursor, self.text.len(), true);
@@ -149,7 +150,7 @@ impl Editor {
         words.next().map_or(self.text.len(), |(start, word)| self.cursor + start + word.len())
     }
 
-    /// The start of the word left of the cursor, as delimited by whitespace alone.
+    /// Returns the start of the word left of the cursor. Only whitespace delimits words here.
     fn whitespace_left(&self) -> usize {
         let text = self.text[..self.cursor].trim_end();
         text.trim_end_matches(|c: char| !c.is_whitespace()).len()
@@ -160,9 +161,9 @@ impl Editor {
 mod tests {
     use super::*;
 
-    /// The text after these keys, with the cursor as `|`. `<`, `>`, `^` and `v` are the arrow keys,
-    /// `B` is Backspace and `X` is Delete; `«` and `»` move by words, `W` kills a word, `U` kills
-    /// to the start, `K` to the end, `Y` yanks, and `↵` submits.
+    /// Returns the text after these keys, with the cursor as `|`. `<`, `>`, `^` and `v` are the
+    /// arrow keys, `B` is Backspace and `X` is Delete. `«` and `»` move by words, `W` kills a word,
+    /// `U` kills to the start and `K` to the end, `Y` yanks, and `↵` submits.
     fn typed(keys: &str) -> String {
         let mut editor = Editor::default();
         for c in keys.chars() {
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn grapheme_clusters_are_crossed_and_deleted_as_a_whole() {
+    fn arrow_and_delete_keys_act_on_whole_grapheme_clusters() {
         assert_eq!(typed("你好<B"), "|好");
         assert_eq!(typed("a👩‍🚀b<<X"), "a|b");
         assert_eq!(typed("e\u{301}x<B"), "|x");
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_crossed_killed_and_yanked() {
+    fn word_keys_move_kill_and_yank() {
         assert_eq!(typed("one two, three««"), "one |two, three");
         assert_eq!(typed("one two, three«««»»"), "one two|, three");
         assert_eq!(typed("one two-three  W"), "one |");

@@ -1,32 +1,32 @@
-//! Keys, decoded from the bytes that a terminal sends.
+//! Decodes keys from the bytes that a terminal sends.
 //!
-//! vte parses the escape sequences; this module maps them to keys. With the terminal's bracketed
-//! paste mode, pasted text becomes one [`Key::Paste`].
+//! vte parses the escape sequences, and this module maps them to keys. In bracketed paste mode,
+//! pasted text becomes one [`Key::Paste`].
 
 use std::mem;
 use std::time::{Duration, Instant};
 
 use vte::{Params, Parser, Perform};
 
-/// The maximum length of the text being typed, and so of a paste, in bytes. It exceeds a server's
-/// limit for one line because a paste may have many lines.
+/// The maximum length of the text being typed, and therefore of a paste, in bytes. It is larger
+/// than the default `--max-line` because a paste may have many lines.
 pub(super) const MAX_TEXT: usize = 64 * 1024;
 
-/// An escape sequence that is not complete after this time is dropped, so that a lone press of
-/// Escape does not swallow the keys that follow.
+/// The maximum time to wait for the rest of an escape sequence. After that, the sequence is
+/// dropped, so that pressing Escape alone does not swallow the keys that follow.
 const SEQUENCE_TIMEOUT: Duration = Duration::from_millis(100);
 
 const CTRL_C: u8 = 0x03;
 const ESC: u8 = 0x1b;
 const DEL: u8 = 0x7f;
 
-/// A key press, or several characters that arrived together.
+/// A key, or several typed characters that arrived together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     /// Typed characters.
     Text(String),
-    /// Pasted text. Lines end in LF; LF and TAB are its only C0 controls. A paste that exceeds
-    /// [`MAX_TEXT`] is truncated, but still exceeds it, so that the editor refuses it.
+    /// Pasted text. Lines end in LF, and LF and TAB are the only C0 controls. A paste that exceeds
+    /// [`MAX_TEXT`] is truncated to a length that still exceeds it, so that the editor refuses it.
     Paste(String),
     Enter,
     Backspace,
@@ -58,17 +58,17 @@ pub(super) struct Keys {
     parser: Parser,
     decoder: Decoder,
     last_byte: u8,
-    /// When input last arrived. Cleared by [`expire`](Self::expire).
+    /// When the last input arrived. [`expire`](Self::expire) clears this.
     last_input: Option<Instant>,
 }
 
-/// Turns the parser's callbacks into keys.
+/// Receives the parser's callbacks, and collects keys.
 #[derive(Default)]
 struct Decoder {
     keys: Vec<Key>,
     /// The text of an unfinished paste.
     paste: Option<String>,
-    /// The last sequence was SS3, so the next character determines the key.
+    /// The last sequence was SS3 (ESC O), so the next character determines the key.
     is_after_ss3: bool,
 }
 
@@ -79,7 +79,7 @@ impl Keys {
             self.last_input = Some(now);
         }
         for &byte in bytes {
-            // vte ignores DEL in an escape sequence, but terminals send ESC DEL for Alt-Backspace.
+            // vte ignores DEL inside an escape sequence, but ESC DEL is Alt-Backspace.
             if byte == DEL && self.last_byte == ESC {
                 self.parser = Parser::new();
                 self.decoder.push(Key::KillWordLeft);
@@ -91,14 +91,14 @@ impl Keys {
         mem::take(&mut self.decoder.keys)
     }
 
-    /// When [`expire`](Self::expire) must run next. A paste has no deadline: if it were dropped,
-    /// the rest of it would be decoded as typed keys.
+    /// When to call [`expire`](Self::expire). A paste has no deadline: if it were dropped, the rest
+    /// of it would be decoded as typed keys.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let last_input = self.last_input.filter(|_| self.decoder.paste.is_none());
         last_input.map(|at| at + SEQUENCE_TIMEOUT)
     }
 
-    /// Drops an escape sequence that was not completed in time.
+    /// Drops an escape sequence that is incomplete after [`SEQUENCE_TIMEOUT`].
     pub(super) fn expire(&mut self, now: Instant) {
         if self.next_deadline().is_some_and(|deadline| deadline <= now) {
             *self = Self::default();
@@ -107,7 +107,7 @@ impl Keys {
 }
 
 impl Decoder {
-    /// Adds a key, if there is one. Keys inside a paste are ignored.
+    /// Adds a key, if there is one. Ignores keys inside a paste.
     fn push(&mut self, key: impl Into<Option<Key>>) {
         if self.paste.is_none() {
             self.keys.extend(key.into());
@@ -126,7 +126,7 @@ impl Perform for Decoder {
             }
             return;
         }
-        // SS3 M is Enter on a numeric keypad.
+        // SS3 M is Enter on the numeric keypad.
         if mem::take(&mut self.is_after_ss3)
             && let Some(key) = if c == 'M' { Some(Key::Enter) } else { cursor_key(c) }
         {
@@ -143,7 +143,7 @@ impl Perform for Decoder {
         let key = match byte {
             b'\r' | b'\n' if is_pasting => return self.print('\n'),
             b'\t' if is_pasting => return self.print('\t'),
-            // Ctrl-C cancels a paste, in case its end never arrives.
+            // Ctrl-C cancels a paste whose end never arrives.
             CTRL_C if self.paste.take().is_some() => return,
             0x01 => Key::Home,
             0x02 => Key::Left,
@@ -172,7 +172,7 @@ impl Perform for Decoder {
         }
         let mut params = params.iter().map(|param| param.first().copied().unwrap_or_default());
         let number = params.next().unwrap_or_default();
-        // The second parameter is 1 plus a bit each for Shift (1), Alt (2) and Ctrl (4).
+        // The second parameter is 1 plus a bitmask of Shift (1), Alt (2) and Ctrl (4).
         let with_alt_or_ctrl = params.next().is_some_and(|bits| bits.wrapping_sub(1) & 0b110 != 0);
         let key = match (action, number) {
             ('~', 200) => {
@@ -205,7 +205,7 @@ impl Perform for Decoder {
     }
 }
 
-/// The key whose CSI or SS3 sequence ends in this letter.
+/// Returns the key whose CSI or SS3 sequence ends in this letter.
 fn cursor_key(letter: char) -> Option<Key> {
     Some(match letter {
         'A' => Key::Up,
@@ -222,7 +222,7 @@ fn cursor_key(letter: char) -> Option<Key> {
 mod tests {
     use super::*;
 
-    /// Checks that these bytes decode to these keys, both in one piece and byte by byte.
+    /// Checks that the bytes decode to the expected keys, both in one piece and byte by byte.
     #[track_caller]
     fn check(bytes: &[u8], expected: &[Key]) {
         let now = Instant::now();
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn every_terminals_sequence_for_a_key_is_decoded() {
+    fn different_sequences_for_the_same_key_are_decoded() {
         check(b"\x1b[A\x1bOA", &[Key::Up, Key::Up]);
         check(b"\x1b[H\x1b[1~\x1b[7~\x1bOH", &[Key::Home, Key::Home, Key::Home, Key::Home]);
         check(b"\x1b[3~\x1b[3;5~", &[Key::Delete, Key::KillWordRight]);

@@ -6,10 +6,10 @@
 //!             └──────► Screen ◄─ messages ─┘
 //! ```
 //!
-//! The available line-editing libraries do not fit into a poll loop: they block on input
-//! themselves, or need a thread or a runtime. So oyez has its own editor, and libraries do the hard
-//! parts: vte parses escape sequences, unicode-segmentation finds grapheme clusters, and
-//! unicode-width measures them.
+//! The available line-editing libraries do not fit into a poll loop: they block on input, or need a
+//! thread or an async runtime. So oyez has its own editor, and leaves the hard parts to libraries:
+//! vte parses escape sequences, unicode-segmentation finds grapheme clusters, and unicode-width
+//! measures them.
 
 mod conversation;
 mod editor;
@@ -44,7 +44,7 @@ use terminal::Terminal;
 const QUIT_SIGNALS: Token = Token(10);
 const TERMINAL_SIGNALS: Token = Token(11);
 
-/// The error when the text would exceed [`keys::MAX_TEXT`].
+/// The error for a text that would exceed [`keys::MAX_TEXT`].
 const TOO_LONG: &str = "the text exceeds 64 KiB; to send a file, run: oyez broadcast - < FILE";
 
 struct Chat {
@@ -59,10 +59,11 @@ struct Chat {
     conversation: Conversation,
 }
 
-/// Chats until the user quits.
+/// Runs the chat until the user quits.
 pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
     check_terminal()?;
-    // Until it is connected, the terminal stays in its normal mode, and Ctrl-C ends the program.
+    // Until the client is connected, the terminal stays in its normal mode, so Ctrl-C ends the
+    // program.
     let welcome = loop {
         match session.connection.next_event(Instant::now())? {
             Some(Event::Connected(welcome)) => break welcome,
@@ -72,12 +73,12 @@ pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
     };
     let mut chat = Chat::new(session, welcome).map_err(|error| terminal_failed(&error))?;
     let result = chat.run(session);
-    // Dropping the chat restores the terminal, so write all output first.
+    // Dropping `chat` restores the terminal, so write all output first.
     chat.screen.erase();
     result.and(chat.flush(session))
 }
 
-/// Checks that standard input and output are a terminal that can move its cursor.
+/// Checks that standard input and output are terminals, and that the cursor can be moved.
 fn check_terminal() -> Result<(), Failure> {
     let term = env::var_os("TERM").unwrap_or_default();
     let error = if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
@@ -93,14 +94,14 @@ fn check_terminal() -> Result<(), Failure> {
 }
 
 impl Chat {
-    /// Puts the terminal into raw mode and greets the user.
+    /// Puts the terminal into raw mode and shows the first notice.
     fn new(session: &mut Session, welcome: Welcome) -> io::Result<Self> {
         const QUIT: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
         let registry = session.poll.registry();
         let is_quitting = Arc::new(AtomicBool::new(false));
         for signal in QUIT {
-            // A second signal kills the program at once, in case the first one cannot be handled
-            // because the terminal accepts no output.
+            // A second signal kills the program immediately, in case the terminal accepts no output
+            // and the program is blocked on it.
             flag::register_conditional_default(signal, Arc::clone(&is_quitting))?;
             flag::register(signal, Arc::clone(&is_quitting))?;
         }
@@ -122,7 +123,7 @@ impl Chat {
         while !self.conversation.is_over() {
             self.handle_server(session)?;
             self.handle_signals(session)?;
-            // In the background, another program uses the terminal.
+            // While this process is in the background, another program uses the terminal.
             if self.terminal.is_foreground() {
                 self.handle_keys(session)?;
                 self.screen.draw(&prompt(session), &self.editor);
@@ -151,7 +152,7 @@ impl Chat {
         }
         if self.terminal_signals.take() > 0 {
             self.screen.resize(terminal::columns());
-            // After SIGCONT, another program may have changed the terminal's mode.
+            // Before SIGCONT, another program may have changed the terminal's mode.
             self.terminal.reenter().map_err(|error| terminal_failed(&error))?;
         }
         Ok(())
@@ -192,7 +193,7 @@ impl Chat {
         Ok(())
     }
 
-    /// Writes what the screen has drawn.
+    /// Writes the screen's output to the terminal.
     fn flush(&mut self, session: &mut Session) -> Result<(), Failure> {
         session.output.unwritten.extend(self.screen.take_output().into_bytes());
         session.output.flush()

@@ -1,9 +1,9 @@
-//! The screen: messages that scroll up, and the line being typed below them.
+//! The chat screen: messages that scroll up, and below them the line being typed.
 //!
-//! This module performs **no I/O**: it collects the bytes for the terminal.
+//! This module performs **no I/O**: it collects the output for the terminal.
 //!
-//! No message can imitate another. Each begins with the time and a mark that cannot occur in a
-//! name, and its further rows are indented.
+//! No message can imitate another: each begins with the time and a mark, no name looks like the
+//! mark of another kind of message, and continuation rows are indented.
 
 use std::mem;
 
@@ -13,38 +13,38 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
 use super::editor::Editor;
 use crate::escape::escape_untrusted;
 
-/// The maximum length of a displayed message in bytes.
+/// The maximum length of a displayed text, in bytes.
 const MAX_DISPLAYED: usize = 64 * 1024;
 
-/// The maximum length of a message's mark in bytes. Only an invalid name is longer.
+/// The maximum length of a message's mark, in bytes. Only an invalid name exceeds it.
 const MAX_MARK: usize = 64;
 
-/// The indent of a message's continuation rows: the width of the time and a space.
+/// The indentation of continuation rows: the width of the time and a space.
 const INDENT: usize = 6;
 
-/// The minimum width. A narrower terminal is treated as this wide.
+/// The minimum width. A narrower terminal is treated as if it had this width.
 const MIN_COLUMNS: usize = 20;
 
-/// The columns that a long prompt leaves for the line being typed.
+/// The minimum number of columns for the line being typed, beside a long prompt.
 const MIN_INPUT_COLUMNS: usize = 4;
 
 /// The colors of names, readable on dark and light backgrounds. Red is only for errors.
 const COLORS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
 
-/// What the terminal shows. Its last row is the input row, which shows the line being typed.
+/// Draws messages and, below them, the input row, which shows the line being typed.
 ///
-/// After messages, [`draw`](Self::draw) must be called to show the input row again.
+/// A message erases the input row. Call [`draw`](Self::draw) to show it again.
 #[derive(Debug)]
 pub(super) struct Screen {
     has_color: bool,
     /// Returns the time of day, as `HH:MM`.
     clock: fn() -> String,
     columns: usize,
-    /// The output that drew the input row. Empty while the row is not on the screen.
+    /// The output that drew the input row, or empty if the row is not on the screen.
     input: String,
     /// The cursor's column in the input row.
     cursor: usize,
-    /// Output for the terminal.
+    /// The output that has not been taken yet.
     output: String,
 }
 
@@ -54,12 +54,12 @@ impl Screen {
         Self { has_color, clock, columns, input: String::new(), cursor: 0, output: String::new() }
     }
 
-    /// Takes the output for the terminal.
+    /// Returns and clears the output for the terminal.
     pub(super) fn take_output(&mut self) -> String {
         mem::take(&mut self.output)
     }
 
-    /// Sets the terminal's width.
+    /// Sets the terminal's width, and erases the input row.
     pub(super) fn resize(&mut self, columns: usize) {
         self.columns = columns.max(MIN_COLUMNS);
         self.erase();
@@ -68,8 +68,8 @@ impl Screen {
     /// Erases the input row.
     pub(super) fn erase(&mut self) {
         if !self.input.is_empty() {
-            // Most terminals wrap the row when they become narrower. On terminals that truncate it
-            // instead, this also erases a row or more above it.
+            // Most terminals wrap the row when they become narrower. On those that truncate it
+            // instead, this also erases rows above it.
             self.output += &"\x1b[A".repeat(self.cursor / self.columns);
             self.output += "\r\x1b[J";
             self.input.clear();
@@ -110,8 +110,8 @@ impl Screen {
         self.print("-", "2", text, "2");
     }
 
-    /// Prints a message in place of the input row. A style is the parameters of an SGR sequence,
-    /// such as `1;31` for bold and red.
+    /// Replaces the input row with a message. A style consists of SGR parameters, such as `1;31`
+    /// for bold and red.
     fn print(&mut self, mark: &str, mark_style: &str, text: &str, text_style: &str) {
         self.erase();
         let mark = escape_untrusted(mark, MAX_MARK);
@@ -132,8 +132,7 @@ impl Screen {
         }
     }
 
-    /// Draws the input row, if it has changed. Shows only the part of a long line around the
-    /// cursor.
+    /// Draws the input row if it has changed. Shows only the part of a long line around the cursor.
     pub(super) fn draw(&mut self, prompt: &str, editor: &Editor) {
         // The last column stays free for the cursor.
         let columns = self.columns - 1;
@@ -141,9 +140,9 @@ impl Screen {
         let (left, right) = visible_part(editor, columns - prompt.width());
         let cursor = prompt.width() + left.width();
         let left = self.styled("1", prompt) + &left;
-        // Autowrap is off, in case the terminal draws a character wider than expected. Drawing the
-        // left part again leaves the cursor at its end, however wide the terminal draws each
-        // character.
+        // Disable autowrap, in case the terminal draws a character wider than expected. Drawing the
+        // left part twice leaves the cursor at its end, even if the terminal's character widths
+        // differ.
         let input = format!("\x1b[?7l{left}{right}\r{left}\x1b[?7h");
         if input != self.input {
             self.erase();
@@ -154,43 +153,43 @@ impl Screen {
     }
 }
 
-/// The part of the line being typed that fits into `columns`, left and right of the cursor. The
-/// text scrolls by half the width, so that the cursor has context on both sides.
+/// Returns the parts of the line being typed, left and right of the cursor, that fit into
+/// `columns`. The text scrolls by half the width, so that the cursor has context on both sides.
 fn visible_part(editor: &Editor, columns: usize) -> (String, String) {
     let (left, right) = editor.text().split_at(editor.cursor());
     let [mut left, mut right] = [left, right]
         .map(|part| escape_untrusted(&part.replace('\n', "↵").replace('\t', " "), usize::MAX));
-    // Text right of the cursor gets at least one column.
+    // Reserve a column for text right of the cursor.
     let max_left = columns - usize::from(!right.is_empty());
     let width = max_width(&left);
     if width > max_left {
         let step = (max_left / 2).max(1);
         let hidden = ((width - max_left) / step + 1) * step;
-        // A cluster that extends across the edge is hidden, too.
+        // Hide the cluster at the edge as a whole.
         let shown = left[fitting_len(&left, hidden - 1)..].graphemes(true).skip(1);
         left = format!("<{}", shown.collect::<String>());
     }
     let free = columns - max_width(&left);
     if fitting_len(&right, free) < right.len() {
-        // A column stays free for the `>` that marks more text.
+        // Reserve a column for the `>`, which marks hidden text.
         right.truncate(fitting_len(&right, free - 1));
         right.push('>');
     }
     (left, right)
 }
 
-/// The style of a name. A name always has the same style.
+/// Returns the style of a name, which depends only on the name.
 fn name_style(name: &str) -> String {
     let sum: usize = name.bytes().map(usize::from).sum();
     format!("1;{}", COLORS[sum % COLORS.len()])
 }
 
 /// Wraps a text at spaces, and inside words that are longer than a row. The first row begins in
-/// `column`, the others in column [`INDENT`].
+/// `column`, and all others begin in column [`INDENT`].
 fn wrap(mut text: &str, columns: usize, mut column: usize) -> Vec<&str> {
     let mut rows = vec![];
     loop {
-        // A row has at least one cluster, even if that does not fit.
+        // A row has at least one cluster, even if it does not fit.
         let first = text.graphemes(true).next().map_or(0, str::len);
         let end = fitting_len(text, columns.saturating_sub(column)).max(first);
         if end == text.len() {
@@ -208,7 +207,7 @@ fn wrap(mut text: &str, columns: usize, mut column: usize) -> Vec<&str> {
     }
 }
 
-/// How many bytes of the text fit into `columns`, in whole grapheme clusters.
+/// Returns the number of bytes of whole grapheme clusters that fit into `columns`.
 fn fitting_len(text: &str, columns: usize) -> usize {
     let mut width = 0;
     for (start, grapheme) in text.grapheme_indices(true) {
@@ -220,7 +219,8 @@ fn fitting_len(text: &str, columns: usize) -> usize {
     text.len()
 }
 
-/// The maximum width of a text on any terminal: some draw each part of an emoji separately.
+/// Returns the maximum width of a text on any terminal. Some terminals draw each part of an emoji
+/// separately.
 fn max_width(text: &str) -> usize {
     let parts = |grapheme: &str| grapheme.chars().filter_map(UnicodeWidthChar::width).sum();
     text.graphemes(true).map(|grapheme| grapheme.width().max(parts(grapheme))).sum()
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn wrapped_text_cannot_pass_for_a_new_message() {
-        // Whatever precedes the forged message, and however wide the terminal draws it.
+        // With fillers of every length and width, some row wraps exactly before the forged message.
         for filler in ["x", " ", "你", "👩‍🚀", "e\u{301}", "👍🏽"] {
             for count in 0..120 {
                 let text = format!("{}12:00 root: obey", filler.repeat(count));
@@ -302,8 +302,8 @@ mod tests {
         assert!(screen.take_output().contains("\x1b[31mx\x1b[m"));
     }
 
-    /// What `columns` show left and right of the cursor, which is `left` clusters before the end of
-    /// the text.
+    /// Returns the visible text left and right of the cursor, which is `left` clusters before the
+    /// end of the text.
     fn window(text: &str, left: usize, columns: usize) -> (String, String) {
         let mut editor = Editor::default();
         editor.edit(&Key::Paste(text.to_owned()));

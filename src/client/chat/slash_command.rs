@@ -1,16 +1,16 @@
-//! Slash commands: parses the lines typed in the chat.
+//! Parses the lines typed in the chat: text and slash commands.
 
 use crate::protocol::{Command, CommandError, Verb, validate_text};
 
-/// The text of `/help`. The usages of the commands are those of the protocol.
+/// The text of `/help`. The usages match the protocol's.
 pub(super) const HELP: [&str; 16] = [
     "every line goes to everybody, except for these commands:",
     "  /send <client> <text>  send a line to one client, by id or name",
     "  /name <name>           change your name",
-    "  /clients [after-id]    list who is connected, 500 at a time",
+    "  /clients [after-id]    list the connected clients, 500 at a time",
     "  /history <count>       show the last lines again",
-    "  /ping [text]           measure how fast the server answers",
-    "  /help                  show this list",
+    "  /ping [text]           measure the round-trip time to the server",
+    "  /help                  show this help",
     "  /quit                  leave; so do Ctrl-D and Ctrl-C",
     "  //text                 send a line that begins with a slash: /text",
     "messages look like this:",
@@ -22,19 +22,19 @@ pub(super) const HELP: [&str; 16] = [
     "  - text         a notice",
 ];
 
-/// Commands that the client sends itself, or that have no place in a chat.
+/// Commands that the client sends by itself, or that are of no use in a chat.
 const UNAVAILABLE: [Verb; 6] =
     [Verb::Auth, Verb::Resume, Verb::Quiet, Verb::Listen, Verb::Stats, Verb::Shutdown];
 
-/// Parses a typed text into the commands to execute. Its lines end in LF; only pasted text has
-/// several lines. The error is a message for the user.
+/// Parses typed text into the commands to execute. Only pasted text has several lines, separated by
+/// LF. The error is a message for the user.
 pub(super) fn parse(text: &str) -> Result<Vec<Command<'_>>, String> {
     if validate_text(text.replace('\n', "").as_bytes()).is_none() {
         let error = "not sent: the text has control characters or Unicode line separators";
         return Err(error.to_owned());
     }
     let lines: Vec<&str> = text.split('\n').filter(|line| !line.trim().is_empty()).collect();
-    // Pasted text with several lines is never run as a command.
+    // Pasted text of several lines is never run as a command.
     if let [line] = lines[..]
         && let Some(line) = line.strip_prefix('/')
     {
@@ -43,10 +43,10 @@ pub(super) fn parse(text: &str) -> Result<Vec<Command<'_>>, String> {
     Ok(lines.into_iter().map(|text| Command::Broadcast { text }).collect())
 }
 
-/// Parses the part after the slash.
+/// Parses the part of a line after the slash.
 fn parse_command(line: &str) -> Result<Command<'_>, String> {
     match Command::parse(line) {
-        // After a second slash, the line is text.
+        // A second slash makes the line text.
         _ if line.starts_with('/') => Ok(Command::Broadcast { text: line }),
         Ok(command) if !UNAVAILABLE.contains(&command.verb()) => Ok(command),
         Err(CommandError { usage: Some(usage), .. }) => Err(format!("usage: /{usage}")),
@@ -63,7 +63,7 @@ mod tests {
     use crate::protocol::COMMANDS;
 
     #[test]
-    fn lines_are_broadcast_and_slash_commands_run() {
+    fn lines_are_broadcast_and_slash_commands_are_executed() {
         let broadcast = |text| Ok(vec![Command::Broadcast { text }]);
         assert_eq!(parse("hello there"), broadcast("hello there"));
         assert_eq!(parse(" hello "), broadcast(" hello "));
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_lines_get_an_error_with_a_remedy() {
+    fn invalid_line_is_an_error_with_advice() {
         for (line, error) in [
             ("/send bob", "usage: /send <client> <text>"),
             ("/history x", "usage: /history <count>"),

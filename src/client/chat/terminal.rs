@@ -11,11 +11,11 @@ use crate::client::stdio::write_all;
 
 const ENABLE_BRACKETED_PASTE: &[u8] = b"\x1b[?2004h";
 
-/// Disables bracketed paste, enables autowrap and resets the color, in case a row was drawn only
-/// in part.
+/// Disables bracketed paste. Enables autowrap and resets the color, in case a row was drawn only
+/// partially.
 const RESET: &[u8] = b"\x1b[?2004l\x1b[?7h\x1b[m";
 
-/// A terminal in raw mode: keys arrive at once and are not echoed. Dropping it restores the
+/// A terminal in raw mode: keys arrive immediately and are not echoed. Dropping it restores the
 /// original settings.
 #[derive(Debug)]
 pub(super) struct Terminal {
@@ -29,29 +29,30 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Whether this process is in the foreground. In the background it must not use the terminal,
-    /// or the system stops it.
+    /// Returns whether this process is in the foreground. The system stops a background process
+    /// that uses the terminal.
     pub(super) fn is_foreground(&self) -> bool {
-        // This fails if it is not the controlling terminal. Then there is no job control.
+        // This fails if the terminal is not the controlling one. Then there is no job control.
         tcgetpgrp(io::stdin()).map_or(true, |foreground| foreground == getpgrp())
     }
 
     fn set_raw(&self) -> io::Result<()> {
         let mut raw = self.original.clone();
         raw.make_raw();
-        // Other programs may write to this terminal, and end their lines with LF alone.
+        // Keep output processing: other programs may write to this terminal, and end their lines
+        // with LF alone.
         raw.output_modes |= self.original.output_modes & OutputModes::OPOST;
         tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
         let _ = write_all(ENABLE_BRACKETED_PASTE);
         Ok(())
     }
 
-    /// Sets raw mode again after another program may have used the terminal.
+    /// Sets raw mode again, because another program may have used the terminal.
     pub(super) fn reenter(&self) -> io::Result<()> {
         if self.is_foreground() { self.set_raw() } else { Ok(()) }
     }
 
-    /// Restores the original settings. Errors are ignored: the terminal may no longer exist.
+    /// Restores the original settings. Ignores errors: the terminal may no longer exist.
     fn restore(&self) {
         if self.is_foreground() {
             let _ = write_all(RESET);
@@ -73,7 +74,7 @@ impl Drop for Terminal {
     }
 }
 
-/// The terminal's width in columns, or 80 if it is unknown.
+/// Returns the terminal's width in columns, or 80 if it is unknown.
 pub(super) fn columns() -> usize {
     let columns = tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
     if columns > 0 { columns.into() } else { 80 }

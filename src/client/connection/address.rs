@@ -1,4 +1,4 @@
-//! The server's address: parsing it, resolving it, and advice when nothing answers there.
+//! The server's address: parsing, name resolution, and advice if no server answers.
 
 use std::fmt;
 use std::net::{IpAddr, ToSocketAddrs as _};
@@ -8,7 +8,7 @@ use std::str::FromStr;
 use crate::cli::digits;
 use crate::net::stream::{DEFAULT_ADDRESS, Endpoint};
 
-/// A server's address. A host name in it is resolved for each connection.
+/// A server's address. A host name is resolved again for each connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerAddress {
     /// A host and a port.
@@ -23,7 +23,7 @@ pub enum ServerAddress {
 }
 
 impl Default for ServerAddress {
-    /// The address that a server listens on by default.
+    /// The address that `oyezd` listens on by default.
     fn default() -> Self {
         Self::Tcp { host: DEFAULT_ADDRESS.ip().to_string(), port: DEFAULT_ADDRESS.port() }
     }
@@ -41,7 +41,7 @@ impl FromStr for ServerAddress {
         }
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => rest.split_once(']').ok_or(EXPECTED)?,
-            // The colons of an IPv6 address are no port.
+            // The colons in an IPv6 address do not introduce a port.
             None if text.parse::<IpAddr>().is_ok() => (text, ""),
             None => text.split_at(text.find(':').unwrap_or(text.len())),
         };
@@ -73,8 +73,8 @@ impl fmt::Display for ServerAddress {
 }
 
 impl ServerAddress {
-    /// Resolves the host name: all its addresses, in the order to try them. This blocks, since the
-    /// system offers nothing else.
+    /// Resolves the host name. Returns all its addresses, in the order to try them. This blocks:
+    /// the standard library has no asynchronous resolver.
     pub(crate) fn resolve(&self) -> Result<Vec<Endpoint>, String> {
         match self {
             Self::Unix(path) => Ok(vec![Endpoint::Unix(path.clone())]),
@@ -88,7 +88,7 @@ impl ServerAddress {
         }
     }
 
-    /// The host name or address that the server's certificate must be valid for.
+    /// Returns the host name or address that the server's certificate must be valid for.
     pub(crate) fn certified_name(&self) -> &str {
         match self {
             Self::Tcp { host, .. } => host,
@@ -96,7 +96,7 @@ impl ServerAddress {
         }
     }
 
-    /// What to do if no server answers at this address.
+    /// Returns advice for when no server answers at this address.
     pub(crate) fn advice(&self) -> String {
         match self {
             _ if *self == Self::default() => "start a server with: oyezd".to_owned(),

@@ -1,4 +1,4 @@
-//! Exponential backoff with jitter: how long to wait before the next attempt to reconnect.
+//! Exponential backoff with jitter, for reconnecting.
 
 use std::hash::BuildHasher as _;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(250);
 const MAX: Duration = Duration::from_secs(30);
 
-/// Pauses that double up to 30 s. Each is shortened by a random amount, at most half of it, so that
-/// clients which lost their server at the same time do not reconnect at the same time.
+/// Pauses that double up to 30 s. Each is shortened at random, by at most half, so that clients
+/// that lost the same server do not all reconnect at the same time.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     attempts: u32,
@@ -17,12 +17,12 @@ impl Backoff {
     pub(crate) fn next_pause(&mut self) -> Duration {
         let pause = FIRST.saturating_mul(1 << self.attempts.min(16)).min(MAX);
         self.attempts = self.attempts.saturating_add(1);
-        // The standard library seeds its hash maps at random.
+        // `RandomState` has a random seed.
         let random = std::hash::RandomState::new().hash_one(self.attempts) as u32;
         pause.mul_f64(1.0 - 0.5 * f64::from(random) / f64::from(u32::MAX))
     }
 
-    /// Starts over, after a successful connection.
+    /// Restarts with the shortest pause.
     pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }

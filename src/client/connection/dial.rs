@@ -15,10 +15,10 @@ use crate::net::stream::Endpoint;
 use crate::net::tls::ClientTls;
 use crate::protocol::{Blame, Command, ErrorCode, FeedId, Reply};
 
-/// How long to try each address, at most.
+/// The maximum time to connect to one address and receive the welcome.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The numbers in the server's `welcome` line.
+/// This client's id, the feed, and the newest sequence number, from the server's `welcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Welcome {
     pub(crate) id: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Welcome {
     pub(crate) seq: u64,
 }
 
-/// Everything that is needed to dial the server, any number of times.
+/// Dials the server. Every reconnect uses the same settings and credentials.
 #[derive(Debug)]
 pub(crate) struct Dialer {
     pub(crate) options: ConnectOptions,
@@ -37,9 +37,8 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// Reads the files of the secret and the certificates. The socket's events go to this
-    /// registry's poll, under this token. The error is one line that says what is wrong with which
-    /// file.
+    /// Reads the secret and the TLS files. Each socket will be registered with `registry` under
+    /// `token`. The error is one line for the user.
     pub(crate) fn new(
         options: ConnectOptions,
         registry: Registry,
@@ -51,12 +50,13 @@ impl Dialer {
         Ok(Self { options, secret, tls, registry, token })
     }
 
-    /// The command to authenticate with, which must come first on every connection.
+    /// Returns the `auth` command, if there is a secret. It must be the first command on every
+    /// connection.
     pub(crate) fn auth(&self) -> Option<Command<'_>> {
         self.secret.as_ref().map(|secret| Command::Auth { secret: secret.as_str() })
     }
 
-    /// Resolves the server's name, and refuses to send a secret over a network without TLS.
+    /// Resolves the server's name. Fails if a secret would be sent over a network without TLS.
     pub(crate) fn dial(&self) -> Result<Dial, LinkError> {
         let endpoints = self.options.server.resolve();
         let endpoints =
@@ -75,7 +75,7 @@ impl Dialer {
         Ok(Dial::new(endpoints))
     }
 
-    /// Continues to dial. Returns the link once the server has sent its welcome.
+    /// Continues to dial. Returns the welcome and the link once the server has sent its welcome.
     pub(crate) fn advance(
         &self,
         dial: &mut Dial,
@@ -104,7 +104,7 @@ impl Dialer {
         }
     }
 
-    /// The welcome, or `None` while the attempt is in progress.
+    /// Returns the welcome, or `None` while the attempt is in progress.
     fn outcome(&self, attempt: &mut Attempt, now: Instant) -> Result<Option<Welcome>, LinkError> {
         let link = &mut attempt.link;
         let not_a_server = |sent: &str| {
@@ -131,7 +131,7 @@ impl Dialer {
         }
     }
 
-    /// Why all addresses failed.
+    /// Builds the error for when all addresses have failed.
     fn explain(&self, dial: &Dial) -> LinkError {
         let (server, why) = (&self.options.server, dial.failures.join("; "));
         match dial.cause {
@@ -146,7 +146,7 @@ impl Dialer {
 
     fn cannot_reach(&self, why: &str, advice: Option<&str>) -> LinkError {
         let server = &self.options.server;
-        // `why` begins with the address, which is redundant if the user gave it.
+        // `why` begins with the address, which is redundant if the user specified an address.
         let why = why.strip_prefix(&format!("{server}: ")).unwrap_or(why);
         let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
         LinkError::new(Cause::Unavailable, format!("cannot reach {server}: {why}{advice}"))
@@ -178,7 +178,7 @@ pub(crate) struct Dial {
     cause: Cause,
 }
 
-/// Connecting to one address.
+/// An attempt to connect to one address.
 #[derive(Debug)]
 struct Attempt {
     endpoint: Endpoint,
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn addresses_are_tried_in_turn_until_one_sends_a_welcome() {
         let bind = || TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = |listener: &TcpListener| listener.local_addr().expect("it is bound");
+        let address = |listener: &TcpListener| listener.local_addr().expect("a bound listener");
         // The first address refuses connections; the second accepts them and sends nothing.
         let (free, silent, server) = (address(&bind()), bind(), bind());
         let addresses: [SocketAddr; 3] = [free, address(&silent), address(&server)];
@@ -241,7 +241,7 @@ mod tests {
         let mut dial = Dial::new(addresses.map(Endpoint::Tcp).to_vec());
         let mut accepted = None;
         let welcome = loop {
-            match dialer.advance(&mut dial, Instant::now()).expect("the third one works") {
+            match dialer.advance(&mut dial, Instant::now()).expect("the third address answers") {
                 None => {}
                 Some((welcome, _)) => break welcome,
             }

@@ -13,46 +13,50 @@ use crate::net::transport::{Plain, Sent, Transport};
 use crate::protocol::{Line, LineBuffer, REPLY_OVERHEAD};
 use crate::read_outcome::{ReadOutcome, TlsFailure};
 
-/// The longest line accepted from a server, in bytes: no server can have a larger `--max-line`.
+/// The maximum length of a line from the server, in bytes. No valid `--max-line` allows a longer
+/// one.
 pub(crate) const MAX_LINE: usize = 1024 * 1024 + REPLY_OVERHEAD;
 
-/// How many bytes may be queued for sending before the caller should stop adding more.
+/// How many unsent bytes may be queued before callers must stop adding more (backpressure).
 const MAX_UNSENT: usize = 256 * 1024;
 
 /// A socket that is connecting, connected, or at its end.
 ///
 /// **Invariants**
-/// - The socket is read only when no complete line is buffered, so buffered input is bounded by
-///   `MAX_LINE` and one read.
-/// - After a failed write nothing more is written, but what the server sent before is still read.
+/// - The socket is read only when no complete line is buffered, so the size of `received` is
+///   bounded.
+/// - After a failed write, nothing more is written, but the server's remaining lines are still
+///   read.
 #[derive(Debug)]
 pub(crate) struct Link {
     token: Token,
     transport: Box<dyn Transport>,
     received: LineBuffer,
-    /// The line that `next_line` returned last.
+    /// The line that `next_line` moved to.
     line: String,
-    /// The queue of bytes to send. Append to it.
+    /// The write buffer. Callers append to it.
     pub(crate) unsent: Vec<u8>,
     is_readable: bool,
     is_writable: bool,
     /// The socket is connected. A TLS handshake may still be in progress.
     pub(crate) is_connected: bool,
-    /// The write side is shut down, or writing failed.
+    /// The write side is shut down, or a write failed.
     is_write_closed: bool,
     /// Shut down the write side (half-close) as soon as `unsent` is empty.
     pub(crate) is_finishing: bool,
     /// Why the input ended. Buffered lines may remain.
     pub(crate) end: Option<LinkError>,
-    /// When the last line was received, or the first of the pending requests was sent.
+    /// When the server's current silence began: when the last line arrived, or when a request was
+    /// sent while none was pending, whichever was later.
     pub(crate) silent_since: Instant,
-    /// When all input was last read. Timeouts count the server's silence up to this time and not up
-    /// to now, since this process may itself have been blocked on standard output.
+    /// When the socket was last read until it would block. Timeouts measure the server's silence up
+    /// to this time, not up to now, because this process may itself have been blocked on standard
+    /// output.
     pub(crate) drained_at: Instant,
 }
 
 impl Link {
-    /// Starts to connect, and the TLS handshake if `tls` is given. Later failures are reported by
+    /// Starts to connect, with a TLS handshake if `tls` is given. Later failures are stored in
     /// [`end`](Self::end).
     pub(crate) fn connect(
         endpoint: &Endpoint,
@@ -84,17 +88,18 @@ impl Link {
         })
     }
 
-    /// Whether reading may return something without another poll.
+    /// Returns whether a read may return data without another poll.
     pub(crate) fn may_read(&self) -> bool {
         self.is_readable && self.end.is_none()
     }
 
-    /// Whether more output may be queued.
+    /// Returns whether more output may be queued.
     pub(crate) fn has_room(&self) -> bool {
         self.unsent.len() < MAX_UNSENT
     }
 
-    /// Takes this socket's events of a poll that returned at `now`, then writes and reads once.
+    /// Handles this socket's events from a poll that returned at `now`, then flushes and reads
+    /// once.
     pub(crate) fn transfer(&mut self, events: &Events, buffer: &mut [u8], now: Instant) {
         for event in events.iter().filter(|event| event.token() == self.token) {
             self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
@@ -108,7 +113,7 @@ impl Link {
         }
     }
 
-    /// Writes as much queued output as the socket takes.
+    /// Writes as much of `unsent` as the socket accepts.
     pub(crate) fn flush(&mut self) {
         if self.is_write_closed {
             self.unsent.clear();
@@ -125,7 +130,7 @@ impl Link {
         if !self.is_writable {
             return Ok(());
         }
-        // Even with nothing to send: this drives the TLS handshake.
+        // Flush even if `unsent` is empty: this drives the TLS handshake.
         self.is_writable = self.transport.flush()?;
         let mut sent = 0;
         while self.is_writable && sent < self.unsent.len() {
@@ -150,7 +155,7 @@ impl Link {
         let end = match self.transport.read(buffer).0 {
             ReadOutcome::Data(bytes) => {
                 self.received.push(bytes);
-                // Only a complete line is a sign of life: single bytes could trickle in for ever.
+                // Only a complete line is a sign of life: a server could send single bytes forever.
                 if memchr(b'\n', bytes).is_some() {
                     self.silent_since = now;
                 }
@@ -179,8 +184,9 @@ impl Link {
         self.end = Some(end);
     }
 
-    /// Moves to the next line, which [`line`](Self::line) then returns. Returns false if none is
-    /// buffered. The error describes input that no server sends; the link is of no use after it.
+    /// Moves to the next line, which [`line`](Self::line) then returns. Returns false if no line is
+    /// buffered. The error describes input that no server sends. Do not use the link after an
+    /// error.
     pub(crate) fn next_line(&mut self) -> Result<bool, String> {
         while let Some(line) = self.received.peek() {
             let is_text = match line {
@@ -188,7 +194,7 @@ impl Link {
                     text.clone_into(&mut self.line);
                     true
                 }
-                // An incomplete line is one that the connection's end cut short.
+                // Skip blank lines, and a partial line at the end of the connection.
                 Line::Blank(_) | Line::Incomplete(_) => false,
                 Line::NotText(line) => {
                     let shown = escape_untrusted(&String::from_utf8_lossy(line), 80);
@@ -206,30 +212,30 @@ impl Link {
         Ok(false)
     }
 
-    /// The line that [`next_line`](Self::next_line) moved to.
+    /// Returns the line that [`next_line`](Self::next_line) moved to.
     pub(crate) fn line(&self) -> &str {
         &self.line
     }
 }
 
-/// Why a connection could not be made, or ended.
+/// Why connecting failed, or why the connection ended.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkError {
     pub(crate) cause: Cause,
-    /// What happened, in words for people.
+    /// What happened, for the user.
     pub(crate) why: String,
 }
 
-/// The most significant cause comes last.
+/// The causes of a [`LinkError`], from the least to the most significant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cause {
-    /// There is no server.
+    /// No server listens there, or the host does not answer.
     Absent,
     /// The server closed the connection.
     Closed,
     /// There is a server, and it has no room at the moment.
     Busy,
-    /// There is a server, but it could not be used.
+    /// There is a server, but it cannot be used.
     Unavailable,
     /// Something other than an oyez server answered.
     NotAServer,
@@ -253,7 +259,7 @@ impl From<io::Error> for LinkError {
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
                 Self::new(Cause::Unavailable, "connection reset")
             }
-            // A Unix socket whose backlog is full.
+            // The listen backlog of a Unix socket is full.
             ErrorKind::WouldBlock => {
                 Self::new(Cause::Busy, "too many clients are waiting to be accepted")
             }

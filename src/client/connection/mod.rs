@@ -21,30 +21,30 @@ use name_claim::NameClaim;
 use options::ConnectOptions;
 use requests::{Ending, Incoming, Owner, RequestTracker};
 
-/// A connection that lasted this long, or that delivered a broadcast, resets the backoff.
+/// A connection that lasts this long resets the backoff. So do a broadcast and `goodbye idle`.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 
-/// Something that the task must know.
+/// An event for the task to handle.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
     /// The server has sent its welcome.
     Connected(Welcome),
-    /// The server refused the name, and why.
+    /// The server refused the name. The text is an error for the user.
     NameRefused(String),
-    /// Something to tell the user.
+    /// A notice for the user.
     Notice(String),
     /// The server has sent a line.
     Received(Incoming<'a>),
-    /// The connection is lost, and will be made again.
+    /// The connection was lost. An attempt to reconnect follows.
     Disconnected {
-        /// Why, in a few words.
+        /// The reason, for the user.
         why: String,
-        /// Some lines to others were not confirmed.
+        /// Whether a broadcast or a direct message is unconfirmed.
         has_unconfirmed: bool,
     },
 }
 
-/// A connection that outlives its sockets.
+/// The connection to the server, across reconnects.
 ///
 /// Each turn, flush the [`link`](Self::link), poll until [`next_deadline`](Self::next_deadline),
 /// let the link transfer, and call [`next_event`](Self::next_event) until it returns `None`.
@@ -54,13 +54,13 @@ pub(crate) struct Connection {
     state: State,
     backoff: Backoff,
     name: NameClaim,
-    /// The server was reached once, so failing to reach it later is no reason to give up.
+    /// The server was reached before, so a failure to reach it again is retried.
     was_connected: bool,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Wait, then dial.
+    /// Waiting to dial.
     Down {
         until: Instant,
     },
@@ -95,19 +95,19 @@ impl Connection {
         if let State::Up(up) = &self.state { Some(up) } else { None }
     }
 
-    /// The requests on this connection, or `None` while it is not connected.
+    /// Returns the requests on this connection, or `None` while it is not connected.
     pub(crate) fn requests(&self) -> Option<&RequestTracker> {
         self.up().map(|up| &up.requests)
     }
 
-    /// Whether the task may send: the client is signed in, and the queues have room.
+    /// Returns whether the task may send: the client is signed in, and the queues have room.
     pub(crate) fn has_room(&self) -> bool {
         self.up().is_some_and(|up| {
             up.requests.is_signed_in() && up.link.has_room() && up.requests.has_room()
         })
     }
 
-    /// Sends a command if connected. Returns its number among the connection's requests.
+    /// Queues a command if connected. Returns its number among the connection's requests.
     pub(crate) fn send(&mut self, command: &Command<'_>, owner: Owner) -> Option<u64> {
         let State::Up(up) = &mut self.state else { return None };
         Some(up.send(command, owner, Instant::now()))
@@ -120,7 +120,7 @@ impl Connection {
         }
     }
 
-    /// The current socket.
+    /// Returns the current socket, if there is one.
     pub(crate) fn link(&mut self) -> Option<&mut Link> {
         match &mut self.state {
             State::Down { .. } => None,
@@ -129,7 +129,7 @@ impl Connection {
         }
     }
 
-    /// Gives the socket away, for a task that does not want its lines interpreted.
+    /// Hands over the socket to a task that handles its lines itself.
     pub(crate) fn take_link(&mut self) -> Option<Link> {
         let down = State::Down { until: Instant::now() };
         match std::mem::replace(&mut self.state, down) {
@@ -150,7 +150,8 @@ impl Connection {
         }
     }
 
-    /// Returns the next event. The error says in one line why the connection is given up.
+    /// Returns the next event, or `None` if there is none yet. The error is one line that says why
+    /// the client gives up.
     pub(crate) fn next_event(&mut self, now: Instant) -> Result<Option<Event<'_>>, String> {
         if let State::Down { until } = self.state
             && until <= now
@@ -192,7 +193,8 @@ impl Connection {
         self.on_end(why, now)
     }
 
-    /// Dials again after a pause, unless that cannot help or the server was never reached.
+    /// Schedules another attempt to dial. Returns the error if a retry cannot help, if the server
+    /// was never reached, or if reconnecting is disabled.
     fn dial_later(&mut self, error: LinkError, now: Instant) -> Result<(), String> {
         let is_permanent = error.cause == Cause::Untrusted;
         if is_permanent || !self.was_connected || !self.dialer.options.reconnect {
@@ -202,7 +204,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Starts to use a link that has received its welcome: authenticates and takes the name.
+    /// Starts to use a link that has received its welcome: requests authentication and the name.
     fn start(&mut self, welcome: Welcome, link: Link, now: Instant) {
         let requests = RequestTracker::new(welcome.id, welcome.seq);
         let mut up = Up { link, requests, since: now };
@@ -213,7 +215,7 @@ impl Connection {
         self.state = State::Up(Box::new(up));
     }
 
-    /// Handles the line that the link has moved to.
+    /// Handles the link's current line.
     fn on_line(&mut self, now: Instant) -> Result<Option<Event<'_>>, String> {
         let server = &self.dialer.options.server;
         let State::Up(up) = &mut self.state else { return Ok(None) };
@@ -253,7 +255,7 @@ impl Connection {
         event
     }
 
-    /// Sends what is due at this time: a keep-alive, or the next request for the name.
+    /// Sends a keep-alive `ping` or another request for the name, if one is due.
     fn send_due_requests(&mut self, now: Instant) {
         let State::Up(up) = &mut self.state else { return };
         if !up.requests.has_pending() && up.is_overdue(&self.dialer.options) {
@@ -268,7 +270,7 @@ impl Connection {
     fn on_end(&mut self, why: String, now: Instant) -> Result<Option<Event<'static>>, String> {
         let State::Up(up) = &self.state else { return Ok(None) };
         let goodbye = up.requests.goodbye();
-        // With a secret, an auth-timeout means that the network was slow: retry.
+        // With a secret, an auth-timeout means that the network was slow, so a retry can succeed.
         if goodbye == Some("auth-failed")
             || goodbye == Some("auth-timeout") && self.dialer.auth().is_none()
         {
@@ -299,9 +301,9 @@ impl Up {
         self.requests.sent(command, owner)
     }
 
-    /// When the server has been silent for too long. While a request is pending, the connection
-    /// counts as lost then. Otherwise a keep-alive `ping` is due, which also keeps a server with an
-    /// idle timeout from disconnecting this client.
+    /// When the server has been silent for too long. If a request is pending, the connection then
+    /// counts as lost. Otherwise a keep-alive `ping` is due, which also restarts the server's idle
+    /// timeout.
     fn deadline(&self, options: &ConnectOptions) -> Option<Instant> {
         let max_silence = if self.requests.has_pending() {
             options.timeout

@@ -1,18 +1,18 @@
-//! Keeping this client's name across reconnects.
+//! Keeps this client's name across reconnects.
 
 use std::time::{Duration, Instant};
 
 use crate::client::messages::{explain, name_taken};
 use crate::protocol::{Command, ErrorCode, Name};
 
-/// How often to ask again for a name that is still taken.
+/// The pause before another request for a name that is still taken.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The name that this client wants, and when to ask for it again.
+/// The name that this client wants, and when to request it again.
 ///
-/// After a reconnect the server may still hold the lost connection, and with it the name. A name
-/// that this client had before, or whose request was not answered before the connection was lost,
-/// is therefore requested until it is granted.
+/// After a reconnect, the lost connection may still be open at the server, and then its name is
+/// still taken. A name that this client had before, or requested and got no answer, is therefore
+/// requested until it is granted again.
 #[derive(Debug)]
 pub(super) struct NameClaim {
     name: Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct NameClaim {
     /// A connection of this client had the name, or may have had it.
     may_be_ours: bool,
     retry_at: Option<Instant>,
-    /// The user knows that this connection waits for the name.
+    /// Whether the user was notified, on this connection, that the name is still taken.
     is_reported: bool,
 }
 
@@ -37,15 +37,15 @@ impl NameClaim {
         self.request()
     }
 
-    /// The server has given this client a name, which the task may have asked for.
+    /// Handles a granted name. The task may have requested it, too.
     pub(super) fn on_granted(&mut self, name: Option<&str>) {
         self.name = name.map(str::to_owned);
         self.is_pending = false;
         self.may_be_ours = true;
     }
 
-    /// The server has refused the name. `Ok` means that it will be requested again, with a notice
-    /// the first time on each connection. `Err` says why the name is given up.
+    /// Handles a refusal. `Ok` means that the name will be requested again, and contains a notice
+    /// the first time on each connection. `Err` is the reason to give up the name.
     pub(super) fn on_refused(
         &mut self,
         code: &str,
@@ -73,7 +73,7 @@ impl NameClaim {
         self.retry_at
     }
 
-    /// Returns the request to repeat, once it is due.
+    /// Returns another request for the name, once it is due.
     pub(super) fn poll_retry(&mut self, now: Instant) -> Option<Command<'_>> {
         if self.retry_at? <= now { self.request() } else { None }
     }

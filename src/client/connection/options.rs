@@ -1,4 +1,4 @@
-//! How to connect to the server.
+//! The connection options.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,21 +6,21 @@ use std::time::Duration;
 use crate::client::connection::address::ServerAddress;
 use crate::net::tls_config::ClientTlsConfig;
 
-/// The options of every command that connects.
+/// How to connect to the server. All commands share these options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectOptions {
     /// The server's address.
     pub server: ServerAddress,
-    /// The name to take there. It must be well-formed.
+    /// The name to request. It must be valid.
     pub name: Option<String>,
-    /// The file with the secret to authenticate with.
+    /// The file that contains the secret for authentication.
     pub secret_file: Option<PathBuf>,
-    /// How to set up TLS; `None` connects without it.
+    /// The TLS settings. `None` disables TLS.
     pub tls: Option<ClientTlsConfig>,
     /// Whether the secret may be sent over a network without TLS.
     pub insecure: bool,
-    /// How long to wait for a reply before the connection counts as lost.
+    /// The maximum time to wait for a reply. After that, the connection counts as lost.
     pub timeout: Duration,
-    /// Whether to keep the connection alive, and to reconnect when it is lost.
+    /// Whether to send keep-alives, and to reconnect when the connection is lost.
     pub reconnect: bool,
 }

@@ -1,7 +1,7 @@
 //! Matches the server's replies to the requests of one connection.
 //!
-//! This module performs **no I/O** and reads no clock: it takes commands and lines, and returns
-//! what the lines mean. The server is not trusted: a reply that no server would send is an error.
+//! This module performs **no I/O** and reads no clock. Its input is the commands sent and the lines
+//! received. The server is not trusted: a reply that no server would send is an error.
 
 use std::collections::VecDeque;
 
@@ -9,10 +9,10 @@ use crate::cli::digits;
 use crate::client::messages::explain;
 use crate::protocol::{Blame, Command, ErrorCode, Name, OkReply, Reply, Verb};
 
-/// How many requests may be pending.
+/// The maximum number of pending requests.
 const MAX_PENDING: usize = 64 * 1024;
 
-/// A command that was sent and has one final reply.
+/// A command that was sent. One final reply completes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) verb: Verb,
@@ -24,30 +24,31 @@ pub(crate) struct Request {
 /// Who sent a request and handles its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// The task: the user asked for this.
+    /// The task, for the user.
     Task,
-    /// The upkeep of the connection: signing in, keep-alive, resuming.
+    /// The connection's upkeep: signing in, keep-alive, resuming.
     Connection,
 }
 
-/// A line from the server, and what it means on this connection.
+/// A line from the server, and the request that it completes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Incoming<'a> {
     /// The line as received.
     pub(crate) line: &'a str,
-    /// The parsed line; `None` if this version does not know it, or if it only ends the connection.
+    /// The parsed line, or `None` if this version does not recognize it, or if it only ends the
+    /// connection.
     pub(crate) reply: Option<Reply<'a>>,
-    /// The request that the line is the final reply to.
+    /// The request whose final reply this line is.
     pub(crate) completed: Option<Request>,
 }
 
 impl Incoming<'_> {
-    /// Whether the line is the final reply to a command of this kind.
+    /// Returns whether the line is the final reply to a command of this kind.
     pub(crate) fn completes(&self, verb: Verb) -> bool {
         self.completed.is_some_and(|request| request.verb == verb)
     }
 
-    /// Whether the line is the final reply to one of this owner's requests.
+    /// Returns whether the line is the final reply to one of this owner's requests.
     pub(crate) fn completes_for(&self, owner: Owner) -> bool {
         self.completed.is_some_and(|request| request.owner == owner)
     }
@@ -67,9 +68,10 @@ pub(crate) enum Ending {
 /// The requests and replies of one connection.
 ///
 /// **Invariants**
-/// - Final replies arrive in the order of the requests; `pending` holds those that have none yet.
-/// - `name` and `is_quiet` are what the server has confirmed.
-/// - `newest` is the highest sequence number seen; lines up to it are replayed ones.
+/// - `pending` holds the requests without a final reply, oldest first. Final replies arrive in this
+///   order.
+/// - `name` and `is_quiet` hold the state that the server has confirmed.
+/// - `newest` is the highest sequence number received. Broadcast lines up to it are replayed ones.
 #[derive(Debug, Default)]
 pub(crate) struct RequestTracker {
     id: u64,
@@ -77,18 +79,19 @@ pub(crate) struct RequestTracker {
     is_quiet: bool,
     newest: u64,
     pending: VecDeque<Request>,
-    /// How many requests were sent.
+    /// The number of requests sent.
     sent: u64,
     ending: Option<Ending>,
 }
 
 impl RequestTracker {
-    /// For a connection whose welcome had this client id and this newest sequence number.
+    /// Starts a connection. `id` and `newest` are this client's id and the newest sequence number,
+    /// from the welcome.
     pub(crate) fn new(id: u64, newest: u64) -> Self {
         Self { id, newest, ..Self::default() }
     }
 
-    /// This client's name.
+    /// Returns this client's name, if it has one.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -97,7 +100,7 @@ impl RequestTracker {
         self.id
     }
 
-    /// Why no more replies are expected.
+    /// Returns why no more replies are expected, if so.
     pub(crate) fn ending(&self) -> Option<&Ending> {
         self.ending.as_ref()
     }
@@ -107,19 +110,20 @@ impl RequestTracker {
         self.ending.get_or_insert(ending);
     }
 
-    /// The reason in the server's goodbye.
+    /// Returns the reason in the server's goodbye, once it has arrived.
     pub(crate) fn goodbye(&self) -> Option<&str> {
         if let Some(Ending::Goodbye(reason)) = &self.ending { Some(reason) } else { None }
     }
 
-    /// Whether the first `auth` and `name` of the connection, if any, have been answered.
+    /// Returns false while the oldest pending request is the connection's own `auth` or `name`. The
+    /// task must not send until the server has answered it.
     pub(crate) fn is_signed_in(&self) -> bool {
         !self.pending.front().is_some_and(|request| {
             request.owner == Owner::Connection && matches!(request.verb, Verb::Auth | Verb::Name)
         })
     }
 
-    /// Whether another request may be sent.
+    /// Returns whether another request may be sent.
     pub(crate) fn has_room(&self) -> bool {
         self.pending.len() < MAX_PENDING
     }
@@ -128,7 +132,8 @@ impl RequestTracker {
         !self.pending.is_empty()
     }
 
-    /// Whether a line to others is pending, so that it may or may not have been delivered.
+    /// Returns whether a broadcast or a direct message is pending. It may or may not have been
+    /// delivered.
     pub(crate) fn has_unconfirmed(&self) -> bool {
         self.pending.iter().any(|request| matches!(request.verb, Verb::Broadcast | Verb::Send))
     }
@@ -141,7 +146,7 @@ impl RequestTracker {
         number
     }
 
-    /// Interprets a line from the server. The error names what no server would send.
+    /// Interprets a line from the server. The error describes a line that no server would send.
     pub(crate) fn on_line<'a>(&mut self, line: &'a str) -> Result<Incoming<'a>, &'static str> {
         let Some(reply) = Reply::parse(line) else {
             return Ok(Incoming { line, reply: None, completed: None });
@@ -182,7 +187,7 @@ impl RequestTracker {
         Ok(Incoming { line, reply: Some(reply), completed })
     }
 
-    /// The ending of a connection on which the server has sent this error, if it ends there.
+    /// Returns the ending of a connection on which the server sends this error, if it ends there.
     ///
     /// A connection that was cut completes no request: none of them is to blame. The upkeep of a
     /// connection has no user to report an error to, so a request that may succeed later is
@@ -201,8 +206,8 @@ impl RequestTracker {
         }
     }
 
-    /// Whether this client sent the line: no other client can have its id, nor its name at the same
-    /// time.
+    /// Returns whether a line from `from` is this client's. No other client ever has its id, or has
+    /// its name at the same time.
     fn is_own(&self, from: &str) -> bool {
         match &self.name {
             Some(name) => from == name,
@@ -211,13 +216,13 @@ impl RequestTracker {
     }
 
     /// Completes the oldest pending request of this kind. Requests before it are broadcasts whose
-    /// own line was skipped by `lagged`.
+    /// lines were skipped by `lagged`.
     fn complete(&mut self, verb: Verb) -> Result<Request, &'static str> {
         let index = self.pending.iter().position(|request| request.verb == verb);
         index.and_then(|index| self.complete_up_to(index)).ok_or("an unsolicited reply")
     }
 
-    /// Completes the request at this index, and drops those before it.
+    /// Completes the request at this index, and drops all earlier ones.
     fn complete_up_to(&mut self, index: usize) -> Option<Request> {
         let request = *self.pending.get(index)?;
         self.pending.drain(..=index);
@@ -242,8 +247,8 @@ impl RequestTracker {
 mod tests {
     use super::*;
 
-    /// Plays a transcript of client 7: `> ` is a request, `< ` a line from the server, followed by
-    /// ` | ` and the request that it must complete, or the error that it must cause.
+    /// Plays a transcript of client 7. `> ` begins a request and `< ` a line from the server. After
+    /// ` | ` comes the request that the line must complete, or the error that it must cause.
     #[track_caller]
     fn play(transcript: &str) -> RequestTracker {
         let mut requests = RequestTracker::new(7, 0);
@@ -290,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn own_broadcasts_are_recognised_by_the_name_confirmed_at_that_point() {
+    fn own_broadcasts_are_recognized_by_the_name_confirmed_at_that_point() {
         play(
             "> say a
              > name bob
@@ -357,9 +362,9 @@ mod tests {
 
     #[test]
     fn reply_without_a_request_is_an_error() {
-        let unrequested = "an unsolicited reply";
-        play(&format!("< pong | {unrequested}"));
-        play(&format!("> ping\n< ok stats | {unrequested}"));
+        let unsolicited = "an unsolicited reply";
+        play(&format!("< pong | {unsolicited}"));
+        play(&format!("> ping\n< ok stats | {unsolicited}"));
         play("< welcome 9 00000000 0 oyezd/1 hi | a second welcome");
         play("< error busy nobody asked\n< later words\n< ok later words");
     }
@@ -391,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn goodbye_completes_only_the_command_that_asked_for_it() {
+    fn goodbye_completes_only_the_command_that_requested_it() {
         assert_eq!(play("> quit\n< goodbye quit | quit").goodbye(), Some("quit"));
         assert_eq!(play("> ping\n< goodbye too-slow").goodbye(), Some("too-slow"));
         assert_eq!(play("> shutdown\n< goodbye idle").goodbye(), Some("idle"));

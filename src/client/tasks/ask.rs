@@ -1,4 +1,4 @@
-//! The commands that send one request, or a few in turn, and print the replies.
+//! The commands that send one or a few requests and print the replies.
 
 use std::time::Instant;
 
@@ -11,12 +11,13 @@ use crate::client::stdio::Output;
 use crate::escape::escape_untrusted;
 use crate::protocol::{Command, Recipient, Reply};
 
-/// The maximum number of lines in a reply. A server sends fewer: one page of clients at most.
+/// The maximum number of lines in a reply. oyezd sends fewer: at most one page of clients.
 pub(crate) const MAX_REPLY_LINES: usize = 10_000;
 
 /// `oyez broadcast TEXT`
 pub(crate) fn broadcast(session: &mut Session, text: &str) -> Result<(), Failure> {
-    // Quiet, the reply is an `ok`. Otherwise it is our own line, which `lagged` could skip.
+    // After `quiet`, the reply is `ok broadcast`. Otherwise it would be this client's own line,
+    // which `lagged` could skip.
     ask(session, &Command::Quiet, |_, _| ())?;
     ask(session, &Command::Broadcast { text }, |_, _| ())
 }
@@ -29,7 +30,7 @@ pub(crate) fn send(session: &mut Session, client: &str, text: &str) -> Result<()
     ask(session, &Command::Send { client, text }, |_, _| ())
 }
 
-/// `oyez clients`: all other clients, page by page.
+/// `oyez clients`: prints all other clients, page by page.
 pub(crate) fn clients(session: &mut Session) -> Result<(), Failure> {
     wait_until_ready(session)?;
     let own = session.connection.requests().map(RequestTracker::id);
@@ -92,8 +93,8 @@ fn wait_until_ready(session: &mut Session) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sends a command, waits for its reply, and passes each `client` and `stat` line of it to
-/// `on_line`. An `error` is a failure.
+/// Sends a command and waits for its final reply. Passes each `client` and `stat` line to
+/// `on_line`. Returns an `error` as a failure.
 fn ask(
     session: &mut Session,
     command: &Command<'_>,

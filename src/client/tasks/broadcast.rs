@@ -1,7 +1,7 @@
-//! `oyez broadcast -`: broadcasts every line of standard input, in order, each once.
+//! `oyez broadcast -`: broadcasts every line of standard input, in order and exactly once.
 //!
-//! After a reconnect, lines that the lost connection may have delivered are deduplicated: wait
-//! until the server has closed that connection, then search the feed for its lines.
+//! To deduplicate after a reconnect, the publisher waits until the server has closed the lost
+//! connection, and then searches the feed for the lines that arrived over it.
 
 use std::time::{Duration, Instant};
 
@@ -18,21 +18,22 @@ use crate::client::tasks::source::Source;
 use crate::limits::Limits;
 use crate::protocol::{Blame, Command, ErrorCode, FeedId, OkReply, Reply, Verb};
 
-/// The pauses between checks whether the server has closed the lost connection: the first one and
-/// the longest one. They double in between.
+/// The first and the maximum pause between checks of whether the server has closed the lost
+/// connection. The pause doubles after each check.
 const CHECK_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// How long to wait for that, in timeouts. With the default timeout, that is longer than the five
-/// minutes after which oyezd disconnects a peer that vanished.
+/// The maximum time to wait for the server to close the lost connection, in multiples of
+/// `--timeout`. With the default of 60 s, this is longer than the five minutes after which oyezd
+/// drops a vanished peer.
 const MAX_CHECK_TIMEOUTS: u32 = 6;
 
-/// How often to ask for the newest sequence number while no line is unconfirmed. A later search
-/// then starts after it, where the feed still has the lines.
+/// How often to request the newest sequence number while no line is unconfirmed. A later search
+/// then starts after it, so the feed is more likely to still have the lines.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
 const CANNOT_TELL: &str = "cannot find out which lines were broadcast";
 
-/// The lines on their way from standard input to the feed.
+/// Publishes the lines of standard input.
 struct Publisher {
     server: String,
     timeout: Duration,
@@ -40,34 +41,35 @@ struct Publisher {
     source: Source,
     queue: PublishQueue,
     phase: Phase,
-    /// The requests of this phase that are to be sent.
+    /// The requests of this phase that have not been sent yet.
     requests: Vec<Command<'static>>,
-    /// How many lines the server has sent in this phase, not counting broadcasts.
+    /// The number of lines received in this phase, not counting broadcasts.
     reply_lines: usize,
     /// The feed of the last connection.
     feed: Option<FeedId>,
-    /// Set while the server was seen to keep the lost connection open.
+    /// Set from the first check that finds the lost connection open until lines are sent again.
     wait: Option<Wait>,
     progress: Progress,
 }
 
-/// What happens on the connection.
+/// The publisher's state on the current connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Disconnected,
-    /// Ask for the limit on the length of lines.
+    /// Requesting quiet mode and the maximum line length.
     Starting,
-    /// Ask whether the lost connection is still open: the server may yet execute its lines.
+    /// Checking whether the lost connection is still open. If so, the server may still execute its
+    /// lines.
     Checking {
         is_open: bool,
     },
-    /// It is, so ask again at this time.
+    /// The lost connection is still open. The next check is due at this time.
     Waiting {
         until: Instant,
     },
-    /// Have the feed replayed, and search it for unconfirmed lines.
+    /// Replaying the feed, and searching it for unconfirmed lines.
     Searching,
-    /// Send lines.
+    /// Sending lines.
     Open {
         refresh_at: Instant,
     },
@@ -80,8 +82,9 @@ struct Wait {
     next_pause: Duration,
 }
 
-/// Sends every line of standard input and waits until each is confirmed. Success means that all
-/// were broadcast in order, each once. A failure also says which lines were broadcast.
+/// Sends every line of standard input and waits until all are confirmed. Success means that all
+/// lines except skipped ones were broadcast, in order and exactly once. A failure also reports
+/// which lines were broadcast.
 pub(crate) fn broadcast(session: &mut Session, skip_bad: bool) -> Result<(), Failure> {
     let mut publisher = Publisher {
         server: session.connection.server().to_string(),
@@ -122,7 +125,7 @@ impl Publisher {
         }
     }
 
-    /// Sends requests and handles events, until there are none.
+    /// Sends requests and handles events until there are none left.
     fn handle_events(&mut self, session: &mut Session) -> Result<(), String> {
         loop {
             for command in self.requests.drain(..) {
@@ -207,7 +210,7 @@ impl Publisher {
                 self.queue.on_replayed(seq, from, text)?;
             }
             (Phase::Searching, Reply::Lagged(_), _) => {
-                return Err(format!("{CANNOT_TELL}: the server skipped some"));
+                return Err(format!("{CANNOT_TELL}: the server skipped some of them"));
             }
             (Phase::Searching, _, Some(Verb::Quiet)) => {
                 self.queue.finish_search();
@@ -268,12 +271,14 @@ impl Publisher {
         self.requests = match phase {
             Phase::Starting => vec![Command::Quiet, Command::Stats],
             Phase::Checking { .. } => {
-                // From the lost connection's id on: if it is still open, it comes first.
+                // Start the list at the lost connection's id. If that connection is still open, it
+                // is the first entry.
                 let after = self.queue.lost_id().map(|id| id.saturating_sub(1));
                 vec![Command::Clients { after: after.filter(|after| *after > 0) }]
             }
             Phase::Searching => {
-                // `quiet` ends the replay at the feed's head: none of the lines can come later.
+                // `quiet` ends the replay at the feed's head. No line of the closed connection can
+                // follow it.
                 self.queue.search_request().into_iter().chain([Command::Quiet]).collect()
             }
             Phase::Disconnected | Phase::Waiting { .. } | Phase::Open { .. } => vec![],
@@ -289,7 +294,8 @@ impl Publisher {
         matches!(self.phase, Phase::Open { .. })
     }
 
-    /// The lost connection is still open at the server: checks again later, up to a limit.
+    /// Handles a check that found the lost connection open. Schedules the next check, or fails at
+    /// the time limit.
     fn wait_for_close(&mut self) -> Result<(), String> {
         let now = Instant::now();
         let wait = self.wait.get_or_insert(Wait { since: now, next_pause: CHECK_PAUSE.0 });
@@ -328,7 +334,7 @@ impl Publisher {
         }
     }
 
-    /// Sends as many lines as there is room for: first those to be sent again, then new ones.
+    /// Sends lines while there is room: first lines to send again, then new ones.
     fn send_lines(&mut self, session: &mut Session) {
         while self.is_open() && session.connection.has_room() {
             if let Some(command) = self.queue.send_next() {
@@ -346,7 +352,7 @@ impl Publisher {
         }
     }
 
-    /// Handles a line that cannot be broadcast: skips it, or takes no more lines.
+    /// Handles a line that cannot be broadcast: skips it, or stops reading lines.
     fn skip_or_stop(&mut self, why: &str) {
         if self.skip_bad {
             self.notice(&format!("skipped: {why}"));

@@ -8,7 +8,7 @@ use crate::client::messages::lagged;
 use crate::client::stdio::{Output, notice};
 use crate::protocol::{FeedId, Reply};
 
-/// Prints a line in this format: broadcasts, direct messages and `lagged`. `line` is as received,
+/// Prints a broadcast, a direct message or `lagged` in this format. `line` is the line as received,
 /// and `reply` is the parsed line.
 pub(crate) fn print(
     format: Format,
@@ -44,14 +44,14 @@ pub(crate) fn print(
     }
 }
 
-/// The current UTC time in RFC 3339 format.
+/// Returns the current UTC time in RFC 3339 format.
 fn now() -> String {
     let format =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     OffsetDateTime::now_utc().format(format).unwrap_or_default()
 }
 
-/// A JSON string (RFC 8259). The text has no control characters except TAB.
+/// Formats a JSON string (RFC 8259). The text has no control characters except TAB.
 fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

@@ -1,4 +1,4 @@
-//! `oyez listen`: prints what is broadcast, and resumes after every reconnect.
+//! `oyez listen`: prints broadcast lines, and resumes after every reconnect.
 
 use std::time::Instant;
 
@@ -13,15 +13,15 @@ use crate::client::tasks::format;
 use crate::client::tasks::resume_cursor::{LineState, ResumeCursor, Step};
 use crate::protocol::{Reply, Verb};
 
-/// A subscription and how far it has come.
+/// The state of `oyez listen`.
 struct Listener {
     listen: Listen,
     cursor: ResumeCursor,
-    /// How many lines were printed.
+    /// The number of broadcast lines printed.
     printed: u64,
 }
 
-/// Prints broadcast lines until as many as requested were printed, or standard output is closed.
+/// Prints broadcast lines until `--count` is reached or standard output is closed.
 pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failure> {
     let server = session.connection.server().to_string();
     let cursor = ResumeCursor::new(listen.since);
@@ -48,7 +48,7 @@ pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failur
 }
 
 impl Listener {
-    /// Prints the line if it belongs in the output.
+    /// Prints the line if it is part of the output. Returns what to do next.
     fn on_line(&mut self, incoming: &Incoming<'_>, output: &mut Output) -> Result<Step, String> {
         let Some(reply) = incoming.reply else { return Ok(Step::default()) };
         match reply {

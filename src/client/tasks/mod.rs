@@ -1,4 +1,4 @@
-//! The commands of `oyez` except chat, one kind per module.
+//! The commands of `oyez` except chat, and their state machines.
 
 pub(super) mod ask;
 pub(super) mod broadcast;

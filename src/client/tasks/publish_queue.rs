@@ -1,12 +1,12 @@
-//! The lines being broadcast, and which of them are known to be in the feed.
+//! The lines to broadcast, and which of them are confirmed.
 //!
 //! This module performs **no I/O** and reads no clock.
 //!
-//! A line is confirmed by the server's reply. When a connection is lost, some unconfirmed lines may
-//! be in the feed all the same. To deduplicate after a reconnect, the feed is searched for them
-//! before anything is sent again: they are the first unconfirmed lines, in order, attributed to the
-//! lost connection's id, and after its last confirmed line. (Its id and not its name, which another
-//! client may have taken since.)
+//! A line is confirmed by the server's reply, or by finding it in the feed. When a connection is
+//! lost, some of its unconfirmed lines may already be in the feed. To deduplicate after a
+//! reconnect, the feed is searched for them before anything is sent again. Those that arrived are
+//! the first unconfirmed lines, in order. They follow the last confirmed line and carry the lost
+//! connection's id. (Names do not work here: another client may have taken the name.)
 
 use std::collections::VecDeque;
 
@@ -14,17 +14,16 @@ use crate::cli::digits;
 use crate::client::connection::dial::Welcome;
 use crate::protocol::Command;
 
-/// How many bytes of lines may be unconfirmed.
+/// How many bytes the queue may hold before it accepts no more lines.
 const MAX_UNCONFIRMED_BYTES: usize = 4 * 1024 * 1024;
 
-/// Lines that are to be broadcast, or were sent and are not confirmed.
+/// Lines to send, and sent lines that are not confirmed yet.
 ///
 /// **Invariants**
-/// - `lines` are those not known to be in the feed, in input order. The first `sent` of them were
-///   sent and are unconfirmed, all over the same connection: `lost` if that is set, otherwise
-///   `current`.
-/// - `lost` is set only while there are unconfirmed lines, and nothing is sent meanwhile.
-/// - Once `is_stopped`, all `lines` are sent ones.
+/// - `lines` holds the lines that are not confirmed, in input order. The first `sent` of them were
+///   sent, all over the same connection: `lost` if that is set, otherwise `current`.
+/// - `lost` is set only while there are unconfirmed lines. While it is set, nothing is sent.
+/// - Once `is_stopped` is set, every line was sent.
 #[derive(Debug, Default)]
 pub(crate) struct PublishQueue {
     lines: VecDeque<Outgoing>,
@@ -33,10 +32,10 @@ pub(crate) struct PublishQueue {
     /// No more lines are to be sent.
     is_stopped: bool,
     confirmed: u64,
-    /// The number of the last confirmed line in the input.
+    /// The input number of the last confirmed line.
     last_confirmed: u64,
-    /// The welcome of the current connection. Its `seq` is kept up to date: unconfirmed lines come
-    /// after it.
+    /// The welcome of the current connection. Its `seq` is kept up to date: all unconfirmed lines
+    /// follow it in the feed.
     current: Option<Welcome>,
     /// The welcome of the lost connection. Unconfirmed lines may be in the feed under its id.
     lost: Option<Welcome>,
@@ -50,15 +49,15 @@ struct Outgoing {
 }
 
 impl PublishQueue {
-    /// Handles a new connection. Returns whether its feed is the one to search for unconfirmed
-    /// lines, or there are none.
+    /// Handles a new connection. Returns false if there are unconfirmed lines and its feed cannot
+    /// be searched for them.
     pub(crate) fn on_welcome(&mut self, welcome: Welcome) -> bool {
         self.current = Some(welcome);
         self.lost.is_none_or(|lost| lost.feed == welcome.feed && lost.seq <= welcome.seq)
     }
 
-    /// The id under which unconfirmed lines were sent. While the server still has a client with
-    /// this id, it may execute more of them.
+    /// Returns the client id under which unconfirmed lines were sent. While the server still has a
+    /// client with this id, it may execute more of them.
     pub(crate) fn lost_id(&self) -> Option<u64> {
         self.lost.map(|lost| lost.id)
     }
@@ -77,7 +76,7 @@ impl PublishQueue {
         }
     }
 
-    /// Whether more lines may be added.
+    /// Returns whether more lines may be added.
     pub(crate) fn has_room(&self) -> bool {
         self.bytes < MAX_UNCONFIRMED_BYTES
     }
@@ -88,15 +87,15 @@ impl PublishQueue {
         self.lines.push_back(Outgoing { number, text });
     }
 
-    /// Returns the command for the next unsent line, and counts it as sent.
+    /// Returns the command for the next unsent line, and marks it as sent.
     pub(crate) fn send_next(&mut self) -> Option<Command<'_>> {
-        debug_assert!(self.lost.is_none(), "lines are sent before the search has ended");
+        debug_assert!(self.lost.is_none(), "nothing is sent during a search");
         let Outgoing { text, .. } = self.lines.get(self.sent)?;
         self.sent += 1;
         Some(Command::Broadcast { text })
     }
 
-    /// The server has broadcast the oldest sent line, as number `seq` of the feed.
+    /// Confirms the oldest sent line, which the server broadcast under this sequence number.
     pub(crate) fn confirm(&mut self, seq: u64) {
         self.note_newest(seq);
         self.confirm_oldest();
@@ -109,12 +108,12 @@ impl PublishQueue {
         }
     }
 
-    /// The server has refused the oldest sent line. Returns its number in the input.
+    /// Removes the oldest sent line, which the server refused. Returns its input number.
     pub(crate) fn refuse(&mut self) -> u64 {
         self.take_sent().unwrap_or_default()
     }
 
-    /// The number of the oldest sent line in the input.
+    /// Returns the input number of the oldest sent line.
     pub(crate) fn oldest_sent(&self) -> u64 {
         self.unconfirmed().map_or(0, |(first, _)| first)
     }
@@ -126,7 +125,7 @@ impl PublishQueue {
         self.drop_unsent();
     }
 
-    /// The sent lines are known not to be in the feed.
+    /// Records that the feed has none of the sent lines.
     fn unsend(&mut self) {
         self.sent = 0;
         if self.is_stopped {
@@ -139,25 +138,26 @@ impl PublishQueue {
         self.bytes -= dropped.map(|line| line.text.len()).sum::<usize>();
     }
 
-    /// The feed has reached `seq`: lines that are unconfirmed or sent later come after it.
+    /// Records that the feed has reached `seq`. All lines that are unconfirmed or sent later follow
+    /// it.
     pub(crate) fn note_newest(&mut self, seq: u64) {
         if let Some(current) = &mut self.current {
             current.seq = current.seq.max(seq);
         }
     }
 
-    /// The request that replays the part of the feed to search for unconfirmed lines.
+    /// Returns the request that replays the part of the feed that may contain unconfirmed lines.
     pub(crate) fn search_request(&self) -> Option<Command<'static>> {
         self.lost.map(|lost| Command::Resume { seq: lost.seq, feed: Some(lost.feed) })
     }
 
-    /// Checks the next replayed line of the search. The error says why the search cannot be
+    /// Handles the next replayed line of the search. The error says why the replay cannot be
     /// trusted.
     pub(crate) fn on_replayed(&mut self, seq: u64, from: &str, text: &str) -> Result<(), String> {
-        // All were found: the rest of the replay does not matter.
+        // All lines were found. Ignore the rest of the replay.
         let Some(lost) = &mut self.lost else { return Ok(()) };
         if lost.seq.checked_add(1) != Some(seq) {
-            return Err(format!("the server sent line {seq} of the feed after {}", lost.seq));
+            return Err(format!("the server sent line {seq} of the feed after line {}", lost.seq));
         }
         let is_own = digits(from) == Some(lost.id);
         if let Some(Outgoing { number, text: own }) = self.lines.front()
@@ -176,15 +176,15 @@ impl PublishQueue {
         Ok(())
     }
 
-    /// The search is complete: lines that were not found are not in the feed, and are sent again.
+    /// Ends the search. The remaining lines are not in the feed, and are sent again.
     pub(crate) fn finish_search(&mut self) {
         self.lost = None;
         self.unsend();
     }
 
-    /// Removes the oldest sent line. Returns its number.
+    /// Removes the oldest sent line. Returns its input number.
     fn take_sent(&mut self) -> Option<u64> {
-        // `RequestTracker` refuses replies to no request.
+        // `RequestTracker` rejects unsolicited replies.
         debug_assert!(self.sent > 0, "a reply without a sent line");
         self.sent = self.sent.checked_sub(1)?;
         let line = self.lines.pop_front()?;
@@ -192,23 +192,23 @@ impl PublishQueue {
         Some(line.number)
     }
 
-    /// How many lines are known to be in the feed.
+    /// Returns the number of confirmed lines.
     pub(crate) fn confirmed(&self) -> u64 {
         self.confirmed
     }
 
-    /// How many lines are not known to be in the feed.
+    /// Returns the number of lines that are not confirmed yet, sent or not.
     pub(crate) fn remaining(&self) -> usize {
         self.lines.len()
     }
 
-    /// The first and the last line that may or may not be in the feed, by their input numbers.
+    /// Returns the input numbers of the first and last unconfirmed line.
     pub(crate) fn unconfirmed(&self) -> Option<(u64, u64)> {
         let last = self.sent.checked_sub(1)?;
         Some((self.lines.front()?.number, self.lines.get(last)?.number))
     }
 
-    /// Which lines of the input were broadcast, and which may have been.
+    /// Describes which lines of the input were broadcast, and which may have been.
     pub(crate) fn summary(&self) -> String {
         let lines = |first, last| match first == last {
             true => format!("line {first}"),
@@ -241,7 +241,7 @@ mod tests {
         Welcome { id, feed: FEED, seq }
     }
 
-    /// Sends all lines that are not sent yet. Returns their texts.
+    /// Sends all unsent lines. Returns their texts.
     fn send_all(queue: &mut PublishQueue) -> Vec<String> {
         let mut sent = vec![];
         while let Some(Command::Broadcast { text }) = queue.send_next() {
@@ -250,7 +250,8 @@ mod tests {
         sent
     }
 
-    /// The connection with id 3 has sent a, b and c, and a is confirmed as line 11.
+    /// Returns a queue whose connection has id 3 and has sent a, b and c. Line a is confirmed as
+    /// number 11.
     fn one_of_three_confirmed() -> PublishQueue {
         let mut queue = PublishQueue::default();
         assert!(queue.on_welcome(welcome(3, 10)));
@@ -344,7 +345,7 @@ mod tests {
         assert_eq!(queue.lost_id(), Some(5));
         assert_eq!(queue.search_request(), Some(Command::Resume { seq: 20, feed: Some(FEED) }));
         assert_eq!(queue.on_replayed(21, "5", "b"), Ok(()));
-        assert_eq!(queue.lost_id(), None, "all were found");
+        assert_eq!(queue.lost_id(), None, "all lines were found");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `oyez raw`: passes the protocol through unchanged, for people and scripts that speak it.
+//! `oyez raw`: passes the protocol through, for people and scripts that speak it.
 
 use std::time::Instant;
 
@@ -8,14 +8,16 @@ use crate::client::failure::Failure;
 use crate::client::messages::not_a_server;
 use crate::client::session::Session;
 
-/// Sends standard input as it is, and prints the server's lines until the server closes.
+/// Sends standard input unchanged, and prints the server's lines until the server closes the
+/// connection.
 pub(crate) fn raw(session: &mut Session) -> Result<(), Failure> {
     while !matches!(session.connection.next_event(Instant::now())?, Some(Event::Connected(_))) {
         session.wait(None, false)?;
     }
-    // The connection has dialed and signed in. From now on it would interpret the replies.
+    // The connection has dialed, and has queued `auth` and `name`. Take its socket, so that it does
+    // not interpret the replies.
     let Some(mut link) = session.connection.take_link() else { return Ok(()) };
-    // The welcome.
+    // The current line is the welcome.
     session.output.line(link.line());
     loop {
         let server = session.connection.server();

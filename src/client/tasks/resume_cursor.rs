@@ -1,4 +1,4 @@
-//! A listener's position in the feed, and how to resume there after a reconnect.
+//! A reader's position in the feed, from which to resume after a reconnect.
 //!
 //! This module performs **no I/O** and reads no clock.
 
@@ -9,47 +9,47 @@ use crate::client::connection::dial::Welcome;
 use crate::client::messages::{explain, reconnected};
 use crate::protocol::{Command, ErrorCode, FeedId, Reply};
 
-/// How many times per connection to ask again when the next lines are gone before the request
+/// The maximum number of retries per connection if the requested lines are gone when the request
 /// arrives.
 const MAX_RETRIES: u8 = 10;
 
-/// The last line received, which every new connection resumes after.
+/// The position after the last line received, from which every new connection resumes.
 ///
 /// Call [`on_welcome`](Self::on_welcome) for each connection,
 /// [`on_resume_reply`](Self::on_resume_reply) for the reply to each `resume`, and
 /// [`on_broadcast`](Self::on_broadcast) for each broadcast line.
 #[derive(Debug, Default)]
 pub(crate) struct ResumeCursor {
-    /// The line to start after, until the server has replied to that.
+    /// The line to start after, until the server has answered the `resume` for it.
     since: Option<u64>,
-    /// The feed that `seq` belongs to; `None` before the first welcome.
+    /// The feed of `seq`, or `None` before the first welcome.
     feed: Option<FeedId>,
-    /// The last line received.
+    /// The sequence number of the last line received.
     seq: u64,
-    /// While a `resume` is pending, the newest line known. Lines received before the reply are sent
-    /// again after it.
+    /// While a `resume` is pending, the newest sequence number known. The server replays lines
+    /// received before the reply.
     resuming: Option<u64>,
-    /// How many replies on this connection were `gone`.
+    /// The number of retries on this connection.
     retries: u8,
 }
 
-/// What a task does next.
+/// What the task must do next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// What to tell the user.
+    /// Notices for the user.
     pub(crate) notices: Vec<String>,
     /// The request to send.
     pub(crate) request: Option<Command<'static>>,
 }
 
-/// How a broadcast line relates to those received before.
+/// How a broadcast line relates to the lines received before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LineState {
-    /// It is the next line.
+    /// It was not received before.
     New,
     /// It was received before.
     Duplicate,
-    /// It will be sent again, after the reply to the pending `resume`.
+    /// It precedes the reply to the pending `resume`, and is replayed after that.
     Early,
 }
 
@@ -60,17 +60,17 @@ impl Step {
 }
 
 impl ResumeCursor {
-    /// Starts after the line `since`, or with the first new line.
+    /// Starts after line `since` or, if that is `None`, with the first new line.
     pub(crate) fn new(since: Option<u64>) -> Self {
         Self { since, ..Self::default() }
     }
 
-    /// The feed that the lines belong to.
+    /// Returns the current feed.
     pub(crate) fn feed(&self) -> Option<FeedId> {
         self.feed
     }
 
-    /// Handles a new connection to this server.
+    /// Handles a new connection. `server` is its address, for messages.
     pub(crate) fn on_welcome(&mut self, welcome: Welcome, server: &str) -> Step {
         let Welcome { feed, seq: newest, .. } = welcome;
         self.resuming = None;
@@ -89,7 +89,7 @@ impl ResumeCursor {
             let notice = "the server was restarted; lines sent just before that may be missing";
             notices.push(notice.to_owned());
         }
-        // Even if nothing is newer than `seq`: a client that must authenticate receives no lines
+        // Resume even if `seq` is the newest: a client that must authenticate misses all lines
         // between the welcome and its `auth`.
         Step { notices, request: Some(self.resume(self.seq, Some(feed), newest)) }
     }
@@ -100,8 +100,8 @@ impl ResumeCursor {
         Command::Resume { seq, feed }
     }
 
-    /// Handles the final reply to a `resume`. The error says why the server cannot start after the
-    /// requested line.
+    /// Handles the final reply to a `resume`. The error says why the server cannot start after
+    /// `since`.
     pub(crate) fn on_resume_reply(&mut self, reply: &Reply<'_>) -> Result<Step, String> {
         let newest = self.resuming.take().unwrap_or(self.seq);
         let since = self.since.take();
@@ -118,7 +118,8 @@ impl ResumeCursor {
                 (oldest - 1, Some(self.resume(oldest - 1, self.feed, newest.max(oldest))))
             }
             None => {
-                // The server cannot replay: what was sent since the welcome is missing, too.
+                // The server cannot replay, so all lines up to the newest one known are missing,
+                // too.
                 self.seq = newest;
                 (newest, None)
             }
@@ -178,7 +179,7 @@ mod tests {
         Ok(step(&[&notice], request))
     }
 
-    /// A cursor after line 7 of feed 1.
+    /// Returns a cursor at line 7 of feed 1.
     fn at_seven() -> ResumeCursor {
         let mut cursor = ResumeCursor::default();
         assert_eq!(cursor.on_welcome(welcome(1, 5), "here"), Step::default());
@@ -247,7 +248,7 @@ mod tests {
         let request = Some(Command::Resume { seq: 9, feed: None });
         let mut cursor = ResumeCursor::new(Some(9));
         assert_eq!(cursor.on_welcome(welcome(1, 5), "here"), step(&[], request));
-        // The connection is lost before the reply.
+        // The connection is lost before the reply arrives.
         assert_eq!(cursor.on_welcome(welcome(1, 5), "here"), step(&[RECONNECTED], request));
         let error = Reply::Error { code: "bad-argument", explanation: "beyond the newest" };
         assert_eq!(
@@ -258,7 +259,7 @@ mod tests {
         let mut cursor = ResumeCursor::new(Some(5));
         cursor.on_welcome(welcome(1, 5), "here");
         assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 5 })), complete());
-        // Once started, lines that are gone are no failure.
+        // After the start, lines that are gone are only reported.
         cursor.on_welcome(welcome(1, 90), "here");
         let error = Reply::Error { code: "gone", explanation: "50 00000001 kept from 50 on" };
         let request = resume(49, 1);
@@ -277,7 +278,7 @@ mod tests {
             requests += 1;
             let explanation = format!("{oldest} 00000001");
             let reply = Reply::Error { code: "gone", explanation: &explanation };
-            request = cursor.on_resume_reply(&reply).expect("no line is requested").request;
+            request = cursor.on_resume_reply(&reply).expect("`since` is not set").request;
         }
         assert_eq!(requests, u64::from(MAX_RETRIES) + 1);
     }

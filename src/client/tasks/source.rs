@@ -5,20 +5,20 @@ use crate::client::failure::Failure;
 use crate::client::session::Session;
 use crate::protocol::{Line, LineBuffer, validate_text};
 
-/// The bytes of a request before its text.
+/// The length of a request before its text, in bytes.
 const REQUEST_OVERHEAD: usize = "broadcast ".len();
 
 /// Standard input as numbered lines.
 ///
-/// Input is read only while no complete line is buffered, so memory is bounded.
+/// Input is read only while no complete line is buffered, which bounds memory.
 pub(crate) struct Source {
     lines: LineBuffer,
-    /// The longest text that the server accepts, in bytes. `None` until the server has told;
-    /// nothing is read before.
+    /// The maximum length of a text in bytes. `None` until the server has reported its limit; until
+    /// then, no input is read.
     max_text: Option<usize>,
-    /// How many lines were taken.
+    /// The number of lines taken so far.
     pub(crate) taken: u64,
-    /// Why no more lines are taken, unless the input has ended.
+    /// The error that stopped reading, if there was one.
     pub(crate) stopped: Option<String>,
 }
 
@@ -32,10 +32,10 @@ impl Source {
         }
     }
 
-    /// Sets the longest line that the server accepts. Only the first call has an effect.
+    /// Sets the server's maximum line length. Only the first call has an effect.
     pub(crate) fn set_max_line(&mut self, max_line: u64) {
         if self.max_text.is_none() {
-            // The server does not decide how much memory is used here.
+            // The server is not trusted, so limit the memory that it can make this client use.
             let max_line = max_line.min(MAX_LINE as u64) as usize;
             let max_text = max_line.saturating_sub(REQUEST_OVERHEAD);
             self.max_text = Some(max_text);
@@ -43,12 +43,12 @@ impl Source {
         }
     }
 
-    /// Takes no more lines, for this reason.
+    /// Stops taking lines, for this reason.
     pub(crate) fn stop(&mut self, why: String) {
         self.stopped.get_or_insert(why);
     }
 
-    /// Whether to read more input before the next line.
+    /// Returns whether to read more input for the next line.
     pub(crate) fn wants_input(&mut self) -> bool {
         self.max_text.is_some()
             && self.stopped.is_none()
@@ -56,7 +56,7 @@ impl Source {
             && self.lines.peek().is_none()
     }
 
-    /// Whether all lines were taken.
+    /// Returns whether no more lines will be taken.
     pub(crate) fn is_exhausted(&mut self) -> bool {
         self.stopped.is_some() || (self.lines.is_ended() && self.lines.peek().is_none())
     }
@@ -74,7 +74,7 @@ impl Source {
         }
     }
 
-    /// Takes the next buffered line: its number and text, or why it cannot be broadcast.
+    /// Takes the next buffered line. Returns its number and text, or why it cannot be broadcast.
     pub(crate) fn next_line(&mut self) -> Option<Result<(u64, Box<str>), String>> {
         if self.stopped.is_some() {
             return None;
@@ -89,7 +89,7 @@ impl Source {
     }
 }
 
-/// The text of a line, or why it cannot be broadcast.
+/// Returns the text of a line, or why it cannot be broadcast.
 fn to_broadcast(line: Line<'_>, max_text: usize) -> Result<&str, String> {
     let text = match line {
         Line::Text(text) | Line::Blank(text) => Some(text),
