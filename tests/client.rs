@@ -199,6 +199,9 @@ fn listen_prints_broadcasts_and_exits_after_count() {
     let (time, tail) = tail.split_once("\",").unwrap();
     assert!(time.len() == 24 && time.contains('T') && time.ends_with('Z'), "{time}");
     let (_, tail) = tail.split_once("\",").unwrap();
+    let (id, tail) = tail.split_once("\",").unwrap();
+    let feed = id.strip_prefix("\"feed\":\"").unwrap();
+    assert!(first.contains(&format!(r#","id":"{feed}-1","feed":"{feed}","#)), "{first}");
     assert_eq!(tail, r#""seq":1,"from":"bob","text":" two\twords "}"#);
     objects.stdout.expect(r#""seq":2,"from":"bob","text":"\"你\" \\ "}"#);
     assert_eq!(objects.wait().code(), Some(0));
@@ -211,7 +214,14 @@ fn listen_since_begins_with_earlier_lines() {
         succeeds(&mut client(&server, &["broadcast", text]));
     }
     let mut listen = client(&server, &["listen", "--since", "1", "--count", "2"]);
-    assert_eq!(succeeds(&mut listen), "two\nthree\n");
+    let (status, stdout, stderr) = Program::run(&mut listen);
+    assert_eq!((status, stdout.as_str()), (0, "two\nthree\n"));
+    // A later run can start where this one ended.
+    let position = stderr.strip_prefix("oyez: continue with --since ").unwrap().trim_end();
+    succeeds(&mut client(&server, &["broadcast", "four"]));
+    let mut listen = client(&server, &["listen", "--since", position, "--count", "1"]);
+    let (status, stdout, _) = Program::run(&mut listen);
+    assert_eq!((status, stdout.as_str()), (0, "four\n"));
 }
 
 #[test]
@@ -369,7 +379,8 @@ fn every_listener_prints_the_whole_input() {
     for listener in &mut listeners {
         assert_eq!(listener.wait().code(), Some(0));
         assert!(listener.stdout.all() == input, "the output differs from the input");
-        assert_eq!(listener.stderr.all(), "");
+        listener.stderr.expect("oyez: continue with --since ");
+        assert_eq!(listener.stderr.all().lines().count(), 1);
     }
 }
 

@@ -176,6 +176,94 @@ fn listen_since_resumes_after_the_given_line() {
     assert_eq!(listen.wait().code(), Some(0));
 }
 
+/// Runs a `listen` that exits by itself. Returns what it printed to stdout and stderr.
+#[track_caller]
+fn run_listen(address: &str, since: &str, count: usize) -> (String, String) {
+    let mut command = oyez();
+    command.args(["-s", address, "listen", "--since", since, "--count", &count.to_string()]);
+    let (status, stdout, stderr) = Program::run(&mut command);
+    assert_eq!(status, 0, "{stderr}");
+    (stdout, stderr)
+}
+
+#[test]
+fn position_of_an_earlier_run_is_noticed() {
+    let say = |server: &Server, lines: std::ops::RangeInclusive<u32>| -> String {
+        let mut sender = server.client();
+        lines.clone().for_each(|line| sender.send(&format!("say {line}")));
+        sender.shutdown_write();
+        sender.rest();
+        lines.map(|line| format!("{line}\n")).collect()
+    };
+    let server = Server::start(&[]);
+    let address = server.address.to_string();
+    let first = say(&server, 1..=10);
+    let (stdout, stderr) = run_listen(&address, "0", 10);
+    assert_eq!(stdout, first);
+    let position = stderr.strip_prefix("oyez: continue with --since ").unwrap().trim_end();
+    assert!(position.ends_with("-10"), "{position}");
+    server.signal("KILL");
+    server.wait();
+    let mut again = oyezd();
+    again.args(["--listen", &address]);
+    let server = Server::spawn(again);
+    let second = say(&server, 11..=25);
+    let (stdout, stderr) = run_listen(&address, position, 15);
+    assert_eq!(stdout, second);
+    let restarted = format!(
+        "oyez: the server was restarted after {position}; lines sent before that may be missing\n\
+         oyez: continue with --since "
+    );
+    let position = stderr.strip_prefix(&restarted).unwrap().trim_end();
+    assert!(position.ends_with("-15"), "{position}");
+    let next = say(&server, 26..=26);
+    let (stdout, stderr) = run_listen(&address, position, 1);
+    assert_eq!((stdout, stderr.lines().count()), (next, 1), "{stderr}");
+}
+
+#[test]
+fn position_that_is_no_longer_kept_is_reported() {
+    let fake = FakeServer::new();
+    let listen = fake.start(&["listen", "--since", &format!("{FEED}-3"), "--count", "1"]);
+    let mut server = fake.welcome(FEED, 60);
+    server.expect(&format!("resume 3 {FEED}"));
+    server.send(&format!("error gone 50 {FEED} kept from 50 on"));
+    server.expect(&format!("resume 49 {FEED}"));
+    server.send("ok resume 49\nbroadcast 50 bob fifty");
+    let (status, stdout, stderr) = listen.wait_all();
+    assert_eq!((status, stdout.as_str()), (0, "fifty\n"));
+    assert_eq!(
+        stderr,
+        format!(
+            "oyez: lines 4 to 49 are missing here: the server no longer has them\n\
+             oyez: continue with --since {FEED}-50\n"
+        )
+    );
+}
+
+/// Each line in JSON has the position to continue at, and so has the end of the output.
+#[test]
+fn listener_prints_where_to_continue() {
+    let fake = FakeServer::new();
+    let mut listen = fake.start(&["listen", "--format", "json", "--no-reconnect"]);
+    let mut server = fake.welcome(FEED, 5);
+    server.send("broadcast 6 bob six");
+    listen.stdout.expect(&format!(r#""id":"{FEED}-6","feed":"{FEED}","seq":6,"from":"bob""#));
+    drop(server);
+    let (status, _, stderr) = listen.wait_all();
+    let closed = format!("oyez: {}: the server closed the connection\n", fake.address());
+    assert_eq!((status, stderr), (1, format!("oyez: continue with --since {FEED}-6\n{closed}")));
+
+    let mut listen = fake.start(&["listen"]);
+    let mut server = fake.welcome(FEED, 6);
+    server.send("broadcast 7 bob seven");
+    listen.stdout.expect("seven");
+    listen.signal("TERM");
+    let (status, _, stderr) = listen.wait_all();
+    // It ends by the signal.
+    assert_eq!((status, stderr), (-1, format!("oyez: continue with --since {FEED}-7\n")));
+}
+
 #[test]
 fn lost_connection_is_an_error_without_reconnecting() {
     let fake = FakeServer::new();

@@ -10,6 +10,7 @@
 mod command;
 mod error_code;
 mod feed_id;
+mod feed_position;
 mod fields;
 mod foreign;
 mod line;
@@ -20,6 +21,7 @@ mod text;
 pub use command::{COMMANDS, Command, CommandError, CommandSpec, Recipient, Verb};
 pub use error_code::{Blame, ErrorCode};
 pub use feed_id::FeedId;
+pub use feed_position::FeedPosition;
 pub use foreign::ForeignProtocol;
 pub use line::{Line, LineBuffer};
 pub use name::Name;
