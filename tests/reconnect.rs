@@ -265,6 +265,80 @@ fn listener_prints_where_to_continue() {
 }
 
 #[test]
+fn each_new_reason_for_not_reconnecting_is_reported_once() {
+    let refuse = |fake: &FakeServer, line: &str| fake.accept().send(line);
+    let full = "error server-full too many clients";
+    for arguments in [&["listen"][..], &["broadcast", "-"]] {
+        let fake = FakeServer::new();
+        let address = fake.address();
+        let mut command = fake.oyez(arguments);
+        let mut oyez = Program::start(command.stdin(Stdio::piped()));
+        fake.welcome(FEED, 0);
+        oyez.stderr.expect(" lost: ");
+        refuse(&fake, full);
+        let reason = format!("oyez: cannot reach {address}: the server is full; still trying");
+        assert_eq!(oyez.stderr.line(), reason);
+        refuse(&fake, full);
+        refuse(&fake, "SSH-2.0-OpenSSH_9.2");
+        let reason = format!("oyez: {address} is not an oyez server: it sent SSH-2.0-OpenSSH_9.2");
+        assert_eq!(oyez.stderr.line(), reason + "; still trying");
+        refuse(&fake, full);
+        let _server = fake.welcome(FEED, 0);
+        oyez.stderr.expect("reconnected to ");
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn untrusted_certificate_is_reported_while_reconnecting() {
+    let start = |folder: &std::path::Path, address: &str| {
+        let mut command = oyezd();
+        command.args(["--listen-tls", address, "--tls-self-signed"]).arg(folder);
+        Server::spawn(command)
+    };
+    let (right, wrong) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = start(right.path(), "127.0.0.1:0");
+    let address = server.address.to_string();
+    let mut listen = oyez();
+    listen.args(["-s", &address, "listen", "--count", "1", "--tls-ca"]);
+    let mut listen = Program::start(listen.arg(right.path().join("cert.pem")));
+    let mut observer = server_observer(&server, right.path());
+    wait_until(|| observer.stat("clients") >= 2);
+    drop((server, observer));
+    listen.stderr.expect(" lost: ");
+    let server = start(wrong.path(), &address);
+    let line = listen.stderr.expect(&format!("cannot set up TLS with {address}: "));
+    assert!(line.ends_with("; still trying"), "{line}");
+    drop(server);
+    let server = start(right.path(), &address);
+    listen.stderr.wait_for("reconnected to ");
+    server_observer(&server, right.path()).ask("say hi", "broadcast 1 2 hi");
+    listen.stdout.expect("hi");
+}
+
+#[cfg(feature = "tls")]
+fn server_observer(server: &Server, folder: &std::path::Path) -> Client {
+    let address = support::Address::Tls(server.tcp(), folder.join("cert.pem"));
+    Client::connect_and_read_welcome(&address)
+}
+
+#[test]
+fn listener_can_wait_for_the_server_to_start() {
+    // The port is free once the listener is dropped.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let arguments = ["listen", "--wait", "--since", "0", "--count", "1"];
+    let mut listen = Program::start(oyez().args(["-s", &address.to_string()]).args(arguments));
+    let refused = format!("oyez: cannot reach {address}: connection refused; still trying");
+    assert_eq!(listen.stderr.line(), refused);
+    let mut server = oyezd();
+    server.args(["--listen", &address.to_string()]);
+    let server = Server::spawn(server);
+    server.client().send("say hi");
+    listen.stdout.expect("hi");
+    assert_eq!(listen.wait().code(), Some(0));
+}
+
+#[test]
 fn lost_connection_is_an_error_without_reconnecting() {
     let fake = FakeServer::new();
     let listen = fake.start(&["listen", "--no-reconnect"]);

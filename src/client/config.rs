@@ -146,15 +146,18 @@ fn configure(
             "time limit for a reply; at most 10 for each connection attempt"]).value(seconds)?,
         reconnect: !line.flag("--no-reconnect", "exit when the connection is lost. By default, \
             `chat`, `listen` and `broadcast -` reconnect, but not `broadcast -` with `--name`"),
+        wait: false,
         tls: tls(line)?,
     };
     let skip_bad = line.group("Command options").flag("--skip-bad",
         "with `broadcast -`: skip lines that cannot be sent, instead of exiting");
-    let since = line.option(["--since FEED-SEQ", "", "with `listen`: start after this line, and \
-        report what is missing since then; the `id` of a line in JSON, or what `listen` prints at \
-        its end. Without `FEED-`, exit if any line that follows is missing"]).optional(since)?;
+    let since = line.option(["--since FEED-SEQ", "", "with `listen`: start after this line, \
+        as `listen` prints it when it ends, and as `id` in JSON; a number alone counts in the \
+        server's current feed"]).optional(since)?;
     let count = line.option(["--count N", "",
         "with `listen`: exit after N lines"]).optional(at_least_one)?;
+    route.wait = line.flag("--wait", "with `listen`: wait for the server to start, instead of \
+        exiting if it cannot be reached");
     let format = line.option(["--format FORMAT", "text", "with `listen`: `text`, `lines` (as the \
         server sends them) or `json` (one object per line)"]).optional(format)?;
 
@@ -171,6 +174,7 @@ fn configure(
         ("--skip-bad", "broadcast -", skip_bad && !is_input),
         ("--since", "listen", since.is_some() && !is_listen),
         ("--count", "listen", count.is_some() && !is_listen),
+        ("--wait", "listen", route.wait && !is_listen),
         ("--format", "listen", format.is_some() && !is_listen),
     ];
     if let Some((name, commands, _)) = misplaced.iter().find(|(.., is_misplaced)| *is_misplaced) {
@@ -391,6 +395,7 @@ mod tests {
             (&["-s", "a", "-s", "b"], "--server is given more than once"),
             (&["stats", "now"], "unexpected argument \"now\"; stats takes no arguments"),
             (&["stats", "--count", "2"], "--count is only for listen"),
+            (&["stats", "--wait"], "--wait is only for listen"),
             (&["listen", "--skip-bad"], "--skip-bad is only for broadcast -"),
             (&["raw", "--no-reconnect"], "--no-reconnect is only for chat, listen and broadcast -"),
             (&["listen", "--count", "0"], "expected a number of at least 1"),

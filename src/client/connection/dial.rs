@@ -59,8 +59,9 @@ impl Dialer {
     /// Resolves the server's name. Fails if a secret would be sent over a network without TLS.
     pub(crate) fn dial(&self) -> Result<Dial, LinkError> {
         let endpoints = self.options.server.resolve();
-        let endpoints =
-            endpoints.map_err(|error| self.cannot_reach(&error, Some("check the spelling")))?;
+        let endpoints = endpoints.map_err(|error| {
+            self.cannot_reach(Cause::Unavailable, &error).with_advice("check the spelling")
+        })?;
         if self.secret.is_some()
             && self.tls.is_none()
             && !self.options.insecure
@@ -135,21 +136,22 @@ impl Dialer {
     fn explain(&self, dial: &Dial) -> LinkError {
         let (server, why) = (&self.options.server, dial.failures.join("; "));
         match dial.cause {
-            Cause::Absent => self.cannot_reach(&why, Some(&server.advice())),
+            Cause::Absent => self.cannot_reach(dial.cause, &why).with_advice(server.advice()),
             Cause::Untrusted => {
                 LinkError::new(dial.cause, format!("cannot set up TLS with {server}: {why}"))
             }
-            Cause::Busy => self.cannot_reach(&why, Some("try again later")),
-            Cause::Closed | Cause::Unavailable | Cause::NotAServer => self.cannot_reach(&why, None),
+            Cause::Busy => self.cannot_reach(dial.cause, &why).with_advice("try again later"),
+            cause @ (Cause::Closed | Cause::Unavailable | Cause::NotAServer) => {
+                self.cannot_reach(cause, &why)
+            }
         }
     }
 
-    fn cannot_reach(&self, why: &str, advice: Option<&str>) -> LinkError {
+    fn cannot_reach(&self, cause: Cause, why: &str) -> LinkError {
         let server = &self.options.server;
         // `why` begins with the address, which is redundant if the user specified an address.
         let why = why.strip_prefix(&format!("{server}: ")).unwrap_or(why);
-        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
-        LinkError::new(Cause::Unavailable, format!("cannot reach {server}: {why}{advice}"))
+        LinkError::new(cause, format!("cannot reach {server}: {why}"))
     }
 }
 
@@ -235,6 +237,7 @@ mod tests {
             insecure: false,
             timeout,
             reconnect: false,
+            wait: false,
         };
         let registry = poll.registry().try_clone().expect("a registry");
         let dialer = Dialer::new(options, registry, Token(0)).expect("no files to read");

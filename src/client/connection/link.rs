@@ -1,5 +1,6 @@
 //! One socket to the server, with its read and write buffers.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::time::Instant;
 
@@ -224,6 +225,8 @@ pub(crate) struct LinkError {
     pub(crate) cause: Cause,
     /// What happened, for the user.
     pub(crate) why: String,
+    /// What the user can do about it.
+    pub(crate) advice: Option<String>,
 }
 
 /// The causes of a [`LinkError`], from the least to the most significant.
@@ -239,13 +242,26 @@ pub(crate) enum Cause {
     Unavailable,
     /// Something other than an oyez server answered.
     NotAServer,
-    /// One side does not trust the other's certificate, so a retry is pointless.
+    /// One side does not trust the other's certificate, or the secret must not be sent there.
     Untrusted,
 }
 
 impl LinkError {
     pub(crate) fn new(cause: Cause, why: impl Into<String>) -> Self {
-        Self { cause, why: why.into() }
+        Self { cause, why: why.into(), advice: None }
+    }
+
+    pub(crate) fn with_advice(self, advice: impl Into<String>) -> Self {
+        Self { advice: Some(advice.into()), ..self }
+    }
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.advice {
+            Some(advice) => write!(f, "{}; {advice}", self.why),
+            None => f.write_str(&self.why),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod dial;
 pub(crate) mod link;
 mod name_claim;
 pub(crate) mod options;
+mod outage;
 pub(crate) mod requests;
 
 use std::time::{Duration, Instant};
@@ -16,13 +17,18 @@ use crate::protocol::{Command, ErrorCode, OkReply, Reply, Verb};
 use address::ServerAddress;
 use backoff::Backoff;
 use dial::{Dial, Dialer, Welcome};
-use link::{Cause, Link, LinkError};
+use link::{Link, LinkError};
 use name_claim::NameClaim;
 use options::ConnectOptions;
+use outage::Outage;
 use requests::{Ending, Incoming, Owner, RequestTracker};
 
 /// A connection that lasts this long resets the backoff. So do a broadcast and `goodbye idle`.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
+
+/// The longest pause between attempts to connect for the first time. It is short, because a client
+/// that waits for the server to start misses what is broadcast in it.
+const MAX_PAUSE_BEFORE_START: Duration = Duration::from_secs(2);
 
 /// An event for the task to handle.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,8 +60,8 @@ pub(crate) struct Connection {
     state: State,
     backoff: Backoff,
     name: NameClaim,
-    /// The server was reached before, so a failure to reach it again is retried.
-    was_connected: bool,
+    /// The current time without a connection, or the next one.
+    outage: Outage,
 }
 
 #[derive(Debug)]
@@ -83,7 +89,7 @@ impl Connection {
             dialer,
             state: State::Down { until: Instant::now() },
             backoff: Backoff::default(),
-            was_connected: false,
+            outage: Outage::new(Instant::now(), false),
         }
     }
 
@@ -158,7 +164,7 @@ impl Connection {
         {
             match self.dialer.dial() {
                 Ok(dial) => self.state = State::Dialing(Box::new(dial)),
-                Err(error) => return self.dial_later(error, now).map(|()| None),
+                Err(error) => return self.dial_later(&error, now),
             }
         }
         if let State::Dialing(dial) = &mut self.state {
@@ -168,7 +174,7 @@ impl Connection {
                     self.start(welcome, link, now);
                     Ok(Some(Event::Connected(welcome)))
                 }
-                Err(error) => self.dial_later(error, now).map(|()| None),
+                Err(error) => self.dial_later(&error, now),
             };
         }
         self.send_due_requests(now);
@@ -193,15 +199,23 @@ impl Connection {
         self.on_end(why, now)
     }
 
-    /// Schedules another attempt to dial. Returns the error if a retry cannot help, if the server
-    /// was never reached, or if reconnecting is disabled.
-    fn dial_later(&mut self, error: LinkError, now: Instant) -> Result<(), String> {
-        let is_permanent = error.cause == Cause::Untrusted;
-        if is_permanent || !self.was_connected || !self.dialer.options.reconnect {
-            return Err(error.why);
+    /// Dials again after a pause, unless the options are against it. Returns a notice about why
+    /// dialing failed, if that is new. The error is one line.
+    fn dial_later(
+        &mut self,
+        error: &LinkError,
+        now: Instant,
+    ) -> Result<Option<Event<'static>>, String> {
+        let options = &self.dialer.options;
+        let (may_retry, max_pause) = match self.outage.was_connected {
+            true => (options.reconnect, Duration::MAX),
+            false => (options.wait, MAX_PAUSE_BEFORE_START),
+        };
+        if !may_retry {
+            return Err(error.to_string());
         }
-        self.state = State::Down { until: now + self.backoff.next_pause() };
-        Ok(())
+        self.state = State::Down { until: now + self.backoff.next_pause().min(max_pause) };
+        Ok(self.outage.on_failure(error, now).map(Event::Notice))
     }
 
     /// Starts to use a link that has received its welcome: requests authentication and the name.
@@ -211,7 +225,7 @@ impl Connection {
         for command in self.dialer.auth().into_iter().chain(self.name.on_connect()) {
             up.send(&command, Owner::Connection, now);
         }
-        self.was_connected = true;
+        self.outage = Outage::new(now, true);
         self.state = State::Up(Box::new(up));
     }
 
@@ -280,6 +294,7 @@ impl Connection {
             return Err(format!("{}: {why}", self.server()));
         }
         let has_unconfirmed = up.requests.has_unconfirmed();
+        self.outage = Outage::new(now, true);
         if goodbye == Some("idle") || now.duration_since(up.since) >= STABLE_AFTER {
             self.backoff.reset();
         }
