@@ -534,6 +534,37 @@ fn refused_connection_is_tried_again_later() {
     }
 }
 
+/// `raw` prints every error, and does not act on it.
+#[test]
+fn raw_prints_the_error() {
+    for (code, is_cut) in outcomes(&[
+        (&LINE, false),
+        (&RIGHTS, false),
+        (&TARGET, false),
+        (&LATER, false),
+        (&GONE, false),
+        (&UNKNOWN, false),
+        (&CUT, true),
+    ]) {
+        let fake = FakeServer::new();
+        let mut raw = Program::start(fake.oyez(&["raw"]).stdin(Stdio::piped()));
+        let mut server = fake.welcome(FEED, 0);
+        raw.write_input(b"clients\n");
+        raw.close_input();
+        server.expect("clients");
+        refuse(&mut server, code);
+        if !is_cut {
+            // Once everything is answered, `raw` half-closes the connection.
+            server.expect_end();
+            server.shutdown_write();
+        }
+        let (status, stdout, stderr) = raw.wait_all();
+        assert!(stdout.ends_with(&format!("\nerror {code} some words\n")), "{stdout}");
+        assert_eq!(status, i32::from(is_cut), "{code}: {stderr}");
+        assert_eq!(stderr.contains("before it answered 1 request"), is_cut, "{stderr}");
+    }
+}
+
 #[cfg(feature = "chat")]
 #[test]
 fn chat_shows_the_error_and_goes_on() {

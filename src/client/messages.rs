@@ -31,6 +31,12 @@ pub(super) fn lagged(count: u64) -> String {
     format!("missed {count} {lines} here: this client read too slowly")
 }
 
+/// The server closed the connection with this many requests unanswered.
+pub(super) fn unanswered(count: usize) -> String {
+    let requests = if count == 1 { "request" } else { "requests" };
+    format!("the server closed the connection before it answered {count} {requests}")
+}
+
 pub(super) fn name_taken(name: &str) -> String {
     format!("somebody is already called {name}; choose another name")
 }

@@ -5,7 +5,7 @@
 //!            │
 //!         Session                                    the poll, standard input and output
 //!            │
-//!        Connection ── Dialer, Backoff, Outage, NameClaim    sign in, keep alive, reconnect
+//!        Connection ── Dialer, Backoff, NameClaim    sign in, keep alive, reconnect
 //!         │      │
 //!       Link   RequestTracker ── protocol            bytes and lines; requests and replies
 //! ```

@@ -34,7 +34,7 @@ pub fn converse(data: &[u8]) {
         let Ok(incoming) = requests.on_line(line) else { return };
         if let Some(done) = incoming.completed {
             assert!(done.number >= completed, "replies arrive in order");
-            assert_eq!(sent[done.number as usize], done.verb);
+            assert_eq!(Some(sent[done.number as usize]), done.verb);
             // Earlier requests had no reply.
             let skipped = &sent[completed as usize..done.number as usize];
             skipped.iter().filter(|verb| **verb == Verb::Broadcast).for_each(|_| {
@@ -42,14 +42,14 @@ pub fn converse(data: &[u8]) {
             });
             completed = done.number + 1;
             match (done.verb, incoming.reply) {
-                (Verb::Broadcast, Some(Reply::Error { .. })) => {
+                (Some(Verb::Broadcast), Some(Reply::Error { .. })) => {
                     queue.refuse();
                 }
-                (Verb::Broadcast, _) => {
+                (Some(Verb::Broadcast), _) => {
                     confirmed += 1;
                     queue.confirm(newest);
                 }
-                (Verb::Resume, Some(reply)) => {
+                (Some(Verb::Resume), Some(reply)) => {
                     let _ = cursor.on_resume_reply(&reply);
                 }
                 _ => {}

@@ -136,10 +136,10 @@ impl Connection {
     }
 
     /// Hands over the socket to a task that handles its lines itself.
-    pub(crate) fn take_link(&mut self) -> Option<Link> {
+    pub(crate) fn take_link(&mut self) -> Option<(Link, RequestTracker)> {
         let down = State::Down { until: Instant::now() };
         match std::mem::replace(&mut self.state, down) {
-            State::Up(up) => Some(up.link),
+            State::Up(up) => Some((up.link, up.requests)),
             _ => None,
         }
     }
@@ -247,17 +247,17 @@ impl Connection {
         let event = Ok(Some(Event::Received(incoming)));
         let Some(request) = incoming.completed else { return event };
         match (request.verb, request.owner, incoming.reply) {
-            (Verb::Name, _, Some(Reply::Ok(_))) => self.name.on_granted(up.requests.name()),
-            (Verb::Auth, Owner::Connection, Some(Reply::Error { code, explanation })) => {
+            (Some(Verb::Name), _, Some(Reply::Ok(_))) => self.name.on_granted(up.requests.name()),
+            (Some(Verb::Auth), Owner::Connection, Some(Reply::Error { code, explanation })) => {
                 let why = explain(code, explanation);
                 return Err(format!("{server} rejected the secret: {why}"));
             }
-            (Verb::Resume, Owner::Connection, Some(Reply::Error { code, .. }))
+            (Some(Verb::Resume), Owner::Connection, Some(Reply::Error { code, .. }))
                 if code == ErrorCode::AUTH_REQUIRED.as_str() =>
             {
                 return Err(requires_secret(server));
             }
-            (Verb::Name, Owner::Connection, Some(Reply::Error { code, explanation })) => {
+            (Some(Verb::Name), Owner::Connection, Some(Reply::Error { code, explanation })) => {
                 match self.name.on_refused(code, explanation, now) {
                     Ok(None) => {}
                     Ok(Some(notice)) => return Ok(Some(Event::Notice(notice))),

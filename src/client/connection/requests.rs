@@ -15,7 +15,8 @@ const MAX_PENDING: usize = 64 * 1024;
 /// A command that was sent. One final reply completes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    pub(crate) verb: Verb,
+    /// The command, or `None` if the line is not one that this version knows.
+    pub(crate) verb: Option<Verb>,
     pub(crate) owner: Owner,
     /// The request's number on this connection, counted from 0.
     pub(crate) number: u64,
@@ -45,7 +46,7 @@ pub(crate) struct Incoming<'a> {
 impl Incoming<'_> {
     /// Returns whether the line is the final reply to a command of this kind.
     pub(crate) fn completes(&self, verb: Verb) -> bool {
-        self.completed.is_some_and(|request| request.verb == verb)
+        self.completed.is_some_and(|request| request.verb == Some(verb))
     }
 
     /// Returns whether the line is the final reply to one of this owner's requests.
@@ -119,7 +120,8 @@ impl RequestTracker {
     /// task must not send until the server has answered it.
     pub(crate) fn is_signed_in(&self) -> bool {
         !self.pending.front().is_some_and(|request| {
-            request.owner == Owner::Connection && matches!(request.verb, Verb::Auth | Verb::Name)
+            request.owner == Owner::Connection
+                && matches!(request.verb, Some(Verb::Auth | Verb::Name))
         })
     }
 
@@ -129,27 +131,58 @@ impl RequestTracker {
     }
 
     pub(crate) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+        self.pending_count() > 0
+    }
+
+    pub(crate) fn pending_count(&self) -> usize {
+        self.pending.len()
     }
 
     /// Returns whether a broadcast or a direct message is pending. It may or may not have been
     /// delivered.
     pub(crate) fn has_unconfirmed(&self) -> bool {
-        self.pending.iter().any(|request| matches!(request.verb, Verb::Broadcast | Verb::Send))
+        self.pending
+            .iter()
+            .any(|request| matches!(request.verb, Some(Verb::Broadcast | Verb::Send)))
     }
 
     /// Records that the command was sent. Returns its number.
     pub(crate) fn sent(&mut self, command: &Command<'_>, owner: Owner) -> u64 {
+        self.push(Some(command.verb()), owner)
+    }
+
+    /// Records that this line was sent, which may be any line but a blank one. If as many lines as
+    /// possible are pending, forgets the oldest.
+    pub(crate) fn sent_line(&mut self, line: Option<&str>) {
+        if !self.has_room() {
+            self.pending.pop_front();
+        }
+        let command = line.and_then(|line| Command::parse(line).ok());
+        self.push(command.map(|command| command.verb()), Owner::Task);
+    }
+
+    fn push(&mut self, verb: Option<Verb>, owner: Owner) -> u64 {
         let number = self.sent;
         self.sent += 1;
-        self.pending.push_back(Request { verb: command.verb(), owner, number });
+        self.pending.push_back(Request { verb, owner, number });
         number
+    }
+
+    /// Forgets the broadcasts before the first other request: `lagged` may be the reply to them.
+    pub(crate) fn forget_lagged(&mut self) {
+        while self.pending.front().is_some_and(|first| first.verb == Some(Verb::Broadcast)) {
+            self.pending.pop_front();
+        }
     }
 
     /// Interprets a line from the server. The error describes a line that no server would send.
     pub(crate) fn on_line<'a>(&mut self, line: &'a str) -> Result<Incoming<'a>, &'static str> {
         let Some(reply) = Reply::parse(line) else {
-            return Ok(Incoming { line, reply: None, completed: None });
+            // An unknown `ok` is the reply to an unknown command.
+            let is_reply = line.starts_with("ok ")
+                && self.pending.front().is_some_and(|first| first.verb.is_none());
+            let completed = if is_reply { self.complete_up_to(0) } else { None };
+            return Ok(Incoming { line, reply: None, completed });
         };
         let completed = match reply {
             Reply::Pong(_) => Some(self.complete(Verb::Ping)?),
@@ -169,17 +202,21 @@ impl RequestTracker {
                 // A client's own line is the reply to its broadcast, unless the client is quiet.
                 let is_reply = !self.is_quiet
                     && self.is_own(from)
-                    && self.pending.front().is_some_and(|first| first.verb == Verb::Broadcast);
+                    && self
+                        .pending
+                        .front()
+                        .is_some_and(|first| first.verb == Some(Verb::Broadcast));
                 if is_reply { self.complete_up_to(0) } else { None }
             }
             Reply::Goodbye(reason) => {
                 self.end(Ending::Goodbye(reason.to_owned()));
                 let was_requested = |request: &Request| match request.verb {
-                    Verb::Quit => reason == "quit",
-                    Verb::Shutdown => reason == "shutdown",
+                    Some(Verb::Quit) => reason == "quit",
+                    Some(Verb::Shutdown) => reason == "shutdown",
                     _ => false,
                 };
-                self.complete_up_to(0).filter(was_requested)
+                let is_reply = self.pending.front().is_some_and(was_requested);
+                if is_reply { self.complete_up_to(0) } else { None }
             }
             Reply::Welcome { .. } => return Err("a second welcome"),
             _ => None,
@@ -195,7 +232,7 @@ impl RequestTracker {
     fn ending_of(&self, code: &str, explanation: &str) -> Option<Ending> {
         let code = ErrorCode::parse(code)?;
         let is_upkeep = self.pending.front().is_some_and(|request| {
-            request.owner == Owner::Connection && request.verb != Verb::Ping
+            request.owner == Owner::Connection && request.verb != Some(Verb::Ping)
         });
         match code.blame() {
             Blame::Connection => Some(Ending::Cut),
@@ -218,7 +255,7 @@ impl RequestTracker {
     /// Completes the oldest pending request of this kind. Requests before it are broadcasts whose
     /// lines were skipped by `lagged`.
     fn complete(&mut self, verb: Verb) -> Result<Request, &'static str> {
-        let index = self.pending.iter().position(|request| request.verb == verb);
+        let index = self.pending.iter().position(|request| request.verb == Some(verb));
         index.and_then(|index| self.complete_up_to(index)).ok_or("an unsolicited reply")
     }
 
@@ -262,7 +299,8 @@ mod tests {
             let (received, expected) = rest.split_once(" | ").unwrap_or((rest, "nothing"));
             let completed = match requests.on_line(received) {
                 Ok(incoming) => match incoming.completed {
-                    Some(request) => format!("{:?}", request.verb).to_lowercase(),
+                    Some(Request { verb: Some(verb), .. }) => format!("{verb:?}").to_lowercase(),
+                    Some(_) => "unknown".to_owned(),
                     None => "nothing".to_owned(),
                 },
                 Err(error) => error.to_owned(),
@@ -393,6 +431,28 @@ mod tests {
             let expected = ending.map(|why| Ending::Refused(why.to_owned()));
             assert_eq!(requests.ending(), expected.as_ref(), "{command:?} {error}");
         }
+    }
+
+    #[test]
+    fn unknown_commands_are_completed_by_any_final_reply() {
+        let mut requests = RequestTracker::new(7, 0);
+        let lines = ["join sports", "bogus", "ping", "say a", "say b", "say c"];
+        lines.iter().for_each(|line| requests.sent_line(Some(line)));
+        for (line, pending) in [
+            ("ok join sports 00000001 5", 5),
+            ("error unknown-command help lists the commands", 4),
+            ("ok later", 4),
+            ("pong", 3),
+            ("broadcast 1 7 a", 2),
+            ("lagged 1", 2),
+        ] {
+            requests.on_line(line).expect(line);
+            assert_eq!(requests.pending_count(), pending, "{line}");
+        }
+        requests.forget_lagged();
+        assert!(!requests.has_pending());
+        (0..2 * MAX_PENDING).for_each(|_| requests.sent_line(None));
+        assert_eq!(requests.pending_count(), MAX_PENDING);
     }
 
     #[test]

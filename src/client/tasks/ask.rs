@@ -113,7 +113,10 @@ fn ask(
             }
             Err(why) => {
                 let requests = session.connection.requests();
-                let is_unconfirmed = requests.is_some_and(RequestTracker::has_unconfirmed);
+                // What is unanswered at a goodbye was not executed.
+                let is_unconfirmed = requests.is_some_and(|requests| {
+                    requests.has_unconfirmed() && requests.goodbye().is_none()
+                });
                 let outcome =
                     if is_unconfirmed { "; the line may have been delivered" } else { "" };
                 return Err(Failure::Error(why + outcome));

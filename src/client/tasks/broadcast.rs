@@ -179,7 +179,7 @@ impl Publisher {
         }
         let Some(reply) = incoming.reply else { return Ok(None) };
         let request = incoming.completed.filter(|request| request.owner == Owner::Task);
-        match (self.phase, reply, request.map(|request| request.verb)) {
+        match (self.phase, reply, request.and_then(|request| request.verb)) {
             (_, Reply::Goodbye(_), _) => {
                 self.queue.on_disconnect(true);
                 self.enter(Phase::Disconnected);
