@@ -32,7 +32,7 @@ const ANYWHERE: [(Direction, Manner); 4] = [
 
 /// A server with a secret.
 struct Secured {
-    address: SocketAddr,
+    address: Address,
     /// The file with the secret.
     secret: PathBuf,
 }
@@ -44,14 +44,25 @@ impl Secured {
         let secret = folder.path().join("secret");
         fs::write(&secret, "sesame\n").unwrap();
         let server = Server::start(&["--secret-file", secret.to_str().unwrap()]);
-        let secured = Self { address: server.tcp(), secret };
+        let secured = Self { address: server.address.clone(), secret };
         (server, folder, secured)
+    }
+
+    /// Starts a proxy in front of the server.
+    fn proxy(&self, cuts: Vec<Cut>) -> Proxy {
+        match &self.address {
+            Address::Tcp(address) | Address::Tls(address, _) => Proxy::start(*address, cuts),
+            Address::Unix(_) => panic!("a proxy needs a TCP address"),
+        }
     }
 
     /// Returns a command for an `oyez` that connects to this address.
     fn oyez(&self, address: SocketAddr) -> Command {
         let mut command = oyez();
         command.args(["-s", &address.to_string(), "--secret-file"]).arg(&self.secret);
+        if let Address::Tls(_, roots) = &self.address {
+            command.arg("--tls-ca").arg(roots);
+        }
         command
     }
 
@@ -74,8 +85,20 @@ impl Secured {
         }
     }
 
+    /// Whether a client may have been cut off before it had received a welcome.
+    fn may_have_no_welcome(&self, cuts: &[Cut]) -> bool {
+        /// The length of the longest welcome in these tests.
+        const WELCOME: u64 = 72;
+        cuts.first().is_some_and(|cut| match (&self.address, cut.direction) {
+            // It may even have been cut off in the handshake.
+            (Address::Tls(..), _) => true,
+            (_, Direction::ToServer) => cut.after == 0 && cut.manner == Manner::Close,
+            (_, Direction::FromServer) => cut.after < WELCOME,
+        })
+    }
+
     fn client(&self) -> Client {
-        let mut client = Client::connect_and_read_welcome(&Address::Tcp(self.address));
+        let mut client = Client::connect_and_read_welcome(&self.address);
         client.ask("auth sesame", "ok auth user");
         client
     }
@@ -113,22 +136,12 @@ impl Secured {
     }
 }
 
-/// Whether the client may have been cut off before it had received a welcome.
-fn may_have_no_welcome(cuts: &[Cut]) -> bool {
-    /// The longest welcome in these tests.
-    const WELCOME: u64 = 72;
-    cuts.first().is_some_and(|cut| match cut.direction {
-        Direction::ToServer => cut.after == 0 && cut.manner == Manner::Close,
-        Direction::FromServer => cut.after < WELCOME,
-    })
-}
-
 /// Runs a sender. Asserts that each of its lines is broadcast once, in order, or that it never
 /// received a welcome, and says that it broadcast nothing.
 fn send(secured: &Secured, options: &[&str], cuts: Vec<Cut>, number: u64) -> Proxy {
     let context = format!("{options:?} {cuts:?}");
-    let may_fail = may_have_no_welcome(&cuts);
-    let proxy = Proxy::start(secured.address, cuts);
+    let may_fail = secured.may_have_no_welcome(&cuts);
+    let proxy = secured.proxy(cuts);
     let input: String = (0..LINES).map(|line| format!("{number:05} line {line}\n")).collect();
     let mut command = secured.oyez(proxy.address);
     command.args(["broadcast", "-"]).args(options);
@@ -136,7 +149,8 @@ fn send(secured: &Secured, options: &[&str], cuts: Vec<Cut>, number: u64) -> Pro
     assert_eq!(stdout, "", "{context}: {stderr}");
     let arrived = secured.broadcast_by(number);
     if status == 1 && may_fail {
-        assert!(stderr.contains("cannot reach "), "{context}: {stderr}");
+        let cannot = ["oyez: cannot reach ", "oyez: cannot set up TLS with "];
+        assert!(cannot.iter().any(|cannot| stderr.starts_with(cannot)), "{context}: {stderr}");
         assert_eq!(arrived, "", "{context}: {stderr}");
     } else {
         assert_eq!((status, arrived), (0, input), "{context}: {stderr}");
@@ -155,6 +169,21 @@ fn sender_cut_off_anywhere_delivers_every_line_once() {
             send(secured, options, cuts, 2 * number + u64::from(!options.is_empty()))
         });
     }
+}
+
+/// The end of the connection without a close_notify, between records and inside them.
+#[cfg(feature = "tls")]
+#[test]
+fn sender_cut_off_anywhere_in_tls_delivers_every_line_once() {
+    let (server, folder, mut secured) = Secured::start();
+    drop(server);
+    let server = Server::start_tls(&["--secret-file", secured.secret.to_str().unwrap()]);
+    secured.address = server.address.clone();
+    let step = size("OYEZ_TLS_STEP", 29) as u64;
+    secured.at_every_offset(&[], step, |secured, cuts, number| {
+        send(secured, &["--skip-bad"], cuts, number)
+    });
+    drop(folder);
 }
 
 #[test]
@@ -187,7 +216,7 @@ fn sender_that_does_not_reconnect_says_what_was_broadcast() {
     let step = size("OYEZ_STEP", 1) as u64;
     secured.at_every_offset(&[], step, |secured, cuts, number| {
         let context = format!("{cuts:?}");
-        let proxy = Proxy::start(secured.address, cuts);
+        let proxy = secured.proxy(cuts);
         let lines = |count| (1..=count).map(|line| format!("{number:05} line {line}\n"));
         let input: String = lines(LINES).collect();
         let mut command = secured.oyez(proxy.address);
@@ -208,7 +237,7 @@ fn failed_broadcast_says_whether_the_line_may_have_been_delivered() {
     let step = size("OYEZ_STEP", 1) as u64;
     secured.at_every_offset(&[], step, |secured, cuts, number| {
         let context = format!("{cuts:?}");
-        let proxy = Proxy::start(secured.address, cuts);
+        let proxy = secured.proxy(cuts);
         let text = format!("{number:05} hi");
         let mut command = secured.oyez(proxy.address);
         let (status, _, stderr) = Program::run(command.args(["broadcast", &text]));
@@ -233,8 +262,8 @@ fn listener_cut_off_anywhere_prints_every_line_once() {
     }
     let listen = |secured: &Secured, cuts: Vec<Cut>, number: u64| {
         let context = format!("{cuts:?}");
-        let may_fail = may_have_no_welcome(&cuts);
-        let proxy = Proxy::start(secured.address, cuts);
+        let may_fail = secured.may_have_no_welcome(&cuts);
+        let proxy = secured.proxy(cuts);
         let mut command = secured.oyez(proxy.address);
         let count = LINES.to_string();
         command.args(["--name", &format!("n{number}"), "listen", "--since", "0", "--count"]);

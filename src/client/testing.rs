@@ -15,7 +15,7 @@ pub fn converse(data: &[u8]) {
     let (mut cursor, mut queue) = (ResumeCursor::new(None), PublishQueue::default());
     cursor.on_welcome(welcome, "the server");
     assert!(queue.on_welcome(welcome));
-    let (mut sent, mut completed) = (Vec::<Verb>::new(), 0);
+    let (mut sent, mut completed) = (Vec::<Option<Verb>>::new(), 0);
     let mut newest = welcome.seq;
     let mut confirmed = 0;
     for line in data.split(|&byte| byte == b'\n').filter_map(validate_text) {
@@ -27,17 +27,20 @@ pub fn converse(data: &[u8]) {
                     queue.add(number, text.into());
                     assert!(queue.send_next().is_some());
                 }
-                sent.push(command.verb());
+                sent.push(Some(command.verb()));
+            } else if !request.trim().is_empty() {
+                requests.sent_line(Some(request));
+                sent.push(None);
             }
             continue;
         }
         let Ok(incoming) = requests.on_line(line) else { return };
         if let Some(done) = incoming.completed {
             assert!(done.number >= completed, "replies arrive in order");
-            assert_eq!(Some(sent[done.number as usize]), done.verb);
+            assert_eq!(sent[done.number as usize], done.verb);
             // Earlier requests had no reply.
             let skipped = &sent[completed as usize..done.number as usize];
-            skipped.iter().filter(|verb| **verb == Verb::Broadcast).for_each(|_| {
+            skipped.iter().filter(|verb| **verb == Some(Verb::Broadcast)).for_each(|_| {
                 queue.refuse();
             });
             completed = done.number + 1;
@@ -70,7 +73,7 @@ pub fn converse(data: &[u8]) {
             None => {}
         }
     }
-    let pending = sent[completed as usize..].iter().filter(|verb| **verb == Verb::Broadcast);
+    let pending = sent[completed as usize..].iter().filter(|verb| **verb == Some(Verb::Broadcast));
     let unconfirmed = pending.count();
     queue.on_disconnect(false);
     assert_eq!(queue.unconfirmed().is_some(), unconfirmed > 0);

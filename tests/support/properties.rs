@@ -2,7 +2,7 @@
 //! and `tests/lines.rs` on the committed corpora and on every split of fixed inputs.
 
 use oyez::protocol::{
-    Command, CommandSpec, ForeignProtocol, Line, LineBuffer, Reply, validate_text,
+    Command, CommandSpec, FeedPosition, ForeignProtocol, Line, LineBuffer, Reply, validate_text,
 };
 
 use super::rng::Rng;
@@ -16,9 +16,12 @@ pub fn command_round_trips(data: &[u8]) {
     assert_eq!(Command::parse(encoded_line(&encoded)), Ok(command), "{line:?}");
 }
 
-/// Every reply that parses encodes to a line that parses to the same reply.
+/// Every reply that parses encodes to a line that parses to the same reply, and so does a position.
 pub fn reply_round_trips(data: &[u8]) {
     let Some(line) = validate_text(data) else { return };
+    if let Some(position) = FeedPosition::parse(line) {
+        assert_eq!(FeedPosition::parse(&position.to_string()), Some(position), "{line:?}");
+    }
     let Some(reply) = Reply::parse(line) else { return };
     let mut encoded = Vec::new();
     reply.encode(&mut encoded);
