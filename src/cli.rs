@@ -112,7 +112,7 @@ pub fn markdown(options: &[HelpGroup]) -> String {
 pub(crate) struct CommandLine {
     arguments: Arguments,
     options: Vec<HelpGroup>,
-    /// The first error of [`require`](Self::require).
+    /// The first error from [`require`](Self::require), if any.
     error: Option<&'static str>,
 }
 

@@ -1,7 +1,7 @@
-//! Every limit, its default, and how limits depend on each other.
+//! Every limit with its default, and their validation.
 //!
-//! [`Limits`] holds what varies: the operator's options, the hub's timing, and what one turn of the
-//! poll loop may do. The constants are fixed.
+//! [`Limits`] holds the limits that options or tests set: sizes, timeouts, and the budget of one
+//! turn of the poll loop. The other limits are constants.
 
 use crate::protocol::REPLY_OVERHEAD;
 
@@ -15,69 +15,72 @@ pub const READ_CHUNK: usize = 64 * KIB;
 
 // The server.
 
-/// How many refused connections are kept open at once, to send them `error server-full`.
+/// The maximum number of refused connections that are kept open for a moment, so that their peers
+/// can read `error server-full`.
 pub const MAX_REFUSED: usize = 8;
 
-/// How many file descriptors are reserved for everything except clients and listeners: standard
+/// The number of file descriptors reserved for everything except clients and listeners: standard
 /// streams, the poll, signals and refused connections.
 pub const RESERVED_DESCRIPTORS: usize = 10 + MAX_REFUSED;
 
 // The hub.
 
-/// How many clients one `clients` command lists.
+/// The maximum number of clients that one `clients` command lists.
 pub const CLIENTS_PER_PAGE: usize = 500;
 
-/// The largest reply to one command except `ping`, in bytes: a full page of `clients` with the
-/// longest ids and names, and the line that ends it.
+/// The maximum size of a reply that does not repeat the client's text, in bytes: a full page of
+/// `clients` with the longest ids and names, and its `ok` line.
 pub const MAX_REPLY: usize = (CLIENTS_PER_PAGE + 1) * REPLY_OVERHEAD;
 
-/// How many pending seeks of its cursor a client may have. Each is visited to find what the client
-/// still needs of the feed.
+/// The maximum number of a client's pending seeks. Computing the client's lag visits each of them.
 pub const MAX_PENDING_SEEKS: usize = 16;
 
-/// How many bytes a client must read within `stall_timeout_ms` while broadcasts wait for it. The
-/// kernel accepts data in bursts of up to a whole receive buffer, so a reader that is steady, but
-/// slower than a few times this much, can look as if it read nothing.
+/// The minimum that a client must read within `stall_timeout_ms` while broadcasts wait for it, in
+/// bytes. The kernel accepts data in bursts of up to a whole receive buffer, so a steady reader can
+/// appear stalled unless it reads several times this much.
 pub const STALL_BYTES: u64 = 32 * KIB as u64;
 
-/// What the server may use. [`check`](Self::check) validates the limits together.
+/// The server's limits. [`check`](Self::check) validates them together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     // Options of `oyezd`.
     /// The maximum number of clients.
     pub max_clients: usize,
-    /// The maximum length of a line from a client, in bytes, without its line end.
+    /// The maximum length of a line from a client, in bytes, not counting its line end.
     pub max_line: usize,
     /// The maximum size of one client's outbox, in bytes: its queued replies and direct messages.
     pub max_outbox: usize,
-    /// The memory for the latest broadcast lines, in bytes.
+    /// The maximum size of the feed, which keeps the latest broadcast lines, in bytes.
     pub feed_size: usize,
-    /// The size of a client's send buffer in the kernel, in bytes.
+    /// The size of a client's kernel send buffer, in bytes.
     pub send_buffer: usize,
-    /// How long closing a connection may take, in milliseconds.
+    /// The maximum time to drain and close a connection, in milliseconds.
     pub drain_timeout_ms: u64,
-    /// How long a client may take for its TLS handshake and `auth` together, in milliseconds.
+    /// The maximum time for a client's TLS handshake and `auth` together, in milliseconds.
     pub auth_timeout_ms: u64,
-    /// How long a client may be idle: send no line and read no byte. In milliseconds, if limited.
+    /// The maximum time that a client may be idle (send no line and read nothing), in milliseconds,
+    /// if limited.
     pub idle_timeout_ms: Option<u64>,
-    /// How long broadcasts wait for a client that reads less than [`STALL_BYTES`], in milliseconds.
+    /// The maximum time that broadcasts wait for a client that reads less than [`STALL_BYTES`], in
+    /// milliseconds.
     pub stall_timeout_ms: u64,
-    /// Rate limit: how many lines a client may send per second, if limited.
+    /// The rate limit: the maximum number of lines per second from one client, if limited.
     pub rate_limit: Option<u32>,
     /// The maximum number of connections from one IP address, if limited.
     pub max_per_address: Option<usize>,
 
     // Internal to the hub.
-    /// How long broadcasts wait for a client that reads nothing, in milliseconds.
+    /// How long a reader whose socket is full still counts as making progress after the last write
+    /// to it, in milliseconds. Broadcasts do not pause for readers without progress.
     pub reader_grace_ms: u64,
 
     // Internal to the hub and the poll loop.
-    /// What one turn of the poll loop may do.
+    /// The budget of one turn of the poll loop.
     pub turn: TurnLimits,
 }
 
-/// What one turn of the poll loop may do before it polls the sockets again. Small enough for a
-/// `ping` to be answered within a few milliseconds, whatever the other clients ask for.
+/// The budget of one turn of the poll loop: the work between two polls of the sockets. It is small
+/// enough that a `ping` is answered within a few milliseconds, whatever other clients request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnLimits {
     // Enforced by the hub.
@@ -85,19 +88,23 @@ pub struct TurnLimits {
     pub passes: usize,
     /// Maximum bytes read across all connections.
     pub read: usize,
-    /// Maximum reads of connections whose TLS handshake is not complete: a handshake step each.
+    /// Maximum reads from connections whose TLS handshake is not complete. Each read performs at
+    /// most one handshake step.
     pub handshake_reads: usize,
-    /// Maximum bytes of requests and replies, including a fixed cost for each line.
+    /// Maximum work: the bytes of requests and replies, a fixed cost per line, and the cost of
+    /// scans.
     pub work: usize,
-    /// Maximum bytes of requests and replies of one client before the next client's turn.
+    /// Maximum work for one client before the next client's turn.
     pub work_per_client: usize,
-    /// Maximum output to clients with a reply pending, or far behind.
+    /// Maximum output to clients that have a reply pending or are far behind.
     pub flush_priority: FlushLimits,
-    /// Maximum output to clients with only feed pending.
+    /// Maximum output to all other clients.
     pub flush_bulk: FlushLimits,
+    /// Maximum output to clients that replay the feed.
+    pub flush_replay: FlushLimits,
 
     // Enforced by the poll loop.
-    /// Maximum bytes written to one client.
+    /// Maximum bytes of one write to a client.
     pub flush_per_client: usize,
     /// Maximum connections accepted.
     pub accept: usize,
@@ -106,14 +113,14 @@ pub struct TurnLimits {
 /// Maximum output of one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlushLimits {
-    /// Maximum bytes written. The last client may exceed it.
+    /// Maximum bytes written. The last write may exceed it.
     pub bytes: usize,
-    /// Clients written to.
+    /// Maximum writes to clients.
     pub clients: usize,
 }
 
 impl FlushLimits {
-    /// Whether another client may be written to.
+    /// Returns whether another client may be written to.
     pub(crate) fn is_left(self) -> bool {
         self.bytes > 0 && self.clients > 0
     }
@@ -142,6 +149,7 @@ impl Default for Limits {
                 work_per_client: READ_CHUNK,
                 flush_priority: FlushLimits { bytes: 2 * MIB, clients: 256 },
                 flush_bulk: FlushLimits { bytes: 2 * MIB, clients: 256 },
+                flush_replay: FlushLimits { bytes: 128 * KIB, clients: 64 },
                 flush_per_client: 256 * KIB,
                 accept: 64,
             },
@@ -150,43 +158,43 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The minimum of `feed_size`, in bytes.
+    /// The minimum `feed_size`, in bytes.
     pub const MIN_FEED_SIZE: usize = 256 * KIB;
 
-    /// The minimum of `max_line`, in bytes. The server's own lines, such as explanations, are at
-    /// most this long plus [`REPLY_OVERHEAD`].
+    /// The minimum `max_line`, in bytes. Lines in the server's own words, such as errors and help,
+    /// are at most this long plus [`REPLY_OVERHEAD`].
     pub const MIN_MAX_LINE: usize = 128;
 
-    /// The size of one chunk of the feed, in bytes. The feed drops whole chunks. A sixteenth of the
-    /// feed, between 64 KiB and 1 MiB, and at most a quarter.
+    /// The size of one chunk of the feed, in bytes: a sixteenth of the feed, between 64 KiB and 1
+    /// MiB, but at most a quarter of the feed. The feed drops whole chunks.
     pub fn feed_chunk(&self) -> usize {
         (self.feed_size / 16).clamp(64 * KIB, MIB).min(self.feed_size / 4)
     }
 
-    /// How many bytes a turn may append to the feed: a small part of the feed.
+    /// The maximum number of bytes that a turn appends to the feed: a small part of its size.
     pub fn append_per_turn(&self) -> usize {
         (self.feed_size / 64).clamp(1, 256 * KIB)
     }
 
-    /// The time between two lines of a client at its rate limit, in microseconds.
+    /// The time between two lines at the rate limit, in microseconds, if limited.
     pub fn line_interval_us(&self) -> Option<u64> {
         self.rate_limit.map(|lines| 1_000_000 / u64::from(lines))
     }
 
-    /// The longest line that the server sends, in bytes, including LF.
+    /// The maximum length of a line from the server, in bytes, including the LF.
     pub fn max_reply_line(&self) -> usize {
         self.max_line.saturating_add(REPLY_OVERHEAD)
     }
 
-    /// How many bytes of an outbox must be free before a command runs. That is room for the largest
-    /// reply, and for what may be added at any time after it: the rest of a partial line, a
-    /// `lagged` line around each pending seek, and a goodbye.
+    /// The free space that an outbox must have before a command runs, in bytes: enough for the
+    /// largest reply, and for what may be added later without a check: the rest of a partial line,
+    /// a `lagged` line around each pending seek, and a goodbye.
     pub fn reply_room(&self) -> usize {
         let short_lines = MAX_PENDING_SEEKS + 4;
         self.max_reply_line().max(MAX_REPLY) + self.max_reply_line() + short_lines * REPLY_OVERHEAD
     }
 
-    /// Validates the limits together. The error names the option to change, and its bound.
+    /// Validates the limits together. The error names the option to change and its allowed range.
     pub fn check(&self) -> Result<(), String> {
         let Self { max_line, feed_size, .. } = self;
         let error = if self.max_clients == 0 {
@@ -198,12 +206,11 @@ impl Limits {
         } else if self.max_reply_line() > self.feed_chunk() {
             let max = self.feed_chunk() - REPLY_OVERHEAD;
             format!(
-                "--max-line {max_line} is too long for this feed: at most {max} for --feed-size \
-                 {feed_size}"
+                "--max-line {max_line} is too large: at most {max} with --feed-size {feed_size}"
             )
         } else if self.max_outbox < 2 * self.reply_room() {
             let min = 2 * self.reply_room();
-            format!("--max-outbox must be at least {min} for --max-line {max_line}")
+            format!("--max-outbox must be at least {min} with --max-line {max_line}")
         } else if self.max_outbox > u32::MAX as usize {
             "--max-outbox must be less than 4G".to_owned()
         } else if self.rate_limit.is_some_and(|lines| !(1..=1_000_000).contains(&lines)) {
@@ -218,11 +225,11 @@ impl Limits {
         Err(error)
     }
 
-    /// The worst case of memory use, in bytes: in the process, and in the kernel's send buffers.
+    /// The worst-case memory use, in bytes: of the process, and of the kernel's send buffers.
     pub fn max_memory(&self, is_encrypted: bool) -> [usize; 2] {
         // A generous estimate of a client without its buffers.
         const CLIENT: usize = KIB;
-        // Encrypted output, undecrypted input, and the state of rustls.
+        // Encrypted output, undecrypted input, and rustls's state.
         const TLS: usize = (64 + 16 + 16) * KIB;
         // A buffer that grows by doubling may be twice as large as its content.
         let client = CLIENT + 2 * (self.max_outbox + self.max_line) + READ_CHUNK;
@@ -247,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_valid_and_inconsistent_limits_are_refused() {
+    fn defaults_are_valid_and_inconsistent_limits_are_rejected() {
         assert_eq!(Limits::default().check(), Ok(()));
         check_fails(|l| l.max_clients = 0, "--max-clients");
         check_fails(|l| l.max_line = 127, "--max-line");

@@ -1,4 +1,4 @@
-//! Access: secrets, roles, connection limits, rate limits and timeouts.
+//! Access control: secrets, roles, connection limits, rate limits and timeouts.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const USER: &str = "open sesame";
 const ADMIN: &str = "hunter2";
 
-/// A folder with secret files that only their owner can read.
+/// A directory with secret files that only their owner can read.
 struct Files(TempDir);
 
 impl Files {
@@ -308,7 +308,7 @@ fn secrets_never_appear_in_the_log() {
         log.contains("wrong secret (attempt 1)") && log.contains("authenticated as admin"),
         "{log}"
     );
-    // An authenticated client may send the same word as ordinary text.
+    // Once a client is authenticated, it may send the same word as ordinary text.
     let is_ordinary_text = |line: &&str| {
         [r#""ping hunter2" -> "#, r#""say hunter2" -> "#, r#""name hunter2" -> "#]
             .iter()
@@ -336,7 +336,7 @@ fn unusable_secret_file_is_an_error_with_the_reason() {
         (vec!["--secret-file".to_owned(), files.fifo("fifo")], "not a regular file"),
         (
             vec!["--secret-file".into(), long, "--max-line".into(), "200".into()],
-            "longer than 195 bytes, the most that --max-line 200 allows",
+            "longer than 195 bytes, the maximum with --max-line 200",
         ),
         (
             vec!["--secret-file".into(), user.clone(), "--admin-secret-file".into(), user],
@@ -411,7 +411,7 @@ fn rate_limited_client_is_slowed_down_and_loses_no_line() {
 fn rate_limited_client_does_not_keep_the_server_busy() {
     let mut server = Server::start(&["--rate-limit", "1"]);
     let mut client = server.client();
-    // The server may execute one line per second, so the client always has lines waiting.
+    // The limit allows one line per second, so it delays the client's lines throughout.
     client.send_bytes("ping\n".repeat(100).as_bytes());
     server.wait_for_log("client 1: over --rate-limit");
     server.assert_idle();

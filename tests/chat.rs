@@ -11,7 +11,7 @@ use support::{Client, Server, oyez, oyezd};
 
 const COLUMNS: u16 = 60;
 
-/// Starts a chat without colors, and waits for its prompt.
+/// Starts a chat without colors and waits for its prompt.
 fn chat(server: &Server, arguments: &[&str], prompt: &str) -> Terminal {
     let mut command = oyez();
     command.args(["-s", &server.address.to_string()]).args(arguments).env("NO_COLOR", "1");
@@ -93,7 +93,7 @@ fn incoming_lines_do_not_disturb_the_line_being_typed() {
     }
     let prompts =
         |chat: &Terminal| chat.rows().iter().filter(|row| row.starts_with("al> ")).count();
-    assert_eq!(prompts(&chat), 1, "the prompt is on the screen once");
+    assert_eq!(prompts(&chat), 1, "the prompt must be on the screen once");
     let long = "word ".repeat(40);
     bob.send(&format!("say {long}"));
     chat.expect(&[&format!("al> {typed}")]);
@@ -107,10 +107,11 @@ fn grapheme_clusters_are_edited_as_single_characters() {
     let server = Server::start(&[]);
     let mut bob = bob(&server);
     let mut chat = chat(&server, &["--name", "al"], "al>");
-    // Left twice moves before 好, Backspace deletes 你, and Ctrl-E moves to the end.
+    // Left twice moves before 好, and Backspace deletes 你.
     chat.press("你好e\u{301}\x1b[D\x1b[D\x7f我");
     chat.expect(&["al> 我好e\u{301}"]);
     chat.wait_until(|chat| chat.cursor().1 == 6);
+    // Ctrl-E moves to the end, and Ctrl-A to the beginning.
     chat.press("\x05x\x01>\x05\x7f\x7f👩‍🚀!\r");
     bob.expect("broadcast 1 al >我好👩‍🚀!");
     // Up recalls the last line.
@@ -208,7 +209,10 @@ fn terminal_is_restored_however_the_chat_ends() {
         assert_eq!(format!("{:?}", chat.modes()), before, "{ending:?}");
         chat.wait_until(|chat| chat.output().ends_with("\x1b[?2004l\x1b[?7h\x1b[m"));
         let shown = chat.rows().join("\n");
-        assert!(!shown.contains("half") && !shown.contains("1>"), "the prompt is erased: {shown}");
+        assert!(
+            !shown.contains("half") && !shown.contains("1>"),
+            "the prompt was not erased: {shown}"
+        );
     }
 }
 
@@ -365,7 +369,7 @@ fn second_signal_ends_a_chat_with_a_stuck_terminal() {
     bob.send_bytes(flood.as_bytes());
     while bob.line() != format!("broadcast 500 bob {}", "x".repeat(1000)) {}
     chat.program.signal("TERM");
-    // The first signal may have to wait for the terminal; the second one must not.
+    // The first signal may wait for the terminal. The second must not.
     while chat.program.try_wait().is_none() {
         chat.program.signal("TERM");
     }

@@ -1,4 +1,4 @@
-//! The commands of `oyez` for scripts: their output and exit status, with a real server.
+//! The commands of `oyez` for scripts: their output and exit status, against a real server.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -14,14 +14,14 @@ use support::fake_server::{FEED, FakeServer};
 use support::proxy::Proxy;
 use support::{Program, SILENT_SUCCESS, Server, fails, oyez, succeeds, wait_until};
 
-/// Returns a command for an `oyez` that connects to this server.
+/// Returns a command that runs `oyez` with this server.
 fn client(server: &Server, arguments: &[&str]) -> Command {
     let mut command = oyez();
     command.args(["-s", &server.address.to_string()]).args(arguments);
     command
 }
 
-/// Starts a `listen` with these options, and waits until it is connected.
+/// Starts `oyez listen` with these options and waits until it is connected.
 fn listener(server: &Server, arguments: &[&str]) -> Program {
     let before = server.stat("clients_total");
     let program = Program::start(client(server, &["listen"]).args(arguments));
@@ -248,7 +248,7 @@ fn listen_exits_quietly_when_its_stdout_is_closed() {
     let server = Server::start(&[]);
     let mut listen = client(&server, &["listen"]);
     let mut listen = listen.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Nothing is broadcast, so the client must notice the closed pipe without writing to it.
+    // Nothing is broadcast: the client must notice the closed pipe without writing to it.
     drop(listen.stdout.take());
     let mut listen = Program::from(listen);
     assert_eq!((listen.wait().code(), listen.stderr.all()), (Some(0), String::new()));
@@ -298,7 +298,7 @@ fn listen_loses_nothing_on_a_nonblocking_stdout() {
     let server = Server::start(&[]);
     let (reader, writer) = std::io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
-    // The command holds the writing end, so it must be dropped before the pipe is read to its end.
+    // The command holds the write end. It must be dropped before the pipe is read to its end.
     let mut listen = {
         let mut listen = client(&server, &["listen", "--count", "20000"]);
         Program::start_with_piped_stderr(listen.stdout(writer))

@@ -1,4 +1,4 @@
-//! Closing connections from either side, and graceful shutdown: no line that was sent is lost.
+//! Connections closed by either side, and graceful shutdown: no line that was sent is lost.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -56,7 +56,7 @@ fn partial_line_at_the_end_of_input_is_not_executed() {
 #[test]
 fn lines_after_quit_are_ignored() {
     let ignored = "ping\\n".repeat(100);
-    // With such a drain timeout, the connection closes only if the server does not wait for it.
+    // If the server waited for the drain timeout, the test would fail.
     let arguments = ["--drain-timeout", "3600"];
     play_with(
         &arguments,
@@ -114,7 +114,7 @@ fn lines_sent_before_a_reset_are_executed() {
     let server = Server::start(&[]);
     let mut listener = server.client();
     for seq in 1..=100 {
-        // A shell that writes to /dev/tcp resets the connection, too: it leaves the welcome unread.
+        // A shell that writes to /dev/tcp also resets the connection: it leaves the welcome unread.
         let mut client = Client::connect(&server.address);
         client.send(&format!("say {seq}"));
         client.reset();
@@ -153,7 +153,7 @@ fn vanishing_clients_do_not_affect_others() {
         let mut crowd: Vec<_> = (0..10).map(|_| server.client()).collect();
         crowd[0].send(&format!("say {round}"));
         other.expect(&format!("broadcast {} {} {round}", round + 1, crowd[0].id));
-        // Every second client resets the connection with unread lines.
+        // Every other client resets its connection with lines unread.
         for (i, mut client) in crowd.into_iter().enumerate() {
             if i % 2 == 0 {
                 client.send("stats");
@@ -169,7 +169,7 @@ fn vanishing_clients_do_not_affect_others() {
 fn sigterm_drains_readers_and_cuts_off_stalled_clients() {
     let mut server = Server::start(&["--drain-timeout", "2", "--max-outbox", "1M"]);
     let mut readers: Vec<_> = (0..90).map(|_| server.client()).collect();
-    // These read nothing, and have more pending output than the kernel's buffers hold.
+    // These read nothing and have more pending output than the kernel's buffers hold.
     let mut stalled: Vec<_> = (0..10).map(|_| server.client()).collect();
     let text = "x".repeat(4000);
     let mut sender = server.client();
@@ -203,7 +203,7 @@ fn sigterm_drains_readers_and_cuts_off_stalled_clients() {
 }
 
 #[test]
-fn second_signal_ends_the_server_at_once() {
+fn second_signal_stops_the_server_immediately() {
     let mut server = Server::start(&["--drain-timeout", "3600"]);
     let mut stalled = server.client();
     stalled.send_until_full(b"stats\n", 64 << 20);
@@ -244,7 +244,7 @@ fn sighup_terminates_the_server_unless_ignored() {
     server.signal("HUP");
     let (status, _) = server.wait();
     assert_eq!(status.signal(), Some(1));
-    // Under nohup the signal is ignored.
+    // nohup makes the program ignore the signal.
     let mut command = Command::new("nohup");
     command.arg(oyezd().get_program()).args(["--listen", "127.0.0.1:0"]);
     let server = Server::spawn(command);
@@ -252,7 +252,7 @@ fn sighup_terminates_the_server_unless_ignored() {
     server.client().ask("ping", "pong");
 }
 
-/// The server reads input that arrived while it was stopped before it checks timeouts.
+/// A server that was stopped and continued reads waiting input before it checks timeouts.
 #[test]
 fn active_client_does_not_time_out_while_the_server_is_stopped() {
     let server = Server::start(&["--idle-timeout", "1"]);
@@ -260,7 +260,7 @@ fn active_client_does_not_time_out_while_the_server_is_stopped() {
     for _ in 0..3 {
         server.signal("STOP");
         client.send("ping");
-        // This exceeds the idle timeout; it waits for no event.
+        // Longer than the idle timeout. It waits for no event.
         thread::sleep(Duration::from_millis(1200));
         server.signal("CONT");
         client.expect("pong");

@@ -1,4 +1,4 @@
-//! Every command and its replies, in transcripts that are played over TCP, Unix sockets and TLS.
+//! Every command and its replies, as transcripts over TCP, Unix sockets and TLS.
 
 mod support;
 
@@ -128,7 +128,7 @@ fn send_reaches_only_its_recipient() {
 }
 
 #[test]
-fn clients_are_listed_in_ascending_order_of_ids() {
+fn clients_are_listed_by_ascending_id() {
     play(
         r"
         a+

@@ -1,5 +1,5 @@
-//! Tests the documentation against the programs: executes every example, and compares every table
-//! with what it describes.
+//! Checks the documentation: executes the examples, and compares the tables with the programs and
+//! the sources that they describe.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 #[path = "docs/examples.rs"]
@@ -35,7 +35,7 @@ const DOCUMENTS: [&str; 10] = [
     "docs/server.md",
 ];
 
-/// Programs that examples use, and that may not be installed.
+/// Programs that the examples use and that may not be installed.
 const PROGRAMS: [&str; 5] = ["nc", "ncat", "socat", "telnet", "openssl"];
 
 fn main() {
@@ -138,7 +138,7 @@ fn client_commands_match_the_help() {
     check_generated("docs/client.md", "client commands", &table);
 }
 
-/// Asserts that the document contains this text between two marks.
+/// Asserts that the document contains this text between the marks.
 fn check_generated(path: &'static str, mark: &str, expected: &str) {
     let expected = format!("<!-- {mark} -->\n{expected}<!-- end {mark} -->\n");
     assert!(Document::read(path).text.contains(&expected), "{path} should have:\n{expected}");
@@ -181,7 +181,7 @@ fn reliability_table_names_existing_tests() {
     }
 }
 
-/// Runs the chat of docs/client.md on a terminal.
+/// Runs the chat example of docs/client.md on a terminal.
 #[cfg(feature = "chat")]
 fn chat_matches_the_screen() {
     let sections = Document::read("docs/client.md").sections();
@@ -212,7 +212,7 @@ fn chat_matches_the_screen() {
         let prompt = ["alice>"].into_iter();
         alice.expect(&rows.iter().map(String::as_str).chain(prompt).collect::<Vec<_>>());
     }
-    panic!("the example must end with the prompt");
+    panic!("the chat example must end with the prompt");
 }
 
 fn skipped_examples_have_a_reason() {

@@ -1,6 +1,6 @@
-//! Fault injection: the server behind a network that delays, fragments, cuts off and resets
-//! connections. An intact connection receives everything, a broken one receives a prefix, and the
-//! server frees the resources of both.
+//! Fault injection: clients reach the server through a proxy that delays, fragments, cuts off and
+//! resets connections. An intact connection receives everything, a broken one receives a prefix,
+//! and the server frees the resources of both.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -15,13 +15,13 @@ use support::{Address, Client, Rng, Server, size, wait_until};
 /// How one direction of a connection behaves.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
-    /// The largest number of bytes forwarded at once.
+    /// The maximum number of bytes forwarded at a time.
     chunk: usize,
     /// The delay after each chunk.
     delay: Duration,
     /// How many bytes pass before the connection is cut off in both directions.
     cut_after: usize,
-    /// Whether it is cut off by a reset.
+    /// Whether the cut is a reset.
     is_reset: bool,
 }
 
@@ -59,7 +59,7 @@ fn forward(mut from: TcpStream, mut to: TcpStream, fault: Fault) {
     }
 }
 
-/// Starts a proxy to the server whose connections have random faults. Returns its address.
+/// Starts a proxy that injects random faults into connections to the server. Returns its address.
 fn faulty_proxy(server: SocketAddr, seed: u64) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -76,7 +76,7 @@ fn faulty_proxy(server: SocketAddr, seed: u64) -> SocketAddr {
     address
 }
 
-/// Generates the input of one client. Returns it and the number of pings in it.
+/// Generates the input of one client. Returns it and the number of its pings.
 fn random_script(rng: &mut Rng) -> (Vec<u8>, u64) {
     let (mut script, mut pings) = (vec![], 0);
     for _ in 0..rng.below(60) {
@@ -96,7 +96,7 @@ fn random_script(rng: &mut Rng) -> (Vec<u8>, u64) {
 }
 
 /// Sends a script and checks everything received until the connection ends. Returns whether the
-/// connection survived, which means that all replies and the goodbye arrived.
+/// connection survived: all replies and the goodbye arrived.
 fn run_script(mut client: Client, script: &[u8], pings: u64) -> bool {
     // The connection may be cut off at any byte.
     let _ = client.try_send_bytes(script);
@@ -129,8 +129,8 @@ fn run_script(mut client: Client, script: &[u8], pings: u64) -> bool {
     false
 }
 
-/// Runs clients through the faulty proxy, and checks that the server and a direct client are
-/// unaffected. OYEZ_ROUNDS sets the number of rounds.
+/// Runs clients through the faulty proxy and checks that the server and a directly connected client
+/// are not affected. OYEZ_ROUNDS sets the number of rounds.
 fn run_clients_through_faults(server: Server) {
     let (rounds, clients) = (size("OYEZ_ROUNDS", 1) as u64, 40);
     let mut survivors = 0;
@@ -145,21 +145,18 @@ fn run_clients_through_faults(server: Server) {
             _ => Address::Tcp(proxy),
         };
         survivors += thread::scope(|scope| {
-            let conversations: Vec<_> = (0..clients)
+            let threads: Vec<_> = (0..clients)
                 .map(|_| {
                     let (script, pings) = random_script(&mut rng);
                     let client = Client::connect(&proxy);
                     scope.spawn(move || run_script(client, &script, pings))
                 })
                 .collect();
-            conversations
-                .into_iter()
-                .filter_map(|thread| thread.join().unwrap().then_some(()))
-                .count()
+            threads.into_iter().filter_map(|thread| thread.join().unwrap().then_some(())).count()
         });
     }
     assert!(survivors > 0, "no connection survived");
-    // The server has removed every other client, and closed its descriptor.
+    // The server has removed every other client and closed its descriptor.
     wait_until(|| observer.stat("clients") == 1);
     wait_until(|| server.open_descriptors() <= descriptors);
     let broadcasts = observer.stat("broadcasts");

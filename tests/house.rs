@@ -1,5 +1,4 @@
-//! The rules of the architecture: which module may import which, which modules do no I/O, and how
-//! long a file may be.
+//! Architecture rules: allowed imports, modules that do no I/O, and the maximum length of a file.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Modules that only unit tests and fuzz targets may import.
 const TEST_MODULES: [&str; 2] = ["testing", "client::testing"];
 
-/// The parts of the hub, and its leaf types. They must not import `Hub`.
+/// The hub's parts and leaf types. They must not import `Hub`.
 const HUB_PARTS: [&str; 7] =
     ["channel", "counters", "delivery", "event", "handle", "registry", "schedule"];
 
@@ -37,7 +36,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every source file below a folder, with its text.
+/// Returns every source file in a directory tree, with its text.
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut files = vec![];
     let mut folders = vec![root().join(folder)];
@@ -55,13 +54,14 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     files
 }
 
-/// A file's code, without comments and unit tests.
+/// Returns a file's code, without comments and unit tests.
 fn code(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     code.lines().map(|line| line.split("//").next().unwrap().to_owned() + "\n").collect()
 }
 
-/// The module of a source file, such as `hub::channel::feed`. The crate root is empty.
+/// Returns the module of a source file, such as `hub::channel::feed`; for the crate root, an empty
+/// string.
 fn module_of(path: &Path) -> String {
     let path = path.strip_prefix(root().join("src")).unwrap().with_extension("");
     let mut names: Vec<&str> = path.iter().map(|name| name.to_str().unwrap()).collect();
@@ -71,7 +71,7 @@ fn module_of(path: &Path) -> String {
     names.join("::")
 }
 
-/// Words, braces, commas and path separators.
+/// Splits code into words, `::` and single characters. Skips whitespace.
 fn tokens(code: &str) -> Vec<&str> {
     let mut tokens = vec![];
     let mut rest = code;
@@ -93,7 +93,8 @@ fn tokens(code: &str) -> Vec<&str> {
     tokens
 }
 
-/// Expands the rest of a path such as `a::{b, c::{d, e}}`, after its `prefix`.
+/// Parses the rest of a path such as `a::{b, c::{d, e}}` after `prefix`, and adds every single path
+/// to `paths`.
 fn expand<'a>(
     tokens: &mut Peekable<impl Iterator<Item = &'a str>>,
     mut prefix: Vec<&'a str>,
@@ -114,7 +115,7 @@ fn expand<'a>(
     paths.push(prefix);
 }
 
-/// Every path in the code that starts at the crate, at a parent, or in a `use`.
+/// Returns every path in the code that starts with `crate`, `oyez` or `super`, or follows `use`.
 fn paths(code: &str) -> Vec<Vec<&str>> {
     let mut paths = vec![];
     let mut tokens = tokens(code).into_iter().peekable();
@@ -130,7 +131,8 @@ fn paths(code: &str) -> Vec<Vec<&str>> {
     paths
 }
 
-/// The module of this crate that a path refers to: its longest prefix that names one.
+/// Returns the module of this crate that a path in module `from` refers to: the longest prefix that
+/// names a module.
 fn resolve(path: &[&str], from: &str, modules: &BTreeSet<String>) -> Option<String> {
     let mut base: Vec<&str> = from.split("::").filter(|name| !name.is_empty()).collect();
     let mut rest = path;
@@ -154,7 +156,7 @@ fn resolve(path: &[&str], from: &str, modules: &BTreeSet<String>) -> Option<Stri
         .find(|name| modules.contains(name))
 }
 
-/// The modules that each module imports.
+/// Returns the modules that each module imports.
 fn imports() -> BTreeMap<String, BTreeSet<String>> {
     let files = sources("src");
     let modules: BTreeSet<String> = files.iter().map(|(path, _)| module_of(path)).collect();
@@ -221,7 +223,7 @@ fn every_import_is_allowed() {
     for (from, allowed) in ALLOWED {
         for target in *allowed {
             let is_used = used.contains(&((*from).to_owned(), (*target).to_owned()));
-            assert!(is_used, "{from} may import {target}, but does not: remove it from the list");
+            assert!(is_used, "{from} does not import {target}: remove it from ALLOWED");
         }
     }
 }
@@ -241,7 +243,11 @@ fn hub_parts_do_not_import_the_hub() {
     for (path, text) in sources("src/hub") {
         let module = module_of(&path);
         let has_impl = code(&text).contains("impl Hub");
-        assert_eq!(has_impl, !is_part(&module), "{module}: either a part or an impl Hub");
+        assert_eq!(
+            has_impl,
+            !is_part(&module),
+            "{module} must be either a part of the hub or an `impl Hub`"
+        );
     }
 }
 
@@ -285,7 +291,7 @@ fn protocol_and_hub_do_no_io_and_read_no_clock() {
     assert_none_contains(&sources("src/protocol"), &banned);
 }
 
-/// These run in unit tests without a socket, a terminal or a clock.
+/// Unit tests run these modules without a socket, a terminal or a clock.
 #[test]
 fn client_state_machines_do_no_io() {
     let pure = [

@@ -5,7 +5,7 @@ mod support;
 
 use oyez::credentials::secret::Secret;
 use oyez::hub::{
-    AllowShutdown, Event, HubConfig, Origin, Reason, Secrets, SlowConsumerPolicy, Span,
+    AllowShutdown, Event, HubConfig, Origin, RateLimit, Reason, Secrets, SlowConsumerPolicy, Span,
 };
 use oyez::limits::{Limits, MAX_PENDING_SEEKS};
 use oyez::protocol::FeedId;
@@ -15,7 +15,7 @@ use support::rng::Rng;
 use support::seeds::for_each_seed;
 
 #[test]
-fn evicted_client_gets_its_partial_line_its_replies_and_a_goodbye() {
+fn evicted_client_receives_the_rest_of_its_line_its_replies_and_a_goodbye() {
     let mut driver = Driver::new(small_limits());
     driver.play(
         r"
@@ -113,7 +113,7 @@ fn eviction_while_closing_changes_the_goodbye_to_too_slow() {
     for (close, received, disconnect) in [
         ("b> quit", "b< goodbye too-slow", "TooSlow cut"),
         ("b~ ping\nb.", "b< error incomplete-line *\nb< goodbye too-slow", "TooSlow cut"),
-        // A client that speaks another protocol gets no goodbye.
+        // A client that speaks another protocol receives no goodbye.
         ("b> Host: x", "", "Foreign(Http) cut"),
     ] {
         let mut driver = Driver::new(small_limits());
@@ -151,7 +151,7 @@ fn client_evicted_by_its_own_broadcast_executes_nothing_more() {
         stat broadcasts FEED_LINES
         ",
     );
-    // The line that evicted the client, and those after it, were not broadcast.
+    // The line that caused the eviction was not broadcast, nor were the lines after it.
     assert_eq!(driver.hub.feed().newest_seq(), FEED_LINES as u64);
 }
 
@@ -167,7 +167,7 @@ fn reader_whose_socket_accepts_bytes_is_never_evicted() {
     driver.queue(sender, &driver.filler(sender, 10 * FEED_LINES));
     while driver.hub.counters().broadcasts < 10 * FEED_LINES as u64 {
         driver.turn();
-        // Each turn takes so long that a short pause of the broadcasts would not save the reader.
+        // Turns are so long that a short pause in broadcasting would not save the reader.
         driver.now_ms += 50;
     }
     driver.socket(slow).max_write = None;
@@ -189,12 +189,12 @@ fn flush_pass_ends_even_if_a_reader_is_behind() {
         let last = driver.last_line(fast);
         assert!(last.starts_with(&format!("broadcast {seq} ")), "{last} after four turns");
     }
-    assert!(driver.received(slow).len() < 4, "the slow reader is still behind");
+    assert!(driver.received(slow).len() < 4, "the slow reader has caught up");
 }
 
 #[test]
 fn busy_server_does_not_evict_readers() {
-    // Each turn flushes one of many readers, and the sender has input for every turn.
+    // Each turn flushes only one of many readers, but the sender has input for every turn.
     let mut limits = small_limits();
     limits.turn.flush_bulk.clients = 1;
     limits.turn.flush_priority.clients = 1;
@@ -241,10 +241,10 @@ fn broadcasts_wait_for_many_slow_readers_but_not_for_one() {
     let broadcasts = driver.hub.counters().broadcasts;
     assert!(broadcasts < 60, "{broadcasts} lines were broadcast while most readers were behind");
     assert!(driver.hub.counters().held > held);
-    assert!(!driver.hub.has_work(), "the hub waits without spinning");
+    assert!(!driver.hub.has_work(), "the hub spins instead of waiting");
 
-    // Both sockets become writable in the same turn. Otherwise the second would become a single
-    // stalled reader.
+    // Both sockets become writable in the same turn. If one stayed blocked, it would be a single
+    // stalled reader and be evicted.
     for name in ["b", "c"] {
         let key = driver.key(name);
         driver.socket(key).room = UNLIMITED;
@@ -275,7 +275,7 @@ fn majority_of_slow_readers_cannot_stop_the_feed() {
     for &reader in &slow {
         driver.socket(reader).room = 0;
     }
-    // A byte now and then is enough to count as a reader, but not enough to keep up.
+    // A byte now and then counts as progress, but is too little to keep up.
     while driver.now_ms < 60_000 {
         for &reader in &slow {
             driver.socket(reader).room = 1;
@@ -326,7 +326,7 @@ fn full_outbox_pauses_commands_until_the_client_reads() {
     assert_eq!(lines.iter().filter(|line| *line == "ok help").count(), 1000);
 }
 
-/// Replies between lines of the feed are separate entries, which take memory as well.
+/// Replies between broadcasts are separate entries, which also use memory.
 #[test]
 fn outbox_limit_counts_entries_as_well_as_bytes() {
     let mut driver = Driver::new(Limits::default());
@@ -378,9 +378,9 @@ fn closing_client_is_dropped_after_the_drain_timeout() {
 }
 
 #[test]
-fn replay_comes_after_pending_output_and_before_new_lines() {
+fn replay_follows_pending_output_and_precedes_new_lines() {
     let mut driver = Driver::new(small_limits());
-    // The socket blocks within line 4. Everything after it must keep its order.
+    // The socket blocks in the middle of line 4. The output after it must keep its order.
     driver.play(
         r"
         a+
@@ -442,8 +442,8 @@ fn history_and_resume_end_quiet_and_quiet_ends_a_replay() {
     );
 }
 
-/// Resuming after any kept line replays exactly the lines after it, then sends new ones. Resuming
-/// after any other line is an error that says what is kept. The feeds hold lines of random lengths.
+/// `resume` replays exactly the lines after the given one, or fails if the feed does not have them
+/// all. The lines have random lengths.
 #[test]
 fn resume_replays_exactly_the_lines_after_any_kept_line() {
     for_each_seed(60, |seed| {
@@ -457,7 +457,7 @@ fn resume_replays_exactly_the_lines_after_any_kept_line() {
         }
         let oldest = driver.hub.feed().oldest_seq();
         for after in 0..=newest + 2 {
-            // The replay is sent in small writes.
+            // The hub sends the replay in small writes.
             let reader = driver.connect(0);
             driver.socket(reader).max_write = Some(1 + rng.below(70));
             driver.send(reader, &format!("resume {after} 00000001\nping\n"));
@@ -509,10 +509,52 @@ fn replaying_reader_does_not_delay_broadcasts() {
         driver.turn();
         driver.turn();
     }
-    assert!(driver.hub.feed().newest_seq() > newest + 30, "broadcasts do not wait for the replay");
+    assert!(driver.hub.feed().newest_seq() > newest + 30, "broadcasts wait for the replay");
     assert_eq!(driver.hub.counters().held, 0);
     driver.run();
     assert_eq!(driver.last_line(replaying), "goodbye too-slow");
+}
+
+#[test]
+fn replays_are_limited_to_one_feed_size_at_once_then_one_per_second() {
+    let mut driver = Driver::new(small_limits());
+    driver.play("sender+\na+\nsender> quiet");
+    driver.fill_feed(driver.key("sender"));
+    driver.play(
+        r"
+        sender<< ok broadcast 20
+        a<< broadcast 20 *
+        a> resume 10
+        a< ok resume 10
+        a< broadcast 11..=20 *
+        a> history 5
+        a< ok history 5
+        a< broadcast 16..=20 *
+        a*3 history 10
+        a> ping
+        a-
+        sender*1 say live
+        sender< ok broadcast 21
+        a< broadcast 21 * live
+        at 170
+        a-
+        at 221
+        a< ok history 10
+        a< broadcast 12..=21 *
+        a-
+        at 580
+        a-
+        at 631
+        a< ok history 10
+        a< broadcast 12..=21 *
+        at 1081
+        a< ok history 10
+        a< broadcast 12..=21 *
+        a< pong
+        ",
+    );
+    let limit = RateLimit::Replays;
+    assert_eq!(driver.events(), [Event::RateLimited { id: 2, limit }]);
 }
 
 #[test]
@@ -522,7 +564,7 @@ fn pending_seeks_are_limited() {
     driver.send(sender, "say 1\n");
     driver.send(stalled, &"history 1\n".repeat(10_000));
     driver.hub.check_invariants();
-    // One `say`, and `history` up to the limit. The seek to the head at the handshake counts, too.
+    // The `say`, and one `history` less than the limit: the seek after the handshake counts, too.
     assert_eq!(driver.hub.counters().lines_in, 1 + MAX_PENDING_SEEKS as u64 - 1);
     driver.add_room(stalled, UNLIMITED);
     let lines = driver.received(stalled);
@@ -530,7 +572,7 @@ fn pending_seeks_are_limited() {
     assert_eq!(seqs(&lines).len(), 10_001);
 }
 
-/// A hub with a rate limit, and a client.
+/// Returns a hub with a rate limit, and the key of its client `a`.
 fn rate_limited(lines_per_second: u32) -> (Driver, usize) {
     let limits = Limits { rate_limit: Some(lines_per_second), ..small_limits() };
     let mut driver = Driver::new(limits);
@@ -545,17 +587,18 @@ fn rate_limit_allows_a_burst_of_one_second_then_delays() {
     driver.send(key, &"ping\n".repeat(120));
     let pongs = |driver: &Driver| driver.received(key).len() - 1;
     assert_eq!(pongs(&driver), 10);
-    assert_eq!(driver.events(), [Event::RateLimited { id: 1 }]);
+    let limit = RateLimit::Lines;
+    assert_eq!(driver.events(), [Event::RateLimited { id: 1, limit }]);
     for expected in 11..=50 {
         assert_eq!(driver.hub.next_deadline(), Some((expected as u64 - 10) * 100));
         driver.run_at(driver.now_ms + 100);
         assert_eq!(pongs(&driver), expected);
     }
-    assert_eq!(driver.events(), [], "the rate limit is reported once");
+    assert_eq!(driver.events(), [], "the rate limit must be reported once");
     driver.run_at(20_000);
-    assert_eq!(pongs(&driver), 60, "a pause allows no more than one burst");
+    assert_eq!(pongs(&driver), 60, "a pause must allow no more than one burst");
     (21..=26).for_each(|second| driver.run_at(second * 1000));
-    assert_eq!(pongs(&driver), 120, "no line is lost");
+    assert_eq!(pongs(&driver), 120, "no line may be lost");
     assert!(driver.disconnects.is_empty());
 }
 
@@ -592,6 +635,19 @@ fn rate_limited_client_that_hung_up_is_dropped_after_the_drain_timeout() {
 }
 
 #[test]
+fn client_that_hung_up_does_not_wait_for_its_replays() {
+    let mut driver = Driver::new(small_limits());
+    driver.play("sender+\na+\nsender> quiet\nsender*20 say x...\na*100 history 20");
+    let key = driver.key("a");
+    driver.hub.handle_hangup(key);
+    driver.hub.handle_write_failed(key);
+    driver.half_close(key);
+    assert!(driver.disconnects.is_empty(), "it waits for its second replay");
+    driver.run_at(1000);
+    assert_eq!(driver.disconnects[0].reason, Reason::Lost);
+}
+
+#[test]
 fn rate_limited_client_is_not_idle() {
     let limits = Limits { rate_limit: Some(1), idle_timeout_ms: Some(3000), ..small_limits() };
     let mut driver = Driver::new(limits);
@@ -615,7 +671,7 @@ fn client_that_reads_no_replies_is_idle() {
 fn buffered_input_runs_before_deadlines_fire() {
     let mut driver = Driver::new(Limits { idle_timeout_ms: Some(1000), ..small_limits() });
     driver.play("a+");
-    // As if the process was stopped for a while, and the input arrived meanwhile.
+    // As if the input had arrived while the process was stopped.
     driver.now_ms = 5000;
     driver.play("a> ping\na< pong\na-");
 }

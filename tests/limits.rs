@@ -1,5 +1,5 @@
-//! Limits: slow consumers, backpressure, full servers and lack of descriptors do not affect other
-//! clients.
+//! Limits: slow consumers, backpressure, a full server and a lack of file descriptors do not affect
+//! other clients.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -9,8 +9,8 @@ use std::io::Write as _;
 use support::crowd::{Crowd, flood};
 use support::{Client, Server, size, wait_until};
 
-/// Reads the broadcasts that follow `seq` without a gap, up to a line of another kind. Returns the
-/// last sequence number and that line.
+/// Reads broadcasts, which must follow `seq` without a gap, until another line arrives. Returns the
+/// last sequence number and the other line.
 fn read_broadcasts(client: &mut Client, mut seq: u64) -> (u64, String) {
     loop {
         let line = client.line();
@@ -34,7 +34,7 @@ fn stalled_reader_is_evicted_and_others_get_every_line() {
     let peak_kib = server.peak_memory_kib();
     assert!(peak_kib < (16 + 16) * 1024, "{peak_kib} KiB for a feed of 16 MiB");
 
-    // The stalled reader still receives whole lines in sequence, and then the reason.
+    // The stalled reader still receives complete lines in sequence, then the reason.
     let (seq, goodbye) = read_broadcasts(&mut stalled, 0);
     assert!(seq > 1000 && seq < lines as u64, "{seq}");
     assert_eq!(goodbye, "goodbye too-slow");
@@ -156,7 +156,7 @@ fn burst_of_connections_is_accepted() {
     server.wait_for_log("client 1000 connected");
 }
 
-/// Starts a server that may open `limit` descriptors, of which `inherited` are already open.
+/// Starts a server that may open `limit` descriptors and inherits `inherited` open ones.
 fn server_with_descriptors(limit: usize, inherited: usize) -> Server {
     let inherited: String =
         (10..10 + inherited).map(|fd| format!("exec {fd}</dev/null; ")).collect();
@@ -178,7 +178,7 @@ fn connections_beyond_the_descriptor_limit_are_refused_with_an_error() {
         }
     }
     assert_eq!(welcomed.len() + refused, 100);
-    assert!(welcomed.len() >= 20, "{} of 40 descriptors serve clients", welcomed.len());
+    assert!(welcomed.len() >= 20, "only {} of 40 descriptors serve clients", welcomed.len());
     server.assert_idle();
     welcomed.drain(..5).for_each(|mut client| client.ask("quit", "goodbye quit"));
     let mut observer = welcomed.pop().unwrap();

@@ -1,5 +1,5 @@
-//! Line framing, checked against a simple model at every split of the input into packets. Also
-//! replays the committed fuzz corpora.
+//! Line framing, checked against a simple model for every split of fixed inputs into three packets.
+//! Also replays the committed fuzz corpora.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -67,7 +67,7 @@ fn line_model_follows_the_line_rules() {
     assert_eq!(line_model(b"\x16\x03\x01"), ["Foreign(Tls)"]);
 }
 
-/// The corpora of the targets `client` and `tls` are replayed by unit tests of the library.
+/// Unit tests of the library replay the corpora of the targets `client` and `tls`.
 #[test]
 fn fuzz_corpora_pass() {
     type Property = fn(&[u8]);

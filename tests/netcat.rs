@@ -1,4 +1,4 @@
-//! Netcats and other common programs as clients.
+//! Netcat variants and other common programs as clients.
 //!
 //! If a program is not installed, its tests are ignored; in CI they fail instead.
 #![allow(clippy::unwrap_used)]
@@ -15,14 +15,14 @@ use libtest_mimic::{Arguments, Failed};
 use support::installed::trial;
 use support::{Server, TIMEOUT};
 
-/// A program that works as a client.
+/// A program that is used as a client.
 struct Program {
     name: &'static str,
     /// The executable that must be installed.
     needs: &'static str,
     /// A shell command that connects to `$PORT`, or with TLS to `$TLS_PORT`.
     command: &'static str,
-    /// Whether the program exits at the end of its input, after it has received every reply.
+    /// Whether the program exits after the end of its input, once it has received every reply.
     exits_at_end_of_input: bool,
 }
 
@@ -167,7 +167,7 @@ impl Session {
             }
         });
         let session = Self { child, stdin, lines };
-        // Some programs print other lines before it.
+        // Some programs print other lines before the welcome.
         while !session.line().unwrap().starts_with("welcome ") {}
         session
     }
@@ -207,7 +207,7 @@ impl Drop for Session {
     }
 }
 
-/// Three instances of a program use most of the commands.
+/// Three instances of a program exchange lines with most of the commands.
 fn speaks_the_protocol(program: &Program) -> Result<(), Failed> {
     let ports = Ports::start();
     let mut a = Session::start(program, &ports);
@@ -251,8 +251,8 @@ fn speaks_the_protocol(program: &Program) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A client that connects late receives earlier lines and then new ones, without gaps or repeats.
-fn gets_earlier_lines(program: &Program) -> Result<(), Failed> {
+/// A client that connects late receives earlier lines, then new ones, without gaps or duplicates.
+fn receives_earlier_lines(program: &Program) -> Result<(), Failed> {
     let ports = Ports::start();
     let mut bob = ports.server.client();
     let mut say = |seqs: RangeInclusive<u64>| {
@@ -278,7 +278,7 @@ fn gets_earlier_lines(program: &Program) -> Result<(), Failed> {
 }
 
 /// A program with piped input receives every reply before it exits.
-fn gets_every_reply(program: &Program) -> Result<(), Failed> {
+fn receives_every_reply(program: &Program) -> Result<(), Failed> {
     let ports = Ports::start();
     let script = format!("printf 'ping\\nclients\\n' | ({})", program.command);
     let mut command = ports.shell(&script);
@@ -313,7 +313,7 @@ fn same_order_for_all() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Programs that can connect to a Unix socket get their replies.
+/// Programs that can connect to a Unix socket receive their replies.
 fn unix_socket() -> Result<(), Failed> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
@@ -344,10 +344,10 @@ fn main() {
     for program in programs() {
         let mut with_program: Vec<(&str, Test)> = vec![
             ("speaks_the_protocol", speaks_the_protocol),
-            ("gets_earlier_lines", gets_earlier_lines),
+            ("receives_earlier_lines", receives_earlier_lines),
         ];
         if program.exits_at_end_of_input {
-            with_program.push(("gets_every_reply", gets_every_reply));
+            with_program.push(("receives_every_reply", receives_every_reply));
         }
         for (name, test) in with_program {
             let name = format!("{}_{name}", program.name);

@@ -6,7 +6,8 @@ mod support;
 use support::crowd::{Crowd, flood};
 use support::{Client, Program, Server, oyezd};
 
-/// Starts a server and a client that reads nothing while 20,000 lines overrun the feed.
+/// Starts a server and a client that reads nothing, then broadcasts 20,000 lines, which overrun
+/// that client.
 fn with_stalled_reader(policy: &str) -> (Server, Client) {
     let server = Server::start(&["--feed-size", "256K", "--slow-clients", policy]);
     let stalled = server.client();
@@ -18,7 +19,7 @@ fn with_stalled_reader(policy: &str) -> (Server, Client) {
     (server, stalled)
 }
 
-/// ncat --broker: one client that does not read blocks all others, new ones included.
+/// ncat --broker: a client that does not read blocks all others, including new ones.
 #[test]
 fn stalled_reader_does_not_block_connected_or_new_clients() {
     for policy in ["disconnect", "skip"] {
@@ -29,7 +30,7 @@ fn stalled_reader_does_not_block_connected_or_new_clients() {
     }
 }
 
-/// ncat: it accepts at most a hundred clients by default.
+/// ncat accepts at most 100 clients by default.
 #[test]
 fn more_than_a_hundred_clients_receive_a_broadcast() {
     let server = Server::start(&[]);
@@ -40,7 +41,7 @@ fn more_than_a_hundred_clients_receive_a_broadcast() {
     }
 }
 
-/// ncat --chat: a client can forge the line of another.
+/// ncat --chat: a client can forge another client's line.
 #[test]
 fn client_cannot_forge_a_line_of_another_client() {
     let server = Server::start(&[]);
@@ -48,7 +49,7 @@ fn client_cannot_forge_a_line_of_another_client() {
     victim.ask("name user0", "ok name user0");
     forger.ask("say hi\u{a}broadcast 9 user0 approved", "broadcast 1 2 hi");
     victim.expect("broadcast 1 2 hi");
-    // The second line is a broadcast of the forger's, with the forger's id.
+    // The forger's second line is also broadcast under its own id.
     victim.expect("broadcast 2 2 9 user0 approved");
     forger.expect("broadcast 2 2 9 user0 approved");
     for end in ["\r", "\u{b}", "\u{85}", "\u{2028}", "\u{1b}[2K"] {
@@ -59,7 +60,7 @@ fn client_cannot_forge_a_line_of_another_client() {
     victim.ask("ping", "pong");
 }
 
-/// ncat --chat: characters outside ASCII are mangled.
+/// ncat --chat mangles non-ASCII characters.
 #[test]
 fn text_in_any_language_arrives_unchanged() {
     let server = Server::start(&[]);
@@ -73,7 +74,7 @@ fn text_in_any_language_arrives_unchanged() {
     }
 }
 
-/// mosquitto: a limit of 0 was meant as no limit, and dropped every message.
+/// mosquitto: a limit of 0, meant as no limit, dropped every message.
 #[test]
 fn limit_of_zero_is_refused_and_off_means_no_limit() {
     for option in [
@@ -97,10 +98,10 @@ fn limit_of_zero_is_refused_and_off_means_no_limit() {
     server.client().ask("ping", "pong");
 }
 
-/// mosquitto: some disconnects have no reason in the log. Redis: it disconnects a slow subscriber
-/// without a message.
+/// mosquitto logs some disconnects without a reason. Redis disconnects a slow subscriber without a
+/// message.
 #[test]
-fn disconnected_client_and_the_log_get_the_reason() {
+fn disconnect_reason_is_sent_to_the_client_and_logged() {
     let (mut server, mut stalled) = with_stalled_reader("disconnect");
     assert!(stalled.rest().ends_with("\ngoodbye too-slow\n"));
     drop(stalled);
@@ -132,7 +133,7 @@ fn stalled_reader_does_not_delay_others() {
     }
 }
 
-/// NATS: a subscriber is not told that it missed messages.
+/// NATS does not report to a subscriber that it missed messages.
 #[test]
 fn reader_that_missed_lines_is_told_how_many() {
     let (_server, mut stalled) = with_stalled_reader("skip");
@@ -156,8 +157,8 @@ fn reader_that_missed_lines_is_told_how_many() {
     assert!(missed > 0);
 }
 
-/// Redis pub/sub, NATS core, ncat, and mosquitto at QoS 0: a client cannot get the lines that it
-/// missed while it was disconnected.
+/// Redis pub/sub, core NATS, ncat, and mosquitto at QoS 0: a client never receives the messages
+/// that it missed while it was disconnected.
 #[test]
 fn returning_client_can_resume_after_its_last_line() {
     let server = Server::start(&[]);
@@ -171,7 +172,7 @@ fn returning_client_can_resume_after_its_last_line() {
     returning.expect("broadcast 2 1 meanwhile");
 }
 
-/// Any text protocol on localhost: a web page can make a browser send commands to it.
+/// Any text protocol on localhost: a web page can make the browser send commands to the server.
 #[test]
 fn commands_in_an_http_request_are_not_executed() {
     let mut server = Server::start(&[]);

@@ -12,14 +12,14 @@ use std::time::Duration;
 use support::crowd::flood;
 use support::{Server, TIMEOUT, size, wait_until};
 
-/// What a reader received after the welcome line.
+/// A summary of what a reader received after the welcome line.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ReaderLog {
     /// The newest sequence number that a `broadcast` or `lagged` line accounts for.
     seq: u64,
     /// How many lines the `lagged` lines reported as missed.
     missed: u64,
-    /// The reason in the goodbye, if there was one.
+    /// The reason in the goodbye, if it received one.
     goodbye: Option<String>,
 }
 
@@ -31,7 +31,8 @@ enum Pace {
     Slow(usize, Duration),
 }
 
-/// Reads up to line `last` or a goodbye, and calls `on_line` with each new sequence number.
+/// Reads up to line `last` or a goodbye. After each line, calls `on_line` with the newest sequence
+/// number.
 fn read(stream: TcpStream, pace: Pace, last: u64, mut on_line: impl FnMut(u64)) -> ReaderLog {
     let mut log = ReaderLog::default();
     let mut input = BufReader::with_capacity(64 * 1024, stream);
@@ -46,7 +47,7 @@ fn read(stream: TcpStream, pace: Pace, last: u64, mut on_line: impl FnMut(u64)) 
             since_pause += line.len();
             if since_pause >= bytes {
                 since_pause = 0;
-                // This makes the reader slow; it waits for no event.
+                // Makes the reader slow. It waits for no event.
                 thread::sleep(pause);
             }
         }
@@ -80,8 +81,8 @@ fn connect(server: &Server) -> TcpStream {
 const FEED_SIZE: u64 = 1 << 20;
 const TEXT_SIZE: usize = 180;
 
-/// Floods ten fast readers, a slow one, and a stalled one that reads only when the flood is over.
-/// Asserts that the fast readers received everything. Returns all logs in this order.
+/// Floods ten fast readers, a slow one, and a stalled one that reads only after the flood. Asserts
+/// that the fast readers received everything. Returns the readers' logs in this order.
 fn flood_readers(policy: &str) -> (Server, Vec<ReaderLog>) {
     let lines = size("OYEZ_LINES", 50_000);
     let server = Server::start(&[
@@ -103,7 +104,7 @@ fn flood_readers(policy: &str) -> (Server, Vec<ReaderLog>) {
             .map(|pace| (pace, connect(&server)))
             .map(|(pace, stream)| scope.spawn(move || read(stream, pace, last, |_| {})))
             .collect();
-        // `stat` connects a client of its own, the thirteenth.
+        // `stat` connects another client, the thirteenth.
         wait_until(|| server.stat("clients") >= 13);
         flood(server.tcp(), &"x".repeat(TEXT_SIZE), lines).join().unwrap();
         let mut logs: Vec<ReaderLog> =
@@ -155,7 +156,7 @@ fn slow_reader_with_skip_is_told_how_many_lines_it_missed() {
 #[test]
 fn slow_reader_with_wait_gets_every_line_and_stalled_readers_are_evicted() {
     let (mut server, logs) = flood_readers("wait");
-    assert_eq!(logs[10], logs[0], "the slow reader gets every line");
+    assert_eq!(logs[10], logs[0], "the slow reader must receive every line");
     assert_eq!(logs[11].goodbye.as_deref(), Some("too-slow"));
     assert_eq!(logs[11].missed, 0);
     assert_eq!((server.stat("too_slow"), server.stat("lagged")), (1, 0));

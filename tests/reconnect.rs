@@ -1,5 +1,5 @@
-//! `oyez` with servers that vanish, restart, or do not speak the protocol: it reconnects, resumes,
-//! and finds out which lines of a lost connection arrived. Most tests use a fake server.
+//! `oyez` with servers that vanish, restart or do not speak the protocol: it reconnects, resumes
+//! and determines which lines of a lost connection were broadcast. Most tests use a fake server.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -43,8 +43,8 @@ fn listener_resumes_after_its_last_line() {
     listen.stderr.expect("connected to ");
     server.reset();
     listen.stderr.expect("lost: connection reset; reconnecting");
-    // The listener resumes even if it has the newest line of the welcome: a client that must
-    // authenticate may miss lines between the welcome and the `auth`.
+    // The listener resumes even if it has the newest line that the welcome names: a client that
+    // must authenticate may miss lines between the welcome and the `auth`.
     let mut server = fake.welcome(FEED, 11);
     server.expect(&format!("resume 11 {FEED}"));
     server.send("ok resume 11\nbroadcast 12 bob twelve");
@@ -52,7 +52,7 @@ fn listener_resumes_after_its_last_line() {
     server.send("goodbye shutdown");
     listen.stderr.expect("reconnected to ");
     listen.stderr.expect("lost: the server was shut down; reconnecting");
-    // After a goodbye the client does not wait for the connection to close.
+    // After a goodbye, the client does not wait until the server closes the connection.
     let mut server = fake.welcome("00000001", 0);
     server.expect("resume 0 00000001");
     server.send("ok resume 0\nbroadcast 1 bob one");
@@ -61,9 +61,9 @@ fn listener_resumes_after_its_last_line() {
     listen.stderr.expect("the server was restarted");
 }
 
-/// Sends lines from a sender to a listener, with a cutting proxy before either. Asserts that every
-/// line arrives exactly once. OYEZ_CUTS and OYEZ_LINES set the size. Returns what the listener and
-/// the sender printed to stderr.
+/// Sends lines from a sender to a listener, either of them through a cutting proxy. Asserts that
+/// every line arrives exactly once. OYEZ_CUTS and OYEZ_LINES set the numbers of cuts and lines.
+/// Returns the stderr of the listener and of the sender.
 fn send_through_cuts(
     listener_cuts: Option<Direction>,
     sender_cuts: Option<Direction>,
@@ -91,7 +91,7 @@ fn send_through_cuts(
     let (status, stdout, listener_stderr) = listen.wait_all();
     assert_eq!(status, 0, "{listener_stderr}");
     assert!(stdout == input, "output and input differ: {listener_stderr} {sender_stderr}");
-    assert_eq!(server.stat("broadcasts"), lines as u64, "each line is broadcast once");
+    assert_eq!(server.stat("broadcasts"), lines as u64, "each line must be broadcast once");
     let stderrs = [listener_stderr, sender_stderr];
     for (direction, stderr) in directions.iter().zip(&stderrs) {
         let lost = stderr.matches(" lost: ").count();
@@ -159,7 +159,7 @@ fn listener_reconnects_to_a_restarted_server() {
     listen.stderr.expect(&format!("reconnected to {address}"));
     listen.stderr.expect("the server was restarted; lines sent just before that may be missing");
     let mut bob = server.client();
-    // The listener has registered its name again.
+    // The listener has set its name again.
     bob.send_to("al", "hi");
     bob.send("say after");
     listen.stdout.expect("after");
@@ -374,7 +374,7 @@ fn silent_connection_is_pinged_and_dropped_without_a_reply() {
     server.expect("ping");
     server.send("pong");
     server.expect("ping");
-    // The server neither replies nor closes.
+    // The server neither replies nor closes the connection.
     listen.stderr.expect("lost: no answer from the server for 1 s; reconnecting");
     fake.welcome(FEED, 0);
     listen.stderr.expect("reconnected to ");
@@ -440,7 +440,7 @@ fn secret_is_not_sent_unencrypted_over_a_network() {
 
 const TWO_CONFIRMED: &str = "lines 1 to 2 were broadcast; lines 3 to 4 may have been";
 
-/// Sends four lines, of which the server confirms the first two.
+/// Sends four lines. The server confirms the first two.
 fn send_four(broadcast: &mut Program, server: &mut Client, newest: u64) {
     broadcast.write_input(b"one\ntwo\nthree\nfour\n");
     for text in ["one", "two", "three", "four"] {
@@ -449,8 +449,8 @@ fn send_four(broadcast: &mut Program, server: &mut Client, newest: u64) {
     server.send(&format!("ok broadcast {}\nok broadcast {}", newest + 1, newest + 2));
 }
 
-/// Starts a `broadcast -` that loses its connection, with id 7, when the server has confirmed two
-/// of its four lines.
+/// Starts an `oyez broadcast -` that loses its connection, whose client id is 7, after the server
+/// has confirmed two of its four lines.
 fn start_half_confirmed(fake: &FakeServer, options: &[&str]) -> Program {
     let mut broadcast = fake.start_broadcast(options);
     let mut server = fake.welcome_sender(7, FEED, 20);
@@ -460,8 +460,9 @@ fn start_half_confirmed(fake: &FakeServer, options: &[&str]) -> Program {
     broadcast
 }
 
-/// Plays the server while a reconnected sender finds out which lines of its lost connection
-/// arrived: `clients` no longer lists that connection, so the sender reads the feed after `after`.
+/// Plays the server while a reconnected sender determines which lines of its lost connection were
+/// broadcast: `clients` no longer lists that connection, so the sender reads the feed after
+/// `after`.
 #[track_caller]
 fn answer_search(server: &mut Client, lost_id: u64, clients: &str, after: u64) {
     server.expect(&format!("clients {}", lost_id - 1));
@@ -476,7 +477,7 @@ fn sender_finds_the_lines_that_arrived_and_sends_the_rest() {
     let mut broadcast = start_half_confirmed(&fake, &[]);
     let mut server = fake.welcome_sender(9, FEED, 24);
     broadcast.stderr.expect("connected to ");
-    // Until the server closes the lost connection, it may execute more lines from it.
+    // Until the server closes the lost connection, it may execute more of its lines.
     for _ in 0..3 {
         server.expect("clients 6");
         server.send("client 7 -\nclient 9 -\nok clients 2 3");
@@ -485,7 +486,7 @@ fn sender_finds_the_lines_that_arrived_and_sends_the_rest() {
     server.send("ok resume 22\nbroadcast 23 bob three\nbroadcast 24 7 three\nbroadcast 25 9 four");
     drop(server);
 
-    // After another cut the search continues where it ended.
+    // After another loss, the search continues where it was interrupted.
     let mut server = fake.welcome_sender(12, FEED, 26);
     answer_search(&mut server, 7, "client 12 -\nok clients 1 2", 25);
     server.send("ok resume 25\nbroadcast 26 17 four\nok quiet");
@@ -495,7 +496,7 @@ fn sender_finds_the_lines_that_arrived_and_sends_the_rest() {
     server.expect("broadcast five");
     drop(server);
 
-    // Lines sent over the second connection are searched under its id.
+    // The sender searches for lines sent over another connection under that connection's id.
     let mut server = fake.welcome_sender(13, FEED, 28);
     answer_search(&mut server, 12, "ok clients 0 2", 27);
     server.send("ok resume 27\nbroadcast 28 12 five\nok quiet");
@@ -656,7 +657,7 @@ fn lost_connection_error_says_how_much_was_broadcast() {
         fails(broadcast, TWO_CONFIRMED);
     }
 
-    // A line that is unanswered at a goodbye was not executed.
+    // A line without a reply before the goodbye was not executed.
     let mut broadcast = fake.start_broadcast(&["--no-reconnect"]);
     let mut server = fake.welcome_sender(1, FEED, 0);
     broadcast.write_input(b"one\ntwo\n");
@@ -684,7 +685,7 @@ fn endless_reply_is_an_error() {
     let clients = fake.start(&["clients"]);
     let mut server = fake.welcome(FEED, 0);
     server.send("client 1 -\nok clients 1 9");
-    // An empty page ends the list, although its total promises more.
+    // An empty page ends the list, even if its total promises more.
     server.send("ok clients 1 9");
     assert_eq!(clients.wait_all(), SILENT_SUCCESS);
 
@@ -694,7 +695,7 @@ fn endless_reply_is_an_error() {
     let (status, _, stderr) = stats.wait_all();
     assert_eq!((status, stderr.as_str()), (1, "oyez: the server's reply does not end\n"));
 
-    // So is one that a sender receives while it finds out which lines arrived.
+    // An endless reply is also an error while a sender determines which lines were broadcast.
     for (prefix, endless) in [
         ("", "stat a 1\n"),
         ("", "news from tomorrow\n"),
@@ -723,7 +724,7 @@ fn trickle_of_bytes_does_not_extend_the_timeout() {
     let ping = fake.start(&["--timeout", "1", "ping"]);
     let mut server = fake.welcome(FEED, 0);
     let trickle = thread::spawn(move || {
-        // One byte at a time, until the client gives up and closes the connection.
+        // Sends one byte at a time until the client gives up and closes the connection.
         while server.try_send_bytes(b"x") {
             thread::sleep(std::time::Duration::from_millis(100));
         }
@@ -740,7 +741,8 @@ fn shutdown_fails_unless_the_server_confirms_it() {
     fails(shutdown, "the server disconnected this client for being idle");
 }
 
-/// Each command fails on invalid output from the server, with one line without control characters.
+/// Every command fails on invalid output from the server. The error is one line without control
+/// characters.
 #[test]
 fn no_control_character_from_the_server_is_printed() {
     let welcome = format!("welcome 1 {FEED} 0 oyezd/9 hi\n").into_bytes();
@@ -776,7 +778,7 @@ fn no_control_character_from_the_server_is_printed() {
             let mut oyez = fake.oyez(command);
             let oyez = Program::start(oyez.stdin(Stdio::piped()));
             let mut server = fake.accept();
-            // The client may close the connection before it has read everything.
+            // The client may close the connection before everything is sent.
             server.try_send_bytes(&opening);
             let (status, stdout, stderr) = oyez.wait_all();
             let context = format!("{command:?}: {stdout:?} {stderr:?}");

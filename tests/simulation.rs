@@ -1,15 +1,16 @@
-//! Runs the hub under thousands of random schedules, and checks that each client receives exactly
-//! what a simple model of the protocol predicts. [`support::simulation`] documents the grammar of
-//! the schedules and the checks, [`support::model`] what the model cannot detect.
+//! Runs the hub under thousands of random schedules and checks that each client receives exactly
+//! what a simple model of the protocol predicts. [`support::simulation`] documents the schedules
+//! and the checks; [`support::model`] documents what the model cannot
+//! detect.
 //!
 //! ```sh
 //! cargo test --test simulation                                      # 20,000 seeds
-//! OYEZ_SEEDS=1000000 cargo test --release --test simulation         # as many as you like
-//! OYEZ_SEED=7 cargo test --test simulation                          # replay one
+//! OYEZ_SEEDS=1000000 cargo test --release --test simulation         # any number of seeds
+//! OYEZ_SEED=7 cargo test --test simulation                          # only seed 7
 //! ```
 //!
-//! Every core runs seeds. A failure reports the lowest failing seed, the command that replays it,
-//! and the shortest schedule that still fails.
+//! The seeds run on all cores. A failure reports the lowest failing seed, the command that replays
+//! it, and a shortened schedule that still fails.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -27,7 +28,7 @@ use support::simulation::{self, Choices, Op, Setup};
 
 const DEFAULT_SEEDS: u64 = 20_000;
 
-/// The longest schedule, in steps.
+/// The maximum length of a schedule, in steps.
 const MAX_LEN: usize = 120;
 
 #[test]
@@ -41,7 +42,7 @@ fn hub_matches_the_model_on_random_schedules() {
     let (_, short_error) = failure(&setup, &ops).expect("the shortened schedule fails");
     panic!(
         "seed {seed} failed at step {step}: {error}\nreplay it with: {}\n{setup:?}\n\
-         the shortest schedule that fails:\n{}{short_error}",
+         a shortened schedule that fails:\n{}{short_error}",
         replay_command(seed),
         simulation::format_schedule(&ops)
     );
@@ -59,15 +60,15 @@ fn same_seed_gives_the_same_trace() {
 }
 
 fn generate(seed: u64) -> (Setup, Vec<Op>) {
-    // The factor keeps neighbouring seeds from beginning with similar numbers.
+    // The factor keeps consecutive seeds from starting with similar numbers.
     let mut choices = Choices::Seed(Rng::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     let setup = simulation::setup(&mut choices);
     let ops = simulation::schedule(&mut choices, MAX_LEN);
     (setup, ops)
 }
 
-/// Runs the seeds in ascending order, on every core, until one fails. Seeds that were started are
-/// finished, so that the lowest failure does not depend on the threads' timing.
+/// Runs the seeds in ascending order, on all cores, until one fails. Runs that have started are
+/// finished, so the result does not depend on the timing of the threads.
 fn lowest_failing_seed(seeds: Range<u64>) -> Option<u64> {
     let next = AtomicU64::new(seeds.start);
     let lowest = Mutex::new(None::<u64>);
@@ -96,7 +97,7 @@ thread_local! {
     static IS_CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Hides the panics inside [`failure`], of which there are many while a schedule is shortened.
+/// Silences the panics that [`failure`] catches. Shortening a schedule causes many.
 fn silence_caught_panics() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -106,7 +107,7 @@ fn silence_caught_panics() {
     }));
 }
 
-/// The step at which a schedule fails, and how.
+/// Returns the step at which a schedule fails, and the error.
 fn failure(setup: &Setup, ops: &[Op]) -> Option<(usize, String)> {
     let mut failed_step = 0;
     IS_CATCHING.set(true);
@@ -120,7 +121,7 @@ fn failure(setup: &Setup, ops: &[Op]) -> Option<(usize, String)> {
     Some((failed_step, message.unwrap_or_default()))
 }
 
-/// Removes steps, many at a time and then one by one, as long as the schedule still fails.
+/// Removes steps, first many at a time and finally one by one, while the schedule still fails.
 fn shorten(setup: &Setup, mut ops: Vec<Op>) -> Vec<Op> {
     let mut len = ops.len() / 2;
     while len > 0 {

@@ -1,5 +1,5 @@
-//! Slow consumers, without sockets: which readers are evicted, skipped forward or waited for, and
-//! what the other clients receive meanwhile.
+//! Slow consumers, without sockets: which readers are evicted or skipped forward, which ones block
+//! the publishers, and what the other clients receive meanwhile.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -14,7 +14,7 @@ use support::driver::{Driver, FEED_LINES, LINE, UNLIMITED, seqs, small_limits};
 use support::rng::Rng;
 use support::seeds::{self, for_each_seed};
 
-/// A hub with a quiet client called sender, and a client called reader.
+/// A hub with the clients `sender`, which is quiet, and `reader`.
 fn with_reader(policy: SlowConsumerPolicy) -> Driver {
     with_reader_and(small_limits(), policy)
 }
@@ -25,8 +25,8 @@ fn with_reader_and(limits: Limits, policy: SlowConsumerPolicy) -> Driver {
     driver
 }
 
-/// A reader that takes nothing, and a sender of `lines` long lines that waits for it. To free a
-/// chunk of this feed, the reader has to take more than [`STALL_BYTES`].
+/// Returns a hub and the key of a reader that reads nothing. A sender of `lines` long lines waits
+/// for it. To release a chunk of this feed, the reader must read more than [`STALL_BYTES`].
 fn with_blocking_reader(lines: usize) -> (Driver, usize) {
     let limits = Limits { feed_size: 4 << 20, ..Limits::default() };
     assert!(limits.feed_chunk() as u64 > 4 * STALL_BYTES);
@@ -42,8 +42,8 @@ fn with_blocking_reader(lines: usize) -> (Driver, usize) {
 #[test]
 fn skip_finishes_the_partial_line_then_reports_the_gap() {
     let mut driver = with_reader(SlowConsumerPolicy::Skip);
-    // The reader receives a line and a half. Line 21 drops the oldest chunk, and the reader goes on
-    // in the middle of the feed.
+    // The reader receives one line and a part of the next. Line 21 drops the oldest chunk, and the
+    // reader continues from the middle of the feed.
     driver.play(
         r"
         reader room LINE+10
@@ -108,8 +108,7 @@ fn partially_sent_lagged_line_is_not_changed() {
 #[test]
 fn pending_seek_into_evicted_lines_reports_lagged() {
     let mut driver = with_reader(SlowConsumerPolicy::Skip);
-    // Three gaps: lines 1 to 9, lines 3 to 9 of the replay, and the lines from 10 on that are no
-    // longer kept.
+    // Three gaps: lines 1 to 9, lines 3 to 9 of the replay, and lines 10 to 15 after `listen`.
     driver.play(
         r"
         reader room 0
@@ -132,17 +131,17 @@ fn pending_seek_into_evicted_lines_reports_lagged() {
 /// A reader's view of the feed, derived only from the lines that it receives.
 #[derive(Default)]
 struct ReaderLog {
-    /// The number of the next broadcast.
+    /// The expected sequence number of the next broadcast.
     next_seq: u64,
     is_quiet: bool,
     missed: u64,
     pongs: u64,
-    /// The newest line's number at each `history` that is not answered yet.
+    /// The newest sequence number when each unanswered `history` was sent.
     newest_at_history: VecDeque<u64>,
 }
 
 impl ReaderLog {
-    fn take(&mut self, line: &str) {
+    fn receive(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
         let number = |index: usize| words[index].parse::<u64>().unwrap();
         match words[..] {
@@ -178,8 +177,8 @@ impl ReaderLog {
     }
 }
 
-/// However slowly a client reads, and whatever it requests meanwhile, it receives every line, or a
-/// count of the missing lines in their place.
+/// A slow reader that sends random requests receives every line, or a count in place of the missing
+/// lines.
 #[test]
 fn skip_reports_every_gap_exactly_under_random_requests() {
     let mut runs_that_skip = 0;
@@ -191,7 +190,7 @@ fn skip_reports_every_gap_exactly_under_random_requests() {
         driver.socket(reader).max_write = Some(1 + rng.below(70));
         let mut log = ReaderLog::default();
         let mut pings = 0;
-        // The sender's `quiet` was the first line.
+        // The first line was the sender's `quiet`.
         let mut lines_sent = 1;
         for _ in 0..rng.below(200) {
             let newest = driver.hub.feed().newest_seq();
@@ -218,9 +217,11 @@ fn skip_reports_every_gap_exactly_under_random_requests() {
                 10 => {
                     driver.send(reader, &format!("history {}\n", rng.below(30)));
                     log.newest_at_history.push_back(newest);
-                    // A request waits while too many seeks are pending. No line is broadcast before
-                    // this one is executed, so `newest` stays the newest.
+                    // The hub holds the request while too many seeks are pending or the limit on
+                    // replays is reached. Nothing is broadcast before it is executed, so `newest`
+                    // remains the newest.
                     while driver.hub.counters().lines_in <= lines_sent {
+                        driver.now_ms += 1;
                         driver.add_room(reader, 10);
                     }
                 }
@@ -230,7 +231,10 @@ fn skip_reports_every_gap_exactly_under_random_requests() {
             lines_sent += 1;
         }
         driver.add_room(reader, UNLIMITED);
-        driver.received(reader).iter().for_each(|line| log.take(line));
+        while let Some(deadline_ms) = driver.hub.next_deadline() {
+            driver.run_at(deadline_ms);
+        }
+        driver.received(reader).iter().for_each(|line| log.receive(line));
         assert_eq!(log.pongs, pings);
         if !log.is_quiet {
             assert_eq!(log.next_seq, driver.hub.feed().newest_seq() + 1);
@@ -260,11 +264,10 @@ fn wait_mode_holds_broadcasts_that_would_overrun_a_reader_and_serves_other_comma
         fast-
         ",
     );
-    assert!(!driver.hub.has_work(), "the hub waits without spinning");
-    assert_eq!(driver.hub.next_deadline(), Some(30_000 / 8), "the time of the next probe");
+    assert!(!driver.hub.has_work(), "the hub spins instead of waiting");
+    assert_eq!(driver.hub.next_deadline(), Some(30_000 / 8), "the deadline must be the next probe");
 
-    // Other clients are served. A broadcast of theirs is held as well, and so are their later
-    // commands.
+    // The hub serves other clients. It also holds their broadcasts, and the commands after them.
     driver.play(
         r"
         other~ ping\nname bob\nsay mine\nping after it\n
@@ -285,7 +288,7 @@ fn wait_mode_holds_broadcasts_that_would_overrun_a_reader_and_serves_other_comma
     let is_held = |event: &Event| matches!(event, Event::PublishersBlocked { id: 2, readers: 1 });
     assert_eq!(driver.events().into_iter().filter(is_held).count(), 1);
 
-    // The reader takes one line at a time, and every client receives everything.
+    // The reader reads one line at a time, and every client receives everything.
     let reader = driver.key("reader");
     while driver.hub.counters().broadcasts < 61 {
         driver.add_room(reader, LINE);
@@ -378,7 +381,7 @@ fn skipping_readers_is_charged_to_the_turn() {
         driver.now_ms += 50;
         turns_that_skip += usize::from(driver.hub.counters().lagged > before);
     }
-    assert!(turns_that_skip > 8, "200 readers were skipped in {turns_that_skip} turns");
+    assert!(turns_that_skip > 8, "only {turns_that_skip} turns skipped 200 readers");
 }
 
 #[test]
@@ -391,8 +394,8 @@ fn held_broadcasts_are_reported_at_most_once_a_minute() {
     };
     driver.play("at 1000\nreader room 0\nsender*100 say x...");
     let mut counts = vec![reports(&mut driver)];
-    // Each time, the reader takes a few lines, and then the next line that would overrun it is
-    // held.
+    // Each time, the reader reads a few lines, and the hub then holds the next line that would
+    // overrun it.
     for now_ms in [2000, 30_000, 60_000, 62_000, 63_000] {
         driver.now_ms = now_ms;
         driver.play("reader room 6*LINE");
@@ -423,10 +426,9 @@ fn wait_mode_does_not_wait_for_a_replaying_reader() {
     );
 }
 
-/// The poll does not report a socket writable while it has only a little room, so the hub probes
-/// it.
+/// The poll does not report a socket with little room as writable, so the hub probes it.
 #[test]
-fn wait_mode_notices_a_reader_that_takes_little_at_a_time() {
+fn wait_mode_keeps_a_reader_that_reads_little_at_a_time() {
     let (mut driver, reader) = with_blocking_reader(1100);
     let before = driver.hub.counters().broadcasts;
     for step in 1..=100 {
@@ -438,7 +440,7 @@ fn wait_mode_notices_a_reader_that_takes_little_at_a_time() {
 }
 
 #[test]
-fn losing_a_sender_that_blocks_itself_releases_the_broadcasts_at_once() {
+fn losing_a_sender_blocked_on_its_own_reads_releases_the_broadcasts_immediately() {
     let mut driver = Driver::with_policy(small_limits(), SlowConsumerPolicy::Block);
     driver.play(
         r"
@@ -461,7 +463,7 @@ fn clients_are_not_idle_while_broadcasts_are_held() {
     let limits = Limits { idle_timeout_ms: Some(10_000), ..small_limits() };
     let mut driver = with_reader_and(limits, SlowConsumerPolicy::Block);
     driver.play("listener+\nreader room 10\nsender*60 say x...");
-    // The sender hangs up. Its lines are executed all the same.
+    // The sender hangs up. Its lines are still executed.
     driver.hub.handle_hangup(driver.key("sender"));
     driver.play(
         r"
@@ -476,7 +478,7 @@ fn clients_are_not_idle_while_broadcasts_are_held() {
 }
 
 #[test]
-fn blocking_reader_that_replays_or_leaves_releases_the_broadcasts_at_once() {
+fn blocking_reader_that_replays_or_disconnects_releases_the_broadcasts_immediately() {
     for action in ["history 5", "quit", "reset"] {
         let mut driver = with_reader(SlowConsumerPolicy::Block);
         driver.play("reader room 10\nsender*30 say x...\nstat broadcasts FEED_LINES");
@@ -501,7 +503,7 @@ fn shutdown_ends_the_wait_for_slow_readers() {
     let mut driver = with_reader_and(limits, SlowConsumerPolicy::Block);
     driver.play("other+\nreader room 10\nsender*30 say x...\nstat broadcasts FEED_LINES");
     driver.hub.begin_shutdown();
-    // The held lines are neither executed nor answered.
+    // The held lines are not executed and get no reply.
     driver.play(
         r"
         at 31000
@@ -545,8 +547,8 @@ fn wait_mode_evicts_a_sender_blocked_on_its_own_reads() {
     );
 }
 
-/// At any pace of readers and senders, a reader that keeps reading receives every line in order,
-/// and is not evicted.
+/// At any pace of readers and senders, a reader that keeps reading receives every line in order and
+/// is not evicted.
 #[test]
 fn wait_mode_delivers_every_line_to_readers_that_keep_reading() {
     let mut times_held = 0;
@@ -582,5 +584,8 @@ fn wait_mode_delivers_every_line_to_readers_that_keep_reading() {
         times_held += driver.hub.counters().held;
         assert_eq!(driver.hub.counters().too_slow, 0);
     });
-    assert!(times_held > 100 || !seeds::are_default(), "broadcasts were held {times_held} times");
+    assert!(
+        times_held > 100 || !seeds::are_default(),
+        "broadcasts were held only {times_held} times"
+    );
 }

@@ -1,9 +1,11 @@
-//! Soak test: clients of every kind connect and disconnect. The server leaks no memory and no
-//! descriptor, loses no line, and logs a reason for every disconnect.
+//! Soak test: clients of every kind connect and disconnect. The server must leak neither memory nor
+//! file descriptors, lose no line, and log a reason for every disconnect.
 //!
-//! This runs it for 1800 seconds:
+//! To run it for half an hour:
 //!
+//! ```sh
 //! OYEZ_SOAK=1800 cargo test --release --test soak -- --nocapture
+//! ```
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 use support::crowd::Crowd;
 use support::{Address, Client, Rng, Server, oyezd, size, wait_until};
 
-/// What the client threads share.
+/// The state that the client threads share.
 struct Soak {
     plain: Address,
     tls: Option<Address>,
@@ -36,7 +38,7 @@ impl Soak {
         self.confirmed.fetch_add(lines as u64, Ordering::Relaxed);
     }
 
-    /// Connects a client, and lets it do one random thing.
+    /// Connects a client, which performs one random action.
     fn run_client(&self, rng: &mut Rng) {
         let address = match &self.tls {
             Some(tls) if rng.one_in(4) => tls,
@@ -54,7 +56,7 @@ impl Soak {
                 let lines: usize = reply.strip_prefix("ok history ").unwrap().parse().unwrap();
                 (0..lines).for_each(|_| assert!(client.line().starts_with("broadcast ")));
             }
-            // Reads nothing for a random time, and then resets the connection.
+            // Reads nothing for a random time, then resets the connection.
             4 => {
                 client.send(&format!("name al{}\nclients\nhelp", client.id));
                 thread::sleep(Duration::from_millis(rng.below(300) as u64));
@@ -72,7 +74,7 @@ impl Soak {
     }
 }
 
-/// Sends `quiet`, and skips the broadcasts that arrive before the reply.
+/// Sends `quiet` and skips the broadcasts that arrive before the reply.
 fn stop_listening(client: &mut Client) {
     client.send("quiet");
     while client.line() != "ok quiet" {}
@@ -145,6 +147,6 @@ fn churn_leaks_nothing_and_loses_no_line() {
     assert!(status.success());
     let connected = log.matches(" connected from ").count();
     let disconnected = log.matches(" disconnected: ").count();
-    assert_eq!(connected, disconnected, "every disconnect is logged with a reason");
+    assert_eq!(connected, disconnected, "every disconnect must be logged with a reason");
     assert!(!log.contains(" WARN ") && !log.contains(" ERROR "), "{log}");
 }

@@ -1,4 +1,4 @@
-//! The `oyezd` program: arguments, listeners, socket files, and the log.
+//! The `oyezd` program: arguments, listeners, socket files and the log.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -135,7 +135,7 @@ fn live_socket_is_an_error_and_stale_socket_is_replaced() {
     fails(&mut unix_server(&path, &[]), 1, "the socket is in use");
     server.signal("KILL");
     server.wait();
-    assert!(path.exists(), "a killed server leaves its socket file");
+    assert!(path.exists(), "a killed server must leave its socket file");
     let server = Server::spawn(unix_server(&path, &[]));
     server.client().ask("ping", "pong");
 }
@@ -200,7 +200,7 @@ fn debug_log_has_every_line_but_no_mistyped_secret() {
     assert!(!log.contains('\u{202e}') && !log.contains('\u{1b}'), "{log}");
 }
 
-/// A server that logs every request to a given stderr.
+/// A server that logs every request to the given stderr.
 struct LoggingServer {
     address: Address,
     _program: Program,
@@ -213,13 +213,13 @@ impl LoggingServer {
         let path = folder.path().join("socket");
         let mut command = unix_server(&path, &["--log-level", "debug"]);
         let program = Program::from(command.stderr(stderr).spawn().unwrap());
-        // The test cannot read this log, so it waits for the socket instead.
+        // The test cannot read this log to find out when the server listens.
         wait_until(|| UnixStream::connect(&path).is_ok());
         Self { address: Address::Unix(path), _program: program, _folder: folder }
     }
 
-    /// Makes the server log far more lines than a pipe or a terminal buffers, and asserts that it
-    /// still answers every request. Returns a new client.
+    /// Makes the server log far more than a pipe or a terminal buffers, and asserts that it still
+    /// replies to every request. Returns a new client.
     #[track_caller]
     fn fill_log(&self) -> Client {
         for _ in 0..200 {
@@ -256,7 +256,7 @@ fn unread_log_pipe_does_not_block_the_server_and_dropped_lines_are_reported() {
     let mut client = server.fill_log();
     let dropped = client.stat("log_dropped");
     assert!(dropped > 1000);
-    // Once the pipe is read again, the log reports how many lines it dropped.
+    // Once the pipe is read again, the log reports that lines were dropped.
     let mut log = String::new();
     while !log.contains(" log lines: stderr was full") {
         let mut bytes = [0; 64 * 1024];
@@ -280,7 +280,7 @@ fn unread_log_terminal_does_not_block_the_server() {
     let server = LoggingServer::start(terminal);
     let mut client = server.fill_log();
     assert!(client.stat("log_dropped") > 1000);
-    // Once the terminal is read again, the log continues with whole lines.
+    // Once the terminal is read again, the log continues.
     let mut log = String::new();
     while !log.contains(" log lines: stderr was full\r\n") {
         let mut bytes = [0; 4096];

@@ -18,7 +18,7 @@ use support::tls::{self, Authority};
 use support::{Address, Client, Program, Server, TIMEOUT, oyez, oyezd, size, succeeds, wait_until};
 use tempfile::TempDir;
 
-/// A folder with the certificate of an authority in `ca`, and the test's other files.
+/// A directory with a CA certificate in `ca`, and the test's other files.
 struct Files {
     folder: TempDir,
     authority: Authority,
@@ -61,14 +61,15 @@ impl Files {
         server
     }
 
-    /// Returns an `oyez ping` that pins this fingerprint and authenticates with this secret.
+    /// Returns an `oyez ping` command that pins this fingerprint and authenticates with this
+    /// secret.
     fn ping(&self, server: &Server, fingerprint: &str, secret: &str) -> Command {
         fs::write(self.path("client-secret"), secret).unwrap();
         let file = self.text("client-secret");
         self.oyez(server, &["--tls-fingerprint", fingerprint, "--secret-file", &file, "ping"])
     }
 
-    /// Returns an `oyez` that connects to the server by host name.
+    /// Returns a command that runs `oyez` and connects to the server by host name.
     fn oyez(&self, server: &Server, arguments: &[&str]) -> Command {
         let mut command = oyez();
         command.args(["-s", &format!("localhost:{}", server.port())]).args(arguments);
@@ -122,7 +123,7 @@ fn wrong_certificate_error_shows_both_fingerprints() {
         &mut files.oyez(&server, &["--tls", "listen"]),
         "the certificate is not signed by a trusted authority",
     );
-    // The certificate is for the host name only.
+    // The certificate is valid only for the host name.
     let mut by_address = oyez();
     by_address.args(["-s", &server.tcp().to_string(), "--tls-ca", &files.text("ca"), "ping"]);
     fails(&mut by_address, "not valid for name \"127.0.0.1\"; certificate is only valid for");
@@ -179,8 +180,8 @@ fn self_signed_certificate_is_created_once_and_reused() {
     succeeds(by_name.args(["-s", &format!("localhost:{}", server.port())]).args(trust));
     succeeds(oyez().args(["-s", &server.tcp().to_string()]).args(trust));
     drop(server);
-    assert_eq!(fingerprint(&mut start()), first, "the certificate is reused");
-    // If the server was interrupted before it wrote the certificate, it reuses the key.
+    assert_eq!(fingerprint(&mut start()), first, "the certificate must be reused");
+    // The key without a certificate, as if the server was interrupted: the server reuses the key.
     fs::remove_file(&certificate).unwrap();
     let key = fs::read(created.join("key.pem")).unwrap();
     assert_ne!(fingerprint(&mut start()), first);
@@ -237,8 +238,8 @@ fn recording_proxy(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     (address, recording)
 }
 
-/// Runs a listener and a sender, both with names and a secret, through the recording proxy. Returns
-/// what an eavesdropper would see.
+/// Runs a listener and a sender, both with a name and a secret, through the recording proxy.
+/// Returns the traffic that an eavesdropper would see.
 fn eavesdrop(files: &Files, server: &Server, trust: &[&str]) -> String {
     let (address, recording) = recording_proxy(server.tcp());
     let client = |arguments: &[&str]| {
@@ -275,7 +276,7 @@ fn encrypted_connection_shows_no_plain_text() {
     assert!(encrypted.len() > 1000, "the encrypted connection was not recorded");
 }
 
-/// The server executes the input of a connection even after a write to it has failed.
+/// The server executes a connection's input even after a write to it has failed.
 #[test]
 fn lines_sent_before_a_reset_are_executed() {
     let files = Files::new();
@@ -285,13 +286,13 @@ fn lines_sent_before_a_reset_are_executed() {
     let raw = stream.try_clone().unwrap();
     let mut client = tls::connect(stream, &files.path("ca"));
     client.read_exact(&mut [0; 8]).unwrap();
-    // The client stops reading, so the server's writes block first, and fail after the reset.
+    // The client stops reading: the server's writes first block, then fail after the reset.
     let flood = format!("say {}\n", "x".repeat(1000));
     for _ in 0..8000 {
         other.send_bytes(flood.as_bytes());
         other.line();
     }
-    // While the server is stopped, the lines and the reset both arrive.
+    // The lines and the reset arrive while the server is stopped.
     server.signal("STOP");
     client.write_all(b"say 1\nsay 2\nsay 3\n").unwrap();
     rustix::net::sockopt::set_socket_linger(&raw, Some(Duration::ZERO)).unwrap();
@@ -336,8 +337,8 @@ fn sighup_reloads_certificate_and_secret_for_new_connections() {
     connected.ask("ping", "pong");
 }
 
-/// Opens connections, half of which send the beginning of a ClientHello byte by byte, and the rest
-/// nothing. Meanwhile, another client must get its replies.
+/// Opens connections. Half of them send the beginning of a ClientHello byte by byte; the others
+/// send nothing. Meanwhile, another client must receive its replies.
 fn unfinished_handshakes(server: &Server, other: &mut Client) -> Vec<TcpStream> {
     let mut half_open: Vec<_> =
         (0..200).map(|_| TcpStream::connect(server.tcp()).unwrap()).collect();
@@ -401,7 +402,7 @@ fn connection_without_tls_is_closed_without_affecting_others() {
         assert!(!line.contains("connection lost"), "{line}");
         other.ask("ping", "pong");
     }
-    // A TLS client with a plain server, and a plain client with a TLS server.
+    // A TLS client with a plain-text server, and a plain-text client with a TLS server.
     let plain = Server::start(&[]);
     let mut to_plain = oyez();
     to_plain.args(["-s", &plain.address.to_string(), "--tls", "ping"]);
@@ -449,11 +450,11 @@ fn lines_before_an_end_without_close_notify_are_executed() {
     assert!(lines[2].starts_with("error incomplete-line "), "{lines:?}");
 }
 
-/// Output that was pending at close_notify arrives, whatever the peer sends after it.
+/// Output that is pending at close_notify arrives, even if the peer sends more after it.
 #[test]
 fn pending_output_survives_input_after_close_notify() {
     let files = Files::new();
-    // A small send buffer keeps the socket full, so that encrypted records are pending too.
+    // A small send buffer keeps the socket full, so encrypted records are pending, too.
     let server = files.server("server", &["--send-buffer", "4K"]);
     let mut other = server.client();
     for sends_eof in [false, true] {
@@ -480,7 +481,7 @@ fn pending_output_survives_input_after_close_notify() {
     }
 }
 
-/// OYEZ_READERS and OYEZ_LINES set the size.
+/// OYEZ_READERS and OYEZ_LINES set the numbers of readers and lines.
 #[test]
 fn many_readers_get_every_line() {
     let (readers, lines) = (size("OYEZ_READERS", 20), size("OYEZ_LINES", 20_000));

@@ -1,4 +1,4 @@
-//! What one turn of the hub does, in which order, and within which budget.
+//! The turns of the hub: the order of the work, and the budgets that limit it.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -11,15 +11,15 @@ use support::driver::{CHUNK_LINES, Driver, UNLIMITED, small_limits};
 
 const LOCAL: Origin = Origin { is_local: true };
 
-/// A hub and connected clients that have received their welcome.
+/// Returns a hub and the keys of connected clients that have received their welcome.
 fn with_clients(limits: Limits, clients: usize) -> (Driver, Vec<usize>) {
     let mut driver = Driver::new(limits);
     let keys = (0..clients).map(|_| driver.connect(UNLIMITED)).collect();
     (driver, keys)
 }
 
-/// Reads for the rest of the turn, with the same input from each client. Returns how many clients
-/// were read.
+/// Makes the rest of the turn's reads, with the same input from each client. Returns the number of
+/// reads.
 fn read_all(hub: &mut Hub, input: &[u8]) -> usize {
     let mut count = 0;
     while let Some(key) = hub.poll_read() {
@@ -30,8 +30,7 @@ fn read_all(hub: &mut Hub, input: &[u8]) -> usize {
     count
 }
 
-/// Flushes for the rest of the turn, with each socket accepting `bytes` bytes. Returns how many
-/// clients were flushed.
+/// Makes the rest of the turn's flushes. Each writes `bytes` bytes. Returns the number of flushes.
 fn flush_all(hub: &mut Hub, bytes: usize) -> usize {
     let mut count = 0;
     while let Some(key) = hub.poll_flush() {
@@ -102,7 +101,7 @@ fn turn_is_limited_to_a_number_of_passes() {
             hub.execute();
             passes += 1;
         }
-        assert_eq!(passes, 3, "a client that sends one byte at a time is read three times");
+        assert_eq!(passes, 3, "a client that sends one byte at a time must be read three times");
     }
 }
 
@@ -135,7 +134,7 @@ fn priority_flushes_are_limited_to_a_number_of_clients() {
             flush_all(&mut driver.hub, "welcome ".len())
         })
         .collect();
-    assert_eq!(turns, [2, 2, 2, 2], "a client with more output is queued again");
+    assert_eq!(turns, [2, 2, 2, 2], "a client with more output must be queued again");
 }
 
 #[test]
@@ -167,6 +166,33 @@ fn bulk_flushes_are_limited_by_bytes() {
 }
 
 #[test]
+fn replays_are_flushed_last_and_limited_by_their_own_budget() {
+    let mut limits = small_limits();
+    limits.turn.flush_replay = FlushLimits { bytes: 100, clients: 100 };
+    let mut driver = Driver::new(limits);
+    driver.play("sender+\nlive+\nsender> quiet\nsender*15 say x...\nlive<< broadcast 15 *");
+    let (sender, live) = (driver.key("sender"), driver.key("live"));
+    let replaying = [(); 3].map(|()| driver.connect(UNLIMITED));
+    for key in replaying {
+        driver.socket(key).max_write = Some("ok history 15\n".len());
+        driver.queue(key, "history 15\n");
+    }
+    driver.turn();
+    driver.queue(sender, &driver.filler(sender, 1));
+    replaying.iter().for_each(|&key| driver.socket(key).max_write = Some(60));
+    let written = |driver: &mut Driver| {
+        let before = driver.outputs.len();
+        driver.turn();
+        let ids = driver.outputs[before..].iter().map(|(id, _)| *id);
+        ids.map(|id| *driver.ids.iter().find(|(_, other)| **other == id).unwrap().0).collect()
+    };
+    let first: Vec<usize> = written(&mut driver);
+    assert_eq!(first, [sender, live, replaying[0], replaying[1]]);
+    let second: Vec<usize> = written(&mut driver);
+    assert_eq!(second, [replaying[2], replaying[0]], "replaying clients are flushed in turn");
+}
+
+#[test]
 fn executed_lines_are_charged_by_their_bytes_and_a_fixed_cost() {
     let executed_in_one_turn = |line: &str, work: usize| {
         let mut limits = small_limits();
@@ -181,7 +207,7 @@ fn executed_lines_are_charged_by_their_bytes_and_a_fixed_cost() {
         driver.hub.execute();
         driver.hub.counters().lines_in - before
     };
-    // A line costs 32 bytes, its own bytes and its reply's.
+    // Each line costs 32 bytes plus the bytes of the line and of its reply.
     let short = executed_in_one_turn("ping\n", 400);
     assert!((8..=11).contains(&short), "{short}");
     let long = executed_in_one_turn(&format!("ping {}\n", "x".repeat(195)), 4 * 430);
@@ -190,8 +216,8 @@ fn executed_lines_are_charged_by_their_bytes_and_a_fixed_cost() {
 
 #[test]
 fn scanning_the_feed_for_history_is_charged() {
-    // The lines are at the end of a chunk of 64 KiB. Scanning all of it costs as much as 4 KiB of
-    // lines.
+    // Each `history` scans a chunk of 64 KiB up to the last line. That costs about as much as 4 KiB
+    // of lines.
     let mut limits = Limits { feed_size: Limits::MIN_FEED_SIZE, ..Limits::default() };
     limits.turn.work = 10 * 1024;
     let (mut driver, keys) = with_clients(limits, 2);
@@ -206,13 +232,13 @@ fn scanning_the_feed_for_history_is_charged() {
     assert_eq!(executed, 3, "the third begins within the budget");
 }
 
-/// Two readers have received nothing of a feed of `bytes` bytes. Each turn flushes one client that
-/// has only broadcasts pending, and writes one byte to it: to the first reader in the first turn.
-/// Returns the readers that the second turn flushes.
+/// Two readers have received nothing from a feed that holds `bytes` bytes. Each turn flushes one of
+/// the clients with only broadcasts pending, and each flush writes one byte. The first turn flushes
+/// the first reader. Returns the readers that the second turn flushes.
 fn flushed_in_second_turn(bytes: usize) -> Vec<usize> {
     let mut limits = Limits { feed_size: 2048, ..small_limits() };
     limits.turn.flush_bulk.clients = 1;
-    // Under this policy, broadcasts are not held for readers whose sockets accept bytes.
+    // This policy holds no broadcast for readers whose sockets accept bytes.
     let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
     let [first, second, sender] = [(); 3].map(|()| driver.connect(UNLIMITED));
     driver.send(sender, "quiet\n");
@@ -251,19 +277,19 @@ fn reader_more_than_half_a_feed_behind_is_flushed_first() {
 #[test]
 fn replaying_reader_is_not_flushed_first() {
     let mut limits = small_limits();
-    limits.turn.flush_bulk.clients = 0;
+    limits.turn.flush_replay.clients = 0;
     let mut driver = Driver::with_policy(limits, SlowConsumerPolicy::Block);
     driver.play("reader+\nreader> quiet\nreader*15 say x...\nreader<< ok broadcast 15");
     let reader = driver.key("reader");
     driver.socket(reader).max_write = Some("ok history 15\n".len());
     driver.queue(reader, "history 15\n");
     (0..5).for_each(|_| driver.turn());
-    // The reply has priority, the replay does not.
+    // The reply has priority. The replay does not.
     driver.play("reader< ok history 15\nreader-");
 }
 
-/// Whether broadcasts are held at `ms` for the first two of three readers. Their sockets have
-/// accepted nothing since the start, except for what `at_500_ms` does.
+/// Returns whether broadcasts are held at `ms` for two of three readers, `a` and `b`. Their sockets
+/// accept nothing, unless `at_500_ms` changes that.
 fn is_held_at(ms: u64, at_500_ms: impl FnOnce(&mut Driver)) -> bool {
     let limits = Limits { reader_grace_ms: 1000, ..small_limits() };
     let mut driver = Driver::new(limits);
@@ -293,8 +319,8 @@ fn broadcasts_are_held_only_for_readers_that_made_progress_within_the_grace_peri
     assert!(!is_held_at(1500, take_a_byte));
 }
 
-/// How many lines of 128 bytes, a sixteenth of the feed each, are broadcast before one is held, if
-/// the first `stalled` of the readers take none.
+/// Returns how many lines are broadcast before one is held, if `stalled` of the readers read
+/// nothing. Each line takes 128 bytes, a sixteenth of the feed.
 fn broadcasts_until_held(stalled: usize, readers: usize) -> u64 {
     let limits = Limits { reader_grace_ms: 10_000, ..small_limits() };
     let (mut driver, keys) = with_clients(limits, readers + 1);
@@ -328,8 +354,8 @@ fn quiet_client_with_pending_lines_counts_as_a_reader() {
 
 #[test]
 fn quiet_client_without_pending_lines_does_not_count_as_a_reader() {
-    // Two of three readers are most, and broadcasts are held longer for most than for some. If the
-    // sender counted as a reader, two of four would only be some.
+    // Two of three readers are most of them, and broadcasts are held longer for most readers than
+    // for some. If the sender counted as a reader, two of four would be only some.
     let mut driver = Driver::new(Limits { reader_grace_ms: 10_000, ..small_limits() });
     driver.play("a+\nb+\nc+\nsender+\nsender> quiet\na room 0\nb room 0");
     let sender = driver.key("sender");
@@ -460,7 +486,7 @@ fn first_gap_of_each_skipped_reader_is_reported() {
         };
         driver.events().into_iter().filter_map(lagged).collect::<Vec<_>>()
     };
-    // One reader takes nothing. The other's socket blocks within the last line of the first chunk.
+    // One reader reads nothing. The other's socket blocks in the last line of the first chunk.
     driver.play(
         r"
         stalled+
@@ -478,9 +504,13 @@ fn first_gap_of_each_skipped_reader_is_reported() {
     assert_eq!(
         reported,
         [(1, 10)],
-        "the other reader gets the rest of its line, and has no gap yet"
+        "the other reader receives the rest of its line and has no gap yet"
     );
     driver.play("sender*FEED_LINES say x...");
-    assert_eq!(reports(&mut driver).len(), 1, "the other reader, but not the first one again");
+    assert_eq!(
+        reports(&mut driver).len(),
+        1,
+        "only the other reader's gap, not the first one's again"
+    );
     assert!(driver.hub.counters().lagged > 2 * CHUNK_LINES as u64);
 }

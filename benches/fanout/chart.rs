@@ -26,7 +26,7 @@ const TEXT_COLOR: RGBColor = RGBColor(0x21, 0x25, 0x29);
 pub(crate) fn draw(results: &Results, path: &Path) -> Result<(), Box<dyn Error>> {
     let groups = groups(results);
     let costs = groups.iter().flat_map(|(_, bars)| bars.iter().map(|(_, cost)| cost.log10()));
-    // The axis spans the powers of ten around all costs.
+    // The axis ends at the powers of ten below and above all costs.
     let (min, max) = costs
         .fold((0, 1), |(min, max), log| (min.min(log.floor() as i32), max.max(log.ceil() as i32)));
     let x = |cost: f64| {
@@ -66,7 +66,7 @@ pub(crate) fn draw(results: &Results, path: &Path) -> Result<(), Box<dyn Error>>
     Ok(area.present()?)
 }
 
-/// Returns the servers of each workload and their median costs, in ascending order.
+/// Returns each workload with its servers and their median costs, cheapest first.
 fn groups(results: &Results) -> Vec<(&'static str, Vec<(&'static str, f64)>)> {
     let mut groups = Vec::new();
     for (workload, servers) in results.workloads() {

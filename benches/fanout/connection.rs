@@ -12,7 +12,7 @@ use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-/// How long to wait for a server to listen.
+/// The maximum time until a server listens.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) enum Connection {
@@ -21,8 +21,8 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
-    /// Connects as soon as the server listens, and completes the TLS handshake, if any.
-    /// `skips_line` is for NATS, which sends one plaintext line before the handshake.
+    /// Connects once the server listens. With `tls`, also completes the TLS handshake. With
+    /// `skips_line`, first skips the plaintext line that NATS sends before the handshake.
     pub(crate) fn open(
         port: u16,
         tls: Option<&Arc<ClientConfig>>,
@@ -41,17 +41,17 @@ impl Connection {
         };
         let configure = |stream: &net::TcpStream| {
             stream.set_nodelay(true)?;
-            // Close with a reset, so that the port is free at once, without TIME_WAIT.
+            // Close with a reset, which frees the port immediately, without TIME_WAIT.
             sockopt::set_socket_linger(stream, Some(Duration::ZERO))?;
             io::Result::Ok(())
         };
-        configure(&stream).map_err(|error| format!("socket: {error}"))?;
+        configure(&stream).map_err(|error| format!("cannot configure the socket: {error}"))?;
         let Some(config) = tls else {
             return nonblocking(stream).map(Self::Plain);
         };
         let mut byte = [0];
         while skips_line && byte != *b"\n" {
-            stream.read_exact(&mut byte).map_err(|error| format!("first line: {error}"))?;
+            stream.read_exact(&mut byte).map_err(|error| format!("no first line: {error}"))?;
         }
         let name = ServerName::IpAddress(Ipv4Addr::LOCALHOST.into());
         let mut connection = ClientConnection::new(Arc::clone(config), name)
@@ -79,7 +79,7 @@ impl Connection {
         }
     }
 
-    /// Writes `bytes`. If `bytes` is empty, flushes what TLS has buffered.
+    /// Writes `bytes`. If `bytes` is empty, flushes the TLS output buffer.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.write(bytes),
@@ -90,6 +90,8 @@ impl Connection {
 }
 
 fn nonblocking(stream: net::TcpStream) -> Result<TcpStream, String> {
-    stream.set_nonblocking(true).map_err(|error| format!("socket: {error}"))?;
+    stream
+        .set_nonblocking(true)
+        .map_err(|error| format!("cannot configure the socket: {error}"))?;
     Ok(TcpStream::from_std(stream))
 }

@@ -58,8 +58,8 @@ impl Contender {
         .map(|(name, kind, program)| Self { name, kind, program })
     }
 
-    /// Another build of oyezd, twice. The second measurement shows how much two measurements of the
-    /// same binary differ.
+    /// Another build of oyezd, twice. The difference between two measurements of the same binary is
+    /// the noise.
     pub(crate) fn baselines(program: &Path) -> [Self; 2] {
         [BASELINE, BASELINE_AGAIN].map(|name| Self { name, kind: Oyezd, program: program.into() })
     }
@@ -79,14 +79,14 @@ impl Contender {
         }
     }
 
-    /// Whether the server handles this load correctly, and in reasonable time.
+    /// Returns whether the server handles this load correctly, and in reasonable time.
     pub(crate) fn supports(&self, shape: Shape, tls: bool) -> bool {
         let Shape { publishers, size, window, .. } = shape;
         let clients = shape.max_clients();
         match self.kind {
             Oyezd => true,
-            // The relay forwards bytes without splitting them into lines. With much unread input,
-            // it may insert one publisher's line into another's.
+            // The relay forwards bytes without splitting them into lines. If much input is
+            // pending, a read may end inside a line, and another publisher's line follows.
             Relay => !tls && (publishers == 1 || window <= 4),
             Redis => !tls && clients <= 2000,
             Nats => clients <= 2000,
@@ -94,7 +94,8 @@ impl Contender {
             // An IRC line has at most 512 bytes. With 1000 clients, ngircd disconnects some of them
             // under this load.
             Ngircd => !tls && size <= 400 && clients <= 500,
-            // Ncat uses select(2), and does not split lines either.
+            // Ncat uses select(2), which limits the number of clients, and does not split lines
+            // either.
             Ncat => !tls && clients <= 500 && (publishers == 1 || window <= 4),
         }
     }
@@ -112,7 +113,7 @@ impl Contender {
         let max_clients = (clients + 100).to_string();
         let file = folder.join("configuration");
         let configure =
-            |text: String| fs::write(&file, text).expect("a new temporary folder is writable");
+            |text: String| fs::write(&file, text).expect("a new temporary directory is writable");
         match self.kind {
             Oyezd => {
                 command.args(["--log-level", "warn", "--max-clients", &max_clients]);
@@ -214,11 +215,11 @@ impl RunningServer {
     ) -> Result<Self, String> {
         let start = || {
             let folder = tempfile::tempdir()?;
-            // This listener is closed at once, so that the server can bind its port.
+            // The listener is closed immediately, so that the server can bind its port.
             let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
             let mut command = contender.command(port, clients, tls, folder.path());
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            // The child inherits the core that this thread is pinned to.
+            // The child inherits this thread's CPU affinity.
             machine::pin(cores.server)?;
             let child = command.spawn();
             machine::pin(cores.generator)?;
@@ -228,11 +229,13 @@ impl RunningServer {
     }
 
     pub(crate) fn cpu_seconds(&self) -> Result<f64, String> {
-        machine::cpu_seconds(self.child.id()).map_err(|error| format!("CPU time: {error}"))
+        machine::cpu_seconds(self.child.id())
+            .map_err(|error| format!("cannot read its CPU time: {error}"))
     }
 
     pub(crate) fn resident_bytes(&self) -> Result<u64, String> {
-        machine::resident_bytes(self.child.id()).map_err(|error| format!("memory: {error}"))
+        machine::resident_bytes(self.child.id())
+            .map_err(|error| format!("cannot read its memory use: {error}"))
     }
 }
 

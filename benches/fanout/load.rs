@@ -16,13 +16,13 @@ use crate::protocol::{Frame, Protocol};
 use crate::window::Window;
 use crate::workload::{BLOCK_BYTES, Shape};
 
-/// How long to wait for a delivery before the run fails.
+/// The maximum time to wait for deliveries before the run fails.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many lines may be in flight while latency is measured.
+/// The maximum number of lines in flight while latency is measured.
 const MAX_IN_FLIGHT: usize = 4096;
 
-/// A line is `<publisher> <number> <filler>`. The publisher and the number are in these ranges.
+/// A line is `<publisher> <number> <filler>`. These are the positions of its parts.
 const PUBLISHER: Range<usize> = 0..4;
 const NUMBER: Range<usize> = 5..15;
 const FILLER_START: usize = 16;
@@ -36,7 +36,7 @@ pub(crate) struct Run {
     pub(crate) deliveries: u64,
     pub(crate) seconds: f64,
     /// For each line, the seconds from its publication until the last subscriber received it. Empty
-    /// unless lines are published at a rate.
+    /// unless lines are published at a fixed rate.
     pub(crate) latencies: Vec<f64>,
 }
 
@@ -49,20 +49,20 @@ pub(crate) struct Load {
     buffer: Vec<u8>,
     filler: Vec<u8>,
     clients: Vec<Client>,
-    /// Indexes of the publishing clients. A publisher's number in the lines is its index here.
+    /// The publishers' indexes in `clients`. A line contains its publisher's index in this list.
     publishers: Vec<usize>,
     window: Window,
-    /// For the latest lines, when each was published, and how many subscribers have not received
-    /// it. Used only if lines are published at a rate.
+    /// For each of the latest lines, when it was published, and how many subscribers have not
+    /// received it. Used only if lines are published at a fixed rate.
     in_flight: Vec<(Instant, usize)>,
     latencies: Vec<f64>,
 }
 
 struct Client {
     connection: Connection,
-    /// Received bytes of an incomplete frame.
+    /// The received bytes of a partial frame.
     partial: Vec<u8>,
-    /// Requests to send. The first `sent` bytes are written.
+    /// Requests to send. The first `sent` bytes have been written.
     output: Vec<u8>,
     sent: usize,
     publisher: Option<Publisher>,
@@ -135,7 +135,7 @@ impl Load {
         Ok(load)
     }
 
-    /// Publishes for this time, and waits until everything is delivered.
+    /// Publishes for `time`, and waits until every line is delivered.
     pub(crate) fn run(&mut self, time: Duration) -> Result<Run, String> {
         self.window.reset();
         for client in &mut self.clients {
@@ -155,8 +155,8 @@ impl Load {
         })
     }
 
-    /// Publishes as many lines as the window allows. In the end, every publisher has published the
-    /// same number.
+    /// Publishes as fast as the window allows. In the end, all publishers have published the same
+    /// number of lines.
     fn publish_through_window(&mut self, time: Duration) -> Result<(), String> {
         let started = Instant::now();
         while started.elapsed() < time {
@@ -199,14 +199,14 @@ impl Load {
         while self.latencies.len() < lines as usize {
             self.turn(Duration::ZERO)?;
             if published.elapsed() > TIMEOUT {
-                return Err("lines are missing".into());
+                return Err("a delivery timed out".into());
             }
         }
         Ok(())
     }
 
-    /// Publishes lines from the first publisher until every subscriber has received one, and then
-    /// waits until all subscribers have received the last line.
+    /// Publishes lines from the first publisher until every subscriber has received one. Then waits
+    /// until all subscribers have received the last one.
     fn await_subscriptions(&mut self) -> Result<(), String> {
         let started = Instant::now();
         while started.elapsed() < TIMEOUT {
@@ -227,7 +227,7 @@ impl Load {
                 self.turn(Duration::from_millis(10))?;
             }
         }
-        Err("some subscribers receive nothing".into())
+        Err("some subscribers received no line".into())
     }
 
     fn publisher(&self, nth: usize) -> &Publisher {
@@ -253,7 +253,7 @@ impl Load {
             }
             while publisher.lines < allowed && client.output.len() < BLOCK_BYTES {
                 line.clear();
-                write!(line, "{nth:04} {:010} ", publisher.next).expect("a Vec takes all writes");
+                write!(line, "{nth:04} {:010} ", publisher.next).expect("writes to a Vec succeed");
                 line.extend_from_slice(&self.filler);
                 self.protocol.publish(&line, &mut client.output);
                 publisher.next += 1;
@@ -262,13 +262,13 @@ impl Load {
         }
     }
 
-    /// Waits until a socket is ready, and serves all that are.
+    /// Waits until at least one socket is ready, and handles all that are.
     fn wait(&mut self) -> Result<(), String> {
-        if self.turn(TIMEOUT)? { Ok(()) } else { Err("stalled: lines are missing".into()) }
+        if self.turn(TIMEOUT)? { Ok(()) } else { Err("a delivery timed out".into()) }
     }
 
-    /// Waits for ready sockets, at most for `timeout`, and serves them. Returns whether any were
-    /// ready.
+    /// Waits for ready sockets, at most for `timeout`, and handles them. Returns whether any socket
+    /// was ready.
     fn turn(&mut self, timeout: Duration) -> Result<bool, String> {
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
@@ -350,7 +350,7 @@ impl Client {
 }
 
 impl Subscriber {
-    /// Checks that a line is its publisher's next one. Returns the line's number.
+    /// Checks that this is the next line of its publisher. Returns the line's number.
     fn check(&mut self, line: &[u8], filler: &[u8]) -> Result<u32, String> {
         let invalid =
             || format!("received a line that was not sent: {:?}", String::from_utf8_lossy(line));

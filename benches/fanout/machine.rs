@@ -6,7 +6,7 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// The server and the load generator each have a core of their own.
+/// Separate CPU cores for the server and the load generator.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
     pub(crate) server: usize,
@@ -16,7 +16,8 @@ pub(crate) struct Cores {
 impl Cores {
     /// Chooses the first two cores that this process may use.
     pub(crate) fn choose() -> Result<Self, String> {
-        let allowed = sched_getaffinity(None).map_err(|error| format!("CPU affinity: {error}"))?;
+        let allowed = sched_getaffinity(None)
+            .map_err(|error| format!("cannot read CPU affinity: {error}"))?;
         let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core));
         match (cores.next(), cores.next()) {
             (Some(server), Some(generator)) => Ok(Self { server, generator }),
@@ -25,7 +26,7 @@ impl Cores {
     }
 }
 
-/// Pins this thread to one core, with all processes and threads that it starts afterwards.
+/// Pins this thread, and all threads and processes that it starts later, to one core.
 pub(crate) fn pin(core: usize) -> io::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core);
@@ -41,7 +42,7 @@ pub(crate) fn raise_descriptor_limit() -> usize {
     current.map_or(usize::MAX, |limit| limit as usize)
 }
 
-/// Returns the CPU time of a process in seconds. Threads that have ended do not count.
+/// Returns the CPU time of a process in seconds, without threads that have ended.
 pub(crate) fn cpu_seconds(process: u32) -> io::Result<f64> {
     let mut nanoseconds = 0;
     for task in fs::read_dir(format!("/proc/{process}/task"))? {

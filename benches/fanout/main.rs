@@ -1,9 +1,9 @@
 //! Fan-out benchmark: the server's CPU time per delivered line.
 //!
-//! `cargo bench --bench fanout` starts one server after the other on one CPU core, drives each from
-//! another core with the same clients, checks that every subscriber receives every line, and
-//! compares the CPU time of the servers. It skips servers that are not installed. `--baseline`
-//! compares two builds of oyezd. `-- --help` lists the options.
+//! `cargo bench --bench fanout` starts one server at a time on one CPU core, connects the same
+//! clients from another core, checks that every subscriber receives every line, and compares the
+//! servers' CPU time. It skips servers that are not installed. `--baseline` compares two builds of
+//! oyezd. `-- --help` lists the options.
 
 mod chart;
 mod connection;
@@ -32,29 +32,30 @@ use report::Results;
 use workload::{BLOCK_KIB, DEFAULT_WINDOW, Shape, WORKLOADS};
 
 const HELP: &str = "\
-Measures the CPU time per delivered line of oyezd, of a bare relay, and of other
+Measures the CPU time per delivered line for oyezd, a bare relay, and the other
 servers that are installed: Redis, NATS, mosquitto, ngircd and ncat --broker.
 
 Usage: cargo bench --bench fanout [-- OPTION ...]
 
   --quick          run one short round
-  --rounds N       measure each server once per round, in changing order (9)
-  --seconds S      time of one measurement (1)
+  --rounds N       number of rounds; each measures every server once, in
+                   changing order [default: 9]
+  --seconds S      duration of one measurement [default: 1]
   --only TEXT      run only workloads whose name contains TEXT; may be repeated
   --servers A,B    measure only servers whose name contains A or B
   --baseline PATH  also measure another oyezd binary, twice per round, and print
-                   the ratios of CPU time within a round: oyezd to baseline, and
-                   baseline to itself, which shows the noise; use --rounds 25
-  --window KIB     how far publishers may be ahead of the slowest subscriber, a
-                   multiple of 64 (128); 'ping' always uses 256
-  --json FILE      write all figures to FILE (target/tmp/fanout.json)
-  --chart FILE     draw the chart to FILE (target/tmp/fanout.svg)
+                   two ratios of CPU time: oyezd to baseline, and baseline to
+                   baseline, which shows the noise; use --rounds 25
+  --window KIB     maximum lead of the publishers over the slowest subscriber, a
+                   multiple of 64; 'ping' always uses 256 [default: 128]
+  --json FILE      write all figures to FILE [default: target/tmp/fanout.json]
+  --chart FILE     draw the chart to FILE [default: target/tmp/fanout.svg]
   -h, --help       show this help
 
-Workloads, with the number of publishers and subscribers and the size of a line:
+Workloads, named after their publishers, subscribers and line size:
 ";
 
-/// Descriptors that the server and the load generator need in addition to one per client.
+/// File descriptors that the server and the load generator each need besides one per client.
 const SPARE_DESCRIPTORS: usize = 200;
 
 struct Options {
@@ -62,7 +63,7 @@ struct Options {
     time: Duration,
     only: Vec<String>,
     contenders: Vec<Contender>,
-    /// In blocks.
+    /// The maximum lead of the publishers, in blocks.
     window: usize,
     json: PathBuf,
     chart: PathBuf,
@@ -95,7 +96,7 @@ fn run() -> Result<(), String> {
     let mut results = Results::default();
     let outcome = measure_all(&options, &mut results);
     eprint!("\r\x1b[K");
-    // Reports earlier measurements even after an error.
+    // If a measurement failed, report those before it.
     results.print();
     let Options { json, chart, .. } = &options;
     results
@@ -108,7 +109,7 @@ fn run() -> Result<(), String> {
 
 fn measure_all(options: &Options, results: &mut Results) -> Result<(), String> {
     let cores = Cores::choose()?;
-    machine::pin(cores.generator).map_err(|error| format!("cannot use one core: {error}"))?;
+    machine::pin(cores.generator).map_err(|error| format!("cannot pin to a CPU core: {error}"))?;
     let max_clients = machine::raise_descriptor_limit().saturating_sub(SPARE_DESCRIPTORS);
     let tls = Tls::generate()?;
     let wanted = WORKLOADS.iter().filter(|workload| options.includes(workload.name));
@@ -154,9 +155,9 @@ fn measure_all(options: &Options, results: &mut Results) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns the contenders in the order of this round, which is reversed in every other round, and
-/// rotated after every second one. So a drift of the machine's speed favors none of them: three
-/// contenders take all six orders.
+/// Returns the contenders in the order for this round: rotated by one after every two rounds, and
+/// reversed in every second round. A drift in the machine's speed then favors none of them. Three
+/// contenders go through all six orders.
 fn order(contenders: &[Contender], round: usize) -> Vec<&Contender> {
     let mut order: Vec<&Contender> = contenders.iter().collect();
     order.rotate_left((round - 1) / 2 % contenders.len());
@@ -206,7 +207,7 @@ impl Options {
     }
 }
 
-/// Returns the servers that `--servers` and `--baseline` select, if they are installed.
+/// Returns the installed servers that `--servers` selects, and the servers for `--baseline`.
 fn contenders(arguments: &mut Arguments) -> Result<Vec<Contender>, Box<dyn Error>> {
     let wanted: Option<String> = arguments.opt_value_from_str("--servers")?;
     let is_wanted = |contender: &Contender| {
@@ -226,7 +227,7 @@ fn contenders(arguments: &mut Arguments) -> Result<Vec<Contender>, Box<dyn Error
         contenders.extend(Contender::baselines(&program));
     }
     if contenders.is_empty() {
-        return Err("--servers matches no server that is installed".into());
+        return Err("no installed server matches --servers".into());
     }
     Ok(contenders)
 }

@@ -22,11 +22,11 @@ pub(crate) struct Sample {
     pub(crate) rate: f64,
     /// Resident memory of the server, in bytes.
     pub(crate) memory: u64,
-    /// Delivery times in seconds, if lines are published at a rate.
+    /// Delivery latency in seconds, if lines are published at a fixed rate.
     pub(crate) latency: Option<Quantiles>,
 }
 
-/// Starts a server, and measures it under load for this long, after a warm-up.
+/// Starts a server, and measures it under load for `time`, after a warm-up.
 pub(crate) fn delivery(
     contender: &Contender,
     cores: Cores,
@@ -50,8 +50,8 @@ pub(crate) fn delivery(
     })
 }
 
-/// Measures the server's resident memory per idle client, in bytes. Each client has received
-/// lines.
+/// Measures the server's resident memory per idle client, in bytes. Every client has received a
+/// line before.
 pub(crate) fn idle_memory(
     contender: &Contender,
     cores: Cores,
@@ -60,7 +60,7 @@ pub(crate) fn idle_memory(
     let server = RunningServer::start(contender, cores, clients, None)?;
     let connect =
         |clients| Load::connect(contender.protocol(), server.port, None, Shape::new(clients, 64));
-    // Connects a few clients first, so that one-time allocations are not counted.
+    // Connect a few clients first, so that one-time allocations are not counted.
     let _first = connect(10)?;
     let before = server.resident_bytes()?;
     let _idle = connect(clients)?;
@@ -85,7 +85,7 @@ pub(crate) fn ping_latency(
     time: Duration,
 ) -> Result<PingLatency, String> {
     let server = RunningServer::start(oyezd, cores, subscribers + 3, None)?;
-    // The window exceeds the socket buffers, which makes the server's turns longest.
+    // With a window larger than the socket buffers, the server's turns are longest.
     let shape = Shape { window: 4, ..Shape::new(subscribers, 64) };
     let mut load = Load::connect(oyezd.protocol(), server.port, None, shape)?;
     let mut measure = |is_flooded: bool| {
@@ -107,7 +107,7 @@ pub(crate) fn ping_latency(
     Ok(PingLatency { subscribers, broadcast: measure(false)?, flooded: measure(true)? })
 }
 
-/// Sends a `ping` 2 ms after each reply to the last one. Returns the round-trip times in seconds.
+/// Sends each `ping` 2 ms after the reply to the last one. Returns the round-trip times in seconds.
 fn ping(port: u16, is_over: &AtomicBool) -> io::Result<Vec<f64>> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_nodelay(true)?;

@@ -1,5 +1,5 @@
-//! The servers' protocols, as far as the benchmark needs them: connect, subscribe, publish a line,
-//! and find the line in what a subscriber receives.
+//! The parts of the servers' protocols that the benchmark needs: connect, subscribe, publish lines,
+//! and parse received lines.
 
 use std::ops::Range;
 
@@ -15,29 +15,29 @@ pub(crate) enum Protocol {
     Irc,
 }
 
-/// The first bytes received.
+/// The first frame of the received bytes.
 #[derive(Debug)]
 pub(crate) enum Frame {
-    /// A published line in this range, and the length of the whole frame.
+    /// A published line, at this range, and the length of the whole frame.
     Line(Range<usize>, usize),
-    /// Anything else, and its length.
+    /// The length of any other frame.
     Other(usize),
-    /// An incomplete frame.
+    /// A partial frame.
     Partial,
 }
 
 impl Protocol {
-    /// Whether a connection can publish and subscribe at the same time.
+    /// Returns whether a connection can publish and subscribe at the same time.
     pub(crate) fn is_duplex(self) -> bool {
         self != Self::Redis
     }
 
-    /// Whether a publisher that subscribes receives its own lines.
+    /// Returns whether a subscribed publisher receives its own lines.
     pub(crate) fn echoes(self) -> bool {
         matches!(self, Self::Oyez | Self::Nats | Self::Mqtt)
     }
 
-    /// Returns what a client sends first. `id` is unique among all clients.
+    /// Returns the first bytes that a client sends. `id` is unique among all clients.
     pub(crate) fn handshake(self, id: usize, subscribes: bool) -> Vec<u8> {
         match self {
             Self::Oyez if !subscribes => b"quiet\n".to_vec(),
@@ -64,7 +64,7 @@ impl Protocol {
         }
     }
 
-    /// Appends the request that publishes `line`, which must be neither empty nor contain control
+    /// Appends the request that publishes `line`, which must not be empty or contain control
     /// characters.
     pub(crate) fn publish(self, line: &[u8], out: &mut Vec<u8>) {
         let mut put = |head: &[u8], tail: &[u8]| {
@@ -104,7 +104,7 @@ impl Protocol {
         let end = lf - usize::from(lf > 0 && bytes[lf - 1] == b'\r');
         let is_published = match self {
             Self::Oyez => bytes.starts_with(b"broadcast "),
-            // Only published lines have this length, except for the first line from NATS.
+            // Apart from NATS's first line, only published lines have this length.
             Self::Raw | Self::Redis | Self::Nats => end == size && !bytes.starts_with(b"INFO "),
             Self::Irc => {
                 bytes.starts_with(b":n")
@@ -136,7 +136,7 @@ fn parse_mqtt(bytes: &[u8]) -> Frame {
         return Frame::Partial;
     }
     match bytes[0] {
-        // PUBLISH: two bytes for the topic's length, and one for the topic, precede the line.
+        // PUBLISH: the line follows the topic's length (two bytes) and the topic (one byte).
         0x30 => Frame::Line(start + 3..end, end),
         _ => Frame::Other(end),
     }

@@ -1,6 +1,6 @@
 //! Quantiles of measured values.
 
-/// At least one measured value, in ascending order.
+/// The measured values in ascending order, at least one.
 #[derive(Clone, Debug)]
 pub(crate) struct Quantiles(Vec<f64>);
 

@@ -1,5 +1,5 @@
-//! A minimal relay, for comparison. It writes what it reads from one peer to all others, without
-//! looking for lines. Its only backpressure is to stop reading while any peer is behind.
+//! A minimal relay, for comparison. It forwards the bytes of each peer to all others, without
+//! splitting them into lines. Its only backpressure: it stops reading while any peer is behind.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -16,11 +16,11 @@ struct Peer {
     stream: TcpStream,
     /// Whether the peer is in the queue of readable peers.
     is_readable: bool,
-    /// Bytes that the socket did not accept.
+    /// Bytes that the socket has not accepted yet.
     unsent: Vec<u8>,
 }
 
-/// Relays until the process is killed: one read, then one write to each of the other peers.
+/// Relays until the process is killed: reads once, then writes to each of the other peers.
 pub(crate) fn run(port: u16) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(4096);
@@ -86,7 +86,7 @@ fn accept(listener: &TcpListener, poll: &Poll, peers: &mut Slab<Peer>) -> io::Re
     }
 }
 
-/// Writes to all peers except `sender`. Returns how many of them did not accept everything.
+/// Writes to all peers except `sender`. Returns the number of peers that are now blocked.
 fn relay(peers: &mut Slab<Peer>, sender: usize, bytes: &[u8]) -> io::Result<usize> {
     let mut blocked = 0;
     for (_, peer) in peers.iter_mut().filter(|(key, _)| *key != sender) {

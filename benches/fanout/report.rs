@@ -16,7 +16,7 @@ use crate::workload::WORKLOADS;
 pub(crate) struct Results {
     /// One sample per round, by workload and server.
     samples: BTreeMap<(&'static str, &'static str), Vec<Sample>>,
-    /// The server, the number of clients, and the bytes per client.
+    /// The server, the number of clients, and the memory per client in bytes.
     idle: Vec<(&'static str, usize, f64)>,
     /// The server and its latency.
     pings: Vec<(&'static str, PingLatency)>,
@@ -35,7 +35,7 @@ impl Results {
         self.pings.push((server, latency));
     }
 
-    /// Returns the measured workloads, each with the samples of its servers.
+    /// Returns each measured workload with its servers and their samples.
     pub(crate) fn workloads(
         &self,
     ) -> impl Iterator<Item = (&'static str, Vec<(&'static str, &[Sample])>)> {
@@ -47,7 +47,7 @@ impl Results {
         })
     }
 
-    /// Returns, for each round, the CPU time per delivery of `server` divided by that of `other`.
+    /// Returns the ratio of CPU time per delivery, `server` to `other`, in each round.
     fn ratios(
         &self,
         workload: &'static str,
@@ -59,7 +59,7 @@ impl Results {
         Some(Quantiles::of(rounds.map(|(one, other)| one.cpu_us / other.cpu_us)))
     }
 
-    /// Returns the comparisons with the baseline: workload, server and ratios.
+    /// Returns the ratios to the baseline, each with its workload and server.
     fn baseline_ratios(&self) -> Vec<(&'static str, &'static str, Quantiles)> {
         let pairs = WORKLOADS
             .iter()
@@ -114,7 +114,7 @@ impl Results {
         if ratios.is_empty() {
             return;
         }
-        println!("\nCPU time per delivery, divided by the baseline's of the same round");
+        println!("\nCPU time per delivery, relative to the baseline in the same round");
         println!("  {:41} {:>6} {:>7}   {:16} range", "", "rounds", "median", "quartiles");
         for (workload, server, ratios) in ratios {
             let [min, q1, q2, q3, max] = ratios.quartiles();
@@ -188,8 +188,8 @@ fn latency_json(times: &Quantiles) -> Value {
     json!({ "p50_us": p50, "p99_us": p99, "max_us": max })
 }
 
-/// Returns the medians over the rounds of p50, p99 and maximum, or an empty text if latency was not
-/// measured.
+/// Formats the p50, p99 and maximum latency, each the median over the rounds. Returns an empty text
+/// if latency was not measured.
 fn latency_text(samples: &[Sample]) -> String {
     let rounds: Option<Vec<_>> =
         samples.iter().map(|sample| sample.latency.as_ref().map(latency_us)).collect();

@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 
 use crate::workload::{BLOCK_BYTES, Shape};
 
-/// A sliding window: publishers may be a number of blocks ahead of the slowest subscriber.
+/// A sliding window: limits how many blocks publishers are ahead of the slowest subscriber.
 pub(crate) struct Window {
-    /// How many lines of a block come from each publisher.
+    /// The number of lines of each publisher in a block.
     block_lines: u64,
-    /// From how many publishers a subscriber receives lines.
+    /// The number of publishers whose lines each subscriber receives.
     sources: u64,
     subscribers: usize,
-    /// The first block that some subscriber has not received completely.
+    /// The number of the first block that at least one subscriber has not received completely.
     first: u64,
-    /// For that block and each later one in the window, how many subscribers have received it.
+    /// For each block in the window, from `first` on: how many subscribers have received it.
     completed: VecDeque<usize>,
 }
 
@@ -33,14 +33,14 @@ impl Window {
         self.completed.iter_mut().for_each(|subscribers| *subscribers = 0);
     }
 
-    /// Records that a subscriber has now received `lines` lines.
+    /// Records that a subscriber has received `lines` lines in total.
     pub(crate) fn record(&mut self, lines: u64) {
         let block_received = self.block_lines * self.sources;
         if !lines.is_multiple_of(block_received) {
             return;
         }
         let block = (lines / block_received - 1 - self.first) as usize;
-        // Lines that were published before the run may exceed the window.
+        // The window does not limit the lines that are published before a run.
         let Some(subscribers) = self.completed.get_mut(block) else { return };
         *subscribers += 1;
         while self.completed[0] == self.subscribers {
@@ -50,12 +50,12 @@ impl Window {
         }
     }
 
-    /// Returns how many lines each publisher may have published by now.
+    /// Returns the maximum number of lines that each publisher may have published so far.
     pub(crate) fn allowed(&self) -> u64 {
         (self.first + self.completed.len() as u64) * self.block_lines
     }
 
-    /// Returns how many lines each subscriber receives if each publisher has published `lines`.
+    /// Returns how many lines each subscriber receives when each publisher publishes `lines`.
     pub(crate) fn expected(&self, lines: u64) -> u64 {
         lines * self.sources
     }

@@ -1,4 +1,4 @@
-//! The client: whatever a server sends, replies complete the client's requests in order.
+//! Fuzzes the client with any conversation: each reply completes a request of its kind, in order.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| oyez::client::testing::converse(data));

@@ -1,4 +1,4 @@
-//! Line framing: however the input is split into packets, the lines match a simple model.
+//! Fuzzes line framing: for every split into packets, the lines match a simple model.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

@@ -1,5 +1,5 @@
 //! The properties that the fuzz targets check. They are in `tests/support`, because `cargo test`
-//! checks them as well: on seeds, on fixed inputs and on the committed corpora.
+//! also checks them, on generated inputs, fixed inputs and the committed corpora.
 
 #[path = "../../tests/support/driver.rs"]
 pub mod driver;

@@ -16,7 +16,7 @@ fn serve(config: Config) -> ExitCode {
     let error = match Server::bind(config).map(Server::run) {
         Ok(Ok(End::Graceful)) => return ExitCode::SUCCESS,
         Ok(Ok(End::Forced)) => return ExitCode::from(FAILED),
-        Ok(Err(error)) => format!("cannot continue: {error}"),
+        Ok(Err(error)) => format!("cannot poll the sockets: {error}"),
         Err(error) => error,
     };
     cli::fail("oyezd", FAILED, &error)

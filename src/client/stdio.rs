@@ -65,8 +65,8 @@ impl Input {
         Ok(len)
     }
 
-    /// Polls standard input by itself. mio's events are edge-triggered, so none reports input that
-    /// was left unread.
+    /// Polls standard input alone, level-triggered. mio's events are edge-triggered, so none
+    /// reports input that was left unread.
     fn check_ready(&mut self) -> bool {
         let stdin = io::stdin();
         let mut fds = [PollFd::new(&stdin, PollFlags::IN)];

@@ -1,4 +1,4 @@
-//! Access: authentication, and who may shut the server down.
+//! Access control: authentication, and permission to shut the server down.
 
 use crate::protocol::{ErrorCode, OkReply};
 
@@ -7,12 +7,12 @@ use super::registry::client::Stage;
 use super::registry::role::{AllowShutdown, Role, Secrets};
 use super::{Hub, Shutdown};
 
-/// After this many wrong secrets a client is disconnected.
+/// A client is disconnected after this many wrong secrets in a row.
 const MAX_WRONG_SECRETS: u8 = 3;
 
 const AUTH: &str = "auth ";
 
-/// Whether the line may hold a secret.
+/// Returns whether the line may contain a secret.
 pub(super) fn may_hold_secret(line: &str) -> bool {
     line.get(..AUTH.len()).is_some_and(|word| word.eq_ignore_ascii_case(AUTH))
 }
@@ -70,7 +70,7 @@ impl Hub {
             _ if is_admin => Ok(()),
             AllowShutdown::Local if client.origin.is_local => Ok(()),
             AllowShutdown::Local => Err("only clients on the server's own host may shut it down"),
-            AllowShutdown::Admin => Err("only admins may; auth with the admin secret first"),
+            AllowShutdown::Admin => Err("only admins may shut it down; auth as an admin first"),
         };
         match allowed {
             Ok(()) => {

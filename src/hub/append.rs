@@ -1,7 +1,7 @@
 //! Appending broadcasts: backpressure on publishers, and the eviction of slow consumers.
 //!
-//! [`Backpressure`](super::channel::backpressure::Backpressure) decides what happens; this module
-//! does it.
+//! [`Backpressure`](super::channel::backpressure::Backpressure) makes the decisions; this module
+//! carries them out.
 
 use std::mem;
 
@@ -16,7 +16,7 @@ use super::handle::Handle;
 use super::registry::client::{InputState, Stage, find};
 
 impl Hub {
-    /// Appends a client's broadcast to the feed and returns its sequence number.
+    /// Appends a client's broadcast to the feed, and returns its sequence number.
     pub(super) fn append(&mut self, key: usize, text: &str) -> Result<u64, Blocked> {
         if self.budget.append == 0 {
             return Err(Blocked::Yield);
@@ -69,8 +69,8 @@ impl Hub {
     }
 
     /// Drops the client's pending broadcasts, except for the rest of a partial line, and starts
-    /// closing it. If it is closing already, `eviction` becomes the reason, unless the client
-    /// speaks a foreign protocol: such a client gets no goodbye.
+    /// closing it. If it is already closing, `eviction` replaces the reason, except for a client
+    /// that speaks a foreign protocol, which receives no goodbye.
     fn evict(&mut self, key: usize, eviction: Reason) {
         let client = &mut self.clients[key];
         self.budget.charge_scan(client.outbox.size());
@@ -87,8 +87,8 @@ impl Hub {
         self.advance_close(key);
     }
 
-    /// Skips the client forward, past what the feed drops. A `lagged` line tells it how many lines
-    /// it missed.
+    /// Skips the client forward, past the lines that the feed drops. A `lagged` line reports how
+    /// many it missed.
     fn skip(&mut self, key: usize, drops_before: Offset) {
         let client = &mut self.clients[key];
         let feed = &self.channel.feed;
@@ -106,11 +106,11 @@ impl Hub {
     pub(super) fn release_blocked_publishers(&mut self) {
         let backpressure = &mut self.channel.backpressure;
         if self.blocked_publishers.is_empty()
-            || self.now_ms < backpressure.next_sample_ms(self.clients.len())
+            || self.now_ms < backpressure.next_check_ms(self.clients.len())
         {
             return;
         }
-        // Publishers that closed meanwhile must not accumulate while the others wait.
+        // Publishers that have closed must not accumulate in the queue while others are blocked.
         self.blocked_publishers.retain(|&handle| {
             let client = find(&self.clients, handle);
             client.is_some_and(|client| client.input_state == InputState::AwaitingReaders)
@@ -130,7 +130,7 @@ impl Hub {
         }
         if tick.is_open {
             for Handle { key, .. } in mem::take(&mut self.blocked_publishers) {
-                // A publisher that is a stalled reader, too, was evicted above.
+                // A publisher that is also a stalled reader was evicted above.
                 if self.clients[key].input_state == InputState::AwaitingReaders {
                     self.clients[key].input_state = InputState::Reading;
                     self.queue_run(key);

@@ -1,5 +1,5 @@
-//! Closing connections: single clients, all clients at a graceful shutdown, and clients that time
-//! out.
+//! Closing connections (drain, goodbye, half-close): single clients, timeouts, and the graceful
+//! shutdown of the server.
 
 use std::mem;
 
@@ -11,8 +11,8 @@ use super::registry::client::{ClosingStep, InputState, Stage, find};
 use super::{Hub, Shutdown};
 
 impl Hub {
-    /// Starts a graceful shutdown: every client gets its pending output and a goodbye, and new
-    /// connections are refused.
+    /// Starts a graceful shutdown: every client receives its pending output and a goodbye, and the
+    /// hub accepts no new connections.
     pub fn begin_shutdown(&mut self) {
         self.shutdown = Shutdown::Begun;
         let open = self.clients.iter().filter(|(_, client)| !client.is_closing());
@@ -22,7 +22,7 @@ impl Hub {
         }
     }
 
-    /// Returns the next connection to shut down or close.
+    /// Returns the next connection to close and the step to take, if any.
     pub fn poll_close(&mut self) -> Option<(usize, CloseStep)> {
         loop {
             let (handle, close) = self.to_close.pop_front()?;
@@ -74,7 +74,7 @@ impl Hub {
         }
     }
 
-    /// Starts closing a client: pending output and a goodbye are still sent, further input is
+    /// Starts closing a client: its pending output and a goodbye are still sent; further input is
     /// discarded.
     pub(super) fn begin_close(&mut self, key: usize, reason: Reason) {
         let head = self.head();
@@ -101,7 +101,7 @@ impl Hub {
         self.advance_close(key);
     }
 
-    /// Moves a closing client through as many steps as it can take now.
+    /// Advances a closing client through as many steps as it can take now.
     pub(super) fn advance_close(&mut self, key: usize) {
         let head = self.head();
         let handle = self.clients[key].handle();
@@ -110,7 +110,7 @@ impl Hub {
         if client.outbox.is_closed() {
             return self.drop_connection(key);
         }
-        // A full socket means that the transport may hold bytes, too.
+        // While the socket is full, the transport may hold bytes, too.
         let is_drained = !client.outbox.has_pending(head) && !client.socket.write_blocked;
         loop {
             match step {
@@ -151,13 +151,13 @@ impl Hub {
         }
     }
 
-    /// Closes an active client whose idle timeout has passed, or moves its deadline. Activity does
-    /// not move the deadline, so a busy client costs one check per timeout instead of one update
-    /// per line.
+    /// Closes an active client whose idle timeout has passed, or moves its deadline. Activity
+    /// itself does not move the deadline: a busy client costs one check per timeout instead of one
+    /// update per line.
     fn close_if_idle(&mut self, key: usize) {
         let client = &self.clients[key];
-        // With a rate limit, a client that hung up has until its deadline to have its last lines
-        // executed.
+        // With a rate limit, the last lines of a client that hung up are executed only until its
+        // deadline.
         if client.socket.reset && self.config.limits.rate_limit.is_some() {
             return self.begin_close(key, Reason::Lost);
         }

@@ -1,4 +1,4 @@
-//! Command semantics: what each command does and replies.
+//! Command semantics: the effect of each command, and its reply.
 
 use crate::limits::CLIENTS_PER_PAGE;
 use crate::protocol::{
@@ -66,8 +66,8 @@ impl Hub {
             Command::Quit => self.begin_close(key, Reason::Quit),
             Command::Shutdown => self.request_shutdown(key),
             Command::Auth { secret } => self.authenticate(key, secret),
-            Command::History { count } => self.history(key, count),
-            Command::Resume { seq, feed } => self.resume(key, seq, feed),
+            Command::History { count } => return self.history(key, count),
+            Command::Resume { seq, feed } => return self.resume(key, seq, feed),
         }
         Ok(())
     }
@@ -117,35 +117,40 @@ impl Hub {
         self.ok(key, OkReply::Clients { shown: page.len() as u64, total });
     }
 
-    fn history(&mut self, key: usize, count: u64) {
+    fn history(&mut self, key: usize, count: u64) -> Result<(), Blocked> {
         let lines = count.min(self.channel.feed.kept_lines());
-        self.ok(key, OkReply::History { lines });
-        self.replay_after(key, self.channel.feed.newest_seq() - lines);
+        let seq = self.channel.feed.newest_seq() - lines;
+        self.replay_after(key, seq, OkReply::History { lines })
     }
 
-    fn resume(&mut self, key: usize, seq: u64, feed: Option<FeedId>) {
+    fn resume(&mut self, key: usize, seq: u64, feed: Option<FeedId>) -> Result<(), Blocked> {
         let id = self.channel.feed.id();
         let oldest = self.channel.feed.oldest_available();
         let is_other_feed = feed.is_some_and(|feed| feed != id);
         if is_other_feed || seq.saturating_add(1) < oldest {
             let why = if is_other_feed { "not this feed" } else { "older lines were dropped" };
-            return self.error(key, ErrorCode::GONE, &format!("{oldest} {id} {why}"));
+            self.error(key, ErrorCode::GONE, &format!("{oldest} {id} {why}"));
+            return Ok(());
         }
         if seq > self.channel.feed.newest_seq() {
             let explanation = format!("the newest line is {}", self.channel.feed.newest_seq());
-            return self.error(key, ErrorCode::BAD_ARGUMENT, &explanation);
+            self.error(key, ErrorCode::BAD_ARGUMENT, &explanation);
+            return Ok(());
         }
-        self.ok(key, OkReply::Resume { seq });
-        self.replay_after(key, seq);
+        self.replay_after(key, seq, OkReply::Resume { seq })
     }
 
-    /// Moves the client's cursor back to the line after `seq`, which must be kept.
-    fn replay_after(&mut self, key: usize, seq: u64) {
+    /// Sends `reply`, then replays the lines after `seq`, which must still be kept, by moving the
+    /// client's cursor back.
+    fn replay_after(&mut self, key: usize, seq: u64, reply: OkReply<'_>) -> Result<(), Blocked> {
         let head = self.head();
-        let Some((offset, scanned)) = self.channel.feed.offset_after(seq) else { return };
+        let (offset, scanned) = self.channel.feed.offset_after(seq).unwrap_or((head, 0));
+        self.budget.charge_scan(scanned);
+        self.charge_replay(key, head - offset)?;
+        self.ok(key, reply);
         self.clients[key].outbox.seek(head, offset);
         self.channel.backpressure.note_progress();
-        self.budget.charge_scan(scanned);
+        Ok(())
     }
 
     fn stats(&mut self, key: usize) {

@@ -5,11 +5,11 @@
 pub struct Counters {
     /// Connections accepted.
     pub clients_total: u64,
-    /// Connections refused because the server, or the peer's address, had too many.
+    /// Connections refused: the server or the peer's address had too many, or TLS failed to start.
     pub refused: u64,
-    /// Lines executed, blank ones not counted.
+    /// Lines executed, not counting blank ones.
     pub lines_in: u64,
-    /// Lines answered with an error.
+    /// Lines answered with an error, or with `goodbye auth-failed`.
     pub errors: u64,
     /// Lines appended to the feed.
     pub broadcasts: u64,
@@ -23,8 +23,8 @@ pub struct Counters {
     pub too_slow: u64,
     /// Lines that slow consumers skipped.
     pub lagged: u64,
-    /// How often a broadcast had to wait for readers.
+    /// How many times a broadcast had to wait for readers.
     pub held: u64,
-    /// Lines that the log dropped.
+    /// Log lines dropped because stderr accepted no more.
     pub log_dropped: u64,
 }

@@ -11,15 +11,15 @@ pub enum Reason {
     Quit,
     /// The server is shutting down.
     Shutdown,
-    /// It is a slow consumer: the feed overran its cursor.
+    /// It is a slow consumer, and the feed was about to overrun its cursor.
     TooSlow,
-    /// Broadcasts waited for this reader, and it took too little within the stall timeout.
+    /// Broadcasts waited for this reader, but it read too little within the stall timeout.
     Stalled,
     /// It sent and read nothing within the idle timeout.
     Idle,
-    /// It did not authenticate in time, or did not complete the handshake.
+    /// It did not complete its TLS handshake and authenticate in time.
     AuthTimeout,
-    /// It tried too many wrong secrets.
+    /// It sent too many wrong secrets.
     AuthFailed,
     /// The TLS handshake failed, or the peer closed the connection before it was complete.
     HandshakeFailed,
@@ -27,7 +27,7 @@ pub enum Reason {
     EndOfInput,
     /// The connection broke.
     Lost,
-    /// It speaks another protocol.
+    /// It speaks a foreign protocol.
     Foreign(ForeignProtocol),
 }
 
@@ -46,7 +46,7 @@ impl Reason {
     }
 }
 
-/// What the server must do to a connection.
+/// A step in closing a connection, for the server to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseStep {
     /// Shut down the write side (half-close), then call
@@ -58,7 +58,7 @@ pub enum CloseStep {
     Close,
 }
 
-/// Something for the log.
+/// An event for the log.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// A line was executed.
@@ -74,11 +74,12 @@ pub enum Event {
     WrongSecret {
         /// The client's id.
         id: u64,
-        /// How many wrong secrets it has sent in a row.
+        /// The number of wrong secrets that it has sent in a row.
         tries: u8,
     },
-    /// A client begins to close: no more of its input is executed. A [`Disconnect`] follows when it
-    /// is removed. If a client is evicted while it closes, this is reported again.
+    /// A client begins to close: no more of its input is executed. When it is removed,
+    /// [`Hub::remove`](super::Hub::remove) returns a [`Disconnect`]. A client that is evicted while
+    /// it closes is reported again.
     Closing {
         /// The client's id.
         id: u64,
@@ -89,22 +90,33 @@ pub enum Event {
     Lagged {
         /// The client's id.
         id: u64,
-        /// How many lines it missed.
+        /// The number of lines it missed.
         lines: u64,
     },
     /// Backpressure: broadcasts wait for slow readers. Reported at most once a minute.
     PublishersBlocked {
-        /// How many readers broadcasts wait for.
+        /// The number of readers that broadcasts wait for.
         readers: usize,
         /// The id of one of them.
         id: u64,
     },
-    /// A client exceeded the rate limit for the first time. Its input waits until the limit allows
-    /// another line.
+    /// A client exceeded a rate limit for the first time. Its input waits until the limit allows
+    /// its next line.
     RateLimited {
         /// The client's id.
         id: u64,
+        /// Which limit.
+        limit: RateLimit,
     },
+}
+
+/// What a rate limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimit {
+    /// Lines from the client.
+    Lines,
+    /// Bytes of the feed that the client replays.
+    Replays,
 }
 
 /// An executed line and its final reply. The log shows it at level `debug`; the simulation checks
@@ -113,11 +125,11 @@ pub enum Event {
 pub struct LineTrace {
     /// The sender's id.
     pub id: u64,
-    /// The line, redacted if it may hold a secret: `auth`, unknown commands, and everything before
-    /// authentication.
+    /// The line. Redacted if it may contain a secret (`auth`, unknown commands, everything before
+    /// authentication) or if it is not a complete line of text.
     pub received: String,
-    /// The last line of the reply. For a broadcast without a reply, its number; for a client that
-    /// this line closed, its goodbye. A `pong` before authentication is redacted.
+    /// The last line of the reply. For a broadcast without a reply, `broadcast` and its number; for
+    /// a client that this line closed, its goodbye. A `pong` before authentication is redacted.
     pub answered: String,
 }
 
@@ -126,13 +138,13 @@ pub struct LineTrace {
 pub struct Disconnect {
     /// The client's id.
     pub id: u64,
-    /// Its name when it disconnected.
+    /// Its name when it disconnected, if it had one.
     pub name: Option<Box<str>>,
     /// Why it was closed.
     pub reason: Reason,
     /// Whether the client may have lost output.
     pub is_cut: bool,
-    /// How many lines it missed: the sum of its `lagged` counts, sent or pending.
+    /// The number of lines it missed: the sum of its `lagged` counts, sent or pending.
     pub missed: u64,
     /// Duration of the connection in milliseconds.
     pub connected_ms: u64,

@@ -1,4 +1,4 @@
-//! From bytes to executed lines, with a fair share for every client.
+//! Reading from clients and executing their lines, with a fair share of each turn for every client.
 
 use std::mem;
 
@@ -6,7 +6,7 @@ use crate::limits::MAX_PENDING_SEEKS;
 use crate::protocol::{Line, LineBuffer};
 use crate::read_outcome::ReadOutcome;
 
-use super::event::Reason;
+use super::event::{RateLimit, Reason};
 use super::registry::client::{Client, InputState, Stage, find};
 use super::{Hub, access};
 
@@ -20,9 +20,11 @@ pub(super) enum Blocked {
     Yield,
     /// Backpressure: wait until readers have made progress.
     OnReaders,
+    /// A rate limit: wait until this time, in milliseconds.
+    ByRateLimit(RateLimit, u64),
 }
 
-/// Why the execution of a client's lines has stopped.
+/// Why the execution of a client's lines stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     /// Every complete line was executed, or one of them closed the client.
@@ -31,14 +33,14 @@ enum Stop {
     Budget,
     /// The next line is a broadcast that backpressure holds back.
     Readers,
-    /// The rate limit is reached.
-    RateLimit,
+    /// A rate limit is reached until this time, in milliseconds.
+    RateLimit(RateLimit, u64),
     /// The outbox has no room for another reply.
     OutboxFull,
 }
 
 impl Hub {
-    /// The socket may have something to read.
+    /// Records that the client's socket may be readable.
     pub fn handle_readable(&mut self, key: usize) {
         if let Some(client) = self.clients.get_mut(key) {
             client.socket.readable = true;
@@ -47,8 +49,8 @@ impl Hub {
         }
     }
 
-    /// Returns the next client. The caller reads its connection once. Established connections come
-    /// first, then a few handshakes: those cost more than anything else a client can request.
+    /// Returns the next client, for the caller to read from once: first established connections,
+    /// then a few handshakes, which cost more than anything else a client can request.
     pub fn poll_read(&mut self) -> Option<usize> {
         while self.budget.turn.read > 0
             && let Some(handle) = self.to_read.pop(|handle| find(&self.clients, handle).is_some())
@@ -69,8 +71,8 @@ impl Hub {
         None
     }
 
-    /// Handles the outcome of one read of the client's connection. `overhead` is how many bytes
-    /// were read from the socket beyond those in the outcome.
+    /// Handles the outcome of one read from the client's connection. `overhead` is the number of
+    /// bytes read from the socket beyond those in the outcome.
     pub fn handle_read(&mut self, key: usize, outcome: &ReadOutcome<'_>, overhead: usize) {
         self.budget.charge_read(overhead);
         match outcome {
@@ -132,7 +134,7 @@ impl Hub {
         }
     }
 
-    /// The connection is broken, though some input may still be read from it.
+    /// Records that the connection is broken, although some input may still be read from it.
     pub fn handle_hangup(&mut self, key: usize) {
         if let Some(client) = self.clients.get_mut(key) {
             client.socket.reset = true;
@@ -162,7 +164,7 @@ impl Hub {
         self.expire_deadlines();
     }
 
-    /// Whether there is more to read or to execute, and budget for it.
+    /// Returns whether there is more input to read or execute, and budget for it.
     pub fn has_more_input(&self) -> bool {
         let turn = &self.budget.turn;
         let can_read = turn.read > 0 && !self.to_read.is_empty();
@@ -171,7 +173,8 @@ impl Hub {
     }
 
     fn run(&mut self, key: usize) {
-        // Taken out while it runs, since a line may change any client, including this one.
+        // The input is taken out while its lines run: a line may change any client, including this
+        // one.
         let placeholder = LineBuffer::new(0);
         let mut input = mem::replace(&mut self.clients[key].input, placeholder);
         let stop = self.execute_lines(key, &mut input);
@@ -181,7 +184,7 @@ impl Hub {
         }
         // An overlong line counts as one line for each `max-line` bytes.
         self.charge_rate(key, input.take_discarded_lines());
-        let is_limited = !self.is_within_rate(key);
+        let limited_until_ms = self.rate_limited_until_ms(key);
         let handle = self.clients[key].handle();
         let client = &mut self.clients[key];
         let has_ended = input.is_ended();
@@ -190,7 +193,7 @@ impl Hub {
         match stop {
             Stop::Budget => self.queue_run(key),
             Stop::OutboxFull => client.input_state = InputState::AwaitingOutbox,
-            Stop::RateLimit => self.limit_rate(key),
+            Stop::RateLimit(limit, until_ms) => self.limit_rate(key, limit, until_ms),
             Stop::Readers => {
                 client.input_state = InputState::AwaitingReaders;
                 self.blocked_publishers.push_back(handle);
@@ -200,8 +203,10 @@ impl Hub {
                 let is_lost = client.outbox.is_closed();
                 self.begin_close(key, if is_lost { Reason::Lost } else { Reason::EndOfInput });
             }
-            Stop::Drained if is_limited => self.limit_rate(key),
-            Stop::Drained => self.queue_read(key),
+            Stop::Drained => match limited_until_ms {
+                Some(until_ms) => self.limit_rate(key, RateLimit::Lines, until_ms),
+                None => self.queue_read(key),
+            },
         }
     }
 
@@ -216,14 +221,17 @@ impl Hub {
             if self.budget.turn.work <= min_work {
                 return Stop::Budget;
             }
-            if !self.is_within_rate(key) {
-                return Stop::RateLimit;
+            if let Some(until_ms) = self.rate_limited_until_ms(key) {
+                return Stop::RateLimit(RateLimit::Lines, until_ms);
             }
             let has_secret = matches!(line, Line::Text(text) if access::may_hold_secret(text));
             match self.execute_line(key, line) {
                 Ok(()) => {}
                 Err(Blocked::Yield) => return Stop::Budget,
                 Err(Blocked::OnReaders) => return Stop::Readers,
+                Err(Blocked::ByRateLimit(limit, until_ms)) => {
+                    return Stop::RateLimit(limit, until_ms);
+                }
             }
             if has_secret {
                 input.wipe();
@@ -249,7 +257,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Whether the reply to any one command fits into the client's outbox.
+    /// Returns whether the client's outbox has room for the reply to any one command.
     pub(super) fn has_reply_room(&self, client: &Client) -> bool {
         let limits = &self.config.limits;
         client.outbox.size() + limits.reply_room() <= limits.max_outbox
@@ -266,8 +274,7 @@ impl Hub {
         }
     }
 
-    /// Queues the client's lines for execution, or makes them wait until its outbox has room for a
-    /// reply.
+    /// Queues the client's lines for execution, or marks them as waiting for room in its outbox.
     pub(super) fn queue_run(&mut self, key: usize) {
         let client = &self.clients[key];
         if !matches!(client.input_state, InputState::Reading | InputState::AwaitingOutbox) {
@@ -281,7 +288,8 @@ impl Hub {
         }
     }
 
-    /// After output was consumed, queues the client's lines if they waited for room.
+    /// Queues the client's lines again if they wait for room in its outbox. Call this after output
+    /// was consumed.
     pub(super) fn resume_run(&mut self, key: usize) {
         if self.clients[key].input_state == InputState::AwaitingOutbox {
             self.queue_run(key);

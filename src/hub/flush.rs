@@ -1,4 +1,4 @@
-//! Flushing pending output: which client is written to next, and what was written.
+//! Flushing pending output: selects the next client to write to, and records what was written.
 
 use super::Hub;
 use super::delivery::outbox::Span;
@@ -6,7 +6,7 @@ use super::registry::client::{Client, find};
 use super::schedule::flush_schedule::FlushClass;
 
 impl Hub {
-    /// The socket accepts bytes again.
+    /// Records that the client's socket accepts bytes again.
     pub fn handle_writable(&mut self, key: usize) {
         if let Some(client) = self.clients.get_mut(key)
             && client.socket.write_blocked
@@ -18,15 +18,16 @@ impl Hub {
         }
     }
 
-    /// Returns the next client. The caller writes to its connection once. Priority clients come
-    /// first, then bulk clients.
+    /// Returns the next client, for the caller to write to once. Priority clients precede bulk
+    /// clients, which precede replaying clients.
     pub fn poll_flush(&mut self) -> Option<usize> {
         let head = self.head();
         let exists = |handle| find(&self.clients, handle).is_some();
-        for class in [FlushClass::Priority, FlushClass::Bulk] {
+        for class in [FlushClass::Priority, FlushClass::Bulk, FlushClass::Replay] {
             if class == FlushClass::Bulk && self.flush.bulk_pass_is_over() {
                 let members = self.channel.members.iter().map(|key| &self.clients[key]);
-                let ready = members.filter(|client| client.wants_flush(head));
+                let ready = members
+                    .filter(|client| client.wants_flush(head) && !client.outbox.is_replaying());
                 self.flush.begin_bulk_pass(head, ready.map(Client::handle));
             }
             while self.budget.flush(class).is_left()
@@ -71,11 +72,11 @@ impl Hub {
         self.debug_check(key);
     }
 
-    /// Discards the client's output, since writing to it failed. Its input is still executed.
+    /// Records that writing to the client failed: discards its output. Its input is still executed.
     pub fn handle_write_failed(&mut self, key: usize) {
         let client = &mut self.clients[key];
         client.outbox.close();
-        // Read from the socket, in case there is input left.
+        // There may be input left to read.
         client.socket.readable = true;
         self.channel.backpressure.note_progress();
         self.queue_read(key);
@@ -84,17 +85,21 @@ impl Hub {
         self.debug_check(key);
     }
 
-    /// Queues a client with pending output in the queue of its class.
+    /// Queues the client for a flush, if it has pending output that its socket would accept.
     pub(super) fn queue_flush(&mut self, key: usize) {
         let head = self.head();
         let client = &self.clients[key];
         if !client.wants_flush(head) {
             return;
         }
-        let is_far_behind = !client.outbox.is_replaying()
-            && self.channel.backpressure.is_far_behind(client.lag(head));
-        let is_priority = client.outbox.has_entries() || is_far_behind;
-        let class = if is_priority { FlushClass::Priority } else { FlushClass::Bulk };
-        self.flush.push(self.clients[key].handle(), class);
+        let backpressure = &self.channel.backpressure;
+        let class = if client.outbox.is_replaying() {
+            FlushClass::Replay
+        } else if client.outbox.has_entries() || backpressure.is_far_behind(client.lag(head)) {
+            FlushClass::Priority
+        } else {
+            FlushClass::Bulk
+        };
+        self.flush.push(client.handle(), class);
     }
 }

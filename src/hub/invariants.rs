@@ -4,11 +4,11 @@ use super::Hub;
 use super::handle::Handle;
 use super::registry::client::{InputState, Stage, find};
 
-/// In debug builds, the whole hub is checked once every this many turns.
+/// The number of turns between two checks of the whole hub, in debug builds.
 const TURNS_PER_CHECK: u64 = 64;
 
 impl Hub {
-    /// Panics if an invariant does not hold. Checks the whole hub.
+    /// Checks the whole hub. Panics if an invariant does not hold.
     pub fn check_invariants(&self) {
         self.channel.feed.check_invariants();
         for (key, _) in self.clients.iter() {
@@ -37,7 +37,7 @@ impl Hub {
         assert_eq!(blocked.count(), count(|state| state == InputState::AwaitingReaders));
     }
 
-    /// Panics if an invariant of one client does not hold.
+    /// Checks one client. Panics if an invariant does not hold.
     fn check_client(&self, key: usize) {
         let head = self.head();
         let client = &self.clients[key];
@@ -50,7 +50,8 @@ impl Hub {
             "client {id} needs lines that the feed has dropped"
         );
         assert!(
-            !client.wants_flush(head) || self.flush.will_flush(key, head),
+            !client.wants_flush(head)
+                || self.flush.will_flush(key, client.outbox.is_replaying(), head),
             "client {id} has pending output but is not queued"
         );
         assert!(
@@ -75,7 +76,7 @@ impl Hub {
         }
     }
 
-    /// In debug builds, checks the client that a public call has touched.
+    /// In debug builds, checks the client that a public method has changed.
     pub(super) fn debug_check(&self, key: usize) {
         if cfg!(debug_assertions) {
             self.check_client(key);

@@ -1,32 +1,32 @@
 //! Command semantics and client state: names, the feed, scheduling, slow consumers, shutdown.
 //!
 //! The hub performs **no I/O**, reads no clock and draws no randomness: there is no socket and no
-//! `Instant::now()` in here. The caller passes in time and input, and polls for what to do. The
-//! same code therefore runs under the poll loop, a simulation and a fuzzer.
+//! `Instant::now()` here. The caller passes in time and input, and polls for work, so the same code
+//! runs under the poll loop, a simulation and a fuzzer.
 //!
 //! Each turn, the caller must:
 //! 1. call [`begin_turn`](Hub::begin_turn) with the time, then
 //!    [`handle_readable`](Hub::handle_readable), [`handle_writable`](Hub::handle_writable) and
-//!    [`handle_hangup`](Hub::handle_hangup) for what the poll has reported;
-//! 2. while [`poll_read`](Hub::poll_read) names a client, read its connection once; call
+//!    [`handle_hangup`](Hub::handle_hangup) for the events that the poll reported;
+//! 2. while [`poll_read`](Hub::poll_read) returns a client, read from its connection once; call
 //!    [`handle_handshake_done`](Hub::handle_handshake_done) if that completed its handshake, then
 //!    [`handle_read`](Hub::handle_read);
 //! 3. call [`execute`](Hub::execute), and repeat from 2 while the hub
-//!    [`has_more_input`](Hub::has_more_input), so that replies to pipelined requests leave
+//!    [`has_more_input`](Hub::has_more_input), so that replies to pipelined requests are sent
 //!    together;
-//! 4. while [`poll_flush`](Hub::poll_flush) names a client, write its [`spans`](Hub::spans) once,
+//! 4. while [`poll_flush`](Hub::poll_flush) returns a client, write its [`spans`](Hub::spans) once,
 //!    then call [`consume`](Hub::consume) or [`handle_write_failed`](Hub::handle_write_failed);
-//! 5. while [`poll_close`](Hub::poll_close) names a client, take the step that it returns, then
-//!    call [`handle_write_shutdown`](Hub::handle_write_shutdown) or [`remove`](Hub::remove);
+//! 5. while [`poll_close`](Hub::poll_close) returns a client, take the returned step, then call
+//!    [`handle_write_shutdown`](Hub::handle_write_shutdown) or [`remove`](Hub::remove);
 //! 6. [`connect`](Hub::connect) new connections, and call
-//!    [`handle_handshake_done`](Hub::handle_handshake_done) for those without TLS; log what
-//!    [`poll_event`](Hub::poll_event) returns;
+//!    [`handle_handshake_done`](Hub::handle_handshake_done) for those without TLS; log the events
+//!    that [`poll_event`](Hub::poll_event) returns;
 //! 7. wait for socket events until [`next_deadline`](Hub::next_deadline), or not at all if the hub
 //!    [`has_work`](Hub::has_work).
 //!
-//! The files with an `impl Hub` coordinate. The folders hold the hub's parts, which do not import
-//! `Hub`: `registry` (the clients), `channel` (the feed and backpressure), `delivery` (pending
-//! output) and `schedule` (which client is next).
+//! Files with an `impl Hub` coordinate the hub's parts. The parts are in directories, and do not
+//! import `Hub`: `registry` (the clients), `channel` (the feed and backpressure), `delivery`
+//! (pending output) and `schedule` (which client is next).
 
 mod access;
 mod append;
@@ -53,7 +53,7 @@ pub use channel::backpressure::SlowConsumerPolicy;
 pub use channel::feed::{Feed, Offset};
 pub use counters::Counters;
 pub use delivery::outbox::Span;
-pub use event::{CloseStep, Disconnect, Event, LineTrace, Reason};
+pub use event::{CloseStep, Disconnect, Event, LineTrace, RateLimit, Reason};
 pub use registry::client::Origin;
 pub use registry::role::{AllowShutdown, Role, Secrets};
 
@@ -72,28 +72,29 @@ use schedule::timers::Timers;
 /// How the server identifies itself in `welcome`.
 const SERVER: &str = concat!("oyezd/", env!("CARGO_PKG_VERSION"));
 
-/// What a hub is created with.
+/// The configuration of a hub.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
-    /// See [`Limits`].
+    /// The server's limits.
     pub limits: Limits,
     /// The secrets that clients authenticate with.
     pub secrets: Secrets,
-    /// Who may shut the server down by command.
+    /// Who may use the `shutdown` command.
     pub allow_shutdown: AllowShutdown,
-    /// What happens to slow consumers.
+    /// The policy for slow consumers.
     pub slow_clients: SlowConsumerPolicy,
-    /// Whether [`Hub::poll_event`] returns a [`LineTrace`] for every line.
+    /// Whether [`Hub::poll_event`] returns a [`LineTrace`] for every line that is not blank.
     pub trace_lines: bool,
 }
 
-/// The clients and the feed.
+/// The server's clients, and the feed that they share.
 ///
 /// **Invariants** (see [`check_invariants`](Self::check_invariants))
 /// - Every client with pending output and a writable socket is in a flush queue, or joins one when
 ///   the next pass begins.
-/// - A client is in each queue at most once, and in the directory exactly while it is active.
-/// - No outbox is larger than `max-outbox`.
+/// - The directory contains exactly the active clients.
+/// - A client is in each queue at most once, except in `to_close`.
+/// - No outbox is larger than [`max_outbox`](Limits::max_outbox).
 #[derive(Debug)]
 pub struct Hub {
     config: HubConfig,
@@ -105,19 +106,19 @@ pub struct Hub {
     channel: Channel,
     counters: Counters,
     shutdown: Shutdown,
-    /// Clients whose sockets may be read.
+    /// Clients to read from, except those in `handshakes`.
     to_read: ReadyQueue,
-    /// Clients whose sockets may be read, and whose handshake is not complete. Handshakes are
-    /// expensive, and have a budget of their own.
+    /// Clients to read from whose TLS handshake is not complete. Handshakes are expensive, so they
+    /// have a separate budget.
     handshakes: ReadyQueue,
-    /// Clients in [`InputState::Runnable`](registry::client::InputState::Runnable), oldest first.
+    /// Clients in [`InputState::Runnable`](registry::client::InputState::Runnable), in FIFO order.
     runnable: VecDeque<Handle>,
     /// Clients in [`InputState::AwaitingReaders`](registry::client::InputState::AwaitingReaders),
-    /// oldest first.
+    /// in FIFO order.
     blocked_publishers: VecDeque<Handle>,
     flush: FlushSchedule,
     to_close: VecDeque<(Handle, CloseStep)>,
-    /// When each client's stage times out.
+    /// The deadline of each client's current stage.
     deadlines: Timers,
     /// Clients in [`InputState::RateLimited`](registry::client::InputState::RateLimited).
     rate_limited: Timers,
@@ -131,14 +132,14 @@ pub struct Hub {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shutdown {
     No,
-    /// A client with permission has sent `shutdown`.
+    /// A client with permission sent `shutdown`.
     Requested,
     /// Every client is closing, and new connections are refused.
     Begun,
 }
 
 impl Hub {
-    /// Creates an empty hub. `feed` identifies this run's feed, and should differ in every run.
+    /// Creates an empty hub. `feed` identifies the feed, and should differ from run to run.
     pub fn new(config: HubConfig, feed: FeedId) -> Self {
         let limits = config.limits;
         let feed = Feed::new(feed, limits.feed_size, limits.feed_chunk());
@@ -167,7 +168,7 @@ impl Hub {
         }
     }
 
-    /// Begins a turn at this time, in milliseconds since the server started.
+    /// Begins a turn. `now_ms` is the time in milliseconds since the server started.
     pub fn begin_turn(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
         self.budget = TurnBudget::new(&self.config.limits);
@@ -177,7 +178,7 @@ impl Hub {
         self.debug_check_turn();
     }
 
-    /// Whether the next turn has something to do without waiting for a socket.
+    /// Returns whether the next turn has work to do without waiting for a socket event.
     pub fn has_work(&self) -> bool {
         let is_idle = self.to_read.is_empty()
             && self.handshakes.is_empty()
@@ -187,8 +188,8 @@ impl Hub {
         !is_idle
     }
 
-    /// The time, in milliseconds since the server started, by which
-    /// [`begin_turn`](Self::begin_turn) must run next.
+    /// The time by which [`begin_turn`](Self::begin_turn) must run next, in milliseconds since the
+    /// server started, if there is a deadline.
     pub fn next_deadline(&self) -> Option<u64> {
         let backpressure = (!self.blocked_publishers.is_empty())
             .then(|| self.channel.backpressure.next_deadline(self.clients.len()));
@@ -198,13 +199,14 @@ impl Hub {
             .min()
     }
 
-    /// Whether another connection may be accepted: the server is neither full nor shutting down.
+    /// Returns whether another connection may be accepted: the server is neither full nor shutting
+    /// down.
     pub fn has_room(&self) -> bool {
         self.clients.len() < self.config.limits.max_clients && self.shutdown != Shutdown::Begun
     }
 
-    /// Adds an accepted connection and returns its key. The caller has checked that the hub
-    /// [`has_room`](Self::has_room). Nothing is sent before
+    /// Adds an accepted connection and returns its key. The caller must check
+    /// [`has_room`](Self::has_room) first. Nothing is sent before
     /// [`handle_handshake_done`](Self::handle_handshake_done).
     pub fn connect(&mut self, origin: Origin) -> usize {
         debug_assert!(self.has_room(), "the caller checks has_room");
@@ -219,7 +221,8 @@ impl Hub {
         handle.key
     }
 
-    /// The client's TLS handshake is complete, or it needs none. Calling this again does nothing.
+    /// Records that the client's TLS handshake is complete, or that it needs none. Calling this
+    /// again does nothing.
     pub fn handle_handshake_done(&mut self, key: usize) {
         let requires_auth = self.config.secrets.requires_auth();
         let client = &mut self.clients[key];
@@ -240,7 +243,7 @@ impl Hub {
         }
     }
 
-    /// Lets the client receive broadcasts, be listed and take a name.
+    /// Activates the client: it then receives broadcasts, is listed and can choose a name.
     fn activate(&mut self, key: usize) {
         let head = self.head();
         let client = &mut self.clients[key];
@@ -257,12 +260,12 @@ impl Hub {
         self.clients[key].id
     }
 
-    /// How many connections there are, closing ones included.
+    /// The number of connections, including closing ones.
     pub fn len(&self) -> usize {
         self.clients.len()
     }
 
-    /// Whether there are no connections.
+    /// Returns whether there are no connections.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -277,7 +280,7 @@ impl Hub {
         &self.counters
     }
 
-    /// Sets how many lines the log has dropped so far, for `stats`.
+    /// Sets the number of dropped log lines, for `stats`.
     pub fn set_log_dropped(&mut self, lines: u64) {
         self.counters.log_dropped = lines;
     }
@@ -287,17 +290,18 @@ impl Hub {
         self.counters.refused += 1;
     }
 
-    /// Whether a client with permission has sent `shutdown`.
+    /// Returns whether a client with permission has sent `shutdown`, and the shutdown has not
+    /// begun.
     pub fn is_shutdown_requested(&self) -> bool {
         self.shutdown == Shutdown::Requested
     }
 
-    /// The next event for the log.
+    /// Returns the next event for the log, if any.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// Queues a reply to one client, behind everything pending.
+    /// Queues a reply to one client, behind its pending output.
     fn reply(&mut self, key: usize, reply: Reply<'_>) {
         let head = self.head();
         let outbox = &mut self.clients[key].outbox;

@@ -1,48 +1,60 @@
-//! The rate limit: delays the lines of a client that sends too many.
+//! Rate limiting: delays a client that sends lines, or replays the feed, too fast.
 
 use std::mem;
 
 use super::Hub;
-use super::event::Event;
+use super::event::{Event, RateLimit};
+use super::execute::Blocked;
 use super::registry::client::InputState;
 
 impl Hub {
     /// Counts lines against the client's rate limit.
     pub(super) fn charge_rate(&mut self, key: usize, lines: usize) {
         if let Some(interval_us) = self.config.limits.line_interval_us() {
-            self.clients[key].rate.charge(lines, interval_us, self.now_ms * 1000);
+            let cost_us = interval_us.saturating_mul(lines as u64);
+            self.clients[key].rate.charge(cost_us, self.now_ms * 1000);
         }
     }
 
-    /// Whether the rate limit allows another line now.
-    pub(super) fn is_within_rate(&self, key: usize) -> bool {
-        self.rate_allows_at_ms(key) <= self.now_ms
+    /// Returns when the rate limit allows another line, if that is later than now.
+    pub(super) fn rate_limited_until_ms(&self, key: usize) -> Option<u64> {
+        let interval_us = self.config.limits.line_interval_us()?;
+        let until_ms = self.clients[key].rate.ready_at_us(interval_us).div_ceil(1000);
+        (until_ms > self.now_ms).then_some(until_ms)
     }
 
-    fn rate_allows_at_ms(&self, key: usize) -> u64 {
-        self.config
-            .limits
-            .line_interval_us()
-            .map_or(0, |interval_us| self.clients[key].rate.ready_at_us(interval_us).div_ceil(1000))
+    /// Counts a replay of this many bytes against the client's limit: one feed size at once, then
+    /// one feed size per second. Without it, a few bytes of requests would fetch gigabytes.
+    pub(super) fn charge_replay(&mut self, key: usize, bytes: u64) -> Result<(), Blocked> {
+        let feed_size = self.config.limits.feed_size as u64;
+        let cost_us = bytes.min(feed_size) * 1_000_000 / feed_size;
+        let client = &mut self.clients[key];
+        let until_ms = client.replays.ready_at_us(cost_us).div_ceil(1000);
+        // A client that hung up receives nothing, and must not keep its slot and its name.
+        let hung_up = client.socket.reset || client.outbox.is_closed();
+        if until_ms > self.now_ms && !hung_up {
+            return Err(Blocked::ByRateLimit(RateLimit::Replays, until_ms));
+        }
+        client.replays.charge(cost_us, self.now_ms * 1000);
+        Ok(())
     }
 
-    /// Stops reading and executing the client's input until the rate limit allows another line.
-    pub(super) fn limit_rate(&mut self, key: usize) {
-        let until_ms = self.rate_allows_at_ms(key);
+    /// Stops reading and executing the client's input until then.
+    pub(super) fn limit_rate(&mut self, key: usize, limit: RateLimit, until_ms: u64) {
         let handle = self.clients[key].handle();
         self.rate_limited.set(handle, None, Some(until_ms));
         let client = &mut self.clients[key];
         client.input_state = InputState::RateLimited { until_ms };
         if !mem::replace(&mut client.was_rate_limited, true) {
-            self.events.push_back(Event::RateLimited { id: client.id });
+            self.events.push_back(Event::RateLimited { id: client.id, limit });
         }
         if client.socket.reset {
             self.bound_linger(key);
         }
     }
 
-    /// Limits how long the buffered lines of a client that hung up may still wait, so that the
-    /// client cannot keep a slot or a name.
+    /// Limits how long a rate limit may delay the buffered lines of a client that hung up, so that
+    /// the client cannot hold a slot or a name for long.
     pub(super) fn bound_linger(&mut self, key: usize) {
         let latest_ms = self.now_ms + self.config.limits.drain_timeout_ms;
         let deadline_ms =
@@ -50,7 +62,7 @@ impl Hub {
         self.set_deadline(key, Some(deadline_ms));
     }
 
-    /// Resumes the clients that the rate limit allows another line.
+    /// Resumes clients whose rate limit allows another line or replay.
     pub(super) fn release_rate_limited(&mut self) {
         while let Some(handle) = self.rate_limited.expired(self.now_ms) {
             self.stop_rate_limiting(handle.key);
@@ -62,7 +74,7 @@ impl Hub {
         }
     }
 
-    /// Ends the client's wait for the rate limit, if it waits.
+    /// Ends the client's rate limiting, if it is rate-limited.
     pub(super) fn stop_rate_limiting(&mut self, key: usize) {
         let handle = self.clients[key].handle();
         let client = &mut self.clients[key];

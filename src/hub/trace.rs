@@ -1,4 +1,4 @@
-//! Tracing: each executed line, redacted, and its reply.
+//! Tracing: reports each executed line, redacted, with its reply.
 
 use crate::protocol::{CommandSpec, Line};
 
@@ -6,7 +6,7 @@ use super::Hub;
 use super::event::{Event, LineTrace};
 use super::registry::client::Stage;
 
-/// The state before a line is executed, which separates its reply from earlier output.
+/// The state before a line is executed: it separates the line's reply from earlier output.
 pub(super) struct Before {
     mark: usize,
     seq: u64,
@@ -48,7 +48,7 @@ fn last_line(lines: &[u8]) -> String {
     String::from_utf8_lossy(last).into_owned()
 }
 
-/// The line, or only its command if it may hold a secret.
+/// Describes the line: in full, or only its command and length if it may contain a secret.
 fn describe(line: Line<'_>, is_active: bool) -> String {
     match line {
         Line::Text(text) => match CommandSpec::of_line(text) {
@@ -59,7 +59,7 @@ fn describe(line: Line<'_>, is_active: bool) -> String {
         Line::NotText(bytes) => format!("not text ({} bytes)", bytes.len()),
         Line::Incomplete(bytes) => format!("incomplete line ({} bytes)", bytes.len()),
         Line::TooLong => "line too long".to_owned(),
-        Line::Foreign(foreign) => format!("{} (another protocol)", foreign.as_str()),
+        Line::Foreign(foreign) => format!("{} (foreign protocol)", foreign.as_str()),
         Line::Blank(_) => String::new(),
     }
 }

@@ -1,4 +1,4 @@
-//! Connections: TCP and Unix sockets, plain or encrypted with TLS. Also signals as poll events.
+//! Connections over TCP and Unix sockets, plain or encrypted with TLS. Also signals as poll events.
 
 pub(crate) mod signals;
 pub mod stream;

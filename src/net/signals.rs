@@ -1,4 +1,4 @@
-//! Signals as events of a poll loop.
+//! Signals as poll events.
 
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
@@ -6,14 +6,15 @@ use std::os::fd::OwnedFd;
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
-/// Counts signals. Each signal's handler writes a byte to a socket pair, which the loop polls.
+/// Counts signals with the self-pipe trick: each signal's handler writes a byte to a socket pair,
+/// which the poll loop reads.
 #[derive(Debug)]
 pub(crate) struct Signals {
     receiver: UnixStream,
 }
 
 impl Signals {
-    /// Installs handlers for `signals`, and registers with a poll.
+    /// Installs handlers for `signals`, and registers the receiver with a poll.
     pub(crate) fn register(registry: &Registry, token: Token, signals: &[i32]) -> io::Result<Self> {
         let (mut receiver, sender) = UnixStream::pair()?;
         let sender = OwnedFd::from(sender);
@@ -24,7 +25,7 @@ impl Signals {
         Ok(Self { receiver })
     }
 
-    /// How many signals have arrived since the last call.
+    /// Returns how many signals have arrived since the last call.
     pub(crate) fn take(&mut self) -> usize {
         let mut bytes = [0; 64];
         // The only possible error is WouldBlock: this process holds both ends.

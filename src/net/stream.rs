@@ -1,7 +1,8 @@
 //! Stream sockets, TCP or Unix, and the addresses that servers listen on.
 //!
 //! The trait `Socket` is the interface to the layers above: read, write and half-close. Keep-alive
-//! and a user timeout detect a vanished TCP peer even while nothing is sent.
+//! detects a vanished TCP peer while nothing is sent, and the user timeout while data is
+//! unacknowledged.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -15,14 +16,14 @@ use mio::net::{TcpStream, UnixStream};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
-/// How long a connection is idle before the kernel sends the first keep-alive probe.
+/// The idle time before the kernel sends the first keep-alive probe.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 
 /// The time between two keep-alive probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
-/// How long sent data may stay unacknowledged, or the peer's receive window closed, before the
-/// kernel drops the connection, in milliseconds.
+/// TCP_USER_TIMEOUT, in milliseconds: the maximum time that sent data stays unacknowledged, or the
+/// peer's receive window closed, before the kernel drops the connection.
 const USER_TIMEOUT_MS: u32 = 300_000;
 
 /// The address that `oyezd` listens on by default.
@@ -38,7 +39,8 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// Whether traffic to this address may leave the host: anything but loopback and Unix sockets.
+    /// Returns whether traffic to this address may leave the host: true unless it is a loopback
+    /// address or a Unix socket.
     pub fn is_remote(&self) -> bool {
         match self {
             Self::Tcp(address) => !address.ip().to_canonical().is_loopback(),
@@ -46,7 +48,7 @@ impl Endpoint {
         }
     }
 
-    /// Starts to connect to a server at this address. Reading and writing report a failure.
+    /// Starts connecting to a server at this address. A failure is reported by a read or write.
     pub(crate) fn connect(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(address) => {
@@ -84,15 +86,15 @@ impl FromStr for Endpoint {
     }
 }
 
-/// A connected byte stream that a [`Transport`](super::transport::Transport) runs over. Reads and
-/// writes do not block.
+/// A byte stream that a [`Transport`](super::transport::Transport) runs over. Reads and writes do
+/// not block.
 pub(crate) trait Socket: Read + Write + fmt::Debug + 'static {
     /// Half-close: ends the output with a FIN. The peer's data can still be read.
     fn shutdown_write(&self) -> io::Result<()>;
 }
 
-/// A connected, non-blocking socket of the system, TCP or Unix. mio's type for Unix sockets serves
-/// both: once they are connected, the same system calls read, write and close them.
+/// A non-blocking TCP or Unix socket. mio's type for Unix sockets serves both, because the same
+/// system calls read, write and close them.
 pub(crate) type Stream = UnixStream;
 
 impl Socket for Stream {

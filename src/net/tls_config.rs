@@ -1,10 +1,10 @@
-//! TLS settings of both programs: which certificate to present, and which ones to trust.
+//! The TLS settings of both programs: the certificate to present, and the certificates to trust.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where the server's certificate and private key are. All files are PEM.
+/// The location of the server's certificate and private key. All files are in PEM format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// In two files.
@@ -14,9 +14,9 @@ pub enum Identity {
         /// The private key.
         key: PathBuf,
     },
-    /// In a folder, where both are created if they do not exist.
+    /// In a directory, where both are created if they do not exist.
     SelfSigned {
-        /// The folder.
+        /// The directory.
         folder: PathBuf,
     },
 }
@@ -46,7 +46,7 @@ pub enum ServerVerification {
 pub struct ClientTlsConfig {
     /// How to verify the server.
     pub verification: ServerVerification,
-    /// The files of the certificate to present and its key, if any.
+    /// The files of the client certificate and its key, if the client presents one.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 

@@ -1,8 +1,8 @@
 //! A connection's transport: a socket, plain or encrypted. The layers above this module do not
 //! distinguish the two.
 //!
-//! A TLS transport carries data once its handshake is complete. Backpressure shows as
-//! [`Sent::is_full`]; a half-close is [`Transport::shutdown_write`].
+//! A TLS transport carries data once its handshake is complete. [`Sent::is_full`] signals
+//! backpressure; [`Transport::shutdown_write`] is the half-close.
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
@@ -15,11 +15,11 @@ pub(crate) trait Transport<S = Stream>: Debug {
     /// The socket, for registering it with a poll.
     fn socket_mut(&mut self) -> &mut S;
 
-    /// Whether the TLS handshake is complete. Always true of a plain connection.
+    /// Returns whether the TLS handshake is complete. Always true for a plain connection.
     fn is_handshake_complete(&self) -> bool;
 
-    /// Reads once. Also returns the overhead of TLS: how many bytes were read from the socket
-    /// beyond the plaintext returned.
+    /// Reads once. Also returns the overhead of TLS: the number of bytes read from the socket
+    /// beyond the returned plaintext.
     fn read<'a>(&mut self, buffer: &'a mut [u8]) -> (ReadOutcome<'a>, usize);
 
     /// Writes as much of the slices as the connection accepts. A TLS connection may buffer some of
@@ -30,15 +30,15 @@ pub(crate) trait Transport<S = Stream>: Debug {
     /// whenever the poll reports the socket writable.
     fn flush(&mut self) -> io::Result<bool>;
 
-    /// Half-close: ends the output after everything accepted so far, over TLS with a close_notify
-    /// and then the FIN. Returns whether that is done; if not, [`flush`](Self::flush) completes it.
+    /// Half-close: ends the output with a FIN, after all bytes accepted so far and, over TLS, a
+    /// close_notify. Returns whether that is done; if not, [`flush`](Self::flush) completes it.
     fn shutdown_write(&mut self) -> io::Result<bool>;
 }
 
 /// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
-    /// How many bytes were accepted, from the beginning of the slices.
+    /// The number of bytes accepted, from the start of the slices.
     pub(crate) bytes: usize,
     /// The socket buffer is full (backpressure): wait until the poll reports it writable.
     pub(crate) is_full: bool,
@@ -116,7 +116,7 @@ mod tests {
 
     type BoxedTransport = Box<dyn Transport<FaultySocket>>;
 
-    /// One end of a connection: a random message to send, and what it has received.
+    /// One end of a connection, with a random message to send.
     struct End {
         transport: BoxedTransport,
         message: Vec<u8>,
@@ -168,7 +168,7 @@ mod tests {
     type Pair = ([BoxedTransport; 2], [Rc<RefCell<Pipe>>; 2]);
 
     /// Exchanges messages and then half-closes, once for each seed. Some runs reset the connection:
-    /// then each end has received a prefix of the message.
+    /// then each end must have received a prefix of the other's message.
     fn check_exchange(pair: impl Fn(&Random) -> Pair, seeds: u64) {
         for seed in 0..seeds {
             let random = Random::new(seed);
@@ -202,7 +202,7 @@ mod tests {
                     break;
                 }
             }
-            assert!(b.has_eof, "seed {seed}: b got an error instead of the half-close");
+            assert!(b.has_eof, "seed {seed}: b received an error instead of the half-close");
         }
     }
 

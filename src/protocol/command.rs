@@ -1,4 +1,4 @@
-//! Commands: what a client can ask for, and the table that describes them.
+//! Commands: the requests that a client can send, and the table that describes them.
 
 use std::ops::RangeInclusive;
 
@@ -27,7 +27,7 @@ pub enum Command<'a> {
     Shutdown,
 }
 
-/// The recipient of a `send`, as it was typed: an id or a name.
+/// The recipient of a `send`, as typed: an id or a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipient<'a> {
     /// A client's id.
@@ -50,7 +50,7 @@ impl<'a> Recipient<'a> {
         }
     }
 
-    /// The recipient as it was typed.
+    /// The recipient, as typed.
     pub fn as_str(self) -> &'a str {
         match self {
             Self::Id { typed, .. } => typed,
@@ -92,15 +92,15 @@ pub struct CommandSpec {
     verb: Verb,
     /// The command's first word, in lower case.
     pub name: &'static str,
-    /// A short form of the first word.
+    /// A short form of the first word, if there is one.
     pub alias: Option<&'static str>,
-    /// How many arguments the command takes. The last one extends to the end of the line.
+    /// The number of arguments. The last one extends to the end of the line.
     args: RangeInclusive<usize>,
     /// Whether a client may use the command before it has authenticated.
     pub before_auth: bool,
     /// The command's syntax.
     pub usage: &'static str,
-    /// What the command does, in a few words.
+    /// A short description of the command.
     pub help: &'static str,
 }
 
@@ -161,7 +161,7 @@ pub static COMMANDS: [CommandSpec; 14] = [
     spec(Verb::Shutdown, "shutdown", 0..=0, "shutdown", "shut the server down, if permitted"),
 ];
 
-/// A row without an alias, for authenticated clients only.
+/// Creates a row without an alias, for authenticated clients only.
 const fn spec(
     verb: Verb,
     name: &'static str,
@@ -184,13 +184,13 @@ impl CommandSpec {
     /// Finds a command by its name or alias, ignoring case.
     pub fn find(word: &str) -> Option<&'static Self> {
         COMMANDS.iter().find(|spec| {
-            // Nearly all input is lower case, and comparing bytes is faster.
+            // Nearly all input is lower case, and comparing it exactly is faster.
             let is_word = |name: &str| name == word || name.eq_ignore_ascii_case(word);
             is_word(spec.name) || spec.alias.is_some_and(is_word)
         })
     }
 
-    /// Finds the command that a line starts with, whatever its arguments.
+    /// Finds the command that a line starts with. Ignores its arguments.
     pub fn of_line(line: &str) -> Option<&'static Self> {
         Self::find(split_word(line).0)
     }
@@ -276,7 +276,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// Parses an optional argument. Returns `None` if it is malformed.
+/// Parses an optional argument. Returns `None` if it is present and malformed.
 fn optional<T>(argument: Option<&str>, parse: fn(&str) -> Option<T>) -> Option<Option<T>> {
     argument.map_or(Some(None), |argument| parse(argument).map(Some))
 }
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn command_of_a_line_is_found_whatever_its_arguments() {
+    fn command_of_a_line_is_found_regardless_of_its_arguments() {
         for (line, name) in [
             ("auth", Some("auth")),
             ("QUIT now", Some("quit")),

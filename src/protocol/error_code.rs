@@ -1,6 +1,7 @@
 //! Error codes, and what each of them blames.
 
-/// The code of an [`error`](super::Reply::Error) reply: why the server refused a request.
+/// The code of an [`error`](super::Reply::Error) reply: why the server refused a request or the
+/// connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorCode {
     code: &'static str,

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Identifies the feed of one server run, so that a client does not mistake another run's sequence
-/// numbers for this one's. Written as 8 lower-case hexadecimal digits.
+/// Identifies the feed of one server run, so that a client does not confuse the sequence numbers of
+/// two runs. Written as 8 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedId(pub u32);
 

@@ -1,4 +1,4 @@
-//! Reads and writes lines of fields that are separated by single spaces.
+//! Reads and writes lines whose fields are separated by single spaces.
 
 use super::feed_id::FeedId;
 use super::text::DecimalBuf;
@@ -6,7 +6,7 @@ use super::text::DecimalBuf;
 /// A field to write.
 #[derive(Clone, Copy)]
 pub(super) enum Field<'a> {
-    /// One or more words, written as they are.
+    /// One or more words, written unchanged.
     Text(&'a str),
     Number(u64),
     Feed(FeedId),
@@ -16,8 +16,8 @@ pub(super) enum Field<'a> {
 
 /// Appends a line that consists of a word and fields, LF included.
 ///
-/// Does not use `write!`: formatting a short line would cost more than everything else the server
-/// does for it.
+/// Avoids `write!`: formatting a short line would cost more than the rest of the server's work for
+/// it.
 pub(super) fn write_line(out: &mut Vec<u8>, word: &str, fields: &[Field<'_>]) {
     out.extend_from_slice(word.as_bytes());
     for field in fields {
@@ -56,7 +56,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Splits a line into its first word and what follows the space after it. An empty rest is `None`.
+/// Splits a line into its first word and the rest after one space. An empty rest is `None`.
 pub(super) fn split_word(line: &str) -> (&str, Option<&str>) {
     // A plain loop: words are too short for `memchr` to pay off.
     match line.bytes().position(|byte| byte == b' ') {

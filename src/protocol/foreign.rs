@@ -24,8 +24,8 @@ impl ForeignProtocol {
     }
 }
 
-/// The HTTP methods that mark a first line as a request, with the space that follows. `PRI` opens
-/// HTTP/2.
+/// HTTP methods, each with the space that follows it. A first line that starts with one is an HTTP
+/// request. `PRI` opens HTTP/2.
 const METHODS: [&str; 10] = [
     "GET ", "HEAD ", "POST ", "PUT ", "DELETE ", "OPTIONS ", "PATCH ", "CONNECT ", "TRACE ", "PRI ",
 ];
@@ -33,25 +33,25 @@ const METHODS: [&str; 10] = [
 /// The first byte of a TLS record that carries a handshake message.
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 
-/// How many bytes at the end of a line [`ends_with_http_version`] looks at.
+/// The number of bytes at the end of a line that [`ends_with_http_version`] inspects.
 pub(super) const HTTP_VERSION_LEN: usize = b" HTTP/1.1".len();
 
-/// Whether the line starts with an HTTP method and a space.
+/// Returns whether the line starts with an HTTP method and a space.
 pub(super) fn starts_with_http_method(line: &[u8]) -> bool {
     METHODS.iter().any(|method| line.starts_with(method.as_bytes()))
 }
 
-/// Whether the line ends with ` HTTP/<digit>.<digit>`.
+/// Returns whether the line ends with ` HTTP/<digit>.<digit>`.
 pub(super) fn ends_with_http_version(line: &[u8]) -> bool {
     matches!(line, [.., b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])
 }
 
-/// Whether the line is a `Host` header, which every HTTP/1.1 request has.
+/// Returns whether the line is a `Host` header, which every HTTP/1.1 request has.
 pub(super) fn is_host_header(line: &[u8]) -> bool {
     first_word(line).eq_ignore_ascii_case(b"Host:")
 }
 
-/// Whether the line's first word is a command.
+/// Returns whether the line's first word is a command.
 pub(super) fn starts_with_command(line: &[u8]) -> bool {
     std::str::from_utf8(first_word(line)).is_ok_and(|word| CommandSpec::find(word).is_some())
 }

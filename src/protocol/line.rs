@@ -14,7 +14,7 @@ pub enum Line<'a> {
     Blank(&'a str),
     /// A line that is not text; see [`validate_text`].
     NotText(&'a [u8]),
-    /// A line that has just exceeded the limit. The rest of it will be discarded.
+    /// A line that has just exceeded the maximum length. The rest of it will be discarded.
     TooLong,
     /// A partial line at the end of input, with its CR if it ends with one. Never blank.
     Incomplete(&'a [u8]),
@@ -22,8 +22,8 @@ pub enum Line<'a> {
     Foreign(ForeignProtocol),
 }
 
-/// How many bytes of an over-long line are kept while it is discarded: enough to see whether it
-/// ends with an HTTP version and a CR.
+/// The number of bytes of an overlong line that are kept while it is discarded: enough to detect an
+/// HTTP version and a CR at its end.
 const DISCARD_TAIL: usize = foreign::HTTP_VERSION_LEN + 1;
 
 /// Splits input into lines. The result does not depend on how packets split the input.
@@ -48,28 +48,28 @@ pub struct LineBuffer {
     peeked: Option<NextLine>,
     max_line: usize,
     state: State,
-    /// Discarded bytes of over-long lines that `take_discarded_lines` has not counted yet.
+    /// Discarded bytes of overlong lines that `take_discarded_lines` has not counted yet.
     discarded: usize,
     /// Whether to check for other protocols.
     detect_foreign: bool,
-    /// All lines so far were blank, so the next one may still be an HTTP request line. Never set
-    /// without `detect_foreign`.
+    /// Set while every line so far was blank, so that the next one may be an HTTP request line.
+    /// Never set without `detect_foreign`.
     expects_first_line: bool,
     ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// At the start of a line, or inside one that does not exceed the limit so far.
+    /// At the start of a line, or inside one within the maximum length so far.
     #[default]
     Reading,
-    /// Inside an over-long line. If `may_be_http`, its end decides whether the connection is HTTP.
+    /// Inside an overlong line. If `may_be_http`, its end decides whether the connection is HTTP.
     Discarding { may_be_http: bool },
     /// The connection speaks another protocol. All further input is discarded.
     Foreign,
 }
 
-/// A line in the buffer: what it is, where its content ends, and where the next line starts.
+/// A line in the buffer: its kind, the end of its content, and the start of the next line.
 #[derive(Clone, Copy, Debug)]
 struct NextLine {
     kind: Kind,
@@ -111,18 +111,18 @@ impl LineBuffer {
         self.ended = true;
     }
 
-    /// Whether [`end`](Self::end) was called.
+    /// Returns whether [`end`](Self::end) was called.
     pub fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// The number of bytes in the buffer: lines not handled yet, and a partial line.
+    /// The number of bytes in the buffer: unhandled lines, and a partial line.
     pub fn buffered_bytes(&self) -> usize {
         self.bytes.len() - self.start
     }
 
-    /// How much input was discarded from over-long lines since the last call, in lines of the
-    /// maximum length. The remainder carries over to the next call.
+    /// Returns how much input was discarded from overlong lines since the last call, in lines of
+    /// the maximum length. The remainder carries over to the next call.
     pub fn take_discarded_lines(&mut self) -> usize {
         let max_line = self.max_line.max(1);
         let lines = self.discarded / max_line;
@@ -195,8 +195,8 @@ impl LineBuffer {
         self.classify(lf)
     }
 
-    /// Classifies the next line. It ends with the LF at `lf`, or is partial. Returns `None` if more
-    /// input is needed.
+    /// Classifies the next line, which ends with the LF at `lf` or is partial. Returns `None` if
+    /// more input is needed.
     fn classify(&self, lf: Option<usize>) -> Option<NextLine> {
         let end = lf.unwrap_or(self.bytes.len());
         // A CR at the end may belong to the line end, even if the LF has not arrived yet.
@@ -206,8 +206,8 @@ impl LineBuffer {
         if needs_more && !is_too_long {
             return None;
         }
-        // An over-long line is classified by its beginning only, because the result must not depend
-        // on how much of it has arrived.
+        // Only the start of an overlong line is classified, because the result must not depend on
+        // how much of the line has arrived.
         let beginning = &line[..line.len().min(self.max_line + 1)];
         let may_be_http = self.expects_first_line && !foreign::starts_with_command(beginning);
         let is_http = (self.detect_foreign && foreign::is_host_header(beginning))
@@ -239,13 +239,13 @@ impl LineBuffer {
         lf
     }
 
-    /// The line up to `end`, without a CR at its end, which may belong to the line end.
+    /// The line up to `end`, without a final CR, which may belong to the line end.
     fn content(&self, end: usize) -> &[u8] {
         let line = &self.bytes[self.start..end];
         line.strip_suffix(b"\r").unwrap_or(line)
     }
 
-    /// Discards the bytes of an over-long line before `position`, and counts them.
+    /// Discards the bytes of an overlong line before `position`, and counts them.
     fn discard_to(&mut self, position: usize) {
         if position > self.start {
             self.discarded += position - self.start;

@@ -1,11 +1,11 @@
 //! The wire protocol: parses bytes into lines, commands and replies, and encodes them as bytes.
 //!
 //! - [`LineBuffer`] splits input into lines, in bounded memory, and detects foreign protocols.
-//! - [`Command`] is what a client asks for; [`COMMANDS`] is the one table of commands.
+//! - [`Command`] is a request from a client; [`COMMANDS`] is the table of all commands.
 //! - [`Reply`] is a line from the server.
 //!
 //! Server and client share this module. It performs **no I/O**, reads no clock, and keeps no state
-//! except a connection's partial line.
+//! except in a [`LineBuffer`].
 
 mod command;
 mod error_code;
@@ -28,8 +28,9 @@ pub use name::Name;
 pub use reply::{OkReply, Reply};
 pub use text::{DecimalBuf, validate_text};
 
-/// How much longer a line from the server may be than the longest request, in bytes.
+/// The number of bytes by which a line from the server may exceed the longest request.
 ///
-/// This is room for what the server puts before a client's text (`broadcast`, a sequence number of
-/// up to 20 digits, a name of up to 32 characters, and the spaces between them) and for the LF.
+/// This leaves room for the words that the server puts before a client's text (`broadcast`, a
+/// sequence number of up to 20 digits, a name of up to 32 characters, and the spaces between them)
+/// and for the LF.
 pub const REPLY_OVERHEAD: usize = 64;

@@ -20,7 +20,7 @@ pub enum Reply<'a> {
         /// A hint for people.
         hint: &'a str,
     },
-    /// The answer to `ping`, with its text.
+    /// The reply to `ping`, with its text.
     Pong(Option<&'a str>),
     /// The command succeeded.
     Ok(OkReply<'a>),
@@ -31,21 +31,21 @@ pub enum Reply<'a> {
         /// An explanation for people.
         explanation: &'a str,
     },
-    /// A line of the answer to `clients`.
+    /// A line in the reply to `clients`.
     Client {
         /// The client's id.
         id: u64,
         /// The client's name, if it has one.
         name: Option<&'a str>,
     },
-    /// A line of the answer to `stats`.
+    /// A line in the reply to `stats`.
     Stat {
         /// The counter's name.
         key: &'a str,
         /// The counter's value.
         value: u64,
     },
-    /// A line of the answer to `help`.
+    /// A line in the reply to `help`.
     Help {
         /// `<usage> - <what it does>`
         text: &'a str,
@@ -66,7 +66,7 @@ pub enum Reply<'a> {
         /// The sender's text.
         text: &'a str,
     },
-    /// How many broadcast lines this client missed at this point, as a slow consumer.
+    /// The number of broadcast lines that this client, a slow consumer, missed at this point.
     Lagged(u64),
     /// Why the server is about to close the connection.
     Goodbye(&'a str),
@@ -89,7 +89,7 @@ pub enum OkReply<'a> {
     Auth { role: &'a str },
 }
 
-/// Sent in place of a missing name. It is not a valid name.
+/// Sent in place of a name if the client has none. It is not a valid name.
 const NO_NAME: &str = "-";
 
 impl<'a> Reply<'a> {

@@ -3,8 +3,8 @@
 /// Returns the line if it is text: valid UTF-8 without control characters (C0, DEL and C1) other
 /// than TAB, and without the line separators U+2028 and U+2029.
 ///
-/// This keeps a client from sending escape sequences to another client's terminal, or one line that
-/// looks like two.
+/// This prevents a client from sending escape sequences to another client's terminal, or a line
+/// that looks like two.
 pub fn validate_text(line: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(line).ok()?;
     // Most lines are printable ASCII. The fold has no early exit, so the compiler vectorizes it.
@@ -19,8 +19,8 @@ fn is_forbidden(c: char) -> bool {
 
 /// A buffer for the decimal digits of a number.
 ///
-/// The caller owns the buffer and gets a slice of it. Returning an array would copy it right after
-/// it was written byte by byte, which stalls the processor.
+/// The caller owns the buffer and receives a slice of it. Returning an array would copy it right
+/// after it was written byte by byte, which stalls the processor.
 #[derive(Default)]
 pub struct DecimalBuf([u8; Self::MAX]);
 

@@ -12,12 +12,12 @@ use super::listener::{Accepted, Listener};
 /// The token of the first listener; the others count down from it. Clients' tokens count up from 0.
 const FIRST_TOKEN: usize = usize::MAX - 2;
 
-/// How long to pause when the system is out of file descriptors or memory, in milliseconds. The
+/// The length of a pause when the system is out of file descriptors or memory, in milliseconds. The
 /// poll does not report when they are available again.
 const PAUSE_MS: u64 = 100;
 
-/// Whether this accept(2) error affects only the connection being accepted.
-fn is_about_one_connection(error: &std::io::Error) -> bool {
+/// Returns whether this accept(2) error affects only the connection being accepted.
+fn affects_one_connection(error: &std::io::Error) -> bool {
     const ERRORS: &[Errno] = &[
         Errno::INTR,
         Errno::CONNABORTED,
@@ -43,7 +43,7 @@ pub(super) struct Acceptor {
     last: usize,
     /// The end of a pause, in milliseconds since the server's start.
     paused_until_ms: Option<u64>,
-    /// Accepting fails, and this has been logged. Cleared when it works again.
+    /// Accepting has failed, and the failure was logged. Cleared by the next success.
     is_failing: bool,
 }
 
@@ -66,7 +66,7 @@ impl Acceptor {
         listener.map(|listener| listener.is_ready = true).is_some()
     }
 
-    /// Accepts the next waiting connection, from each listener in turn.
+    /// Accepts the next waiting connection. The listeners take turns.
     pub(super) fn accept(&mut self, now_ms: u64) -> Option<Accepted> {
         if self.paused_until_ms.is_some_and(|until_ms| now_ms < until_ms) {
             return None;
@@ -86,7 +86,7 @@ impl Acceptor {
                 Err(error) => match error.kind() {
                     WouldBlock => listener.is_ready = false,
                     // End this turn, so that many broken connections cannot hold up the loop.
-                    _ if is_about_one_connection(&error) => return None,
+                    _ if affects_one_connection(&error) => return None,
                     // Other errors may persist. Pause, so that the loop does not spin.
                     _ => {
                         if !std::mem::replace(&mut self.is_failing, true) {
@@ -103,7 +103,7 @@ impl Acceptor {
         None
     }
 
-    /// Ends a pause, because closing a connection has freed a file descriptor.
+    /// Ends a pause, because closing a connection freed a file descriptor.
     pub(super) fn resume(&mut self) {
         self.paused_until_ms = None;
     }
@@ -113,7 +113,7 @@ impl Acceptor {
         self.listeners.clear();
     }
 
-    /// Whether a connection may be waiting, and accepting is not paused.
+    /// Returns whether a connection may be waiting, and accepting is not paused.
     pub(super) fn has_work(&self) -> bool {
         self.paused_until_ms.is_none() && self.is_any_ready()
     }

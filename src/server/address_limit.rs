@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::peer::Peer;
 
-/// Counts connections by IP address. Unix sockets have no IP address, so they are not limited.
+/// Counts connections by IP address. Peers of Unix sockets have no IP address, and are not limited.
 #[derive(Debug)]
 pub(super) struct AddressLimit {
     max: Option<usize>,
@@ -17,7 +17,7 @@ impl AddressLimit {
         Self { max, connections: HashMap::new() }
     }
 
-    /// Whether the peer's address may have another connection.
+    /// Returns whether the peer's address may have another connection.
     pub(super) fn has_room(&self, peer: Peer) -> bool {
         let count = peer.ip().and_then(|ip| self.connections.get(&ip));
         count.zip(self.max).is_none_or(|(count, max)| *count < max)

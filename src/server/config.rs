@@ -23,38 +23,38 @@ Try it: start oyezd, run 'nc 127.0.0.1 5050' in two terminals, and type
 
 const NOTES: &str = "\
 SIZE is in bytes; K, M and G are powers of 1024, as in 64K. SECS is in seconds.
-off means no limit. The log goes to standard error.
+off means no limit. The log is written to standard error.
 
-SIGINT and SIGTERM shut the server down gracefully; a second one stops it at
-once. SIGHUP reloads certificates and secrets for new connections.
+SIGINT and SIGTERM shut the server down gracefully; a second one stops it
+immediately. SIGHUP reloads certificates and secrets for new connections.
 Exit status: 0 after a graceful shutdown, 1 on failure, 2 for wrong arguments.
 ";
 
-/// The action that the command line asks for.
+/// The action that the command line requests.
 pub type Action = cli::Action<Config>;
 
 /// The server's configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Plaintext listeners.
+    /// The addresses of the plaintext listeners.
     pub listen: Vec<Endpoint>,
-    /// TLS listeners. At least one of the two lists has an entry.
+    /// The addresses of the TLS listeners. At least one of the two lists has an entry.
     pub listen_tls: Vec<Endpoint>,
-    /// The certificate for the TLS listeners, and which clients they accept.
+    /// The settings of the TLS listeners.
     pub tls: Option<ServerTlsConfig>,
     /// The file mode of Unix sockets.
     pub unix_mode: u32,
     /// The file with the secret that clients authenticate with.
     pub secret_file: Option<PathBuf>,
-    /// The file with the secret that makes a client an admin.
+    /// The file with the secret that makes clients admins.
     pub admin_secret_file: Option<PathBuf>,
-    /// Who may shut the server down by command.
+    /// Who may use the `shutdown` command.
     pub allow_shutdown: AllowShutdown,
-    /// What to do with slow consumers.
+    /// The policy for slow consumers.
     pub slow_clients: SlowConsumerPolicy,
     /// The limits, validated by [`Limits::check`].
     pub limits: Limits,
-    /// The least severe level that is logged.
+    /// The least severe level to log.
     pub log_level: LevelFilter,
 }
 
@@ -77,17 +77,17 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Action, String> {
 fn configure(line: &mut CommandLine) -> Result<Action, String> {
     let mut limits = Limits::default();
     let mut listen = line.group("Listeners").option(["--listen ADDR", "127.0.0.1:5050",
-        "`IP:PORT`, `[IPv6]:PORT` or `unix:PATH`; may be repeated. `0.0.0.0:5050` accepts \
-        connections from other hosts"]).all(str::parse)?;
-    let listen_tls = line.option(["--listen-tls ADDR", "", "the same, with TLS. If only this is \
-        given, there is no plaintext listener"]).all(str::parse)?;
+        "listen on `IP:PORT`, `[IPv6]:PORT` or `unix:PATH`; may be repeated. `0.0.0.0:5050` \
+        accepts connections from other hosts"]).all(str::parse)?;
+    let listen_tls = line.option(["--listen-tls ADDR", "", "listen with TLS; may be repeated. If \
+        only this is given, there is no plaintext listener"]).all(str::parse)?;
     let unix_mode = line.option(["--unix-mode OCTAL", "600",
         "file mode of Unix sockets"]).value(file_mode)?;
     let tls = tls(line, !listen_tls.is_empty())?;
     let secret_file = line.group("Access").option(["--secret-file FILE", "",
         "require clients to authenticate with the secret in FILE"]).optional(str::parse)?;
     let admin_secret_file = line.option(["--admin-secret-file FILE", "",
-        "the secret in FILE makes a client an admin"]).optional(str::parse)?;
+        "clients that authenticate with the secret in FILE are admins"]).optional(str::parse)?;
     let allow_shutdown = line.option(["--allow-shutdown WHO", "local",
         "who may use the `shutdown` command: `nobody`, `local` (clients on this host, and admins) \
         or `admin`. With `--admin-secret-file`, the default is `admin`"]).optional(allow_shutdown)?;
@@ -100,15 +100,15 @@ fn configure(line: &mut CommandLine) -> Result<Action, String> {
     limits.max_line = line.option(["--max-line SIZE", "4K",
         "maximum length of a line from a client"]).value(size)?;
     limits.max_outbox = line.option(["--max-outbox SIZE", "256K", "maximum size of the replies and \
-        direct messages queued for one client; until it reads some, its commands wait"])
-        .value(size)?;
+        direct messages queued for one client; when it is nearly reached, the client's \
+        commands wait"]).value(size)?;
     limits.send_buffer = line.option(["--send-buffer SIZE", "128K",
-        "kernel send buffer for one client"]).value(size)?;
+        "size of the kernel send buffer for one client"]).value(size)?;
     limits.feed_size = line.option(["--feed-size SIZE", "16M", "memory for the latest broadcast \
         lines: the backlog for slow readers, `history` and `resume`"]).value(size)?;
     let slow_clients = line.group("Slow and idle clients").option(["--slow-clients POLICY",
         "disconnect", "what to do when a reader falls behind by the whole feed: `disconnect` it; \
-        `skip` lines, and tell it how many; or `wait`, which delays all broadcasts"])
+        `skip` lines, and report how many; or `wait` for it, which delays all broadcasts"])
         .value(slow_consumer_policy)?;
     limits.stall_timeout_ms = line.option(["--stall-timeout SECS", "30", "with `wait`: disconnect \
         a client that reads less than 32K in this time"]).value(milliseconds)?;
@@ -157,7 +157,7 @@ fn tls(line: &mut CommandLine, has_listener: bool) -> Result<Option<ServerTlsCon
     let folder = line.option(["--tls-self-signed DIR", "", "use a self-signed certificate in DIR \
         instead; it is created on the first start"]).optional(str::parse)?;
     let client_ca = line.option(["--tls-client-ca FILE", "",
-        "require a client certificate signed by a CA in FILE"]).optional(str::parse)?;
+        "require clients to present a certificate signed by a CA in FILE"]).optional(str::parse)?;
 
     let has_files = certificate.is_some() || key.is_some();
     line.require(
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn every_option_of_the_table_is_parsed_and_has_the_default_that_it_names() {
+    fn every_option_in_the_table_is_parsed_and_has_the_documented_default() {
         check_options(&options(), parse_line);
         assert_eq!(config("").listen, [Endpoint::Tcp(DEFAULT_ADDRESS)]);
         assert_eq!(config("").limits, Limits::default());
@@ -295,7 +295,7 @@ mod tests {
             ("--max-clients -1", "expected a number"),
             ("--max-line +5", "expected a size"),
             ("--max-line 99999999999G", "expected a size"),
-            ("--max-line 1M", "--max-line 1048576 is too long for this feed"),
+            ("--max-line 1M", "--max-line 1048576 is too large: at most"),
             ("--drain-timeout 0", "from 1 to 86400"),
             ("--unix-mode 888", "octal file mode"),
             ("--unix-mode 1777", "octal file mode"),

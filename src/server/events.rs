@@ -1,4 +1,4 @@
-//! The log lines of the server: what happened, to which client, and what to do about it.
+//! The server's log lines: what happened, to which client, and what to do about it.
 
 use log::{debug, info, warn};
 
@@ -6,7 +6,7 @@ use super::config::Config;
 use super::listener::Listener;
 use super::peer::Peer;
 use crate::credentials::file::{is_readable_by_others, is_writable_by_others};
-use crate::hub::{Disconnect, Event, LineTrace, Reason, Secrets};
+use crate::hub::{Disconnect, Event, LineTrace, RateLimit, Reason, Secrets};
 use crate::limits::{Limits, STALL_BYTES};
 use crate::net::stream::Endpoint;
 use crate::net::tls::ServerTls;
@@ -35,7 +35,7 @@ pub(super) fn started(
         }
         if address.is_remote() && !is_tls && !secrets.is_empty() {
             warn!(
-                "clients at {address} send their secrets unencrypted over the network; \
+                "clients of {address} send their secrets unencrypted over the network; \
                  use --listen-tls {address}"
             );
         }
@@ -94,13 +94,17 @@ pub(super) fn hub_event(event: Event) {
                  minute; 'held' in stats counts every delay)"
             );
         }
-        Event::RateLimited { id } => {
-            info!("client {id}: over --rate-limit, reading more slowly (logged once per client)");
+        Event::RateLimited { id, limit } => {
+            let limit = match limit {
+                RateLimit::Lines => "over --rate-limit",
+                RateLimit::Replays => "replays more than one --feed-size per second",
+            };
+            info!("client {id}: {limit}, reading more slowly (logged once per client)");
         }
     }
 }
 
-/// `failure` is why TLS failed, if it did.
+/// Logs a finished connection. `failure` is why TLS failed, if it did.
 pub(super) fn disconnected(client: &Disconnect, peer: Peer, failure: Option<&TlsFailure>) {
     let Disconnect { id, name, reason, is_cut, missed, connected_ms, bytes_in, bytes_out } = client;
     let name = name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
@@ -141,7 +145,7 @@ pub(super) fn client_count(count: usize) -> String {
     format!("{count} client{}", if count == 1 { "" } else { "s" })
 }
 
-/// Shortens a text so that a log line has room for two.
+/// Shortens a text so that two of them fit into a log line.
 fn shorten(text: String) -> String {
     const MAX: usize = 1000;
     match text.len() {

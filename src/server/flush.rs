@@ -1,5 +1,5 @@
-//! Writes a client's pending output to its socket: one vectored write of slices of the client's
-//! outbox and of the feed.
+//! Writes a client's pending output to its socket, with one vectored write of slices from the
+//! client's outbox and the feed.
 
 use std::io::{self, IoSlice};
 

@@ -1,8 +1,8 @@
-//! The log: one event, one line on stderr. Logging never blocks the server and never ends it.
+//! The log: one line on stderr per event. Logging never blocks or ends the server.
 //!
 //! `simple_logger` writes with `eprintln!`, which blocks on a pipe that nobody reads and panics on
-//! a pipe that is closed. The logger here wraps it: it writes a line only if stderr has room, and
-//! otherwise drops the line, counts it, and reports the count once stderr has room again.
+//! a pipe that is closed. This module's logger wraps it. It writes a line only if stderr has
+//! room. Otherwise it drops and counts the line, and reports the count once stderr has room again.
 
 use std::io::Write as _;
 use std::panic::{self, AssertUnwindSafe};
@@ -15,13 +15,13 @@ use simple_logger::SimpleLogger;
 
 use crate::escape::escape_untrusted;
 
-/// The longest message, in bytes. With its time and level it stays under PIPE_BUF, so writing it to
-/// a pipe that has any room does not block.
+/// The maximum length of a message, in bytes. With its time and level, a message stays below
+/// PIPE_BUF, so writing it to a pipe that has room does not block.
 const MAX_MESSAGE: usize = 3 * 1024;
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 static REPORTED: AtomicU64 = AtomicU64::new(0);
-/// The last line may have been written only in part.
+/// The last line may have been written only partially.
 static HAS_PARTIAL_LINE: AtomicBool = AtomicBool::new(false);
 static IS_WRITING: AtomicBool = AtomicBool::new(false);
 
@@ -47,9 +47,9 @@ pub fn start(level: LevelFilter) {
 }
 
 /// Makes stderr non-blocking if it is a terminal or a pipe. Polling is not enough: a terminal that
-/// nobody reads takes half a line and then blocks, and another process may fill a pipe between the
-/// poll and the write. Opens stderr again instead of setting O_NONBLOCK on it, which would affect
-/// all processes that share it.
+/// nobody reads accepts part of a line and then blocks, and another process may fill a pipe between
+/// the poll and the write. Opens stderr again instead of setting O_NONBLOCK on it, which would
+/// affect all processes that share it.
 #[cfg(target_os = "linux")]
 fn unblock_stderr() {
     use rustix::fs::{FileType, Mode, OFlags, fstat, open};
@@ -63,8 +63,8 @@ fn unblock_stderr() {
     }
 }
 
-/// Logs how many lines were dropped since the last report, if any and if stderr has room. Returns
-/// how many were dropped since the start.
+/// Logs the number of lines dropped since the last report, unless it is zero or stderr is full.
+/// Returns the number dropped since the start.
 pub fn report_dropped() -> u64 {
     let dropped = DROPPED.load(Relaxed);
     let new = dropped - REPORTED.load(Relaxed);
@@ -78,7 +78,7 @@ pub fn report_dropped() -> u64 {
 }
 
 impl NonBlockingLogger {
-    /// Writes a line if stderr has room. Returns whether it did.
+    /// Writes a line if stderr has room. Returns whether it was written.
     fn write(&self, level: Level, message: &str) -> bool {
         let end_partial_line = || std::io::stderr().write_all(b"\n").is_ok();
         if !stderr_has_room() || (HAS_PARTIAL_LINE.load(Relaxed) && !end_partial_line()) {
@@ -87,7 +87,7 @@ impl NonBlockingLogger {
         IS_WRITING.store(true, Relaxed);
         let write = || {
             let message = format_args!("{message}");
-            // The target is the program's name instead of the module that logs.
+            // Operators know the program's name, but not its modules.
             self.0.log(&Record::builder().level(level).target("oyezd").args(message).build());
         };
         let result = panic::catch_unwind(AssertUnwindSafe(write));

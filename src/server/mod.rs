@@ -1,7 +1,7 @@
 //! The server: one thread with a poll loop that moves bytes between sockets and the [`Hub`].
 //!
 //! The hub performs no I/O. This module owns the sockets, TLS handshakes, signals, files, the clock
-//! and the log. A graceful shutdown closes the listeners, drains every client within
+//! and the log. A graceful shutdown closes the listeners, drains clients for at most
 //! `--drain-timeout`, and logs how many were drained and how many were cut off.
 
 mod acceptor;
@@ -52,16 +52,16 @@ pub enum End {
 const SIGNALS: Token = Token(usize::MAX);
 const RELOAD: Token = Token(usize::MAX - 1);
 
-/// The maximum number of events taken from the poll at once. Large enough for every client, because
-/// backpressure considers only the readiness reported in this turn.
+/// The maximum number of events per poll. It is large, because one poll should report every ready
+/// client: backpressure relies on the readiness reported so far.
 const MAX_EVENTS: usize = 64 * 1024;
 
 /// The server: its sockets, and the hub that decides what to do with them.
 ///
 /// **Invariants**
-/// - A client's connection is at its key in `connections`, and its token is that key.
-/// - Connections are closed after a batch of events, and accepted after that, so that no event of a
-///   closed connection reaches a new client under the same key.
+/// - A client's connection is at the client's key in `connections`. The key is also its token.
+/// - Connections are closed after a batch of events, and accepted after that, so that no event for
+///   a closed connection reaches a new client under the same key.
 #[derive(Debug)]
 pub struct Server {
     poll: Poll,
@@ -86,7 +86,7 @@ pub struct Server {
 struct Connection {
     transport: AnyTransport,
     peer: Peer,
-    /// Why TLS failed, for the log.
+    /// Why TLS failed, if it did. For the log.
     tls_failure: Option<Box<TlsFailure>>,
 }
 
@@ -98,7 +98,7 @@ struct ShutdownSummary {
 }
 
 impl Server {
-    /// Listens on all addresses. The error is one line that says what is wrong and what to do.
+    /// Listens on all addresses. The error is one line that names the problem and the fix.
     pub fn bind(mut config: Config) -> Result<Self, String> {
         let fail = |error: io::Error| format!("cannot start: {error}");
         let listeners = config.listen.len() + config.listen_tls.len();
@@ -276,7 +276,7 @@ impl Server {
                 CloseStep::ShutdownWrite => {
                     let transport = &mut connection(&mut self.connections, key).transport;
                     let result = transport.get().shutdown_write();
-                    // If it fails, nothing more can be sent, so the shutdown counts as done.
+                    // If this fails, nothing more can be sent, so the shutdown counts as done.
                     self.hub.handle_write_shutdown(key, *result.as_ref().unwrap_or(&true));
                     if let Err(error) = result {
                         self.handle_write_failed(key, &error);
@@ -355,7 +355,8 @@ impl Server {
             return;
         }
         self.shutdown = Some(ShutdownSummary::default());
-        // Close the listeners before logging this, so that nobody who reads it can still connect.
+        // Close the listeners before logging this, so that nobody who sees the line can still
+        // connect.
         self.acceptor.stop();
         let draining = events::client_count(self.hub.len());
         let seconds = self.config.limits.drain_timeout_ms / 1000;
@@ -363,7 +364,7 @@ impl Server {
         self.hub.begin_shutdown();
     }
 
-    /// How long the poll may wait. `None` means until the next event.
+    /// The timeout of the next poll. `None` waits for an event without a timeout.
     fn timeout(&mut self) -> Option<Duration> {
         if self.hub.has_work() || self.acceptor.has_work() {
             return Some(Duration::ZERO);
@@ -397,7 +398,7 @@ fn connection(connections: &mut [Option<Connection>], key: usize) -> &mut Connec
     connections[key].as_mut().expect("the hub returns only keys of connected clients")
 }
 
-/// Returns a different id in each run: the standard library seeds its hash maps at random.
+/// Returns an id that differs from run to run: the standard library seeds its hash maps at random.
 fn random_feed_id() -> FeedId {
     FeedId(std::hash::RandomState::new().hash_one(std::process::id()) as u32)
 }

@@ -1,4 +1,4 @@
-//! The address of a peer, or its process.
+//! The peer of a connection: an IP address, or a local process.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ pub(super) enum Peer {
 }
 
 impl Peer {
-    /// The peer of a Unix socket. Only Linux reports its process and user.
+    /// The peer of a Unix socket. Its process and user are known only on Linux.
     #[cfg_attr(not(target_os = "linux"), expect(unused_variables))]
     pub(super) fn unix(socket: impl AsFd) -> Self {
         #[cfg(target_os = "linux")]
@@ -23,7 +23,7 @@ impl Peer {
         Self::Unix(None)
     }
 
-    /// The IP address, with IPv4-mapped IPv6 addresses as IPv4. None for a Unix socket.
+    /// The IP address, with IPv4-mapped IPv6 addresses as IPv4. `None` for a Unix socket.
     pub(super) fn ip(self) -> Option<IpAddr> {
         match self {
             Self::Tcp(address) => Some(address.ip().to_canonical()),
@@ -31,8 +31,8 @@ impl Peer {
         }
     }
 
-    /// Whether the peer counts as local: a loopback address, or on a Unix socket a process of root
-    /// or of the server's own user.
+    /// Returns whether the peer counts as local: a loopback address, or on a Unix socket a process
+    /// of root or of the server's own user.
     pub(super) fn is_local(self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().to_canonical().is_loopback(),

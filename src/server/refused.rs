@@ -8,7 +8,7 @@ use crate::limits::MAX_REFUSED;
 use crate::net::stream::{Socket as _, Stream};
 use crate::protocol::{ErrorCode, Reply};
 
-/// How long a refused connection is kept open, in milliseconds.
+/// The maximum time that a refused connection is kept open, in milliseconds.
 const LINGER_MS: u64 = 1000;
 
 /// Keeps a few refused connections open for a moment. Closing a socket with unread input resets the
@@ -26,7 +26,8 @@ impl Refused {
         let Accepted { mut stream, is_tls: false, .. } = accepted else { return };
         let mut line = Vec::new();
         Reply::Error { code: ErrorCode::SERVER_FULL.as_str(), explanation }.encode(&mut line);
-        // The buffer of a new socket has room for a line. An error means that the peer has hung up.
+        // The send buffer of a new socket has room for a line. An error means that the peer hung
+        // up.
         let _ = stream.write(&line);
         let _ = stream.shutdown_write();
         if self.streams.len() == MAX_REFUSED {
@@ -48,7 +49,7 @@ impl Refused {
 
     fn close_oldest(&mut self) {
         if let Some((_, mut stream)) = self.streams.pop_front() {
-            // Discard input, so that the close does not become a reset.
+            // Read and discard input, so that the close does not become a reset.
             let _ = stream.read(&mut [0; 16 * 1024]);
         }
     }

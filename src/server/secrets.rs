@@ -28,7 +28,7 @@ fn read_one(path: &Path, max_line: usize) -> Result<Secret, String> {
     let max = max_line - "auth ".len();
     if secret.as_str().len() > max {
         return Err(format!(
-            "secret file {}: longer than {max} bytes, the most that --max-line {max_line} allows",
+            "secret file {}: longer than {max} bytes, the maximum with --max-line {max_line}",
             path.display()
         ));
     }

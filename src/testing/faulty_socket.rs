@@ -1,4 +1,4 @@
-//! Sockets in memory that inject faults: short reads and writes, spurious `WouldBlock` and
+//! In-memory sockets that inject faults: short reads and writes, spurious `WouldBlock` and
 //! `Interrupted`, a full buffer, and resets.
 
 use std::cell::{Cell, RefCell};
@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use crate::net::stream::Socket;
 
-/// How many bytes one direction buffers, like a kernel's socket buffer.
+/// The buffer size of one direction, in bytes, like a kernel socket buffer.
 const BUFFER_SIZE: usize = 20_000;
 
-/// A generator of pseudo-random numbers. Clones share its state.
+/// A pseudo-random number generator. Clones share its state.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(Rc<Cell<u64>>);
 
@@ -37,7 +37,7 @@ pub(crate) struct Pipe {
     pub(crate) is_reset: bool,
 }
 
-/// One end of a connection in memory.
+/// One end of an in-memory connection.
 #[derive(Debug)]
 pub(crate) struct FaultySocket {
     incoming: Rc<RefCell<Pipe>>,
@@ -46,7 +46,7 @@ pub(crate) struct FaultySocket {
 }
 
 impl FaultySocket {
-    /// Two connected sockets, and for each of them the pipe that it reads from.
+    /// Creates two connected sockets. Also returns, for each, the pipe that it reads from.
     pub(crate) fn pair(random: &Random) -> ([Self; 2], [Rc<RefCell<Pipe>>; 2]) {
         let pipes: [Rc<RefCell<Pipe>>; 2] = Default::default();
         let end = |incoming: usize| Self {

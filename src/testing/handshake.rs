@@ -7,8 +7,8 @@ use crate::net::tls::ServerTls;
 use crate::net::tls_config::{Identity, ServerTlsConfig};
 use crate::read_outcome::ReadOutcome;
 
-/// Arbitrary bytes from a peer never complete a handshake, and never keep the server busy for long.
-/// The first byte is the seed of the socket's faults.
+/// Checks that arbitrary bytes from a peer never complete a handshake, and never keep the server
+/// busy for long. The first byte is the seed for the socket's faults.
 pub fn never_completes(data: &[u8]) {
     static TLS: OnceLock<ServerTls> = OnceLock::new();
     let tls = TLS.get_or_init(|| {

@@ -4,7 +4,7 @@ pub(crate) mod faulty_socket;
 #[cfg(feature = "tls")]
 pub mod handshake;
 
-/// Checks a property with every file of a fuzz target's committed corpus.
+/// Checks a property with every file in a fuzz target's committed corpus.
 #[cfg(test)]
 pub(crate) fn replay_corpus(target: &str, property: fn(&[u8])) {
     let folder = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));

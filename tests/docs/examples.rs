@@ -1,12 +1,12 @@
-//! Runs the examples of the documentation, and compares their output with the output shown.
+//! Runs the examples in the documentation and compares their output with the output shown.
 //!
-//! In a code block, `$ ` starts a command, which a backslash continues on the next line.
-//! `> ` starts a line of input for the running command, and `^C` interrupts it. Every other line is
-//! expected output; `...` stands for the rest of a line or, on a line of its own, for any number of
-//! lines. A block without `$ ` is a script that must succeed.
+//! In a code block, `$ ` starts a command. A backslash continues it on the next line. `> ` starts a
+//! line of input for the running command, and `^C` interrupts it. All other lines are expected
+//! output; `...` matches the rest of a line or, alone on a line, any number of lines. A block
+//! without `$ ` is a script that must succeed.
 //!
 //! The blocks under one heading share a directory and a server, unless they start `oyezd`
-//! themselves. For values that differ from run to run, the documentation shows the constants below.
+//! themselves. For values that differ between runs, the documentation shows the constants below.
 
 use std::fs;
 use std::net::TcpListener;
@@ -26,10 +26,10 @@ const MILLISECONDS: &str = "0.120";
 
 const WILDCARD: &str = "...";
 
-/// The content of `app.log`, for examples that read a log.
+/// The content of `app.log`, which some examples read.
 const LOG: &str = "GET /index.html 200\nGET /missing.html 404\n";
 
-/// Runs the examples of a section. The error says where the output differs from the output shown.
+/// Runs the examples of a section. The error shows where the output differs from the output shown.
 pub fn run(path: &str, section: &Section) -> Result<(), String> {
     let mut runner = Runner::new(section);
     for block in section.blocks.iter().filter(|block| block.kind.is_run()) {
@@ -43,7 +43,7 @@ struct Runner {
     /// The section's server, unless the section starts one itself.
     server: Option<Server>,
     placeholders: Placeholders,
-    /// Whether a command has run that may have connected to the server.
+    /// A command that may have connected to the server has run.
     has_connected: bool,
     /// The terminals of all blocks. A server may still be running in an earlier block's terminal.
     panes: Vec<Pane>,
@@ -54,9 +54,9 @@ struct Pane {
     terminal: Terminal,
     /// The exit status, if the command has exited.
     status: Option<i32>,
-    /// The command may fail, because output is shown for it, or because it was interrupted.
+    /// The command may fail, because its output is shown or because it was interrupted.
     may_fail: bool,
-    /// The command may outlive the block, because it is a server, or because it reads input.
+    /// The command may outlive the block, because it is a server or because it reads input.
     may_outlive: bool,
     /// The command may print lines that are not shown.
     skips_output: bool,
@@ -109,9 +109,9 @@ impl Runner {
                 pane.finish(&mut self.placeholders)?;
                 pane.run(&self.placeholders.expand(command));
                 match &mut self.server {
-                    // The next command runs once this one is connected.
+                    // Wait for this command to connect, so that the next one cannot overtake it.
                     Some(server) if command.ends_with('&') => {
-                        assert!(!self.has_connected, "start background commands before all others");
+                        assert!(!self.has_connected, "background commands must come first");
                         server.wait_for_log(" connected");
                     }
                     _ => self.has_connected = true,
@@ -197,7 +197,7 @@ impl Pane {
     }
 }
 
-/// Whether the command is a server, which runs until it is interrupted.
+/// Returns whether the command is a server, which runs until it is interrupted.
 fn is_server(command: &str) -> bool {
     command.split(' ').next() == Some("oyezd")
 }
@@ -220,7 +220,7 @@ fn steps(block: &Block) -> Vec<(usize, usize, Step)> {
     if !block.lines.iter().any(|line| line.starts_with("$ ")) {
         return vec![(block.line, 0, Step::Script(block.lines.join("\n")))];
     }
-    // The second terminal starts at the leftmost `$` that follows two spaces.
+    // The second terminal starts at the leftmost `$` after two spaces.
     let second = match block.kind {
         Kind::TwoTerminals => block.lines.iter().filter_map(|line| line.find("  $ ")).min(),
         _ => None,
@@ -251,7 +251,7 @@ fn steps(block: &Block) -> Vec<(usize, usize, Step)> {
     steps
 }
 
-/// The values that differ from run to run, and stand for constants in the documentation.
+/// The values of this run for the constants in the documentation.
 struct Placeholders {
     ports: [String; 2],
     feed: Option<String>,
@@ -259,7 +259,7 @@ struct Placeholders {
 }
 
 impl Placeholders {
-    /// `port` is the port of the section's server, if it has one.
+    /// `port` is the port of the section's server, if that is already running.
     fn new(port: Option<u16>) -> Self {
         let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let free = free.map(|listener| listener.local_addr().unwrap().port());
@@ -267,7 +267,7 @@ impl Placeholders {
         Self { ports, feed: None, fingerprint: None }
     }
 
-    /// Replaces the constants of the documentation by the values of this run.
+    /// Replaces the constants of the documentation with the values of this run.
     fn expand(&self, shown: &str) -> String {
         let mut text = shown.to_owned();
         if is_server(shown) && !shown.contains("--listen") {
@@ -285,7 +285,7 @@ impl Placeholders {
         text
     }
 
-    /// Replaces the values of this run by the constants of the documentation.
+    /// Replaces the values of this run with the constants of the documentation.
     fn normalize(&mut self, printed: &str) -> String {
         let is_in_word = |c: char| c.is_ascii_alphanumeric() || ".:-".contains(c);
         let mut shown = String::new();

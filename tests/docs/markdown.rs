@@ -1,11 +1,11 @@
-//! Parses Markdown files, as far as the tests need it: code blocks and tables.
+//! Parses the parts of Markdown that the tests need: headings, code blocks and tables.
 
 use std::fs;
 use std::path::Path;
 
-/// A Markdown file of the repository.
+/// A Markdown file in the repository.
 pub struct Document {
-    /// The path from the root of the repository.
+    /// The path, relative to the repository root.
     pub path: &'static str,
     pub text: String,
 }
@@ -24,7 +24,7 @@ pub struct Block {
     pub lines: Vec<String>,
 }
 
-/// The kind of a code block, from the text after its opening fence.
+/// The kind of a code block, from the marker after its opening fence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `sh`
@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether blocks of this kind are executed.
+    /// Returns whether blocks of this kind are executed.
     pub fn is_run(&self) -> bool {
         matches!(self, Self::Shell | Self::TwoTerminals)
     }
@@ -97,7 +97,7 @@ impl Document {
         sections
     }
 
-    /// Returns the rows of the table after a mark, as cells, without the header.
+    /// Returns the cells of the table after a mark, row by row, without the header.
     pub fn table(&self, mark: &str) -> Vec<Vec<String>> {
         let (_, table) =
             self.text.split_once(mark).unwrap_or_else(|| panic!("{} has no {mark}", self.path));

@@ -1,4 +1,4 @@
-//! A shell that reads commands and their input line by line, and marks the end of each command.
+//! A shell that reads commands and their input line by line and marks the end of each command.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -7,19 +7,19 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::Program;
 
-/// The shell prints this character and the exit status when a command exits.
+/// When a command exits, the shell prints this character and the exit status.
 const PROMPT: char = '\u{1e}';
 
-/// Reads one line at a time, so that a command that reads standard input receives the next lines.
+/// Reads one line at a time, so that a command can read the next lines as its standard input.
 const SHELL: &str = "exec 2>&1; trap : INT; while IFS= read -r _typed; do eval \"$_typed\"; \
                      printf '\\036%s\\n' $?; done";
 
 /// A shell in its own process group. Dropping it kills the whole group.
 pub struct Terminal {
     shell: Program,
-    /// Whether a command was started in the background.
+    /// A command was started in the background.
     pub has_jobs: bool,
-    /// The exit status that was printed after a line without LF.
+    /// The exit status that follows a last line without LF.
     status: Option<i32>,
 }
 

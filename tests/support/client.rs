@@ -44,7 +44,7 @@ impl Client {
         client
     }
 
-    /// Accepts the next connection to a listener of the test, which stands in for a server.
+    /// Accepts the next connection of a fake server.
     #[track_caller]
     pub fn accept(listener: &TcpListener) -> Self {
         let timeout = Timespec { tv_sec: TIMEOUT.as_secs() as i64, tv_nsec: 0 };
@@ -68,7 +68,7 @@ impl Client {
         words[3].parse().unwrap()
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     #[track_caller]
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).unwrap();
@@ -89,7 +89,7 @@ impl Client {
     /// Reads the next line, without its LF.
     #[track_caller]
     pub fn line(&mut self) -> String {
-        self.line_or_end().expect("the connection ended instead of sending another line")
+        self.line_or_end().expect("expected a line, but the connection ended")
     }
 
     /// Reads the next line, without its LF. Returns `None` at the end of the connection.
@@ -104,20 +104,20 @@ impl Client {
         Some(line.strip_suffix('\n').expect("the connection ended in the middle of a line").into())
     }
 
-    /// Reads the next line, which must be this one.
+    /// Asserts that the next line is this one.
     #[track_caller]
     pub fn expect(&mut self, line: &str) {
         assert_eq!(self.line(), line);
     }
 
-    /// Sends a line and reads the reply, which must be this one.
+    /// Sends a line and asserts that the next line received is this reply.
     #[track_caller]
     pub fn ask(&mut self, line: &str, reply: &str) {
         self.send(line);
         self.expect(reply);
     }
 
-    /// Sends a direct message, and retries until a client with this name exists.
+    /// Sends a direct message. Retries until a client with this name exists.
     #[track_caller]
     pub fn send_to(&mut self, name: &str, text: &str) {
         let done = format!("ok send {name}");
@@ -135,7 +135,7 @@ impl Client {
         assert_eq!(self.line_or_end(), None);
     }
 
-    /// Reads everything up to the end of the connection.
+    /// Returns everything received until the connection ends.
     #[track_caller]
     pub fn rest(&mut self) -> String {
         let mut rest = String::new();
@@ -143,14 +143,14 @@ impl Client {
         rest
     }
 
-    /// Reads everything up to the end of the connection or an error.
+    /// Returns everything received until the connection ends or fails.
     pub fn rest_until_error(&mut self) -> String {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest);
         String::from_utf8_lossy(&rest).into_owned()
     }
 
-    /// Returns one value of `stats`.
+    /// Sends `stats` and returns the value of this key.
     #[track_caller]
     pub fn stat(&mut self, key: &str) -> u64 {
         self.send("stats");
@@ -167,15 +167,15 @@ impl Client {
         }
     }
 
-    /// Returns a second handle for writing, for use in another thread. TCP only.
+    /// Returns a second handle of a TCP connection, so that another thread can write to it.
     pub fn writer(&self) -> TcpStream {
         match self.stream.get_ref() {
             Stream::Tcp(stream) => stream.try_clone().unwrap(),
-            Stream::Unix(_) | Stream::Tls(_) => panic!("only a TCP client has a second writer"),
+            Stream::Unix(_) | Stream::Tls(_) => panic!("only a TCP connection has a second writer"),
         }
     }
 
-    /// Half-closes the connection: the client can still read, but no longer send.
+    /// Half-closes the connection: the client can still read, but not send.
     pub fn shutdown_write(&mut self) {
         match self.stream.get_mut() {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
@@ -194,7 +194,7 @@ impl Client {
         }
     }
 
-    /// Sends `bytes` repeatedly without reading, until the socket is full or `max` bytes are sent.
+    /// Sends `bytes` repeatedly without reading, until a write blocks or `max` bytes are sent.
     /// Returns how many bytes were sent.
     pub fn send_until_full(&mut self, bytes: &[u8], max: usize) -> usize {
         let stream = self.stream.get_mut();

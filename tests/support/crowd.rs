@@ -1,4 +1,4 @@
-//! Load: many readers in one thread, and senders that flood the server.
+//! Load generators: many readers in one thread, and senders that flood the server.
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
@@ -10,7 +10,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::TIMEOUT;
 
-/// Readers that check that they receive the welcome line and then every broadcast in sequence.
+/// Readers that assert that they receive the welcome line, then every broadcast in sequence.
 pub struct Crowd {
     poll: Poll,
     readers: Vec<Reader>,
@@ -19,9 +19,9 @@ pub struct Crowd {
 
 struct Reader {
     stream: TcpStream,
-    /// A partial line.
+    /// The partial line at the end of the input so far.
     partial: Vec<u8>,
-    /// The newest sequence number received, at first that of the welcome line.
+    /// The newest sequence number received, in the welcome line or a broadcast.
     seq: Option<u64>,
 }
 
@@ -33,8 +33,8 @@ impl Crowd {
             .map(|key| {
                 let stream = StdTcpStream::connect(address).unwrap();
                 stream.set_nonblocking(true).unwrap();
-                // Receive buffers of a fixed size: growing ones can exhaust the kernel's memory for
-                // all sockets, and then connections stall.
+                // Disable autotuning of the receive buffer. If the kernel grew all of them, it could
+                // run out of socket memory, and connections would stall.
                 let buffer = 128 * 1024;
                 rustix::net::sockopt::set_socket_recv_buffer_size(&stream, buffer).unwrap();
                 let mut stream = TcpStream::from_std(stream);
@@ -43,7 +43,7 @@ impl Crowd {
             })
             .collect();
         let mut crowd = Self { poll, readers, input: vec![0; 64 * 1024] };
-        crowd.read_until(|reader| reader.is_some());
+        crowd.read_until(|seq| seq.is_some());
         crowd
     }
 
@@ -75,7 +75,10 @@ impl Reader {
     fn read(&mut self, input: &mut [u8]) {
         loop {
             match self.stream.read(input) {
-                Ok(0) => panic!("disconnected after {:?}", String::from_utf8_lossy(&self.partial)),
+                Ok(0) => panic!(
+                    "disconnected after the partial line {:?}",
+                    String::from_utf8_lossy(&self.partial)
+                ),
                 Ok(len) => self.push(&input[..len]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => panic!("{error}"),
@@ -99,7 +102,8 @@ impl Reader {
     }
 }
 
-/// Returns the sequence number of a line, which must follow `seq`.
+/// Returns the sequence number of a line. The line must be the broadcast after `seq` or, if there
+/// is no `seq` yet, the welcome.
 fn next_seq(seq: Option<u64>, line: &[u8]) -> u64 {
     let field = |nth: usize| {
         let word = line.split(|&byte| byte == b' ').nth(nth).unwrap_or_default();
@@ -118,8 +122,8 @@ fn next_seq(seq: Option<u64>, line: &[u8]) -> u64 {
     }
 }
 
-/// Starts a thread that broadcasts `text` this many times without waiting for each reply, and ends
-/// once it has read all replies.
+/// Starts a thread that broadcasts `text` this many times, pipelined. It ends when it has read
+/// every reply.
 pub fn flood(address: SocketAddr, text: &str, lines: usize) -> JoinHandle<()> {
     let batch = format!("broadcast {text}\n").repeat(100);
     thread::spawn(move || {

@@ -11,14 +11,15 @@ use oyez::limits::Limits;
 use oyez::protocol::FeedId;
 use oyez::read_outcome::ReadOutcome;
 
-/// Socket room for everything: the socket never blocks.
+/// Room for any amount of output: the socket never blocks.
 pub const UNLIMITED: usize = 1 << 30;
 
-/// How many bytes a [`filler`](Driver::filler) line takes in the feed, LF included.
+/// The size of a [`filler`](Driver::filler) line in the feed, in bytes, including its LF.
 pub const LINE: usize = 100;
-/// How many filler lines fit into one chunk of the feed of [`small_limits`].
+/// How many filler lines fit into one chunk of a feed with [`small_limits`].
 pub const CHUNK_LINES: usize = 5;
-/// How many filler lines fit into that feed. The next one drops the oldest chunk.
+/// How many filler lines fit into a feed with [`small_limits`]. The next one drops the oldest
+/// chunk.
 pub const FEED_LINES: usize = 4 * CHUNK_LINES;
 
 /// Limits that tests reach with a few lines: the feed has four chunks of 512 bytes.
@@ -33,39 +34,40 @@ pub struct Driver {
     pub sockets: BTreeMap<usize, Socket>,
     /// The ids of the connected clients, by key.
     pub ids: BTreeMap<usize, u64>,
-    /// The clients that a transcript has named: key and id.
+    /// The key and id of each client that a transcript has connected, by name.
     pub names: BTreeMap<String, (usize, u64)>,
-    /// What the hub has read, in order, with the client's id.
+    /// Everything the hub has read, in order, with the client's id.
     pub inputs: Vec<(u64, Input)>,
-    /// What the hub has written, in order, with the client's id.
+    /// Everything the hub has written, in order, with the client's id.
     pub outputs: Vec<(u64, Vec<u8>)>,
     pub disconnects: Vec<Disconnect>,
 }
 
 pub enum Input {
     Bytes(Vec<u8>),
-    /// The connection ended, cleanly or not.
+    /// The end of input, or a failed read.
     End,
 }
 
 #[derive(Default)]
 pub struct Socket {
-    /// What the peer has sent and the hub has not read.
+    /// Bytes that the peer has sent and the hub has not read.
     pub input: Vec<u8>,
-    /// The peer has closed its side.
+    /// The end of input follows the last byte of `input`.
     pub eof: bool,
     /// How many more bytes the socket accepts before it blocks.
     pub room: usize,
-    /// How many bytes one write takes at most, without blocking.
+    /// The maximum size of one write, if limited. A write of this size does not block the socket.
     pub max_write: Option<usize>,
-    /// What the hub has written.
+    /// All bytes that the hub has written.
     pub received: Vec<u8>,
-    /// How many of those bytes a transcript has checked.
+    /// How many bytes of `received` a transcript has checked.
     pub checked: usize,
     pub is_handshaking: bool,
-    /// Writes fail, and so does the read after the last byte of input.
+    /// Writes fail. With `eof`, so does the read after the last byte of `input`, instead of
+    /// returning the end of input.
     pub is_broken: bool,
-    /// The hub has shut down its side.
+    /// The hub has shut down the write side.
     pub write_shutdown: bool,
 }
 
@@ -98,7 +100,7 @@ impl Driver {
         }
     }
 
-    /// Connects a client whose handshake is not complete, and whose socket accepts `room` bytes.
+    /// Connects a client that has not completed its handshake. Its socket accepts `room` bytes.
     pub fn accept(&mut self, origin: Origin, room: usize) -> usize {
         let key = self.hub.connect(origin);
         self.ids.insert(key, self.hub.id(key));
@@ -112,7 +114,8 @@ impl Driver {
         self.hub.handle_readable(key);
     }
 
-    /// Connects a client whose socket accepts `room` bytes, and runs the hub.
+    /// Connects a client, completes its handshake and runs the hub. The socket accepts `room`
+    /// bytes.
     pub fn connect(&mut self, room: usize) -> usize {
         let key = self.accept(Origin { is_local: true }, room);
         self.finish_handshake(key);
@@ -124,34 +127,34 @@ impl Driver {
         self.sockets.get_mut(&key).unwrap()
     }
 
-    /// Puts bytes into a socket, for the hub to read when it runs.
+    /// Sends bytes. The hub reads them when it runs.
     pub fn queue(&mut self, key: usize, text: &str) {
         self.socket(key).input.extend_from_slice(text.as_bytes());
         self.hub.handle_readable(key);
     }
 
-    /// Sends bytes, and runs the hub.
+    /// Sends bytes and runs the hub.
     pub fn send(&mut self, key: usize, text: &str) {
         self.queue(key, text);
         self.run();
     }
 
-    /// Closes the peer's side, and runs the hub.
+    /// Half-closes the connection from the peer's side and runs the hub.
     pub fn half_close(&mut self, key: usize) {
         self.socket(key).eof = true;
         self.hub.handle_readable(key);
         self.run();
     }
 
-    /// Makes the socket accept `room` more bytes, as if the peer had read them, and runs the hub.
+    /// Makes the socket accept `room` more bytes, as if the peer had read, and runs the hub.
     pub fn add_room(&mut self, key: usize, room: usize) {
         self.socket(key).room += room;
         self.hub.handle_writable(key);
         self.run();
     }
 
-    /// `count` broadcast requests of this client, each of which adds [`LINE`] bytes to the feed.
-    /// The client must have no name, and no other client may broadcast in between.
+    /// Returns `count` broadcast requests for this client to send. Each appends [`LINE`] bytes to
+    /// the feed if the client has no name and no other client broadcasts first.
     pub fn filler(&self, key: usize, count: usize) -> String {
         let first = self.hub.feed().newest_seq() + 1;
         let line = |seq| {
@@ -162,40 +165,40 @@ impl Driver {
         (first..first + count as u64).map(line).collect()
     }
 
-    /// Fills an empty feed, so that the next filler line drops the oldest chunk.
+    /// Fills an empty feed: the next filler line drops the oldest chunk.
     pub fn fill_feed(&mut self, sender: usize) {
         let lines = self.filler(sender, FEED_LINES);
         self.send(sender, &lines);
         assert_eq!(self.hub.feed().oldest_seq(), 1);
     }
 
-    /// The lines that a client has received. The last one may be partial.
+    /// Returns the lines that a client has received. The last one may be partial.
     pub fn received(&self, key: usize) -> Vec<String> {
         let text = String::from_utf8(self.sockets[&key].received.clone()).unwrap();
         text.split_inclusive('\n').map(|line| line.trim_end_matches('\n').to_owned()).collect()
     }
 
-    /// The last line that a client has received.
+    /// Returns the last line that a client has received, or an empty string.
     pub fn last_line(&self, key: usize) -> String {
         self.received(key).pop().unwrap_or_default()
     }
 
-    /// The events since the last call.
+    /// Returns the hub's events since the last call.
     pub fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.hub.poll_event()).collect()
     }
 
-    /// Sets the clock, and runs the hub.
+    /// Sets the clock and runs the hub.
     pub fn run_at(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
         self.run();
     }
 
-    /// Runs turns until the hub has no work and no deadline within the next 50 ms. A deadline
-    /// within 50 ms, such as that of held broadcasts, advances the clock.
+    /// Runs turns until the hub has no work and no deadline within 50 ms. Advances the clock to
+    /// each closer deadline, such as the next check of held broadcasts.
     pub fn run(&mut self) {
         for turn in 0.. {
-            assert!(turn < 10_000, "the hub spins: it still has work after 10,000 turns");
+            assert!(turn < 10_000, "the hub spins: it has work after 10,000 turns");
             self.turn();
             if !self.hub.has_work() {
                 match self.hub.next_deadline() {
@@ -279,7 +282,7 @@ impl Driver {
     }
 }
 
-/// The first `max` bytes of a client's pending output, or a few more.
+/// Returns the first `max` bytes of a client's pending output, and possibly more.
 fn pending(hub: &Hub, key: usize, max: usize) -> Vec<u8> {
     let mut bytes = vec![];
     for span in hub.spans(key) {
@@ -291,19 +294,19 @@ fn pending(hub: &Hub, key: usize, max: usize) -> Vec<u8> {
             Span::Feed(range) => {
                 let end = bytes.len() + (range.end - range.start) as usize;
                 hub.feed().slices(range).for_each(|slice| bytes.extend_from_slice(slice));
-                assert_eq!(bytes.len(), end, "the feed still has everything that is pending");
+                assert_eq!(bytes.len(), end, "the feed no longer has all pending lines");
             }
         }
     }
     bytes
 }
 
-/// Pads the beginning of a broadcast line so that, with its LF, it has [`LINE`] bytes.
+/// Pads the beginning of a broadcast line to [`LINE`] bytes, counting the LF that follows.
 pub fn pad(beginning: &str) -> String {
     format!("{beginning:x<width$}", width = LINE - 1)
 }
 
-/// The sequence numbers of the broadcasts among these lines.
+/// Returns the sequence numbers of the broadcasts among these lines.
 pub fn seqs(lines: &[String]) -> Vec<u64> {
     let words = lines.iter().map(|line| line.split(' ').collect::<Vec<_>>());
     words.filter(|words| words[0] == "broadcast").map(|words| words[1].parse().unwrap()).collect()

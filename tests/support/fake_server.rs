@@ -8,7 +8,7 @@ use super::{Client, Program, oyez};
 /// The feed of most fake servers.
 pub const FEED: &str = "00c0ffee";
 
-/// A listener on which the test sends the server's lines itself.
+/// A listener whose connections the test serves, in place of `oyezd`.
 pub struct FakeServer(TcpListener);
 
 impl FakeServer {
@@ -25,7 +25,7 @@ impl FakeServer {
         Client::accept(&self.0)
     }
 
-    /// Returns a command for an `oyez` that connects here.
+    /// Returns a command that runs `oyez` with this server.
     pub fn oyez(&self, arguments: &[&str]) -> Command {
         let mut command = oyez();
         command.args(["-s", &self.address()]).args(arguments);
@@ -36,7 +36,7 @@ impl FakeServer {
         Program::start(&mut self.oyez(arguments))
     }
 
-    /// Starts a `broadcast -` with these options and a pipe for its input.
+    /// Starts `oyez broadcast -` with these options and a pipe as its input.
     pub fn start_broadcast(&self, options: &[&str]) -> Program {
         let mut command = self.oyez(&[options, &["broadcast", "-"]].concat());
         Program::start(command.stdin(Stdio::piped()))
@@ -53,7 +53,7 @@ impl FakeServer {
         oyez
     }
 
-    /// Accepts the next connection of a `broadcast -`, and replies until it may send lines.
+    /// Accepts the next connection of an `oyez broadcast -` and replies until it may send lines.
     pub fn welcome_sender(&self, id: u64, feed: &str, seq: u64) -> Client {
         let mut oyez = self.welcome_as(id, feed, seq);
         oyez.expect("quiet");

@@ -1,29 +1,29 @@
-//! Transcripts for a [`Driver`]: what clients send and receive, and what their sockets and the
-//! clock do. The transcripts of [`transcript`](super::transcript) look alike, but play over real
-//! sockets.
+//! Transcripts for a [`Driver`]: what clients send, what they must receive, and how their sockets
+//! and the clock behave. The syntax resembles that of [`transcript`](super::transcript), which uses
+//! real sockets.
 //!
 //! ```text
-//! a+                         connect, and read the welcome
+//! a+                         connect and read the welcome line
 //! a> say hi                  send a line
 //! a*3 ping                   send a line three times
-//! a~ say h                   send without a line end
-//! a< broadcast 1 1 hi        expect a line; * stands for anything
+//! a~ say h                   send without a line ending
+//! a< broadcast 1 1 hi        expect a line; * matches anything
 //! a< broadcast 2..=9 1 hi    expect a line for each of these numbers
-//! a<< ok send *              expect this line, after any others
-//! a<~ broad                  expect a partial line, and nothing after it
+//! a<< ok send *              skip lines up to this one
+//! a<~ broad                  expect a partial line and nothing more
 //! a-                         expect nothing more
-//! a room 2*LINE+10           the socket accepts this many bytes, then blocks (or: unlimited)
-//! a.                         close the peer's side
+//! a room 2*LINE+10           the socket accepts this many bytes, then blocks; or `unlimited`
+//! a.                         half-close the connection
 //! a!                         writes fail from now on
-//! a|                         expect nothing more, and that the hub has shut down its side
-//! a| TooSlow cut missed 8    expect a disconnect: reason, lost output, lines counted as lagged
-//! at 5000                    let time pass until 5000 ms after the start
+//! a|                         expect nothing more, and that the hub has half-closed
+//! a| TooSlow cut missed 8    expect a disconnect: reason, lost output, number of lagged lines
+//! at 5000                    advance the clock to 5000 ms
 //! stat lagged 8              expect a counter's value
 //! ```
 //!
-//! After each line the hub runs until it has nothing to do. At the end of a line, `x...` pads the
-//! line with x until its broadcast takes [`LINE`] bytes in the feed. Sizes and counts are sums of
-//! products of numbers and the names LINE, CHUNK_LINES and FEED_LINES.
+//! After each line the hub runs until it has no work. At the end of a line, `x...` pads the line
+//! with x until its broadcast takes [`LINE`] bytes in the feed. A size or count is a sum of
+//! products of numbers and the constants LINE, CHUNK_LINES and FEED_LINES.
 
 use oyez::hub::Disconnect;
 
@@ -41,7 +41,7 @@ impl Driver {
         }
     }
 
-    /// The key of the client that has this name in transcripts.
+    /// Returns the key of the client with this name in transcripts.
     pub fn key(&self, name: &str) -> usize {
         let (key, id) = *self.names.get(name).unwrap_or_else(|| panic!("{name}: not connected"));
         assert!(self.ids.get(&key).is_none_or(|current| *current == id), "{name}: key was reused");
@@ -64,10 +64,10 @@ impl Driver {
             return self.expect(name, "welcome *");
         }
         let key = self.key(name);
-        let sign_len = if rest.starts_with("<~") || rest.starts_with("<<") { 2 } else { 1 };
-        let (sign, text) = rest.split_at(sign_len);
+        let operator_len = if rest.starts_with("<~") || rest.starts_with("<<") { 2 } else { 1 };
+        let (operator, text) = rest.split_at(operator_len);
         let text = text.strip_prefix(' ').unwrap_or(text);
-        match sign {
+        match operator {
             ">" => self.send_copies(key, text, 1),
             "*" => {
                 let (copies, text) = text.split_once(' ').unwrap();
@@ -86,12 +86,12 @@ impl Driver {
             "|" if text.is_empty() => {
                 equal(self.unchecked(name).as_str(), "")?;
                 if !self.sockets[&key].write_shutdown {
-                    return Err("the hub has not shut down its side".to_owned());
+                    return Err("the hub has not half-closed the connection".to_owned());
                 }
             }
             "|" => return self.expect_disconnect(name, text),
             " " => self.set_room(key, size(text.strip_prefix("room ").unwrap())),
-            _ => panic!("{line}: unknown sign {sign:?}"),
+            _ => panic!("{line}: unknown operator {operator:?}"),
         }
         Ok(())
     }
@@ -123,7 +123,7 @@ impl Driver {
         self.send(key, &format!("{}\n", unescaped(line)).repeat(copies));
     }
 
-    /// What the client has received, and no transcript has checked.
+    /// Returns the client's output that no transcript has checked.
     fn unchecked(&self, name: &str) -> String {
         let socket = &self.sockets[&self.key(name)];
         String::from_utf8(socket.received[socket.checked..].to_vec()).unwrap()
@@ -149,7 +149,7 @@ impl Driver {
     fn expect(&mut self, name: &str, pattern: &str) -> Result<(), String> {
         let unchecked = self.unchecked(name);
         let Some((line, _)) = unchecked.split_once('\n') else {
-            return Err(format!("no complete line, but {unchecked:?}"));
+            return Err(format!("no complete line, only {unchecked:?}"));
         };
         let pattern = match pattern.strip_suffix("x...") {
             Some(beginning) => pad(beginning),
@@ -191,7 +191,7 @@ fn unescaped(text: &str) -> String {
     String::from_utf8(unescape(text)).unwrap()
 }
 
-/// The value of a sum of products, such as `2*LINE+10`.
+/// Evaluates a sum of products such as `2*LINE+10`.
 fn size(sum: &str) -> usize {
     let factor = |factor: &str| match factor {
         "LINE" => LINE,

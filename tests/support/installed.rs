@@ -1,11 +1,11 @@
-//! Tests that need a program that may not be installed.
+//! Tests of programs that may not be installed.
 
 use std::process::{Command, Stdio};
 
 use libtest_mimic::{Failed, Trial};
 
-/// Returns a test that is ignored if one of these programs is not installed. In CI, it fails
-/// instead.
+/// Returns a test that needs these programs. If one of them is not installed, the test is ignored;
+/// in CI, it fails.
 pub fn trial(
     name: String,
     needs: &[&str],
@@ -25,7 +25,7 @@ pub fn trial(
 
 fn is_installed(program: &str) -> bool {
     let script = match program {
-        // Of the several netcats, only OpenBSD's has -N.
+        // Only OpenBSD's netcat has -N.
         "nc" => "nc -h 2>&1 | grep -q OpenBSD".to_owned(),
         other => format!("command -v {other}"),
     };

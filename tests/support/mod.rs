@@ -1,7 +1,6 @@
-//! Helpers that the tests share.
+//! Helpers shared by the integration tests.
 //!
-//! Every test program compiles all helpers and uses only some. The lints for unused items would
-//! report the rest.
+//! Each test target compiles all of them but uses only some, so the lints for unused items are off.
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used)]
 
 mod client;
@@ -30,15 +29,15 @@ pub use program::{Program, SILENT_SUCCESS, fails, oyez, succeeds};
 pub use rng::Rng;
 pub use server::{Address, Server, listening_address, oyezd};
 
-/// How long a test waits for anything before it fails. A working program needs far less.
+/// How long a test waits for an event before it fails. A working program needs far less.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Returns a size from an environment variable, for longer runs, or the default.
+/// Returns a test's size: the value of an environment variable, for longer runs, or the default.
 pub fn size(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Polls a condition until it is true, where no event can be waited for.
+/// Polls a condition until it is true. For conditions without an event to wait for.
 #[track_caller]
 pub fn wait_until(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + TIMEOUT;

@@ -1,14 +1,14 @@
 //! A simple model of the protocol: what each client must receive.
 //!
-//! It follows the hub line by line, in the order in which the hub executes them. The hub has one
-//! feed and a cursor for each client; the model has a queue of expected lines for each client
-//! instead. It has no budgets, no sockets and no clock.
+//! The model executes the same lines as the hub, in the same order. The hub has one feed and a
+//! cursor for each client; the model has a queue of expected lines for each client instead. It has
+//! no budgets, no sockets and no clock.
 //!
 //! The model frames and parses requests with the production [`LineBuffer`] and [`Command::parse`],
 //! so it cannot detect a bug in either. `tests/lines.rs`, the parser's unit tests and the fuzz
-//! targets `line_buffer` and `command` test those. It also trusts the hub on what only the hub can
-//! know: which line it executed next, whether a recipient is busy, and how much of the feed is
-//! still kept.
+//! targets `line_buffer` and `command` test those two. The model also accepts the hub's decisions
+//! on which client's line is executed next, whether a recipient is busy, and how much of the feed
+//! is kept.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -29,9 +29,9 @@ pub struct Model {
     pub has_rate_limit: bool,
     /// Every broadcast line. The first has sequence number 1.
     pub feed: Vec<String>,
-    /// The oldest kept line's number before and after the current turn.
+    /// The sequence number of the oldest kept line, before and after the current turn.
     pub oldest: RangeInclusive<u64>,
-    /// Every client so far, closed ones included, by id.
+    /// Every client so far, including closed ones, by id.
     pub clients: BTreeMap<u64, Client>,
     pub is_shutting_down: bool,
 }
@@ -43,20 +43,20 @@ pub struct Client {
     is_admin: bool,
     wrong_secrets: u8,
     is_quiet: bool,
-    /// It has moved its cursor back. Until it has caught up it may be evicted, even if its socket
-    /// accepts bytes.
+    /// It has moved its cursor back and not caught up. Until then it may be evicted even if its
+    /// socket accepts bytes.
     pub is_replaying: bool,
-    /// What the hub has read but not executed.
+    /// Input that the hub has read but not executed.
     input: LineBuffer,
-    /// What it must still receive, in order.
+    /// The output that it must still receive, in order.
     expected: VecDeque<Expected>,
-    /// The part of the current line that it has received.
+    /// The output that it has received of a partial line.
     partial: String,
-    /// Its connection is broken: nothing more is sent.
+    /// Its connection is broken: it receives nothing more.
     pub write_closed: bool,
-    /// The hub has read its end of input.
+    /// The hub has read the end of its input.
     has_eof: bool,
-    /// One of its lines closed it, and the event for that line is still to come.
+    /// One of its lines has closed it, but the hub has not reported that line yet.
     was_closed_by_line: bool,
     /// The sum of its `lagged` counts.
     pub missed: u64,
@@ -72,13 +72,13 @@ pub enum Stage {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Expected {
-    /// A line for this client alone. A `*` at its end matches anything.
+    /// A line only for this client. A `*` at its end matches any text.
     Line(String),
-    /// A direct message that the hub may have refused as `busy`.
+    /// A direct message that the hub may have refused with `busy`.
     MaybeLine(String),
-    /// The broadcast with this number.
+    /// The broadcast with this sequence number.
     Broadcast(u64),
-    /// The cursor moves here. `lagged` counts do not extend beyond it.
+    /// A seek of the cursor. One `lagged` line does not count broadcasts on both sides of it.
     Seek,
 }
 
@@ -102,14 +102,14 @@ impl Client {
         }
     }
 
-    /// Takes the input out of the client, without leading blank lines.
+    /// Takes the client's input, without leading blank lines.
     fn take_input(&mut self) -> LineBuffer {
         let mut input = std::mem::replace(&mut self.input, LineBuffer::new(0));
         skip_blank_lines(&mut input);
         input
     }
 
-    /// Drops all pending broadcasts, but not the rest of a partial line.
+    /// Drops a pending goodbye and all pending broadcasts, except for the rest of a partial line.
     fn drop_broadcasts(&mut self) {
         let mut is_partial = !self.partial.is_empty();
         self.expected.retain(|item| match item {
@@ -123,7 +123,7 @@ impl Client {
         });
     }
 
-    /// Drops the next `count` broadcasts, all of which are before the next seek.
+    /// Drops the next `count` broadcasts. All of them must be before the next seek.
     fn skip_broadcasts(&mut self, count: u64) {
         self.skip_seeks();
         for _ in 0..count {
@@ -158,7 +158,7 @@ impl Client {
             Some(Expected::Broadcast(seq)) => &feed[*seq as usize - 1],
             Some(Expected::Line(line)) => line,
             Some(Expected::Seek | Expected::MaybeLine(_)) | None => {
-                panic!("client {id} received {line:?}, but nothing was expected")
+                panic!("client {id} received {line:?}, but no output was expected")
             }
         };
         let is_expected = match expected.strip_suffix('*') {
@@ -174,24 +174,24 @@ impl Client {
         self.expected.push_back(Expected::Line(line.into()));
     }
 
-    /// Whether its lines are executed.
+    /// Returns whether the hub executes its lines.
     fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Unauthenticated | Stage::Active)
     }
 
-    /// Whether it has received everything it must.
+    /// Returns whether it has received all expected output.
     pub fn has_received_all(&self) -> bool {
         let is_due = |item: &Expected| matches!(item, Expected::Line(_) | Expected::Broadcast(_));
         self.partial.is_empty() && !self.expected.iter().any(is_due)
     }
 
-    /// Whether the hub has executed every line that it has read, or will execute no more.
+    /// Returns whether the hub has no line of this client left to execute.
     pub fn is_input_done(&mut self) -> bool {
         skip_blank_lines(&mut self.input);
         !self.is_open() || self.input.peek().is_none()
     }
 
-    /// What it must still receive, for assert messages.
+    /// Describes the output that it must still receive, for assert messages.
     pub fn outstanding(&self) -> String {
         let next: Vec<&Expected> = self.expected.iter().take(3).collect();
         let (count, partial) = (self.expected.len(), &self.partial);
@@ -214,7 +214,7 @@ impl Model {
         self.clients.get_mut(&id).expect("the client has connected")
     }
 
-    /// The clients that receive broadcasts, are listed, and can be sent to.
+    /// Returns the clients that receive broadcasts and direct messages and are listed.
     fn active(&self) -> impl Iterator<Item = (u64, &Client)> {
         let clients = self.clients.iter().map(|(id, client)| (*id, client));
         clients.filter(|(_, client)| client.stage == Stage::Active)
@@ -232,7 +232,7 @@ impl Model {
         client.expect(welcome);
     }
 
-    /// The hub has read these bytes, or the end of input.
+    /// Handles bytes that the hub has read or, if `None`, the end of input.
     pub fn handle_input(&mut self, id: u64, bytes: Option<&[u8]>) {
         let client = self.client(id);
         match bytes {
@@ -245,7 +245,8 @@ impl Model {
         }
     }
 
-    /// The hub has executed the client's next line, and `answered` is the last line of its reply.
+    /// Executes the client's next line, as the hub has done. `answered` is the last line of its
+    /// reply.
     pub fn execute(&mut self, id: u64, answered: &str) {
         if std::mem::take(&mut self.client(id).was_closed_by_line) {
             return;
@@ -353,7 +354,8 @@ impl Model {
         }
         let direct = format!("direct {from} {text}");
         if self.client(id).write_closed {
-            // The sender's reply is lost, so the model cannot tell whether the recipient was busy.
+            // The sender's connection is broken and its reply lost, so the model does not know
+            // whether the recipient was busy.
             return self.client(to).expected.push_back(Expected::MaybeLine(direct));
         }
         self.client(to).expect(direct);
@@ -392,7 +394,7 @@ impl Model {
             let from = newest + 1 - lines;
             assert!(
                 self.oldest.contains(&from),
-                "history {count} begins at {from}, which is not the oldest"
+                "history {count} begins at {from}, which is not the oldest kept line"
             );
         }
         self.client(id).expect(format!("ok history {lines}"));
@@ -419,7 +421,7 @@ impl Model {
         self.replay(id, seq);
     }
 
-    /// Moves the cursor back: all lines after `seq` are expected again.
+    /// Moves the cursor back: expects all lines after `seq` again.
     fn replay(&mut self, id: u64, seq: u64) {
         let newest = self.newest();
         let client = self.client(id);
@@ -429,7 +431,7 @@ impl Model {
         client.expected.extend((seq + 1..=newest).map(Expected::Broadcast));
     }
 
-    /// Like `replay`, for a broken connection, which receives nothing.
+    /// Like `replay`, for a broken connection: it receives nothing.
     fn replay_unseen(&mut self, id: u64) {
         let client = self.client(id);
         client.is_quiet = false;
@@ -492,7 +494,7 @@ impl Model {
         }
     }
 
-    /// The hub has begun to close a client. Checks that the reason is valid.
+    /// Starts closing a client, as the hub has done. Checks that the reason is valid.
     pub fn begin_close(&mut self, id: u64, reason: Reason) {
         let may_shut_down = self.may_shut_down(id);
         let (policy, is_shutting_down) = (self.slow_clients, self.is_shutting_down);
@@ -514,8 +516,8 @@ impl Model {
             Reason::Foreign(_) => matches!(next, Some(Line::Foreign(_))),
             _ => false,
         };
-        // The model does not track pending output of a broken connection. The hub does, until it
-        // notices.
+        // The model does not track the pending output of a broken connection. The hub still has it
+        // until a read or write fails.
         let may_be_behind = client.write_closed || !client.expected.is_empty();
         let is_valid = match reason {
             Reason::Shutdown => is_by_line || is_shutting_down,
@@ -546,7 +548,7 @@ impl Model {
         }
         let is_evicted = match reason {
             Reason::TooSlow | Reason::Stalled => true,
-            // It was closing already: an eviction does not change the reason of a foreign protocol.
+            // An eviction does not replace this reason, so a repeated event means an eviction.
             Reason::Foreign(_) => stage == client.stage,
             _ => false,
         };
@@ -558,7 +560,7 @@ impl Model {
         }
     }
 
-    /// The client has received these bytes. Checks that they are what it expects next.
+    /// Checks that the bytes that a client has received are the output expected next.
     pub fn handle_output(&mut self, id: u64, bytes: &[u8]) {
         let max_len = self.max_line + 64;
         let skips = self.slow_clients == SlowConsumerPolicy::Skip;

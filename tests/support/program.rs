@@ -1,4 +1,4 @@
-//! Runs programs, and captures their output.
+//! Runs programs and captures their output.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::Path;
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::TIMEOUT;
 
-/// Returns a command for the built client, without arguments.
+/// Returns a command that runs the built `oyez`, without arguments.
 pub fn oyez() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oyez"));
     command.stdin(Stdio::null()).env_remove("OYEZ_SERVER").env_remove("NO_COLOR");
     command
 }
 
-/// The status and output of a program that succeeds and prints nothing.
+/// The exit status and output of a program that succeeds and prints nothing.
 pub const SILENT_SUCCESS: (i32, String, String) = (0, String::new(), String::new());
 
 /// Runs a program that must succeed and print nothing to stderr. Returns its stdout.
@@ -27,8 +27,8 @@ pub fn succeeds(command: &mut Command) -> String {
     stdout
 }
 
-/// Runs a program that must fail with this status, and print nothing but one line to stderr: its
-/// name and an error that contains this text.
+/// Runs a program that must fail with this status and print only one line, to stderr: its name and
+/// an error that contains this text.
 #[track_caller]
 pub fn fails(command: &mut Command, status: i32, error: &str) {
     let name = Path::new(command.get_program()).file_name().unwrap().to_str().unwrap();
@@ -48,9 +48,9 @@ pub struct Program {
 
 /// The lines that a program prints to one of its streams.
 pub struct Output {
-    /// Lines that the test has not read. Each includes its LF; the last one may have none.
+    /// Lines that the test has not read. Each ends with LF, except possibly the last one.
     lines: Receiver<String>,
-    /// Lines that the test has read, for failure messages and `all`.
+    /// Lines that the test has read, kept for failure messages and `all`.
     seen: Vec<String>,
 }
 
@@ -61,12 +61,12 @@ impl Program {
         Self::start_with_piped_stderr(command)
     }
 
-    /// Starts a program, captures stderr, and leaves stdout to the command.
+    /// Starts a program and captures only its stderr. Its stdout is what the command sets.
     pub fn start_with_piped_stderr(command: &mut Command) -> Self {
         command.stderr(Stdio::piped()).spawn().unwrap().into()
     }
 
-    /// Runs a program with this input on a pipe. Returns its status and output.
+    /// Runs a program with this input on a pipe. Returns its exit status and output.
     #[track_caller]
     pub fn run_with(command: &mut Command, input: &[u8]) -> (i32, String, String) {
         let mut program = Self::start(command.stdin(Stdio::piped()));
@@ -75,7 +75,7 @@ impl Program {
         program.wait_all()
     }
 
-    /// Runs a program. Returns its status and output.
+    /// Runs a program. Returns its exit status and output.
     #[track_caller]
     pub fn run(command: &mut Command) -> (i32, String, String) {
         Self::start(command).wait_all()
@@ -94,13 +94,13 @@ impl Program {
         self.child.stdin = None;
     }
 
-    /// Sends a signal, given by its name without SIG.
+    /// Sends a signal by its name, without the SIG prefix.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
         assert!(status.unwrap().success());
     }
 
-    /// Returns the status if the program has exited.
+    /// Returns the exit status if the program has exited.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
@@ -119,7 +119,8 @@ impl Program {
         }
     }
 
-    /// Waits until the program exits. Returns its status, -1 after a signal, and its output.
+    /// Waits until the program exits. Returns its exit status, or -1 after a signal, and its
+    /// output.
     #[track_caller]
     pub fn wait_all(mut self) -> (i32, String, String) {
         let status = self.wait();
@@ -169,7 +170,7 @@ impl Output {
                 self.seen.push(line.clone());
                 line.trim_end_matches('\n').to_owned()
             }
-            Err(_) => panic!("no further line was printed after:\n{}", self.seen.concat()),
+            Err(_) => panic!("no line was printed after:\n{}", self.seen.concat()),
         }
     }
 
@@ -181,7 +182,7 @@ impl Output {
         line
     }
 
-    /// Skips to the next line that contains this text and returns it.
+    /// Waits for the next line that contains this text and returns it.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) -> String {
         loop {
@@ -192,7 +193,7 @@ impl Output {
         }
     }
 
-    /// Returns the whole output, from its beginning to its end.
+    /// Waits for the end of the output and returns all of it.
     pub fn all(&mut self) -> String {
         self.seen.extend(self.lines.iter());
         self.seen.concat()

@@ -1,5 +1,6 @@
-//! Properties of the protocol that hold for any input. Fuzz targets check them on their own inputs,
-//! and `tests/lines.rs` on the committed corpora and on every split of fixed inputs.
+//! Properties of the protocol that hold for any input. The fuzz targets check them on generated
+//! inputs; `tests/lines.rs` checks them on the committed corpora and on every split of fixed
+//! inputs.
 
 use oyez::protocol::{
     Command, CommandSpec, FeedPosition, ForeignProtocol, Line, LineBuffer, Reply, validate_text,
@@ -7,7 +8,7 @@ use oyez::protocol::{
 
 use super::rng::Rng;
 
-/// Every command that parses encodes to a line that parses to the same command.
+/// Encoding a parsed command and parsing the result returns the same command.
 pub fn command_round_trips(data: &[u8]) {
     let Some(line) = validate_text(data) else { return };
     let Ok(command) = Command::parse(line) else { return };
@@ -16,7 +17,7 @@ pub fn command_round_trips(data: &[u8]) {
     assert_eq!(Command::parse(encoded_line(&encoded)), Ok(command), "{line:?}");
 }
 
-/// Every reply that parses encodes to a line that parses to the same reply, and so does a position.
+/// Encoding a parsed reply or position and parsing the result returns the same one.
 pub fn reply_round_trips(data: &[u8]) {
     let Some(line) = validate_text(data) else { return };
     if let Some(position) = FeedPosition::parse(line) {
@@ -28,18 +29,18 @@ pub fn reply_round_trips(data: &[u8]) {
     assert_eq!(Reply::parse(encoded_line(&encoded)), Some(reply), "{line:?}");
 }
 
-/// The text of an encoded line, which must be valid and end with LF.
+/// Returns the text of an encoded line, which must be valid and end with LF.
 fn encoded_line(encoded: &[u8]) -> &str {
     let (last, line) = encoded.split_last().expect("an encoded line is not empty");
     assert_eq!(*last, b'\n');
     validate_text(line).expect("an encoded line is text")
 }
 
-/// The `max_line` of these properties: short, so that random input exceeds it.
+/// The maximum line length in these properties. Random input often exceeds it.
 pub const MAX_LINE: usize = 24;
 
-/// However the input is split into packets, [`LineBuffer`] returns the same lines as
-/// [`line_model`]. The first byte of the data seeds the split.
+/// [`LineBuffer`] returns the same lines as [`line_model`], however the input is split into
+/// packets. The first byte of the data seeds the random split.
 pub fn line_buffer_matches_the_model(data: &[u8]) {
     let Some((&seed, input)) = data.split_first() else { return };
     let expected = line_model(input);
@@ -58,7 +59,7 @@ pub fn line_buffer_matches_the_model(data: &[u8]) {
     assert_eq!(lines_of(&bytes), expected, "byte by byte");
 }
 
-/// The lines that [`LineBuffer`] returns for these packets and the end of input.
+/// Returns the lines that a [`LineBuffer`] finds in these packets, up to the end of input.
 pub fn lines_of(packets: &[&[u8]]) -> Vec<String> {
     let mut buffer = LineBuffer::new(MAX_LINE);
     let mut lines = vec![];
@@ -75,7 +76,7 @@ fn drain(buffer: &mut LineBuffer, lines: &mut Vec<String>) {
     while let Some(line) = buffer.peek() {
         let line = format!("{line:?}");
         let again = buffer.peek().map(|line| format!("{line:?}"));
-        assert_eq!(again.as_ref(), Some(&line), "peek returns the same line until advance");
+        assert_eq!(again.as_ref(), Some(&line), "peek must return the same line until advance");
         buffer.advance();
         lines.push(line);
     }
@@ -83,7 +84,7 @@ fn drain(buffer: &mut LineBuffer, lines: &mut Vec<String>) {
     assert!(buffered <= MAX_LINE + 1, "{buffered} bytes are buffered");
 }
 
-/// A simple model of the line rules: split the whole input at every LF, then classify each line.
+/// A simple model of line framing: splits the whole input at every LF, then classifies each line.
 pub fn line_model(input: &[u8]) -> Vec<String> {
     let mut lines = vec![];
     // Whether all lines so far were blank.
@@ -94,8 +95,7 @@ pub fn line_model(input: &[u8]) -> Vec<String> {
         *has_lf = false;
     }
     for (piece, has_lf) in pieces {
-        // A CR in position MAX_LINE + 1 is part of the line end only if an LF follows. At the end
-        // of input, no LF follows.
+        // A trailing CR does not count toward the limit, even if the input ends before its LF.
         let line = piece.strip_suffix(b"\r").unwrap_or(piece);
         let is_too_long = line.len() > MAX_LINE;
         let beginning = &line[..line.len().min(MAX_LINE + 1)];
@@ -151,7 +151,7 @@ fn begins_with_command(line: &[u8]) -> bool {
     std::str::from_utf8(word).is_ok_and(|word| CommandSpec::find(word).is_some())
 }
 
-/// Whether the line ends in ` HTTP/<digit>.<digit>`.
+/// Returns whether the line ends with ` HTTP/<digit>.<digit>`.
 fn ends_in_version(line: &[u8]) -> bool {
     let tail = &line[line.len().saturating_sub(9)..];
     tail.len() == 9

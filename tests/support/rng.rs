@@ -1,4 +1,4 @@
-//! A seeded random number generator, so that a failing test can be replayed from its seed.
+//! A seeded random number generator: the seed is enough to replay a failing test.
 
 /// Knuth's linear congruential generator (MMIX). The same seed gives the same numbers on every
 /// platform and in every version of the tests.
@@ -17,7 +17,7 @@ impl Rng {
         (self.0 >> 33) as usize % end
     }
 
-    /// True in one of `n` cases.
+    /// Returns true with probability 1/`n`.
     pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{Client, Program, TIMEOUT};
 
-/// Returns a command for the built server, without arguments.
+/// Returns a command that runs the built `oyezd`, without arguments.
 pub fn oyezd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oyezd"));
     command.stdin(Stdio::null());
@@ -24,7 +24,7 @@ pub fn oyezd() -> Command {
 pub struct Server {
     program: Program,
     pub address: Address,
-    /// The folder with the self-signed certificate, which is deleted on drop.
+    /// The directory with the self-signed certificate, deleted on drop.
     certificates: Option<TempDir>,
 }
 
@@ -74,7 +74,7 @@ impl Server {
         server
     }
 
-    /// Starts a server with a complete command, and waits until it listens.
+    /// Starts a server with a complete command and waits until it listens.
     pub fn spawn(mut command: impl BorrowMut<Command>) -> Self {
         let mut program = Program::start_with_piped_stderr(command.borrow_mut());
         let line = program.stderr.wait_for("listening on ");
@@ -102,30 +102,30 @@ impl Server {
         Client::connect_and_read_welcome(&self.address)
     }
 
-    /// Skips to the next line of the log that contains this text and returns it.
+    /// Waits for the next log line that contains this text and returns it.
     #[track_caller]
     pub fn wait_for_log(&mut self, text: &str) -> String {
         self.program.stderr.wait_for(text)
     }
 
-    /// Returns one value of `stats`, over a new connection.
+    /// Sends `stats` over a new connection and returns the value of this key.
     #[track_caller]
     pub fn stat(&self, key: &str) -> u64 {
         self.client().stat(key)
     }
 
-    /// Sends a signal, given by its name without SIG.
+    /// Sends a signal by its name, without the SIG prefix.
     pub fn signal(&self, name: &str) {
         self.program.signal(name);
     }
 
-    /// Waits until the process exits. Returns its status and the whole log.
+    /// Waits until the process exits. Returns its exit status and the whole log.
     #[track_caller]
     pub fn wait(mut self) -> (ExitStatus, String) {
         (self.program.wait(), self.program.stderr.all())
     }
 
-    /// Returns how many descriptors the process has open.
+    /// Returns how many file descriptors the process has open.
     pub fn open_descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
@@ -135,7 +135,7 @@ impl Server {
         self.process_status("VmRSS:")
     }
 
-    /// Returns the largest resident memory that the process ever had, in KiB.
+    /// Returns the peak resident memory of the process in KiB.
     pub fn peak_memory_kib(&self) -> u64 {
         self.process_status("VmHWM:")
     }
@@ -147,14 +147,14 @@ impl Server {
     #[track_caller]
     pub fn assert_idle(&self) {
         let before = self.wait_until_asleep();
-        // Observes the server for this long; it waits for no event.
+        // The period of observation. It waits for no event.
         thread::sleep(Duration::from_millis(500));
         let wakeups = self.wait_until_asleep() - before;
         // Listeners that pause for lack of descriptors retry every 100 ms.
         assert!(wakeups <= 20, "the idle server woke up {wakeups} times in half a second");
     }
 
-    /// Waits until the process sleeps. Returns how often it has fallen asleep so far.
+    /// Waits until the process sleeps. Returns how often it has gone to sleep so far.
     #[track_caller]
     fn wait_until_asleep(&self) -> u64 {
         let deadline = Instant::now() + TIMEOUT;
@@ -167,7 +167,7 @@ impl Server {
 
     fn is_asleep(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        // The state follows the program's name, which is in parentheses.
+        // The process state follows the program's name in parentheses.
         stat.rsplit_once(") ").unwrap().1.starts_with('S')
     }
 
@@ -179,7 +179,7 @@ impl Server {
     }
 }
 
-/// Returns the address in a `listening on` line of the log.
+/// Returns the address in a `listening on` log line.
 pub fn listening_address(line: &str) -> Address {
     let (_, rest) = line.split_once("listening on ").unwrap();
     match rest.strip_prefix("unix:") {

@@ -2,36 +2,36 @@
 //!
 //! # Grammar
 //!
-//! A run is a setup and a schedule, both made from one stream of [choices](Choices): a seed's
-//! random numbers, or the bytes of a fuzzer's input. `tests/simulation.rs` and the fuzz target
-//! `hub` therefore share one grammar, one model and one set of checks.
+//! A run is a setup and a schedule. Both are generated from one stream of [choices](Choices): a
+//! seed's random numbers, or the bytes of a fuzzer's input. `tests/simulation.rs` and the fuzz
+//! target `hub` therefore share one grammar, one model and one set of checks.
 //!
 //! ```text
 //! setup    = small limits, slow-consumer policy, secrets, who may shut down   (fn setup)
 //! schedule = action, action, …                                                (ACTIONS)
-//! action   = connect | finish a handshake | send lines | send bytes | read
-//!          | half-close | break | wait | turns | settle | shut down
+//! action   = connect | finish a handshake | send lines | send bytes | read | half-close
+//!          | break the connection | wait | run turns | run until idle | shut down
 //! lines    = 1 to 100 copies of one request, valid or not                     (COPIES, LINES)
-//! bytes    = parts of lines, foreign protocols, overlong lines, noise         (fn bytes)
+//! bytes    = partial lines, foreign protocols, overlong lines, random bytes   (fn bytes)
 //! ```
 //!
-//! An action names its client by number, modulo the number of connections, so that a schedule stays
-//! valid when other actions are left out. The tables in capitals hold the weights.
+//! An action refers to its client by number, modulo the number of connections so far. A schedule
+//! therefore stays valid when other actions are removed. The constants on the right hold the
+//! weights.
 //!
 //! # Checks
 //!
-//! After each turn:
-//! - the hub's own invariants: [`Hub::check_invariants`](oyez::hub::Hub::check_invariants);
-//! - each client has received exactly what the model expects, in order, and no line is over the
-//!   limit;
-//! - each close has a valid reason, and only a client that was evicted, broke its connection or
-//!   exceeded a deadline lost output;
-//! - only readers that replay, or whose sockets accept no bytes, are evicted or skipped;
-//! - the hub has room for a connection exactly when the model says so, and ids count up;
-//! - the hub does not spin: when it has work, its turns do something.
+//! During the schedule:
+//! - the hub's own invariants hold: [`Hub::check_invariants`](oyez::hub::Hub::check_invariants);
+//! - each client receives exactly what the model expects, in order, and no line that is too long;
+//! - each close has a valid reason, and lost output is reported with the disconnect;
+//! - when a reader is evicted as too slow, or skipped for the first time, it is replaying or its
+//!   socket accepts no bytes;
+//! - the hub has room for another client unless it is full or shutting down, and ids count up;
+//! - the hub does not spin: while it has work, its turns make progress.
 //!
-//! At the end, every socket accepts everything and time passes. Then every client's input must be
-//! executed and its output delivered, every client that closes its side must be removed, and the
+//! At the end, every socket accepts everything and time passes. Then all input must have been
+//! executed and all output delivered, every client that half-closes must be removed, and the
 //! counters must agree with the model.
 
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ use super::driver::{Driver, Input, UNLIMITED};
 use super::model::{ADMIN_SECRET, FEED, Model, Stage, USER_SECRET};
 use super::rng::Rng;
 
-/// Where choices come from.
+/// The source of choices.
 pub enum Choices<'a> {
     Seed(Rng),
     /// A fuzzer's input. Once it is used up, every choice is 0.
@@ -65,12 +65,12 @@ impl Choices<'_> {
         }
     }
 
-    /// A number from 1 to `max`.
+    /// Returns a number in `1..=max`.
     fn up_to(&mut self, max: usize) -> usize {
         1 + self.below(max)
     }
 
-    /// True in one of `n` cases.
+    /// Returns true with probability 1/`n`.
     fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
@@ -79,7 +79,7 @@ impl Choices<'_> {
         values[self.below(values.len())]
     }
 
-    /// One of the values, chosen by weight.
+    /// Returns one of the values, chosen by weight.
     fn weighted<T: Copy>(&mut self, values: &[(usize, T)]) -> T {
         let mut left = self.below(values.iter().map(|(weight, _)| weight).sum());
         for &(weight, value) in values {
@@ -106,7 +106,7 @@ pub struct Setup {
     allow_shutdown: AllowShutdown,
 }
 
-/// One step of a schedule. `client` is a connection's number, modulo the number of connections.
+/// One step of a schedule. `client` modulo the number of connections so far is the client's number.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Op {
     Connect {
@@ -126,8 +126,8 @@ pub enum Op {
         client: usize,
         bytes: Vec<u8>,
     },
-    /// The client's socket accepts `room` more bytes, and from now on at most `max_write` at a
-    /// time.
+    /// The client's socket accepts `room` more bytes, and from now on at most `max_write` per
+    /// write.
     Read {
         client: usize,
         room: usize,
@@ -145,7 +145,7 @@ pub enum Op {
     Turns {
         count: usize,
     },
-    /// Turns until the hub has no work.
+    /// Runs turns until the hub has no work.
     Settle,
     Shutdown,
 }
@@ -172,7 +172,7 @@ impl fmt::Debug for Op {
             Self::Read { client, room, max_write: Some(max) } => {
                 write!(f, "client {client} reads {room} bytes, at most {max} at a time")
             }
-            Self::HalfClose { client } => write!(f, "client {client} closes its side"),
+            Self::HalfClose { client } => write!(f, "client {client} half-closes"),
             Self::Break { client } => write!(f, "client {client} loses its connection"),
             Self::Wait { ms } => write!(f, "{ms} ms pass"),
             Self::Turns { count } => write!(f, "{count} turns"),
@@ -182,7 +182,7 @@ impl fmt::Debug for Op {
     }
 }
 
-/// Makes a setup whose limits are so small that schedules reach them all the time.
+/// Generates a setup whose limits are so small that schedules often reach them.
 pub fn setup(choices: &mut Choices<'_>) -> Setup {
     let mut limits = Limits::default();
     limits.max_clients = 1 + choices.up_to(9);
@@ -201,6 +201,7 @@ pub fn setup(choices: &mut Choices<'_>) -> Setup {
     limits.turn.work_per_client = choices.up_to(500);
     let mut flush = || FlushLimits { bytes: choices.up_to(500), clients: choices.up_to(4) };
     (limits.turn.flush_priority, limits.turn.flush_bulk) = (flush(), flush());
+    limits.turn.flush_replay = flush();
     Setup {
         limits,
         slow_clients: choices.one_of(&[
@@ -218,7 +219,7 @@ pub fn setup(choices: &mut Choices<'_>) -> Setup {
     }
 }
 
-/// Makes a schedule of at most `max_len` steps.
+/// Generates a schedule of at most `max_len` steps.
 pub fn schedule(choices: &mut Choices<'_>, max_len: usize) -> Vec<Op> {
     let len = choices.up_to(max_len);
     let mut ops = vec![];
@@ -244,7 +245,7 @@ enum Action {
     Turns,
 }
 
-/// How often each action is taken, as weights.
+/// The weight of each action.
 const ACTIONS: [(usize, Action); 12] = [
     (4, Action::Connect),
     (1, Action::FinishHandshake),
@@ -260,7 +261,7 @@ const ACTIONS: [(usize, Action); 12] = [
     (3, Action::Turns),
 ];
 
-/// One in this many shutdown actions shuts the server down. The others are turns instead.
+/// One in this many shutdown actions shuts the server down. The others run turns instead.
 const SHUTDOWN_ONE_IN: usize = 8;
 
 fn op(choices: &mut Choices<'_>) -> Op {
@@ -297,7 +298,7 @@ fn op(choices: &mut Choices<'_>) -> Op {
     }
 }
 
-/// How many bytes a socket accepts before it blocks: a few, many, or all.
+/// Returns how many bytes a socket accepts before it blocks: a few, many, or all.
 fn room(choices: &mut Choices<'_>) -> usize {
     match choices.weighted(&[(1, Some(300)), (1, Some(3000)), (2, None)]) {
         Some(end) => choices.below(end),
@@ -312,7 +313,7 @@ enum Copies {
     One,
 }
 
-/// How often a line is sent many times, a few times or once, as weights.
+/// The weights of sending a line many times, a few times or once.
 const COPIES: [(usize, Copies); 3] = [(1, Copies::Flood), (4, Copies::Few), (7, Copies::One)];
 
 #[derive(Clone, Copy)]
@@ -337,7 +338,7 @@ enum Kind {
     TooLong,
 }
 
-/// How often each kind of request is sent, as weights.
+/// The weight of each kind of request.
 const LINES: [(usize, Kind); 18] = [
     (10, Kind::Say),
     (1, Kind::EmptyBroadcast),
@@ -401,10 +402,10 @@ fn bytes(choices: &mut Choices<'_>) -> Vec<u8> {
     }
 }
 
-/// The length of a fuzzer's schedules.
+/// The maximum length of a schedule from a fuzzer's input, in steps.
 const MAX_FUZZED_LEN: usize = 200;
 
-/// Runs the schedule that a fuzzer's input encodes. If it fails, prints it.
+/// Runs the schedule that a fuzzer's input encodes. If it fails, prints the schedule.
 pub fn run_bytes(data: &[u8]) {
     struct PrintOnPanic<'a>(&'a Setup, &'a [Op]);
     impl Drop for PrintOnPanic<'_> {
@@ -426,8 +427,8 @@ pub fn format_schedule(ops: &[Op]) -> String {
     ops.iter().map(|op| format!("  {op:?}\n")).collect()
 }
 
-/// Runs a schedule, then closes every client. Panics if a check fails. Calls `on_step` with each
-/// step's index before the step.
+/// Runs a schedule, then closes every client. Panics if a check fails. Before each step, calls
+/// `on_step` with its index.
 pub fn run(setup: &Setup, ops: &[Op], on_step: impl FnMut(usize)) {
     World::new(setup).run(ops, on_step);
 }
@@ -445,7 +446,7 @@ struct World {
     driver: Driver,
     model: Model,
     max_clients: usize,
-    /// Every client in order: its key, which a later client may reuse, and its id.
+    /// The key and id of every client so far, in order. A later client may have the same key.
     clients: Vec<(usize, u64)>,
     trace: Option<String>,
 }
@@ -500,7 +501,7 @@ impl World {
         }
     }
 
-    /// The key of a client, if it is still connected.
+    /// Returns the key of a client, if it is still connected.
     fn key(&self, client: usize) -> Option<usize> {
         let (key, id) = self.clients[client.checked_rem(self.clients.len())?];
         (self.driver.ids.get(&key) == Some(&id)).then_some(key)
@@ -565,20 +566,24 @@ impl World {
                 self.driver.hub.handle_writable(key);
                 self.driver.hub.handle_hangup(key);
             }
-            // A client that has closed its side sends nothing.
+            // A half-closed client sends nothing, and a broken connection completes no handshake.
             _ => {}
         }
     }
 
     fn connect(&mut self, room: usize, is_local: bool, has_handshake: bool) {
         let has_room = self.driver.ids.len() < self.max_clients && !self.model.is_shutting_down;
-        assert_eq!(self.driver.hub.has_room(), has_room, "room for another client");
+        assert_eq!(
+            self.driver.hub.has_room(),
+            has_room,
+            "whether there is room for another client"
+        );
         if !has_room {
             return;
         }
         let key = self.driver.accept(Origin { is_local }, room);
         let id = self.driver.ids[&key];
-        assert_eq!(id, self.clients.len() as u64 + 1, "ids count up");
+        assert_eq!(id, self.clients.len() as u64 + 1, "ids must count up");
         self.clients.push((key, id));
         self.model.connect(id, is_local);
         if !has_handshake {
@@ -627,7 +632,7 @@ impl World {
             assert!(may_close, "lost output is not reported: {context}");
             assert!(
                 client.missed <= disconnect.missed,
-                "{} lines missed: {context}",
+                "the client missed {} lines: {context}",
                 client.missed
             );
         }
@@ -657,10 +662,10 @@ impl World {
         !events.is_empty()
     }
 
-    /// Checks that the feed overran only a reader that replays, or whose socket accepts no bytes.
+    /// Checks that an overrun reader is replaying, or that its socket accepts no bytes.
     fn check_overrun(&mut self, id: u64) {
         let connected = self.driver.ids.iter().find(|(_, connected)| **connected == id);
-        // The client may have been removed since.
+        // The client may have been removed already.
         let Some((&key, _)) = connected else { return };
         let accepts_bytes = self.driver.socket(key).room > 0;
         let is_replaying = self.model.client(id).is_replaying;
@@ -704,24 +709,24 @@ impl World {
             let outstanding = client.outstanding();
             let is_served = client.write_closed || client.has_received_all();
             assert!(is_served, "client {id} still expects {outstanding}");
-            assert!(client.is_input_done(), "the lines of client {id} were not all executed");
+            assert!(client.is_input_done(), "client {id} has lines that were not executed");
         }
         self.close_all();
         assert_eq!(self.driver.hub.counters().broadcasts, self.model.feed.len() as u64);
         let missed: u64 = self.model.clients.values().map(|client| client.missed).sum();
-        assert!(missed <= self.driver.hub.counters().lagged, "{missed} lines were missed");
+        assert!(missed <= self.driver.hub.counters().lagged, "clients missed {missed} lines");
     }
 
     fn close_all(&mut self) {
-        self.record(|| "every client closes its side".to_owned());
+        self.record(|| "every client half-closes".to_owned());
         for key in self.keys() {
             self.driver.socket(key).eof = true;
             self.driver.hub.handle_readable(key);
         }
         self.settle();
-        // With a rate limit, lines may still be waiting.
+        // A rate-limited client is not read, so the hub may not have read its end of input yet.
         let is_empty = self.driver.hub.is_empty() || self.model.has_rate_limit;
-        assert!(is_empty, "a client that has closed its side is still connected");
+        assert!(is_empty, "a half-closed client is still connected");
         while let Some(deadline_ms) = self.driver.hub.next_deadline() {
             self.driver.now_ms = self.driver.now_ms.max(deadline_ms);
             self.settle();

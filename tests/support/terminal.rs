@@ -1,4 +1,4 @@
-//! Runs programs on a pseudoterminal, and reads its screen.
+//! Runs programs on a pseudoterminal and emulates its screen.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -30,7 +30,7 @@ pub struct Terminal {
     terminal: File,
     bytes: Receiver<Vec<u8>>,
     screen: vt100::Parser,
-    /// Everything that the program has written.
+    /// The output that [`wait_until`](Self::wait_until) has processed.
     output: Vec<u8>,
 }
 
@@ -48,7 +48,7 @@ impl Terminal {
         let (sender, bytes) = channel();
         thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // Reading fails when the program has closed the terminal.
+            // Reading fails once the program and the test have closed the terminal.
             while let Ok(len @ 1..) = reader.read(&mut buffer)
                 && sender.send(buffer[..len].to_vec()).is_ok()
             {}
@@ -64,7 +64,7 @@ impl Terminal {
         self.controller.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Changes the terminal's size.
+    /// Resizes the terminal and notifies the program.
     pub fn resize(&mut self, rows: u16, columns: u16) {
         self.screen.screen_mut().set_size(some(rows), some(columns));
         resize(&self.terminal, rows, columns);
@@ -77,7 +77,8 @@ impl Terminal {
         self.bytes = channel().1;
     }
 
-    /// Reads output until there is none for this long, and returns it.
+    /// Returns the output until the program writes nothing for this long. Does not update the
+    /// screen.
     pub fn read_until_quiet_for(&mut self, time: Duration) -> String {
         let mut output = vec![];
         while let Ok(bytes) = self.bytes.recv_timeout(time) {
@@ -91,13 +92,13 @@ impl Terminal {
         tcgetattr(&self.terminal).unwrap()
     }
 
-    /// Returns the rows of the screen, without empty rows at the end.
+    /// Returns the rows of the screen, without trailing empty rows.
     pub fn rows(&self) -> Vec<String> {
         let text = self.screen.screen().contents();
         text.trim_end_matches('\n').split('\n').map(|row| row.trim_end().to_owned()).collect()
     }
 
-    /// Returns everything that the program has written so far.
+    /// Returns the output that [`wait_until`](Self::wait_until) has processed.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&self.output).into_owned()
     }
@@ -107,7 +108,7 @@ impl Terminal {
         self.screen.screen().cursor_position()
     }
 
-    /// Processes output until the condition holds.
+    /// Reads output and updates the screen until the condition holds.
     #[track_caller]
     pub fn wait_until(&mut self, condition: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + TIMEOUT;
@@ -123,7 +124,7 @@ impl Terminal {
         }
     }
 
-    /// Waits until these are the last rows, ignoring the times in front of messages.
+    /// Waits until these are the last rows of the screen. Ignores the times in front of messages.
     #[track_caller]
     pub fn expect(&mut self, rows: &[&str]) {
         self.wait_until(|terminal| {

@@ -1,4 +1,4 @@
-//! Certificates, and TLS connections of clients.
+//! Test certificates and TLS client connections.
 
 use std::fs;
 use std::net::TcpStream;
@@ -23,7 +23,7 @@ impl Authority {
     pub fn new(file: &Path) -> Self {
         let mut parameters = CertificateParams::new([]).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Verifiers find authorities by name, so each needs a different one.
+        // A verifier looks up the issuer by name, so each authority needs a unique one.
         parameters.distinguished_name.push(DnType::CommonName, file.to_str().unwrap());
         let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap());
         let issuer = issuer.unwrap();
@@ -31,7 +31,7 @@ impl Authority {
         Self(issuer)
     }
 
-    /// Issues a certificate for a host name, and writes it and its key to two files.
+    /// Issues a certificate for a host name. Writes the certificate and its key to these files.
     pub fn issue(&self, name: &str, certificate: &Path, key: &Path) {
         self.issue_until(name, 4000, certificate, key);
     }
@@ -48,8 +48,8 @@ impl Authority {
 
 pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
-/// Starts TLS on a connection to `localhost`, whose certificate must be signed by one in `roots`.
-/// The handshake takes place on the first read or write.
+/// Wraps a connection to `localhost` in TLS. The only trusted authority is the certificate in the
+/// file `roots`. The first read or write performs the handshake.
 pub fn connect(stream: TcpStream, roots: &Path) -> TlsStream {
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.set_write_timeout(Some(TIMEOUT)).unwrap();

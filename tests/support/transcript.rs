@@ -1,4 +1,4 @@
-//! Transcripts: a small language for what clients send and receive.
+//! Transcripts: a small language that lists what clients send and what they must receive.
 //!
 //! ```text
 //! a+                connect and read the welcome line
@@ -6,16 +6,17 @@
 //! a~ say h          send without a line ending
 //! a< broadcast *    expect a line; * matches anything
 //! a.                half-close the connection
-//! a|                expect the end of the connection
+//! a|                expect the connection to end
 //! ```
 //!
-//! The escapes `\r \n \t \0 \\ \xNN` stand for bytes. One space after the sign is skipped.
+//! `\r \n \t \0 \\ \xNN` are escapes. One space after the operator is skipped.
 
 use std::collections::BTreeMap;
 
 use super::{Client, Server, oyezd};
 
-/// Plays a transcript three times, each with a new server: over TCP, a Unix socket and TLS.
+/// Plays a transcript over TCP, over a Unix socket and, unless the build lacks it, over TLS. Starts
+/// a new server for each.
 #[track_caller]
 pub fn play(transcript: &str) {
     play_with(&[], transcript);
@@ -40,8 +41,8 @@ pub fn play_with(arguments: &[&str], transcript: &str) {
 pub fn play_on(server: &Server, transcript: &str) {
     let mut clients: BTreeMap<&str, Client> = BTreeMap::new();
     for line in transcript.lines().map(str::trim_start).filter(|line| !line.is_empty()) {
-        let sign = line.find(|c: char| !c.is_alphanumeric()).expect("a sign after the name");
-        let (name, rest) = line.split_at(sign);
+        let operator = line.find(|c: char| !c.is_alphanumeric()).expect("a name and an operator");
+        let (name, rest) = line.split_at(operator);
         let text = rest[1..].strip_prefix(' ').unwrap_or(&rest[1..]);
         if rest.starts_with('+') {
             clients.insert(name, server.client());
@@ -63,12 +64,12 @@ pub fn play_on(server: &Server, transcript: &str) {
             }
             b'.' => client.shutdown_write(),
             b'|' => assert_eq!(client.line_or_end(), None, "{line}: the connection did not end"),
-            sign => panic!("{line}: unknown sign {:?}", sign as char),
+            operator => panic!("{line}: unknown operator {:?}", operator as char),
         }
     }
 }
 
-/// Returns whether the text matches the pattern, in which `*` matches anything.
+/// Returns whether the text matches the pattern. A `*` matches any text.
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(start) else { return false };

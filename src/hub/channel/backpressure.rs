@@ -2,14 +2,14 @@
 //! for it.
 //!
 //! Publishers can outrun readers. The rules, mildest first:
-//! 1. **A turn appends little** (the hub's budget), so that the server writes to every socket in
+//! 1. **A turn appends little** (the hub's budget), so that the server can write to readers in
 //!    between.
 //! 2. **Most readers are behind**: publishers are too fast. Broadcasts pause until fewer are
 //!    behind, for at most two seconds.
-//! 3. **Some readers are behind**: they may only be unlucky. Broadcasts pause for at most half a
-//!    second.
+//! 3. **Some readers are behind**: their delay may be temporary. Broadcasts pause for at most half
+//!    a second.
 //!
-//!    After a pause the feed may advance by a sixteenth of its size before the next one. Readers
+//!    After a pause, the feed may advance by a sixteenth of its size before the next pause. Readers
 //!    that make no progress are ignored. Slightly slow readers therefore survive, and a busy feed
 //!    overruns stalled ones within a minute, however many there are.
 //! 4. **The feed would still overrun a reader**: the reader is a slow consumer, and
@@ -20,8 +20,8 @@
 //! caught up), since `history` must not delay other clients. Any other reader is overrun only while
 //! its socket refuses bytes, never because the server was too busy to write to it.
 //!
-//! This module is pure: it takes the time and [`Reader`] values, returns decisions, and knows
-//! neither the hub nor a clock.
+//! This module is pure: it takes times, feed offsets and [`Reader`] values, and returns decisions.
+//! It uses neither the hub nor a clock.
 
 use std::collections::BTreeMap;
 
@@ -39,21 +39,22 @@ const FAR_BEHIND_DIVISOR: u64 = 2;
 /// far behind.
 const SOME_DIVISOR: usize = 8;
 
-/// A pause for some readers lasts as long as the gate was open before it, within these bounds.
+/// A pause for some readers lasts as long as the time since a sample last left the gate open,
+/// within these bounds. It thus halves the rate of a steady stream.
 const MIN_PAUSE_FOR_SOME_MS: u64 = 100;
 const MAX_PAUSE_FOR_SOME_MS: u64 = 500;
 
-/// The longest pause for most readers.
+/// The maximum pause for most readers.
 const MAX_PAUSE_FOR_MOST_MS: u64 = 2000;
 
 /// The sampling interval while no reader makes progress.
 const IDLE_SAMPLE_MS: u64 = 20;
 
-/// How often, within the stall timeout, blocking readers are probed. The poll reports a socket
-/// writable only when a third of its buffer is free, which can be more than they must read.
+/// How many times blocking readers are probed within the stall timeout. The poll reports a socket
+/// writable only when a third of its buffer is free, which can be more than [`STALL_BYTES`].
 const PROBES: u64 = 8;
 
-/// The log reports blocked publishers at most this often.
+/// The minimum time between two log events about blocked publishers.
 const REPORT_INTERVAL_MS: u64 = 60_000;
 
 /// What happens to a slow consumer: a reader that the feed is about to overrun.
@@ -62,9 +63,9 @@ pub enum SlowConsumerPolicy {
     /// It is disconnected.
     #[default]
     Disconnect,
-    /// It skips lines, and is told how many.
+    /// It skips lines, and a `lagged` line reports how many.
     Skip,
-    /// Publishers wait for it. It is disconnected only if it takes less than [`STALL_BYTES`] within
+    /// Publishers wait for it. It is disconnected only if it reads less than [`STALL_BYTES`] within
     /// the stall timeout.
     Block,
 }
@@ -77,13 +78,13 @@ pub(crate) struct Backpressure {
     reader_grace_ms: u64,
     stall_timeout_ms: u64,
     gate: Gate,
-    /// When the last pause ended.
-    open_since_ms: u64,
-    /// When readers were last sampled.
-    sampled_at_ms: u64,
-    /// The feed's head at the last sample under rules 2 and 3.
+    /// When a sample last left the gate open.
+    sampled_open_ms: u64,
+    /// When the readers were last checked, by a sample or under rule 4.
+    checked_at_ms: u64,
+    /// The feed's head at the last sample.
     sampled_head: Offset,
-    /// Whether a reader has made progress since the last sample.
+    /// Whether a reader has made progress, or left, since the last check.
     has_progress: bool,
     reported_at_ms: Option<u64>,
 }
@@ -105,8 +106,8 @@ enum Gate {
 struct BlockingReaders {
     /// The append drops everything before this offset.
     drops_before: Offset,
-    /// The readers that still need some of it, each with its `bytes_out` at the start of the stall
-    /// timeout.
+    /// The readers that still need part of it, each with its `bytes_out` when the current stall
+    /// timeout began.
     readers: BTreeMap<Handle, u64>,
     /// When the stall timeout ends.
     until_ms: u64,
@@ -117,9 +118,9 @@ struct BlockingReaders {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader {
     pub(crate) handle: Handle,
-    /// Whether it gets new broadcasts.
+    /// Whether it receives new broadcasts.
     pub(crate) follows: bool,
-    /// The oldest byte of the feed that it still needs.
+    /// The oldest offset of the feed that it still needs, if any.
     pub(crate) oldest_needed: Option<Offset>,
     /// Whether it moved its own cursor back and has not caught up.
     pub(crate) is_replaying: bool,
@@ -127,7 +128,7 @@ pub(crate) struct Reader {
     pub(crate) is_write_blocked: bool,
     /// When its socket last accepted bytes.
     pub(crate) last_write_ms: u64,
-    /// How many bytes its socket has accepted.
+    /// The number of bytes that its socket has accepted.
     pub(crate) bytes_out: u64,
 }
 
@@ -155,7 +156,7 @@ pub(crate) enum Admission {
 pub(crate) struct Tick {
     /// Whether blocked publishers may continue.
     pub(crate) is_open: bool,
-    /// Readers that took too little within the stall timeout.
+    /// Readers that read too little within the stall timeout.
     pub(crate) stalled: Vec<Handle>,
     /// Readers to write to even though the poll has not reported their sockets writable.
     pub(crate) probe: Vec<Handle>,
@@ -169,17 +170,17 @@ impl Backpressure {
             reader_grace_ms: limits.reader_grace_ms,
             stall_timeout_ms: limits.stall_timeout_ms,
             gate: Gate::Open,
-            open_since_ms: 0,
-            sampled_at_ms: 0,
+            sampled_open_ms: 0,
+            checked_at_ms: 0,
             sampled_head: 0,
             has_progress: false,
             reported_at_ms: None,
         }
     }
 
-    /// Decides whether a broadcast may be appended at `head`. If the feed has to drop lines for it,
+    /// Decides whether a broadcast may be appended at `head`. If the feed must drop lines for it,
     /// `drops_before` is the offset after the last of them. `readers` are the channel's members,
-    /// visited only when necessary.
+    /// and are visited only when necessary.
     pub(crate) fn admit(
         &mut self,
         now_ms: u64,
@@ -219,41 +220,41 @@ impl Backpressure {
         tick
     }
 
-    /// Ends the wait for blocking readers, since no publisher is waiting any more.
+    /// Stops waiting for blocking readers, since no publisher is waiting any more.
     pub(crate) fn unblock(&mut self) {
         if let Gate::Blocked(_) = self.gate {
             self.gate = Gate::Open;
         }
     }
 
-    /// Records that a reader has made progress or no longer counts. The next sample is then due
-    /// early.
+    /// Records that a reader has made progress or no longer counts, so that the next check comes
+    /// sooner.
     pub(crate) fn note_progress(&mut self) {
         self.has_progress = true;
     }
 
-    /// The earliest time of the next [`tick`](Self::tick). A sample of more clients takes longer,
-    /// so it is taken less often.
-    pub(crate) fn next_sample_ms(&self, clients: usize) -> u64 {
-        self.sampled_at_ms + 1 + clients as u64 / 1000
+    /// The earliest time for the next [`tick`](Self::tick). A tick visits every client, so it runs
+    /// less often when there are many.
+    pub(crate) fn next_check_ms(&self, clients: usize) -> u64 {
+        self.checked_at_ms + 1 + clients as u64 / 1000
     }
 
-    /// When [`tick`](Self::tick) must run, even without socket events.
+    /// The time by which [`tick`](Self::tick) must run, even without socket events.
     pub(crate) fn next_deadline(&self, clients: usize) -> u64 {
-        let soon_ms = self.next_sample_ms(clients);
+        let soon_ms = self.next_check_ms(clients);
         match &self.gate {
             _ if self.has_progress => soon_ms,
             Gate::Blocked(blocking) => soon_ms.max(blocking.until_ms.min(blocking.probe_at_ms)),
-            Gate::Open | Gate::Paused { .. } => soon_ms.max(self.sampled_at_ms + IDLE_SAMPLE_MS),
+            Gate::Open | Gate::Paused { .. } => soon_ms.max(self.checked_at_ms + IDLE_SAMPLE_MS),
         }
     }
 
-    /// Whether a reader with this lag, in bytes, counts as behind.
+    /// Returns whether a reader with this lag, in bytes, counts as behind.
     pub(crate) fn is_behind(&self, lag: u64) -> bool {
         lag > self.feed_size / BEHIND_DIVISOR
     }
 
-    /// Whether a reader with this lag, in bytes, is far behind.
+    /// Returns whether a reader with this lag, in bytes, is far behind.
     pub(crate) fn is_far_behind(&self, lag: u64) -> bool {
         lag > self.feed_size / FAR_BEHIND_DIVISOR
     }
@@ -262,8 +263,8 @@ impl Backpressure {
         matches!(self.gate, Gate::Open)
     }
 
-    fn note_sample(&mut self, now_ms: u64) {
-        self.sampled_at_ms = now_ms;
+    fn note_check(&mut self, now_ms: u64) {
+        self.checked_at_ms = now_ms;
         self.has_progress = false;
     }
 
@@ -282,7 +283,7 @@ impl Backpressure {
         }
         self.decide(now_ms, sample);
         self.sampled_head = head;
-        self.note_sample(now_ms);
+        self.note_check(now_ms);
     }
 
     fn decide(&mut self, now_ms: u64, sample: Sample) {
@@ -295,21 +296,21 @@ impl Backpressure {
                 Gate::Paused { until_ms: now_ms + MAX_PAUSE_FOR_MOST_MS, for_most: true }
             }
             Gate::Open | Gate::Paused { .. } => {
-                let pause_ms = (now_ms - self.open_since_ms)
+                let pause_ms = (now_ms - self.sampled_open_ms)
                     .clamp(MIN_PAUSE_FOR_SOME_MS, MAX_PAUSE_FOR_SOME_MS);
                 Gate::Paused { until_ms: now_ms + pause_ms, for_most: false }
             }
-            // Only under SlowConsumerPolicy::Block, where nothing is sampled.
+            // Unreachable: only SlowConsumerPolicy::Block blocks the gate, and never takes samples.
             Gate::Blocked(_) => return,
         };
         self.gate = next;
         if self.is_open() {
-            self.open_since_ms = now_ms;
+            self.sampled_open_ms = now_ms;
         }
     }
 
-    /// Rule 4: finds the readers that still need what the append drops, and decides what happens to
-    /// them.
+    /// Rule 4: finds the readers that still need lines that the append drops, and decides what
+    /// happens to them.
     fn make_room(
         &mut self,
         now_ms: u64,
@@ -349,7 +350,7 @@ impl Backpressure {
         if event.is_some() {
             self.reported_at_ms = Some(now_ms);
         }
-        self.note_sample(now_ms);
+        self.note_check(now_ms);
         self.gate = Gate::Blocked(BlockingReaders {
             drops_before,
             readers,
@@ -363,8 +364,8 @@ impl Backpressure {
         now_ms + (self.stall_timeout_ms / PROBES).max(1)
     }
 
-    /// Rule 4 under [`SlowConsumerPolicy::Block`]: stops waiting for readers that made room, and
-    /// for those that took too little within the stall timeout.
+    /// Rule 4 under [`SlowConsumerPolicy::Block`]: stops waiting for readers that no longer need
+    /// the lines to drop, and for readers that read too little within the stall timeout.
     fn check_blocking_readers(
         &mut self,
         now_ms: u64,
@@ -399,11 +400,11 @@ impl Backpressure {
         if blocking.readers.is_empty() {
             self.gate = Gate::Open;
         }
-        self.note_sample(now_ms);
+        self.note_check(now_ms);
     }
 }
 
-/// How many readers make progress, and how many of those are behind.
+/// How many readers make progress, and how many of them are behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sample {
     readers: usize,
@@ -457,8 +458,8 @@ mod tests {
         Backpressure::new(policy, &limits)
     }
 
-    /// Takes samples, each given as its time, how many of 100 readers are behind, and when the
-    /// pause then ends.
+    /// Decides on a series of samples: each has a time, how many of 100 readers are behind, and
+    /// when the pause must end after it.
     #[track_caller]
     fn check_samples(samples: &[(u64, usize, Option<u64>)]) {
         let mut backpressure = backpressure(SlowConsumerPolicy::Disconnect);
@@ -486,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn pause_for_some_readers_lasts_as_long_as_the_feed_was_open_within_bounds() {
+    fn pause_for_some_readers_lasts_as_long_as_the_gate_was_open_within_bounds() {
         check_samples(&[(50, 13, Some(150))]);
         check_samples(&[(1000, 0, None), (1200, 13, Some(1400)), (1300, 13, Some(1400))]);
         check_samples(&[
@@ -512,11 +513,11 @@ mod tests {
     fn more_clients_are_sampled_less_often() {
         let backpressure = backpressure(SlowConsumerPolicy::Disconnect);
         let intervals =
-            [0, 999, 1000, 1999, 10_000].map(|clients| backpressure.next_sample_ms(clients));
+            [0, 999, 1000, 1999, 10_000].map(|clients| backpressure.next_check_ms(clients));
         assert_eq!(intervals, [1, 1, 2, 2, 11]);
     }
 
-    /// A reader whose socket is full, and which lags by this much at a head of 1600.
+    /// A reader with a full socket, and with this lag at a head of 1600.
     fn reader(id: u64, lag: u64) -> Reader {
         Reader {
             handle: Handle { id, key: id as usize },
@@ -529,7 +530,7 @@ mod tests {
         }
     }
 
-    /// Asks for an append at a head of 1600 that drops the first 100 bytes.
+    /// Requests an append at a head of 1600 that drops the first 100 bytes.
     fn admit(backpressure: &mut Backpressure, now_ms: u64, readers: &[Reader]) -> Admission {
         backpressure.sampled_head = 1600;
         backpressure.admit(now_ms, 1600, Some(100), readers.iter().copied())

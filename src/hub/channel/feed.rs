@@ -1,18 +1,19 @@
-//! The feed: the last broadcast lines, written once and read by every client.
+//! The feed: the latest broadcast lines, stored once for all clients.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::protocol::{FeedId, Reply};
 
-/// A position in the feed, in bytes from its beginning. A client's cursor is an offset.
+/// A position in the feed: the number of bytes ever appended before it. A client's cursor is an
+/// offset.
 pub type Offset = u64;
 
-/// The last broadcast lines, encoded as clients receive them, in chunks that are added and dropped
-/// whole.
+/// The latest broadcast lines, encoded as clients receive them, in chunks that are added and
+/// dropped whole.
 ///
-/// Appending a line costs the same whatever the number of clients: each client has only a cursor,
-/// and reads from there to the [`head`](Self::head).
+/// The cost of appending a line does not depend on the number of clients: each client has only a
+/// cursor, and reads from there to the [`head`](Self::head).
 ///
 /// **Invariants**
 /// - A line never spans two chunks, and every chunk holds whole lines.
@@ -25,7 +26,7 @@ pub struct Feed {
     chunk_size: usize,
     max_chunks: usize,
     newest_seq: u64,
-    /// The next line, encoded to learn its length.
+    /// The next line, encoded by [`prepare`](Self::prepare).
     line: Vec<u8>,
 }
 
@@ -65,22 +66,22 @@ impl Feed {
         self.chunks.back().map_or(0, Chunk::end)
     }
 
-    /// The offset of the oldest line kept.
+    /// The offset of the oldest kept line.
     pub fn oldest(&self) -> Offset {
         self.chunks.front().map_or(0, |chunk| chunk.start)
     }
 
-    /// The newest line's sequence number, 0 before the first line.
+    /// The newest line's sequence number, or 0 before the first line.
     pub fn newest_seq(&self) -> u64 {
         self.newest_seq
     }
 
-    /// The oldest kept line's sequence number, 0 if none is kept.
+    /// The oldest kept line's sequence number, or 0 if none is kept.
     pub fn oldest_seq(&self) -> u64 {
         self.chunks.front().map_or(0, |chunk| chunk.first_seq)
     }
 
-    /// How many bytes of lines are kept.
+    /// The total size of the kept lines, in bytes.
     pub fn kept_bytes(&self) -> u64 {
         self.head() - self.oldest()
     }
@@ -93,8 +94,8 @@ impl Feed {
         self.line.len()
     }
 
-    /// The offset before which lines are dropped when the prepared line is appended, or `None` if
-    /// none are. The append overruns readers that still need older bytes.
+    /// Appending the prepared line drops all lines before this offset, and overruns readers that
+    /// still need them. `None` if it drops nothing.
     pub(crate) fn drops_before(&self) -> Option<Offset> {
         let is_full = self.chunks.len() == self.max_chunks && !self.fits();
         is_full.then(|| self.chunks.get(1).map_or(self.head(), |chunk| chunk.start))
@@ -112,7 +113,7 @@ impl Feed {
         self.newest_seq
     }
 
-    /// How many lines are kept.
+    /// The number of kept lines.
     pub(crate) fn kept_lines(&self) -> u64 {
         self.chunks.front().map_or(0, |oldest| self.newest_seq + 1 - oldest.first_seq)
     }
@@ -123,11 +124,11 @@ impl Feed {
         self.newest_seq + 1 - self.kept_lines()
     }
 
-    /// The offset after line `seq`, and how many bytes were scanned to find it. `None` if the line
-    /// after it is no longer kept, or there is no such line yet.
+    /// The offset after line `seq`, and the number of bytes scanned to find it. `None` if the next
+    /// line is no longer kept, or if line `seq` does not exist yet.
     ///
-    /// The chunks are a sparse index: each records its first line's number. Within a chunk, the
-    /// search counts line feeds.
+    /// The chunks are a sparse index: each records its first line's sequence number. Within a
+    /// chunk, the search counts line feeds.
     pub(crate) fn offset_after(&self, seq: u64) -> Option<(Offset, usize)> {
         if seq == self.newest_seq {
             return Some((self.head(), 0));
@@ -143,13 +144,13 @@ impl Feed {
         Some((chunk.start + at as u64, at))
     }
 
-    /// The start of a line near the middle of the kept lines.
+    /// The offset of a line near the middle of the kept lines.
     pub(crate) fn middle(&self) -> Offset {
         self.chunks.get(self.chunks.len() / 2).map_or(self.head(), |chunk| chunk.start)
     }
 
-    /// How many lines begin in the range, and how many bytes were scanned to count them. Both ends
-    /// must still be kept, and each be the start of a line or the head.
+    /// The number of lines that begin in the range, and the number of bytes scanned to count them.
+    /// Both ends must still be kept, and each must be the start of a line or the head.
     pub(crate) fn count_lines(&self, range: Range<Offset>) -> (u64, usize) {
         if range.is_empty() {
             return (0, 0);
@@ -159,7 +160,8 @@ impl Feed {
         (next - first, scanned_first + scanned_next)
     }
 
-    /// The number of the line that begins at `offset`, and how many bytes were scanned to find it.
+    /// The sequence number of the line that begins at `offset`, and the number of bytes scanned to
+    /// find it.
     fn seq_at(&self, offset: Offset) -> (u64, usize) {
         let nth = self.chunks.partition_point(|chunk| chunk.end() <= offset);
         let Some(chunk) = self.chunks.get(nth) else { return (self.newest_seq + 1, 0) };
@@ -226,7 +228,7 @@ mod tests {
 
     const LINE: &str = "broadcast 1 a xy\n";
 
-    /// A feed of four chunks of two short lines each.
+    /// An empty feed with room for four chunks of two short lines each.
     fn feed() -> Feed {
         Feed::new(FeedId(1), 4 * 2 * LINE.len(), 2 * LINE.len())
     }
@@ -261,7 +263,7 @@ mod tests {
         assert_eq!(
             append(&mut feed),
             Some(4 * line),
-            "line 10 is longer, and does not fit the last chunk"
+            "line 10 is longer, and does not fit into the last chunk"
         );
     }
 

@@ -8,11 +8,11 @@ use backpressure::Backpressure;
 use feed::Feed;
 use members::Members;
 
-/// Everything that the clients of one channel share. There is one channel today.
+/// The state that the clients of one channel share. Today there is only one channel.
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) feed: Feed,
-    /// The clients that may need lines of the feed: each from its activation until its removal.
+    /// The clients that may need lines from the feed: each from its activation until its removal.
     pub(crate) members: Members,
     pub(crate) backpressure: Backpressure,
 }

@@ -1,4 +1,4 @@
-//! Delivery: each client's pending output, and what slow consumers lose of it.
+//! Delivery: each client's pending output, and dropping or skipping it for slow consumers.
 
 pub(crate) mod outbox;
 pub(crate) mod skip;

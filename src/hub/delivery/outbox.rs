@@ -1,5 +1,4 @@
-//! One client's pending output: its cursor into the feed, and the replies between lines of the
-//! feed.
+//! One client's pending output: its cursor into the feed, and the replies between the feed's lines.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,20 +14,19 @@ pub enum Span<'a> {
     Feed(Range<Offset>),
 }
 
-/// One client's pending output: the feed from the cursor on, interleaved with entries at their
-/// offsets: replies to this client alone, and seeks of the cursor.
+/// One client's pending output: the feed from the cursor on, interleaved with entries at given
+/// offsets. An entry is output for this client alone, or a seek of the cursor.
 ///
 /// **Invariants**
 /// - The entries' offsets never decrease, except after a seek, and none is before the cursor.
 /// - If the first entry is a seek, the cursor has not reached it.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    /// The next byte of the feed to send.
+    /// The offset of the next byte of the feed to send.
     pub(super) cursor: Offset,
-    /// Where the feed ends for this client, unless it follows the feed.
+    /// The offset at which the feed ends for this client. `None` if it follows the feed.
     pub(super) until: Option<Offset>,
-    /// Allocated only while something besides the feed is pending: most clients have nothing else,
-    /// most of the time.
+    /// Allocated only while something besides the feed is pending, which is rare for most clients.
     pub(super) queue: Option<Box<Queue>>,
     /// Whether the client moved its cursor back and has not caught up since.
     is_replaying: bool,
@@ -50,7 +48,7 @@ pub(super) struct Queue {
     pub(super) sent: usize,
 }
 
-/// An item to send after the feed up to `at`.
+/// An entry, which is due once the feed up to `at` is sent.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) at: Offset,
@@ -75,7 +73,7 @@ pub(super) struct Seek {
 }
 
 impl EntryKind {
-    /// How many unsent bytes in the queue belong to the entry.
+    /// The number of the entry's unsent bytes.
     pub(super) fn len(&self) -> usize {
         match *self {
             Self::Reply(len) => len,
@@ -84,7 +82,7 @@ impl EntryKind {
         }
     }
 
-    /// Shortens the entry by its first `sent` bytes.
+    /// Records that the entry's first `sent` unsent bytes were sent.
     fn shorten(&mut self, sent: usize) {
         match self {
             Self::Reply(len) => *len -= sent,
@@ -106,14 +104,14 @@ impl Queue {
 }
 
 impl Default for Outbox {
-    /// The outbox of a client that receives nothing of the feed.
+    /// The outbox of a client that does not follow the feed.
     fn default() -> Self {
         Self { cursor: 0, until: Some(0), queue: None, is_replaying: false, is_closed: false }
     }
 }
 
 impl Outbox {
-    /// Appends a reply behind everything pending.
+    /// Appends a reply behind all pending output.
     pub(crate) fn reply(&mut self, head: Offset, line: &[u8]) {
         if self.is_closed {
             return;
@@ -133,7 +131,7 @@ impl Outbox {
         }
     }
 
-    /// Stops following the feed: the client gets no broadcasts after the head.
+    /// Stops following the feed: the client receives no broadcasts after the head.
     pub(crate) fn unfollow(&mut self, head: Offset) {
         self.until = Some(self.end(head));
     }
@@ -145,13 +143,14 @@ impl Outbox {
         }
     }
 
-    /// Continues with the feed from `to` on, after everything pending.
+    /// Continues with the feed at `to`, after all pending output.
     pub(crate) fn seek(&mut self, head: Offset, to: Offset) {
         if self.is_closed {
             return;
         }
         let at = self.end(head);
-        // A seek to the same offset is kept: it separates the `lagged` counts before and after it.
+        // A seek to the same offset is kept if output is pending: it separates the `lagged` counts
+        // before and after it.
         let is_needed = at != to || self.has_pending(head);
         self.until = None;
         self.is_replaying |= to < head;
@@ -164,7 +163,7 @@ impl Outbox {
         }
     }
 
-    /// Whether the client moved its cursor back and has not caught up since.
+    /// Returns whether the client moved its cursor back and has not caught up since.
     pub(crate) fn is_replaying(&self) -> bool {
         self.is_replaying
     }
@@ -174,12 +173,12 @@ impl Outbox {
         self.is_replaying = false;
     }
 
-    /// Whether the client gets new broadcasts.
+    /// Returns whether the client receives new broadcasts.
     pub(crate) fn follows(&self) -> bool {
         self.until.is_none()
     }
 
-    /// The outbox's memory that counts against `max-outbox`, in bytes.
+    /// The size that counts against `max_outbox`, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| {
             queue.unsent().len()
@@ -188,17 +187,17 @@ impl Outbox {
         })
     }
 
-    /// How many seeks are pending.
+    /// The number of pending seeks.
     pub(crate) fn pending_seeks(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.seeks.len())
     }
 
-    /// Whether anything besides the feed is pending.
+    /// Returns whether anything besides the feed is pending.
     pub(crate) fn has_entries(&self) -> bool {
         self.queue.as_ref().is_some_and(|queue| !queue.entries.is_empty())
     }
 
-    /// Whether anything is pending.
+    /// Returns whether anything is pending.
     pub(crate) fn has_pending(&self, head: Offset) -> bool {
         self.has_entries() || self.cursor < self.end(head)
     }
@@ -246,7 +245,7 @@ impl Outbox {
             }
             let Some(queue) = &mut self.queue else { break };
             let Some(Entry { kind, .. }) = queue.entries.front_mut() else {
-                debug_assert!(false, "the caller sends at most what is pending");
+                debug_assert!(false, "the caller consumes at most what is pending");
                 break;
             };
             let own = sent.min(kind.len());
@@ -261,8 +260,8 @@ impl Outbox {
         self.release();
     }
 
-    /// The oldest offset of the feed that is still needed: the cursor, or a seek's target, if
-    /// anything is delivered from there.
+    /// The oldest offset of the feed that is still needed: the cursor or the target of a pending
+    /// seek. `None` if nothing of the feed is pending.
     pub(crate) fn oldest_needed(&self, head: Offset) -> Option<Offset> {
         let end = self.end(head);
         let Some(queue) = &self.queue else { return (self.cursor < end).then_some(self.cursor) };
@@ -294,12 +293,12 @@ impl Outbox {
         self.queue.as_ref().map_or(&[], |queue| queue.unsent())
     }
 
-    /// Where the feed ends for this client.
+    /// The offset at which the feed ends for this client.
     pub(super) fn end(&self, head: Offset) -> Offset {
         self.until.unwrap_or(head)
     }
 
-    /// The offset of the first entry or, without one, the end.
+    /// The offset of the first entry, or the end if there is none.
     pub(super) fn next_entry_at(&self, head: Offset) -> Offset {
         let first = self.queue.as_ref().and_then(|queue| queue.entries.front());
         first.map_or_else(|| self.end(head), |entry| entry.at)

@@ -6,11 +6,11 @@ use super::outbox::{Entry, EntryKind, Outbox, Queue, Seek};
 use crate::hub::channel::feed::{Feed, Offset};
 use crate::protocol::Reply;
 
-/// What a client skipped.
+/// The result of [`Outbox::skip`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Skipped {
     pub(crate) lines: u64,
-    /// How many bytes were scanned to count them.
+    /// The number of bytes scanned to count them.
     pub(crate) scanned: usize,
 }
 
@@ -30,10 +30,10 @@ impl Outbox {
         }
     }
 
-    /// Moves the cursor and the targets of pending seeks from before `drops_before` forward to
-    /// `resume_at`, the start of a later line. Inserts a `lagged` line at each gap, or adds the gap
-    /// to a `lagged` line that is still unsent. Between two seeks there is at most one gap. Replies
-    /// keep their order; those inside a gap follow its `lagged` line.
+    /// Moves the cursor and the targets of pending seeks forward to `resume_at` if they are before
+    /// `drops_before`. `resume_at` is the start of a later line. Inserts a `lagged` line at each
+    /// gap, or adds the gap to a `lagged` line that is still unsent. Between two seeks there is at
+    /// most one gap. Replies keep their order; those inside a gap follow its `lagged` line.
     pub(crate) fn skip(&mut self, feed: &Feed, drops_before: Offset, resume_at: Offset) -> Skipped {
         self.finish_partial_line(feed);
         let end = self.end(feed.head());
@@ -83,8 +83,7 @@ impl Outbox {
         skipped
     }
 
-    /// Turns the rest of a partial line of the feed into a reply, so that the line is finished
-    /// first.
+    /// Turns the rest of a partially sent feed line into a reply, so that it is sent first.
     fn finish_partial_line(&mut self, feed: &Feed) {
         if let Some(queue) = &mut self.queue {
             queue.forget_sent();
@@ -115,7 +114,7 @@ impl Queue {
     }
 }
 
-/// Whether a `lagged` line with `len` unsent bytes is entirely unsent.
+/// Returns whether a `lagged` line with `len` unsent bytes is entirely unsent.
 fn is_unsent(lines: u64, len: u8) -> bool {
     lagged_line(lines).len() == usize::from(len)
 }

@@ -12,7 +12,7 @@ use crate::hub::delivery::outbox::Outbox;
 use crate::hub::event::Reason;
 use crate::hub::handle::Handle;
 
-/// What the peer's address or Unix-socket credentials show.
+/// What the peer's address or Unix-socket credentials reveal about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// Whether the peer has a loopback address, or connects to a Unix socket as root or as the
@@ -37,12 +37,15 @@ pub(crate) struct Client {
     pub(crate) last_write_ms: u64,
     /// When its last line was executed.
     pub(crate) last_line_ms: u64,
-    /// When its current stage times out, if it does. The hub's timers hold a copy.
+    /// The deadline of its current stage, if it has one. The hub's timers hold a copy.
     pub(crate) deadline_ms: Option<u64>,
-    /// The role that it has authenticated for.
+    /// The role that it has authenticated for, if any.
     pub(crate) role: Option<Role>,
     pub(crate) wrong_secrets: u8,
+    /// Limits the rate at which its lines are executed.
     pub(crate) rate: RateLimiter,
+    /// Limits the rate at which it replays the feed.
+    pub(crate) replays: RateLimiter,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) input: LineBuffer,
@@ -50,11 +53,11 @@ pub(crate) struct Client {
     pub(crate) outbox: Outbox,
     pub(crate) stage: Stage,
     pub(crate) socket: Socket,
-    /// Whether it was evicted, and part of its pending output dropped.
+    /// Whether it was evicted, which dropped its pending broadcasts.
     pub(crate) was_evicted: bool,
-    /// How many lines it missed: the sum of its `lagged` counts, sent or pending.
+    /// The number of lines it missed: the sum of its `lagged` counts, sent or pending.
     pub(crate) missed: u64,
-    /// Whether it has exceeded the rate limit. Only the first time is reported.
+    /// Whether it has exceeded a rate limit. Only the first time is reported.
     pub(crate) was_rate_limited: bool,
 }
 
@@ -79,9 +82,9 @@ pub(crate) enum ClosingStep {
     Draining,
     /// Only the goodbye is pending.
     SendingGoodbye,
-    /// The server was asked to shut down the write side.
+    /// The caller was asked to shut down the write side.
     ShuttingDownWrite,
-    /// The transport still holds bytes, or its close_notify, until the socket is writable.
+    /// The transport still holds bytes, such as its close_notify, until the socket is writable.
     FlushingTransport,
     /// Everything was sent. Waits for the peer to close.
     AwaitingPeerClose,
@@ -90,7 +93,7 @@ pub(crate) enum ClosingStep {
 /// What the client's buffered lines wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InputState {
-    /// Every buffered line was executed: the socket may be read.
+    /// Every complete buffered line was executed: the socket may be read.
     Reading,
     /// In the run queue.
     Runnable,
@@ -99,7 +102,7 @@ pub(crate) enum InputState {
     /// In the queue of blocked publishers: the next line is a broadcast that backpressure holds
     /// back.
     AwaitingReaders,
-    /// Not executed, and not read, until the rate limit allows another line. In the rate-limit
+    /// Neither executed nor read until a rate limit allows the next line. In the rate-limit
     /// timers.
     RateLimited { until_ms: u64 },
     /// The client is closing: its input is read and discarded, since a close with unread input
@@ -110,7 +113,7 @@ pub(crate) enum InputState {
 /// The state of a client's socket.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Socket {
-    /// A read may return something.
+    /// A read may return data, the end of input or an error.
     pub(crate) readable: bool,
     /// It refused bytes and has not been reported writable since.
     pub(crate) write_blocked: bool,
@@ -134,6 +137,7 @@ impl Client {
             role: None,
             wrong_secrets: 0,
             rate: RateLimiter::default(),
+            replays: RateLimiter::default(),
             bytes_in: 0,
             bytes_out: 0,
             input: LineBuffer::new(max_line),
@@ -160,7 +164,7 @@ impl Client {
         self.stage == Stage::Active
     }
 
-    /// Whether its lines are executed.
+    /// Returns whether its lines are executed.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Active | Stage::Unauthenticated)
     }
@@ -169,18 +173,18 @@ impl Client {
         matches!(self.stage, Stage::Closing { .. })
     }
 
-    /// Whether its socket should be read now.
+    /// Returns whether its socket should be read now.
     pub(crate) fn wants_read(&self) -> bool {
         let takes_input = matches!(self.input_state, InputState::Reading | InputState::Discarding);
         takes_input && self.socket.readable && !self.socket.eof
     }
 
-    /// Whether it has pending output that its socket would accept.
+    /// Returns whether it has pending output that its socket would accept.
     pub(crate) fn wants_flush(&self, head: Offset) -> bool {
         !self.socket.write_blocked && self.outbox.has_pending(head)
     }
 
-    /// How far it is behind the feed's head, in bytes.
+    /// The lag behind the feed's head, in bytes.
     pub(crate) fn lag(&self, head: Offset) -> u64 {
         self.outbox.oldest_needed(head).map_or(0, |needed| head - needed)
     }

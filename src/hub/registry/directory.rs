@@ -5,8 +5,8 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use crate::protocol::{Name, Recipient};
 
-/// The clients that can be listed and sent to. The maps are ordered because `clients` lists in
-/// ascending order of ids, and because a hash map would draw a random seed.
+/// The clients that can be listed and sent to. The maps are ordered because `clients` lists clients
+/// in ascending order of ids, and because a hash map would draw a random seed.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     keys: BTreeMap<u64, usize>,
@@ -30,7 +30,7 @@ impl Directory {
         self.free(name);
     }
 
-    /// Gives a client the name `new` in place of `old`. Returns whether the name was free.
+    /// Renames a client from `old` to `new`. Returns false if another client has that name.
     pub(crate) fn rename(&mut self, id: u64, old: Option<&str>, new: Name<'_>) -> bool {
         let new = fold(new.as_str());
         if self.holders.get(&new).is_some_and(|&holder| holder != id) {
@@ -41,7 +41,7 @@ impl Directory {
         true
     }
 
-    /// The key of a client.
+    /// The key of the client with this id or name.
     pub(crate) fn find(&self, client: Recipient<'_>) -> Option<usize> {
         let id = match client {
             Recipient::Id { id, .. } => id,

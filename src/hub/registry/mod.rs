@@ -1,4 +1,4 @@
-//! The clients of the whole server: who is connected, under which id, name and role.
+//! The server's clients, with their ids, names, roles and rate limits.
 
 pub(crate) mod client;
 pub(crate) mod directory;

@@ -1,26 +1,25 @@
-//! The rate limit of one client: how many lines it may send per second.
+//! A rate limit of one client: lines per second, or replayed bytes per second.
 
-/// A client may send this much time's worth of lines in one burst.
+/// The maximum burst: as much as the rate limit allows in this time.
 const BURST_US: u64 = 1_000_000;
 
 /// The generic cell rate algorithm (ITU-T I.371): one number per client, and no timer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RateLimiter {
-    /// The algorithm's theoretical arrival time, in microseconds: when every line so far would have
-    /// been sent at an even rate.
+    /// The algorithm's theoretical arrival time, in microseconds: when the next use would be due at
+    /// an even rate.
     paid_until_us: u64,
 }
 
 impl RateLimiter {
-    /// Counts `lines` lines, each of which costs `interval_us`.
-    pub(crate) fn charge(&mut self, lines: usize, interval_us: u64, now_us: u64) {
-        let cost_us = interval_us.saturating_mul(lines as u64);
+    /// Charges for something that takes `cost_us` microseconds at the even rate.
+    pub(crate) fn charge(&mut self, cost_us: u64, now_us: u64) {
         self.paid_until_us = self.paid_until_us.max(now_us).saturating_add(cost_us);
     }
 
-    /// The time from which one more line is allowed, in microseconds.
-    pub(crate) fn ready_at_us(&self, interval_us: u64) -> u64 {
-        (self.paid_until_us + interval_us).saturating_sub(BURST_US)
+    /// The earliest time for a use of this cost, both in microseconds.
+    pub(crate) fn ready_at_us(&self, cost_us: u64) -> u64 {
+        self.paid_until_us.saturating_add(cost_us).saturating_sub(BURST_US)
     }
 }
 
@@ -37,19 +36,19 @@ mod tests {
         let mut limiter = RateLimiter::default();
         for _ in 0..10 {
             assert!(limiter.ready_at_us(INTERVAL_US) <= now_us);
-            limiter.charge(1, INTERVAL_US, now_us);
+            limiter.charge(INTERVAL_US, now_us);
         }
         assert_eq!(limiter.ready_at_us(INTERVAL_US), now_us + INTERVAL_US);
-        limiter.charge(5, INTERVAL_US, now_us + INTERVAL_US);
+        limiter.charge(5 * INTERVAL_US, now_us + INTERVAL_US);
         assert_eq!(limiter.ready_at_us(INTERVAL_US), now_us + 6 * INTERVAL_US);
     }
 
     #[test]
     fn idle_time_earns_no_more_than_one_burst() {
         let mut limiter = RateLimiter::default();
-        limiter.charge(10, INTERVAL_US, 0);
+        limiter.charge(10 * INTERVAL_US, 0);
         let much_later_us = 60_000_000;
-        limiter.charge(10, INTERVAL_US, much_later_us);
+        limiter.charge(10 * INTERVAL_US, much_later_us);
         assert_eq!(limiter.ready_at_us(INTERVAL_US), much_later_us + INTERVAL_US);
     }
 }

@@ -7,11 +7,11 @@ use crate::credentials::secret::Secret;
 pub struct Secrets {
     /// Required from every client, if set.
     pub user: Option<Secret>,
-    /// Grants the role of an admin. Also accepted in place of the user secret.
+    /// Makes a client an admin. Also accepted in place of the user secret.
     pub admin: Option<Secret>,
 }
 
-/// Who may shut the server down with `shutdown`.
+/// Who may use the `shutdown` command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AllowShutdown {
     /// Nobody. A signal still shuts the server down.
@@ -27,7 +27,7 @@ pub enum AllowShutdown {
 pub enum Role {
     /// May use every command that is not reserved for admins.
     User,
-    /// May also shut the server down.
+    /// May also shut the server down, except under [`AllowShutdown::Nobody`].
     Admin,
 }
 
@@ -42,18 +42,18 @@ impl Role {
 }
 
 impl Secrets {
-    /// Whether no secret is set.
+    /// Returns whether no secret is set.
     pub fn is_empty(&self) -> bool {
         self.user.is_none() && self.admin.is_none()
     }
 
-    /// Whether clients must authenticate before they may do anything else.
+    /// Returns whether every client must authenticate.
     pub(crate) fn requires_auth(&self) -> bool {
         self.user.is_some()
     }
 
-    /// The role that `text` grants. Both secrets are always compared, so that the time taken does
-    /// not reveal which of them matched.
+    /// The role that `text` grants. Always compares both secrets, so that the time does not reveal
+    /// which of them matched.
     pub(crate) fn role(&self, text: &str) -> Option<Role> {
         let matches =
             |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| secret.is(text));

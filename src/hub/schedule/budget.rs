@@ -1,4 +1,4 @@
-//! What is left of a turn's limits.
+//! The remaining budget of a turn.
 
 use super::flush_schedule::FlushClass;
 use crate::limits::{FlushLimits, Limits, TurnLimits};
@@ -6,11 +6,11 @@ use crate::limits::{FlushLimits, Limits, TurnLimits};
 /// Scanning this many bytes of a feed or an outbox counts as one byte of work.
 const SCAN_PER_WORK: usize = 16;
 
-/// What the current turn may still do.
+/// The remaining budget of the current turn.
 #[derive(Debug)]
 pub(crate) struct TurnBudget {
     pub(crate) turn: TurnLimits,
-    /// How many bytes may still be appended to the feed.
+    /// The number of bytes that may still be appended to the feed.
     pub(crate) append: usize,
 }
 
@@ -27,7 +27,7 @@ impl TurnBudget {
         self.turn.work = self.turn.work.saturating_sub(bytes);
     }
 
-    /// Charges for scanning a feed or an outbox, which a few bytes of input can cause.
+    /// Charges for scanning a feed or an outbox, since a short request can cause a long scan.
     pub(crate) fn charge_scan(&mut self, bytes: usize) {
         self.charge_work(1 + bytes / SCAN_PER_WORK);
     }
@@ -37,6 +37,7 @@ impl TurnBudget {
         match class {
             FlushClass::Priority => &mut self.turn.flush_priority,
             FlushClass::Bulk => &mut self.turn.flush_bulk,
+            FlushClass::Replay => &mut self.turn.flush_replay,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which client is written to next.
+//! Flush scheduling: which client is written to next.
 
 use super::ready_queue::ReadyQueue;
 use crate::hub::channel::feed::Offset;
@@ -9,26 +9,31 @@ use crate::hub::handle::Handle;
 pub(crate) enum FlushClass {
     /// It has a reply pending, or is far behind.
     Priority,
-    /// It has only broadcasts pending.
+    /// All other clients with pending output.
     #[default]
     Bulk,
+    /// It moved its cursor back and has not caught up.
+    Replay,
 }
 
-/// Two queues. Neither class can starve the other, since each has its own budget.
+/// One queue per flush class. Each class has its own budget, so none can starve another.
 ///
 /// - *Priority* clients are flushed at most once per turn.
 /// - *Bulk* clients are flushed in passes. A client that becomes ready during a pass waits for the
 ///   next one: if it joined the current one, a pass might never end.
+/// - *Replay* clients are flushed last, at most once per turn. Their budget is small, so that
+///   replays hardly slow down live broadcasts.
 #[derive(Debug, Default)]
 pub(crate) struct FlushSchedule {
     priority: ReadyQueue,
     bulk: ReadyQueue,
-    /// The feed's head when the last bulk pass began. Once the head has moved, every reader is
-    /// ready.
+    replay: ReadyQueue,
+    /// The feed's head when the last bulk pass began. Once the head has moved, every reader whose
+    /// socket accepts bytes is ready, except for replaying ones.
     pass_head: Offset,
     /// The class of the client being written to.
     current: FlushClass,
-    /// Whether this turn's pass over the priority clients has begun.
+    /// Whether this turn's passes over the priority and replay clients have begun.
     has_begun: bool,
 }
 
@@ -41,8 +46,9 @@ impl FlushSchedule {
         self.has_begun = false;
     }
 
-    /// Takes the next client of this class. Priority clients that are queued after the turn's first
-    /// call, such as those with more output than one write takes, wait for the next turn.
+    /// Removes and returns the next client of this class. Priority and replay clients that are
+    /// queued after the turn's first call wait for the next turn, such as clients with more output
+    /// than one write sends.
     pub(crate) fn pop(
         &mut self,
         class: FlushClass,
@@ -50,6 +56,7 @@ impl FlushSchedule {
     ) -> Option<Handle> {
         if !std::mem::replace(&mut self.has_begun, true) {
             self.priority.begin_pass();
+            self.replay.begin_pass();
         }
         self.current = class;
         self.queue(class).pop_in_pass(exists)
@@ -59,10 +66,11 @@ impl FlushSchedule {
         match class {
             FlushClass::Priority => &mut self.priority,
             FlushClass::Bulk => &mut self.bulk,
+            FlushClass::Replay => &mut self.replay,
         }
     }
 
-    /// Whether a bulk pass must begin before [`pop`](Self::pop).
+    /// Returns whether a bulk pass must begin before the next [`pop`](Self::pop).
     pub(crate) fn bulk_pass_is_over(&self) -> bool {
         self.bulk.pass_is_over()
     }
@@ -85,22 +93,26 @@ impl FlushSchedule {
     pub(crate) fn forget(&mut self, key: usize) {
         self.priority.forget(key);
         self.bulk.forget(key);
+        self.replay.forget(key);
     }
 
-    /// Whether no client needs a flush while the feed's head is `head`.
+    /// Returns whether no client needs a flush while the feed's head is `head`.
     pub(crate) fn is_idle(&self, head: Offset) -> bool {
-        self.priority.is_empty() && self.bulk.is_empty() && self.pass_head == head
+        let is_empty = self.priority.is_empty() && self.bulk.is_empty() && self.replay.is_empty();
+        is_empty && self.pass_head == head
     }
 
-    /// Whether the client will be flushed without being queued again.
-    pub(crate) fn will_flush(&self, key: usize, head: Offset) -> bool {
-        self.priority.contains(key) || self.bulk.contains(key) || self.pass_head != head
+    /// Returns whether the client will be flushed without being queued again.
+    pub(crate) fn will_flush(&self, key: usize, is_replaying: bool, head: Offset) -> bool {
+        let queues = [&self.priority, &self.bulk, &self.replay];
+        queues.iter().any(|queue| queue.contains(key)) || !is_replaying && self.pass_head != head
     }
 
     /// Panics if an invariant does not hold.
     pub(crate) fn check_invariants(&self, exists: impl Fn(Handle) -> bool) {
         self.priority.check_invariants(&exists);
         self.bulk.check_invariants(&exists);
+        self.replay.check_invariants(&exists);
     }
 }
 

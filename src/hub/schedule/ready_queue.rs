@@ -1,12 +1,12 @@
-//! A queue of clients that are ready for something.
+//! A queue of clients that are ready to be read from or written to.
 
 use std::collections::VecDeque;
 
 use crate::hub::handle::Handle;
 
-/// A FIFO in which a client waits at most once.
+/// A FIFO queue that holds each client at most once.
 ///
-/// Handles of removed clients stay in the queue, and are skipped when they are popped.
+/// Handles of removed clients stay in the queue until a pop skips them.
 ///
 /// **Invariant**: `is_queued[key]` is set exactly when the current client with this key is in
 /// `fifo`.
@@ -14,7 +14,7 @@ use crate::hub::handle::Handle;
 pub(crate) struct ReadyQueue {
     fifo: VecDeque<Handle>,
     is_queued: Vec<bool>,
-    /// How many entries at the front belong to the current pass.
+    /// The number of entries at the front that belong to the current pass.
     pass: usize,
 }
 
@@ -29,7 +29,7 @@ impl ReadyQueue {
         }
     }
 
-    /// Takes the next client that still exists. Every client in the queue joins the pass.
+    /// Begins a pass, and removes and returns the next client that still exists.
     pub(crate) fn pop(&mut self, exists: impl Fn(Handle) -> bool) -> Option<Handle> {
         self.begin_pass();
         self.pop_in_pass(exists)
@@ -41,12 +41,12 @@ impl ReadyQueue {
         self.pass = self.fifo.len();
     }
 
-    /// Whether every client of the current pass was popped.
+    /// Returns whether every client of the current pass was popped.
     pub(crate) fn pass_is_over(&self) -> bool {
         self.pass == 0
     }
 
-    /// Takes the next client of the current pass.
+    /// Removes and returns the next client of the current pass that still exists.
     pub(crate) fn pop_in_pass(&mut self, exists: impl Fn(Handle) -> bool) -> Option<Handle> {
         while self.pass > 0 {
             self.pass -= 1;
@@ -70,7 +70,7 @@ impl ReadyQueue {
         self.is_queued.get(key).is_some_and(|&is_queued| is_queued)
     }
 
-    /// Whether the queue is empty. Handles of removed clients count as entries.
+    /// Returns whether the queue is empty. Handles of removed clients count as entries.
     pub(crate) fn is_empty(&self) -> bool {
         self.fifo.is_empty()
     }

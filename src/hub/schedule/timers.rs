@@ -1,4 +1,4 @@
-//! Deadlines of clients, in order.
+//! Timers: the deadlines of clients, in order of time.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::hub::handle::Handle;
 pub(crate) struct Timers(BTreeSet<(u64, Handle)>);
 
 impl Timers {
-    /// Sets, moves or clears a client's deadline; `before_ms` is the one it had.
+    /// Sets, moves or clears a client's deadline. `before_ms` is its current one.
     pub(crate) fn set(&mut self, handle: Handle, before_ms: Option<u64>, deadline_ms: Option<u64>) {
         if let Some(before_ms) = before_ms {
             self.0.remove(&(before_ms, handle));

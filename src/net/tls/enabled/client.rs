@@ -1,4 +1,4 @@
-//! The client's side of TLS: verifying the server, and presenting the client's certificate.
+//! The client side of TLS: verifies the server, and presents the client's certificate.
 
 use std::io;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ pub(crate) struct ClientTls {
 }
 
 impl ClientTls {
-    /// Reads the files. `host` is the server's name or IP address, which its certificate must
-    /// cover. The error is one line for the user.
+    /// Reads the files. `host` is the server's name or IP address, which its certificate must cover
+    /// unless it is pinned. The error is one line for the user.
     pub(crate) fn new(host: &str, settings: &ClientTlsConfig) -> Result<Self, String> {
         let server_name = ServerName::try_from(host.to_owned())
             .map_err(|_| format!("{host} is not a valid server name for TLS"))?;
@@ -46,7 +46,7 @@ impl ClientTls {
         Ok(Self { config: Arc::new(config), server_name })
     }
 
-    /// Encrypts a connection. The handshake happens as it is read and written.
+    /// Encrypts a connection. The handshake happens as the connection is read and written.
     pub(crate) fn connect<S: Socket>(&self, socket: S) -> io::Result<Box<dyn Transport<S>>> {
         let config = Arc::clone(&self.config);
         let connection = rustls::ClientConnection::new(config, self.server_name.clone());

@@ -1,10 +1,10 @@
-//! Classifies the errors of rustls, and explains them to people.
+//! Classifies rustls errors, and explains them to people.
 
 use rustls::{AlertDescription as Alert, CertificateError, Error, InvalidMessage};
 
 use crate::read_outcome::TlsFailure;
 
-/// Distinguishes certificates that one side does not trust from violations of the protocol.
+/// Distinguishes certificates that one side does not trust from protocol violations.
 pub(super) fn classify(error: &Error) -> TlsFailure {
     use TlsFailure::{Protocol, Untrusted};
     match error {

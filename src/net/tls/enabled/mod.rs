@@ -1,4 +1,4 @@
-//! TLS by rustls. ring is the only provider of cryptography in the build, so rustls selects it.
+//! TLS with rustls. ring is the only cryptography provider in the build, so rustls selects it.
 
 mod certificates;
 mod client;

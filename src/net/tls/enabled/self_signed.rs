@@ -11,10 +11,11 @@ use time::{Duration, OffsetDateTime};
 
 use crate::credentials::file;
 
-/// How long a certificate is valid. Clients pin it, so a shorter time would not make it safer.
+/// The validity period of a certificate. Clients pin it, so a shorter period would not make it
+/// safer.
 const VALIDITY: Duration = Duration::days(20 * 365);
 
-/// The paths of a folder's certificate and key, which are created if they do not exist.
+/// Returns the paths of a directory's certificate and key. Creates them if they do not exist.
 pub(super) fn create_or_reuse(folder: &Path) -> Result<(PathBuf, PathBuf), String> {
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     if !certificate.exists() {
@@ -62,7 +63,8 @@ fn parameters() -> Result<CertificateParams, rcgen::Error> {
 /// Writes a file atomically, readable only by its owner.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_extension("new");
-    // An interrupted start may have left it behind. If it cannot be removed, opening it fails.
+    // An interrupted start may have left the file behind. If it cannot be removed, creating it
+    // fails.
     let _ = fs::remove_file(&temporary);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(text.as_bytes())?;

@@ -1,4 +1,4 @@
-//! The server's side of TLS: presenting its certificate, and verifying client certificates.
+//! The server side of TLS: presents its certificate, and verifies client certificates.
 
 use std::io;
 use std::path::PathBuf;
@@ -60,7 +60,8 @@ impl ServerTls {
         Ok(Self { config: Arc::new(config), fingerprint, key_file })
     }
 
-    /// Encrypts an accepted connection. The handshake happens as it is read and written.
+    /// Encrypts an accepted connection. The handshake happens as the connection is read and
+    /// written.
     pub(crate) fn accept<S: Socket>(&self, socket: S) -> io::Result<Box<dyn Transport<S>>> {
         let connection = rustls::ServerConnection::new(Arc::clone(&self.config));
         Ok(Box::new(TlsStream::new(socket, connection.map_err(io::Error::other)?)))

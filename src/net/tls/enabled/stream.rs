@@ -47,7 +47,8 @@ impl<S: Socket> TlsStream<S> {
         Self { socket, tls, output: Output::Open, failed: None, discards_input: false }
     }
 
-    /// Adds the number of bytes read from the socket to `received`, and of plaintext to `len`.
+    /// Reads plaintext into `buffer`. Adds its length to `len`, and the number of bytes read from
+    /// the socket to `received`.
     fn read_into(
         &mut self,
         buffer: &mut [u8],
@@ -67,7 +68,7 @@ impl<S: Socket> TlsStream<S> {
                     }
                     Ok(more) => *len += more,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // The FIN came without a close_notify.
+                    // The FIN arrived without a close_notify.
                     Err(error) => return Err(error),
                 }
             }
@@ -82,7 +83,7 @@ impl<S: Socket> TlsStream<S> {
             // and the next write reports the error.
             let _ = self.flush();
             if was_handshaking && self.failed.is_none() {
-                // A handshake costs processor time, so one read takes at most one step of it.
+                // A handshake costs CPU time, so one read performs at most one step of it.
                 break;
             }
         }
