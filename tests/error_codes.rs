@@ -117,7 +117,7 @@ fn command_that_asks_once_fails_with_the_error() {
                         (false, _) => fails(oyez, &[&format!("oyez: {code}: some words")]),
                         (true, false) => fails(oyez, &[&format!("{CUT_OFF}\n")]),
                         (true, true) => {
-                            fails(oyez, &[CUT_OFF, "; the line may have been delivered"])
+                            fails(oyez, &[CUT_OFF, "; the line may have been delivered"]);
                         }
                     }
                 }

@@ -254,14 +254,37 @@ fn listener_prints_where_to_continue() {
     let closed = format!("oyez: {}: the server closed the connection\n", fake.address());
     assert_eq!((status, stderr), (1, format!("oyez: continue with --since {FEED}-6\n{closed}")));
 
-    let mut listen = fake.start(&["listen"]);
+    let mut listen = fake.start(&["--timeout", "1", "listen"]);
     let mut server = fake.welcome(FEED, 6);
     server.send("broadcast 7 bob seven");
     listen.stdout.expect("seven");
+    // The keep-alive shows that the write has returned.
+    server.expect("ping");
     listen.signal("TERM");
     let (status, _, stderr) = listen.wait_all();
     // It ends by the signal.
     assert_eq!((status, stderr), (-1, format!("oyez: continue with --since {FEED}-7\n")));
+}
+
+/// A signal ends a listener even if nobody reads its output, which is then not claimed to be
+/// received.
+#[test]
+fn signal_ends_a_listener_whose_output_is_not_read() {
+    let fake = FakeServer::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let listen = {
+        let mut listen = fake.oyez(&["listen"]);
+        Program::start_with_piped_stderr(listen.stdout(writer))
+    };
+    let mut server = fake.welcome(FEED, 0);
+    for seq in 1..=3000 {
+        server.send(&format!("broadcast {seq} bob {}", "x".repeat(90)));
+    }
+    // Wait until the pipe, which holds 64 KiB, accepts no more.
+    wait_until(|| rustix::io::ioctl_fionread(&reader).unwrap() > 60 * 1024);
+    listen.signal("TERM");
+    let (status, _, stderr) = listen.wait_all();
+    assert_eq!((status, stderr.as_str()), (-1, ""));
 }
 
 #[test]

@@ -12,9 +12,9 @@ use crate::net::signals::Signals;
 
 /// SIGTERM and, if standard input is a terminal, SIGINT.
 ///
-/// A second signal ends the process at once, in case the first one cannot be handled because
-/// standard output accepts nothing. A shell script starts its background jobs with SIGINT ignored
-/// and without a terminal as standard input; a handler would undo that.
+/// A signal ends the process at once while that may be blocked in a write to standard output, and so
+/// does a second one. A shell script starts its background jobs with SIGINT ignored and without a
+/// terminal as standard input; a handler would undo that.
 #[derive(Debug)]
 pub(super) struct Interrupt {
     /// The last signal, or 0.
@@ -24,11 +24,17 @@ pub(super) struct Interrupt {
 }
 
 impl Interrupt {
-    pub(super) fn register(registry: &Registry, token: Token) -> io::Result<Self> {
+    /// `is_writing` is set while the process may be blocked.
+    pub(super) fn register(
+        registry: &Registry,
+        token: Token,
+        is_writing: &Arc<AtomicBool>,
+    ) -> io::Result<Self> {
         let signals: &[i32] =
             if io::stdin().is_terminal() { &[SIGINT, SIGTERM] } else { &[SIGTERM] };
         let (signal, is_second) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         for &number in signals {
+            flag::register_conditional_default(number, Arc::clone(is_writing))?;
             flag::register_conditional_default(number, Arc::clone(&is_second))?;
             flag::register(number, Arc::clone(&is_second))?;
             flag::register_usize(number, Arc::clone(&signal), number as usize)?;

@@ -32,18 +32,21 @@ struct Listener {
 pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failure> {
     let cursor = ResumeCursor::new(listen.since);
     let mut listener = Listener { listen, cursor, printed: 0 };
-    let interrupt = Interrupt::register(session.poll.registry(), INTERRUPT)
+    let Session { poll, output, .. } = &*session;
+    let interrupt = Interrupt::register(poll.registry(), INTERRUPT, &output.is_writing)
         .map_err(|error| format!("cannot handle signals: {error}"))?;
     let result = listener.run(session, &interrupt);
-    if result != Err(Failure::OutputClosed) {
-        session.output.flush()?;
-        if let Some(position) = listener.cursor.position() {
-            notice(&format!("continue with --since {position}"));
-        }
+    let signal = interrupt.signal().filter(|_| result.is_ok());
+    let is_all_written = match signal {
+        // A signal must not wait for the reader of standard output.
+        Some(_) => session.output.flush_without_blocking(),
+        None if result == Err(Failure::OutputClosed) => false,
+        None => session.output.flush().map(|()| true)?,
+    };
+    if let Some(position) = listener.cursor.position().filter(|_| is_all_written) {
+        notice(&format!("continue with --since {position}"));
     }
-    if result.is_ok()
-        && let Some(signal) = interrupt.signal()
-    {
+    if let Some(signal) = signal {
         interrupt::end_by(signal);
     }
     result
