@@ -24,7 +24,7 @@ const TARGET: [&str; 2] = ["no-such-client", "name-taken"];
 const LATER: [&str; 2] = ["busy", "server-full"];
 /// The request may succeed from another place in the feed.
 const GONE: [&str; 1] = ["gone"];
-/// The connection was cut, and no request is to blame.
+/// The connection was cut, and no request caused it.
 const CUT: [&str; 1] = ["incomplete-line"];
 /// A code of a later version, which may mean anything.
 const UNKNOWN: [&str; 1] = ["later-code"];
@@ -236,30 +236,45 @@ fn name_that_cannot_be_given_now_is_requested_again() {
 
 #[test]
 fn listener_that_cannot_start_now_asks_again() {
-    let cannot = Fails("cannot start after line 3: ");
+    let position = format!("{FEED}-3");
+    let of_feed = format!("resume 3 {FEED}");
+    check_start("3", "resume 3", Fails("cannot start after line 3: gone: "));
+    // A listener that continues reports the missing lines.
+    check_start(&position, &of_feed, GoesOn);
+}
+
+/// Checks a listener that starts after this line with this request, and what it does if lines that
+/// follow are gone.
+fn check_start(since: &str, resume: &str, gone: Outcome) {
+    let cannot = Fails("cannot start after ");
     for_each_code(
         &[
             (&LINE, cannot),
             (&["auth-required"], Fails("requires a secret; use --secret-file FILE")),
             (&["auth-failed", "not-allowed"], cannot),
             (&TARGET, cannot),
-            (&GONE, cannot),
+            (&GONE, gone),
             (&UNKNOWN, cannot),
             (&LATER, AsksAgain),
             (&CUT, AsksAgain),
         ],
         |code, outcome| {
             let fake = FakeServer::new();
-            let mut listen = fake.start(&["listen", "--since", "3", "--count", "1"]);
+            let mut listen = fake.start(&["listen", "--since", since, "--count", "1"]);
             let mut server = fake.welcome(FEED, 5);
-            server.expect("resume 3");
+            server.expect(resume);
             refuse(&mut server, code);
             match outcome {
                 Fails(error) => fails(listen, &[error]),
-                _ => {
+                GoesOn => {
+                    listen.stderr.expect("lines 4 to 5 are missing here");
+                    server.send("broadcast 6 bob six");
+                    assert_eq!(succeeds(listen), "six\n");
+                }
+                AsksAgain => {
                     listen.stderr.expect(" lost: ");
                     let mut server = fake.welcome(FEED, 5);
-                    server.expect("resume 3");
+                    server.expect(resume);
                     server.send("ok resume 3\nbroadcast 4 bob four");
                     assert_eq!(succeeds(listen), "four\n");
                 }

@@ -1,6 +1,7 @@
 //! The command line of `oyez`.
 
 use std::ffi::OsString;
+use std::fmt;
 
 use crate::cli::{self, CommandLine, HelpGroup, digits, number, one_of, seconds, unexpected, utf8};
 use crate::client::connection::address::ServerAddress;
@@ -75,13 +76,22 @@ pub struct Listen {
     pub format: Format,
 }
 
-/// The line to start after.
+/// The line that `listen` starts after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
     /// A sequence number of the feed that the server has at the first connection.
     Line(u64),
     /// A sequence number of this feed.
     Position(FeedPosition),
+}
+
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(seq) => write!(f, "line {seq}"),
+            Self::Position(position) => position.fmt(f),
+        }
+    }
 }
 
 /// The output format of `listen`.

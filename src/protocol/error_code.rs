@@ -1,36 +1,36 @@
-//! Error codes, and what each of them blames.
+//! Error codes, and the class of each.
 
 /// The code of an [`error`](super::Reply::Error) reply: why the server refused a request or the
 /// connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorCode {
     code: &'static str,
-    blame: Blame,
+    class: ErrorClass,
 }
 
-/// What an error blames. It decides what a client does next.
+/// What an error is about. It decides what a client does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
+pub enum ErrorClass {
     /// The line that was sent: the server always refuses it.
     Line,
     /// The client's rights: it must authenticate, or is not allowed to do this.
     Rights,
     /// What the request names: a client that does not exist, or a name that is taken.
     Target,
-    /// The moment or the place: the same request, or one from another place in the feed, may
-    /// succeed later.
-    Moment,
-    /// The connection: it was cut, so whatever the server has not answered may be lost. No request
-    /// is to blame.
+    /// The state of the server: the same request, or one from another place in the feed, may succeed
+    /// later.
+    Transient,
+    /// The connection: it was cut, so whatever the server has not answered may be lost. The error is
+    /// not the reply to a request.
     Connection,
 }
 
-/// Every code with its blame. This is the only place that sorts them.
+/// Every code with its class. This is the only place that sorts them.
 macro_rules! error_codes {
-    ($($name:ident = $code:literal: $blame:ident,)*) => {
+    ($($name:ident = $code:literal: $class:ident,)*) => {
         #[allow(missing_docs)] // The protocol reference explains each code.
         impl ErrorCode {
-            $(pub const $name: Self = Self { code: $code, blame: Blame::$blame };)*
+            $(pub const $name: Self = Self { code: $code, class: ErrorClass::$class };)*
 
             /// Every code.
             pub const ALL: &[Self] = &[$(Self::$name),*];
@@ -49,9 +49,9 @@ error_codes! {
     NOT_ALLOWED = "not-allowed": Rights,
     NO_SUCH_CLIENT = "no-such-client": Target,
     NAME_TAKEN = "name-taken": Target,
-    BUSY = "busy": Moment,
-    GONE = "gone": Moment,
-    SERVER_FULL = "server-full": Moment,
+    BUSY = "busy": Transient,
+    GONE = "gone": Transient,
+    SERVER_FULL = "server-full": Transient,
     INCOMPLETE_LINE = "incomplete-line": Connection,
 }
 
@@ -66,8 +66,8 @@ impl ErrorCode {
         self.code
     }
 
-    /// What the error blames.
-    pub const fn blame(self) -> Blame {
-        self.blame
+    /// What the error is about.
+    pub const fn class(self) -> ErrorClass {
+        self.class
     }
 }

@@ -19,7 +19,7 @@ mod reply;
 mod text;
 
 pub use command::{COMMANDS, Command, CommandError, CommandSpec, Recipient, Verb};
-pub use error_code::{Blame, ErrorCode};
+pub use error_code::{ErrorClass, ErrorCode};
 pub use feed_id::FeedId;
 pub use feed_position::FeedPosition;
 pub use foreign::ForeignProtocol;

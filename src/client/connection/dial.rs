@@ -13,7 +13,7 @@ use crate::credentials::secret_file;
 use crate::escape::escape_untrusted;
 use crate::net::stream::Endpoint;
 use crate::net::tls::ClientTls;
-use crate::protocol::{Blame, Command, ErrorCode, FeedId, Reply};
+use crate::protocol::{Command, ErrorClass, ErrorCode, FeedId, Reply};
 
 /// The maximum time to connect to one address and receive the welcome.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -160,13 +160,15 @@ impl Dialer {
 fn refusal(reply: Option<Reply<'_>>) -> Option<LinkError> {
     let Some(Reply::Error { code, explanation }) = reply else { return None };
     let code = ErrorCode::parse(code)?;
-    match code.blame() {
+    match code.class() {
         _ if code == ErrorCode::SERVER_FULL => {
             Some(LinkError::new(Cause::Busy, "the server is full"))
         }
-        Blame::Moment => Some(LinkError::new(Cause::Busy, explain(code.as_str(), explanation))),
-        Blame::Connection => Some(LinkError::new(Cause::Unavailable, connection_cut())),
-        Blame::Line | Blame::Rights | Blame::Target => None,
+        ErrorClass::Transient => {
+            Some(LinkError::new(Cause::Busy, explain(code.as_str(), explanation)))
+        }
+        ErrorClass::Connection => Some(LinkError::new(Cause::Unavailable, connection_cut())),
+        ErrorClass::Line | ErrorClass::Rights | ErrorClass::Target => None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use crate::cli::digits;
 use crate::client::messages::explain;
-use crate::protocol::{Blame, Command, ErrorCode, Name, OkReply, Reply, Verb};
+use crate::protocol::{Command, ErrorClass, ErrorCode, Name, OkReply, Reply, Verb};
 
 /// The maximum number of pending requests.
 const MAX_PENDING: usize = 64 * 1024;
@@ -226,7 +226,7 @@ impl RequestTracker {
 
     /// Returns the ending of a connection on which the server sends this error, if it ends there.
     ///
-    /// A connection that was cut completes no request: none of them is to blame. The upkeep of a
+    /// A connection that was cut completes no request, because none of them caused it. The upkeep of a
     /// connection has no user to report an error to, so a request that may succeed later is
     /// repeated over another connection. (But `gone` tells how to go on over this one.)
     fn ending_of(&self, code: &str, explanation: &str) -> Option<Ending> {
@@ -234,9 +234,9 @@ impl RequestTracker {
         let is_upkeep = self.pending.front().is_some_and(|request| {
             request.owner == Owner::Connection && request.verb != Some(Verb::Ping)
         });
-        match code.blame() {
-            Blame::Connection => Some(Ending::Cut),
-            Blame::Moment if is_upkeep && code != ErrorCode::GONE => {
+        match code.class() {
+            ErrorClass::Connection => Some(Ending::Cut),
+            ErrorClass::Transient if is_upkeep && code != ErrorCode::GONE => {
                 Some(Ending::Refused(explain(code.as_str(), explanation)))
             }
             _ => None,

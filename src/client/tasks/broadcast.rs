@@ -16,7 +16,7 @@ use crate::client::tasks::ask::MAX_REPLY_LINES;
 use crate::client::tasks::publish_queue::PublishQueue;
 use crate::client::tasks::source::Source;
 use crate::limits::Limits;
-use crate::protocol::{Blame, Command, ErrorCode, FeedId, OkReply, Reply, Verb};
+use crate::protocol::{Command, ErrorClass, ErrorCode, FeedId, OkReply, Reply, Verb};
 
 /// The first and the maximum pause between checks of whether the server has closed the lost
 /// connection. The pause doubles after each check.
@@ -239,26 +239,28 @@ impl Publisher {
     ) -> Result<Option<String>, String> {
         let why = explain(code, explanation);
         let code = ErrorCode::parse(code);
-        let blame = code.map(ErrorCode::blame);
-        if verb == Verb::Resume && (code == Some(ErrorCode::GONE) || blame != Some(Blame::Moment)) {
+        let class = code.map(ErrorCode::class);
+        if verb == Verb::Resume
+            && (code == Some(ErrorCode::GONE) || class != Some(ErrorClass::Transient))
+        {
             return Err(format!("{CANNOT_TELL}: {why}"));
         }
         if verb != Verb::Broadcast {
-            return if blame == Some(Blame::Moment) { Ok(Some(why)) } else { Err(why) };
+            return if class == Some(ErrorClass::Transient) { Ok(Some(why)) } else { Err(why) };
         }
         let number = self.queue.oldest_sent();
         let why = format!("the server refused input line {number}: {why}");
-        if blame == Some(Blame::Moment) {
+        if class == Some(ErrorClass::Transient) {
             // Sending the line again now would change the order: later lines were sent already.
             // After a reconnect, the search for unconfirmed lines notices it if they arrived.
             return Ok(Some(why));
         }
         self.queue.refuse();
-        if blame != Some(Blame::Line) || !self.skip_bad {
+        if class != Some(ErrorClass::Line) || !self.skip_bad {
             self.queue.stop();
         }
-        match blame {
-            Some(Blame::Line) => self.skip_or_stop(&why),
+        match class {
+            Some(ErrorClass::Line) => self.skip_or_stop(&why),
             // Later lines would be refused, too. --skip-bad is not meant for that.
             _ => self.source.stop(why),
         }

@@ -21,9 +21,9 @@ const MAX_RETRIES: u8 = 10;
 /// [`on_broadcast`](Self::on_broadcast) for each broadcast line.
 #[derive(Debug, Default)]
 pub(crate) struct ResumeCursor {
-    /// The sequence number to start after, until the server has answered the `resume` for it. It
-    /// counts in `feed`.
-    since: Option<u64>,
+    /// The line to start after, until the server has answered the `resume` for it. It is a line of
+    /// `feed`.
+    since: Option<Since>,
     /// The feed of `seq`, or `None` before the first welcome.
     feed: Option<FeedId>,
     /// The sequence number of the last line received.
@@ -68,13 +68,11 @@ impl Step {
 impl ResumeCursor {
     /// Starts after line `since` or, if that is `None`, with the first new line.
     pub(crate) fn new(since: Option<Since>) -> Self {
-        match since {
-            None => Self::default(),
-            Some(Since::Line(seq)) => Self { since: Some(seq), ..Self::default() },
-            Some(Since::Position(FeedPosition { feed, seq })) => {
-                Self { feed: Some(feed), seq, ..Self::default() }
-            }
-        }
+        let (feed, seq) = match since {
+            Some(Since::Position(FeedPosition { feed, seq })) => (Some(feed), seq),
+            Some(Since::Line(_)) | None => (None, 0),
+        };
+        Self { since, feed, seq, ..Self::default() }
     }
 
     /// Returns the position of a line in the current feed.
@@ -101,11 +99,15 @@ impl ResumeCursor {
         self.feed = Some(feed);
         let is_other_feed = previous.is_some_and(|previous| previous.feed != feed);
         if is_other_feed {
-            // The number to start after was one of the previous feed.
+            // The line to start after is gone with its feed.
             self.since = None;
         }
-        if let Some(seq) = self.since {
-            return Step { notices, request: Some(self.resume(seq, None, newest)) };
+        if let Some(since) = self.since {
+            let (seq, feed) = match since {
+                Since::Line(seq) => (seq, None),
+                Since::Position(FeedPosition { feed, seq }) => (seq, Some(feed)),
+            };
+            return Step { notices, request: Some(self.resume(seq, feed, newest)) };
         }
         let Some(previous) = previous else {
             self.seq = newest;
@@ -140,12 +142,17 @@ impl ResumeCursor {
             self.has_started = true;
             return Ok(Step::default());
         };
-        if let Some(since) = since {
-            return Err(format!("cannot start after line {since}: {}", explain(code, explanation)));
+        let is_gone = code == ErrorCode::GONE.as_str();
+        match since {
+            Some(Since::Position(_)) if is_gone => {}
+            Some(since) => {
+                return Err(format!("cannot start after {since}: {}", explain(code, explanation)));
+            }
+            None => {}
         }
         self.has_started = true;
         let first = self.seq.saturating_add(1);
-        let is_gone = code == ErrorCode::GONE.as_str() && self.retries < MAX_RETRIES;
+        let is_gone = is_gone && self.retries < MAX_RETRIES;
         let oldest = explanation.split(' ').next().and_then(digits);
         let (last, request) = match oldest.filter(|oldest| is_gone && *oldest > first) {
             Some(oldest) => {
@@ -323,17 +330,20 @@ mod tests {
         assert_eq!(cursor.on_resume_reply(&error), missing("lines 8 to 9 are", resume(9, 1)));
         assert_eq!(cursor.position(), Some(FeedPosition { feed: FeedId(1), seq: 9 }));
 
-        for (feed, newest) in [(2, 20), (1, 6)] {
-            let mut cursor = since(1, 7);
-            let restarted = "the server was restarted after 00000001-7; lines sent before that may \
-                             be missing";
-            let start = cursor.on_welcome(welcome(feed, newest), "here");
-            assert_eq!(start, step(&[restarted], resume(0, feed)));
-            assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 0 })), complete());
-            assert_eq!(cursor.on_broadcast(1), LineState::New);
-            let position = FeedPosition { feed: FeedId(feed), seq: 1 };
-            assert_eq!(cursor.position(), Some(position));
-        }
+        let mut cursor = since(1, 7);
+        let restarted =
+            "the server was restarted after 00000001-7; lines sent before that may be missing";
+        let start = cursor.on_welcome(welcome(2, 20), "here");
+        assert_eq!(start, step(&[restarted], resume(0, 2)));
+        assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 0 })), complete());
+        assert_eq!(cursor.on_broadcast(1), LineState::New);
+        assert_eq!(cursor.position(), Some(FeedPosition { feed: FeedId(2), seq: 1 }));
+
+        let mut cursor = since(1, 7);
+        assert_eq!(cursor.on_welcome(welcome(1, 6), "here"), step(&[], resume(7, 1)));
+        let error = Reply::Error { code: "bad-argument", explanation: "beyond the newest" };
+        let expected = "cannot start after 00000001-7: bad-argument: beyond the newest";
+        assert_eq!(cursor.on_resume_reply(&error), Err(expected.to_owned()));
     }
 
     #[test]
