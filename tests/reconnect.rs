@@ -291,7 +291,7 @@ fn signal_ends_a_listener_whose_output_is_not_read() {
 fn each_new_reason_for_not_reconnecting_is_reported_once() {
     let refuse = |fake: &FakeServer, line: &str| fake.accept().send(line);
     let full = "error server-full too many clients";
-    for arguments in [&["listen"][..], &["broadcast", "-"]] {
+    let check = |arguments: &[&str]| {
         let fake = FakeServer::new();
         let address = fake.address();
         let mut command = fake.oyez(arguments);
@@ -308,7 +308,11 @@ fn each_new_reason_for_not_reconnecting_is_reported_once() {
         refuse(&fake, full);
         let _server = fake.welcome(FEED, 0);
         oyez.stderr.expect("reconnected to ");
-    }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| check(&["listen"]));
+        scope.spawn(|| check(&["broadcast", "-"]));
+    });
 }
 
 #[cfg(feature = "tls")]
