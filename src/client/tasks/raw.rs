@@ -87,7 +87,8 @@ impl Sent {
                     self.requests.sent_line(None);
                 }
                 Line::Incomplete(_) => self.has_partial_line = true,
-                Line::Blank(_) => {}
+                // The server does not reply to a blank line.
+                _ => {}
             }
             self.input.advance();
         }
