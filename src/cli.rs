@@ -296,7 +296,7 @@ pub(crate) mod tests {
                 ("", _) => "",
                 ("ADDR", "") => "127.0.0.1:1",
                 ("HASH", "") => &format!("sha256:{}", "0".repeat(64)),
-                ("N" | "SEQ", "") => "7",
+                ("N" | "FEED-SEQ", "") => "7",
                 (_, "") => "x",
                 (_, default) => default,
             };

@@ -10,6 +10,8 @@ use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 
+use support::fake_server::{FEED, FakeServer};
+use support::proxy::Proxy;
 use support::{Program, SILENT_SUCCESS, Server, fails, oyez, succeeds, wait_until};
 
 /// Returns a command that runs `oyez` with this server.
@@ -201,6 +203,9 @@ fn listen_prints_broadcasts_and_exits_after_count() {
     let (time, tail) = tail.split_once("\",").unwrap();
     assert!(time.len() == 24 && time.contains('T') && time.ends_with('Z'), "{time}");
     let (_, tail) = tail.split_once("\",").unwrap();
+    let (id, tail) = tail.split_once("\",").unwrap();
+    let feed = id.strip_prefix("\"feed\":\"").unwrap();
+    assert!(first.contains(&format!(r#","id":"{feed}-1","feed":"{feed}","#)), "{first}");
     assert_eq!(tail, r#""seq":1,"from":"bob","text":" two\twords "}"#);
     objects.stdout.expect(r#""seq":2,"from":"bob","text":"\"你\" \\ "}"#);
     assert_eq!(objects.wait().code(), Some(0));
@@ -213,7 +218,14 @@ fn listen_since_begins_with_earlier_lines() {
         succeeds(&mut client(&server, &["broadcast", text]));
     }
     let mut listen = client(&server, &["listen", "--since", "1", "--count", "2"]);
-    assert_eq!(succeeds(&mut listen), "two\nthree\n");
+    let (status, stdout, stderr) = Program::run(&mut listen);
+    assert_eq!((status, stdout.as_str()), (0, "two\nthree\n"));
+    // A later run can start where this one ended.
+    let position = stderr.strip_prefix("oyez: continue with --since ").unwrap().trim_end();
+    succeeds(&mut client(&server, &["broadcast", "four"]));
+    let mut listen = client(&server, &["listen", "--since", position, "--count", "1"]);
+    let (status, stdout, _) = Program::run(&mut listen);
+    assert_eq!((status, stdout.as_str()), (0, "four\n"));
 }
 
 #[test]
@@ -371,7 +383,8 @@ fn every_listener_prints_the_whole_input() {
     for listener in &mut listeners {
         assert_eq!(listener.wait().code(), Some(0));
         assert!(listener.stdout.all() == input, "the output differs from the input");
-        assert_eq!(listener.stderr.all(), "");
+        listener.stderr.expect("oyez: continue with --since ");
+        assert_eq!(listener.stderr.all().lines().count(), 1);
     }
 }
 
@@ -397,6 +410,74 @@ fn raw_passes_the_protocol_through() {
     server.client().ask("shutdown", "goodbye shutdown");
     raw.stdout.expect("goodbye shutdown");
     assert_eq!(raw.wait().code(), Some(0));
+}
+
+/// Some proxies close both directions as soon as one ends.
+#[test]
+fn raw_gets_every_reply_through_a_proxy_without_half_close() {
+    let server = Server::start(&[]);
+    let proxy = Proxy::without_half_close(server.tcp());
+    let mut raw = oyez();
+    raw.args(["-s", &proxy.address.to_string(), "--name", "al", "raw"]);
+    let (status, stdout, stderr) = Program::run_with(&mut raw, b"ping\nsay hi\n\nbogus\nclients");
+    let lines: Vec<&str> = stdout.lines().skip(1).collect();
+    assert_eq!(lines[..3], ["ok name al", "pong", "broadcast 1 al hi"], "{stderr}");
+    assert!(lines[3].starts_with("error unknown-command ") && lines.len() == 4, "{stdout}");
+    // The reply to the partial line cannot arrive.
+    assert_eq!(status, 1);
+    let lost = "the server closed the connection before it answered 1 request\n";
+    assert_eq!(stderr, format!("oyez: {}: {lost}", proxy.address));
+
+    let proxy = Proxy::without_half_close(server.tcp());
+    let mut raw = oyez();
+    raw.args(["-s", &proxy.address.to_string(), "raw"]);
+    let (status, stdout, stderr) = Program::run_with(&mut raw, b"ping\nquit\nping\n");
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    assert!(stdout.ends_with("\npong\ngoodbye quit\n"), "{stdout}");
+}
+
+#[test]
+fn raw_fails_when_replies_are_lost() {
+    let run = |input: &[u8], replies: &[&str]| {
+        let fake = FakeServer::new();
+        let mut raw = Program::start(fake.oyez(&["raw"]).stdin(Stdio::piped()));
+        let mut server = fake.welcome(FEED, 0);
+        raw.write_input(input);
+        for line in std::str::from_utf8(input).unwrap().lines() {
+            server.expect(line);
+        }
+        replies.iter().for_each(|reply| server.send(reply));
+        raw.close_input();
+        server.shutdown_write();
+        let (status, stdout, stderr) = raw.wait_all();
+        assert_eq!(stdout.lines().skip(1).collect::<Vec<_>>(), replies);
+        (status, stderr)
+    };
+    let lost = |count: &str| format!("before it answered {count}\n");
+    for (input, replies, count) in [
+        (&b"ping\nstats\n"[..], &[][..], "2 requests"),
+        (b"ping\nstats\n", &["pong", "stat clients 1"], "1 request"),
+        // The request was cut off on its way to the server.
+        (b"ping\nstats\n", &["pong", "error incomplete-line words"], "1 request"),
+        (b"ping\nstats\n", &["pong", "goodbye shutdown"], "1 request"),
+    ] {
+        let (status, stderr) = run(input, replies);
+        assert!(status == 1 && stderr.ends_with(&lost(count)), "{replies:?}: {stderr}");
+    }
+    assert_eq!(run(b"ping\nhistory 1\n", &["pong", "ok history 0"]), (0, String::new()));
+
+    // It does not wait for ever.
+    let fake = FakeServer::new();
+    let mut raw = fake.oyez(&["--timeout", "1", "raw"]);
+    let mut raw = Program::start(raw.stdin(Stdio::piped()));
+    let mut server = fake.welcome(FEED, 0);
+    raw.write_input(b"ping\n");
+    raw.close_input();
+    server.expect("ping");
+    server.expect_end();
+    drop(server);
+    let (status, _, stderr) = raw.wait_all();
+    assert!(status == 1 && stderr.ends_with(&lost("1 request")), "{stderr}");
 }
 
 #[test]

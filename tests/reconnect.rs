@@ -5,64 +5,13 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
 use std::thread;
 
+use support::fake_server::{FEED, FakeServer};
+use support::proxy::{Cut, Direction, Manner, Proxy};
 use support::{Client, Program, SILENT_SUCCESS, Server, oyez, oyezd, size, wait_until};
-
-/// A listener whose connections the test serves, in place of `oyezd`.
-struct FakeServer(TcpListener);
-
-impl FakeServer {
-    fn new() -> Self {
-        Self(TcpListener::bind("127.0.0.1:0").unwrap())
-    }
-
-    fn address(&self) -> String {
-        self.0.local_addr().unwrap().to_string()
-    }
-
-    /// Returns a command that runs `oyez` with this server.
-    fn oyez(&self, arguments: &[&str]) -> Command {
-        let mut command = oyez();
-        command.args(["-s", &self.address()]).args(arguments);
-        command
-    }
-
-    fn start(&self, arguments: &[&str]) -> Program {
-        Program::start(&mut self.oyez(arguments))
-    }
-
-    /// Starts `oyez broadcast -` with these options and a pipe as its input.
-    fn start_broadcast(&self, options: &[&str]) -> Program {
-        let mut command = self.oyez(&[options, &["broadcast", "-"]].concat());
-        Program::start(command.stdin(Stdio::piped()))
-    }
-
-    /// Accepts the next connection and sends the welcome line.
-    fn welcome(&self, feed: &str, seq: u64) -> Client {
-        self.welcome_as(1, feed, seq)
-    }
-
-    fn welcome_as(&self, id: u64, feed: &str, seq: u64) -> Client {
-        let mut oyez = Client::accept(&self.0);
-        oyez.send(&format!("welcome {id} {feed} {seq} oyezd/9 hello"));
-        oyez
-    }
-
-    /// Accepts the next connection of an `oyez broadcast -` and replies until it may send lines.
-    fn welcome_sender(&self, id: u64, feed: &str, seq: u64) -> Client {
-        let mut oyez = self.welcome_as(id, feed, seq);
-        oyez.expect("quiet");
-        oyez.expect("stats");
-        oyez.send("ok quiet\nstat max_line 100\nok stats");
-        oyez
-    }
-}
-
-const FEED: &str = "00c0ffee";
 
 /// Waits until a program fails with status 1 and this error. Returns its stderr.
 #[track_caller]
@@ -112,37 +61,6 @@ fn listener_resumes_after_its_last_line() {
     listen.stderr.expect("the server was restarted");
 }
 
-/// The direction in which a proxy counts bytes before it cuts off a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    ToServer,
-    FromServer,
-}
-
-/// Starts a proxy that cuts off the first `cuts` connections, each after a different number of
-/// bytes in this direction. Returns its address.
-fn cutting_proxy(to: SocketAddr, direction: Direction, cuts: u64) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for (nth, near) in (0..).zip(listener.incoming().map(Result::unwrap)) {
-            let far = TcpStream::connect(to).unwrap();
-            let (from, to) =
-                if direction == Direction::ToServer { (&near, &far) } else { (&far, &near) };
-            let (mut back, mut forth) = (to.try_clone().unwrap(), from.try_clone().unwrap());
-            thread::spawn(move || {
-                let _ = io::copy(&mut back, &mut forth);
-                let _ = forth.shutdown(Shutdown::Both);
-            });
-            let cut_after = if nth < cuts { 1_000 + nth * 7919 % 60_000 } else { u64::MAX };
-            let _ = io::copy(&mut from.take(cut_after), &mut &*to);
-            let _ = near.shutdown(Shutdown::Both);
-            let _ = far.shutdown(Shutdown::Both);
-        }
-    });
-    address
-}
-
 /// Sends lines from a sender to a listener, either of them through a cutting proxy. Asserts that
 /// every line arrives exactly once. OYEZ_CUTS and OYEZ_LINES set the numbers of cuts and lines.
 /// Returns the stderr of the listener and of the sender.
@@ -154,7 +72,11 @@ fn send_through_cuts(
     let server = Server::start(&["--feed-size", "64M"]);
     let directions = [listener_cuts, sender_cuts];
     let [listener_address, sender_address] = directions.map(|direction| match direction {
-        Some(direction) => cutting_proxy(server.tcp(), direction, cuts as u64).to_string(),
+        Some(direction) => {
+            let after = (0..cuts as u64).map(|nth| 1_000 + nth * 7919 % 60_000);
+            let cut = |after| Cut { direction, after, manner: Manner::Close };
+            Proxy::start(server.tcp(), after.map(cut).collect()).address.to_string()
+        }
         None => server.address.to_string(),
     });
     let count = lines.to_string();
@@ -251,6 +173,195 @@ fn listen_since_resumes_after_the_given_line() {
     server.expect("resume 3");
     server.send("ok resume 3\nbroadcast 4 bob four");
     listen.stdout.expect("four");
+    assert_eq!(listen.wait().code(), Some(0));
+}
+
+/// Runs a `listen` that exits by itself. Returns what it printed to stdout and stderr.
+#[track_caller]
+fn run_listen(address: &str, since: &str, count: usize) -> (String, String) {
+    let mut command = oyez();
+    command.args(["-s", address, "listen", "--since", since, "--count", &count.to_string()]);
+    let (status, stdout, stderr) = Program::run(&mut command);
+    assert_eq!(status, 0, "{stderr}");
+    (stdout, stderr)
+}
+
+#[test]
+fn position_of_an_earlier_run_is_noticed() {
+    let say = |server: &Server, lines: std::ops::RangeInclusive<u32>| -> String {
+        let mut sender = server.client();
+        lines.clone().for_each(|line| sender.send(&format!("say {line}")));
+        sender.shutdown_write();
+        sender.rest();
+        lines.map(|line| format!("{line}\n")).collect()
+    };
+    let server = Server::start(&[]);
+    let address = server.address.to_string();
+    let first = say(&server, 1..=10);
+    let (stdout, stderr) = run_listen(&address, "0", 10);
+    assert_eq!(stdout, first);
+    let position = stderr.strip_prefix("oyez: continue with --since ").unwrap().trim_end();
+    assert!(position.ends_with("-10"), "{position}");
+    server.signal("KILL");
+    server.wait();
+    let mut again = oyezd();
+    again.args(["--listen", &address]);
+    let server = Server::spawn(again);
+    let second = say(&server, 11..=25);
+    let (stdout, stderr) = run_listen(&address, position, 15);
+    assert_eq!(stdout, second);
+    let restarted = format!(
+        "oyez: the server was restarted after {position}; lines sent before that may be missing\n\
+         oyez: continue with --since "
+    );
+    let position = stderr.strip_prefix(&restarted).unwrap().trim_end();
+    assert!(position.ends_with("-15"), "{position}");
+    let next = say(&server, 26..=26);
+    let (stdout, stderr) = run_listen(&address, position, 1);
+    assert_eq!((stdout, stderr.lines().count()), (next, 1), "{stderr}");
+}
+
+#[test]
+fn position_that_is_no_longer_kept_is_reported() {
+    let fake = FakeServer::new();
+    let listen = fake.start(&["listen", "--since", &format!("{FEED}-3"), "--count", "1"]);
+    let mut server = fake.welcome(FEED, 60);
+    server.expect(&format!("resume 3 {FEED}"));
+    server.send(&format!("error gone 50 {FEED} kept from 50 on"));
+    server.expect(&format!("resume 49 {FEED}"));
+    server.send("ok resume 49\nbroadcast 50 bob fifty");
+    let (status, stdout, stderr) = listen.wait_all();
+    assert_eq!((status, stdout.as_str()), (0, "fifty\n"));
+    assert_eq!(
+        stderr,
+        format!(
+            "oyez: lines 4 to 49 are missing here: the server no longer has them\n\
+             oyez: continue with --since {FEED}-50\n"
+        )
+    );
+}
+
+/// Each line in JSON has the position to continue at, and so has the end of the output.
+#[test]
+fn listener_prints_where_to_continue() {
+    let fake = FakeServer::new();
+    let mut listen = fake.start(&["listen", "--format", "json", "--no-reconnect"]);
+    let mut server = fake.welcome(FEED, 5);
+    server.send("broadcast 6 bob six");
+    listen.stdout.expect(&format!(r#""id":"{FEED}-6","feed":"{FEED}","seq":6,"from":"bob""#));
+    drop(server);
+    let (status, _, stderr) = listen.wait_all();
+    let closed = format!("oyez: {}: the server closed the connection\n", fake.address());
+    assert_eq!((status, stderr), (1, format!("oyez: continue with --since {FEED}-6\n{closed}")));
+
+    let mut listen = fake.start(&["--timeout", "1", "listen"]);
+    let mut server = fake.welcome(FEED, 6);
+    server.send("broadcast 7 bob seven");
+    listen.stdout.expect("seven");
+    // The keep-alive shows that the write has returned.
+    server.expect("ping");
+    listen.signal("TERM");
+    let (status, _, stderr) = listen.wait_all();
+    // It ends by the signal.
+    assert_eq!((status, stderr), (-1, format!("oyez: continue with --since {FEED}-7\n")));
+}
+
+/// A signal ends a listener even if nobody reads its output, which is then not claimed to be
+/// received.
+#[test]
+fn signal_ends_a_listener_whose_output_is_not_read() {
+    let fake = FakeServer::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let listen = {
+        let mut listen = fake.oyez(&["listen"]);
+        Program::start_with_piped_stderr(listen.stdout(writer))
+    };
+    let mut server = fake.welcome(FEED, 0);
+    for seq in 1..=3000 {
+        server.send(&format!("broadcast {seq} bob {}", "x".repeat(90)));
+    }
+    // Wait until the pipe, which holds 64 KiB, accepts no more.
+    wait_until(|| rustix::io::ioctl_fionread(&reader).unwrap() > 60 * 1024);
+    listen.signal("TERM");
+    let (status, _, stderr) = listen.wait_all();
+    assert_eq!((status, stderr.as_str()), (-1, ""));
+}
+
+#[test]
+fn each_new_reason_for_not_reconnecting_is_reported_once() {
+    let refuse = |fake: &FakeServer, line: &str| fake.accept().send(line);
+    let full = "error server-full too many clients";
+    let check = |arguments: &[&str]| {
+        let fake = FakeServer::new();
+        let address = fake.address();
+        let mut command = fake.oyez(arguments);
+        let mut oyez = Program::start(command.stdin(Stdio::piped()));
+        fake.welcome(FEED, 0);
+        oyez.stderr.expect(" lost: ");
+        refuse(&fake, full);
+        let reason = format!("oyez: cannot reach {address}: the server is full; still trying");
+        assert_eq!(oyez.stderr.line(), reason);
+        refuse(&fake, full);
+        refuse(&fake, "SSH-2.0-OpenSSH_9.2");
+        let reason = format!("oyez: {address} is not an oyez server: it sent SSH-2.0-OpenSSH_9.2");
+        assert_eq!(oyez.stderr.line(), reason + "; still trying");
+        refuse(&fake, full);
+        let _server = fake.welcome(FEED, 0);
+        oyez.stderr.expect("reconnected to ");
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| check(&["listen"]));
+        scope.spawn(|| check(&["broadcast", "-"]));
+    });
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn untrusted_certificate_is_reported_while_reconnecting() {
+    let start = |folder: &std::path::Path, address: &str| {
+        let mut command = oyezd();
+        command.args(["--listen-tls", address, "--tls-self-signed"]).arg(folder);
+        Server::spawn(command)
+    };
+    let (right, wrong) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = start(right.path(), "127.0.0.1:0");
+    let address = server.address.to_string();
+    let mut listen = oyez();
+    listen.args(["-s", &address, "listen", "--count", "1", "--tls-ca"]);
+    let mut listen = Program::start(listen.arg(right.path().join("cert.pem")));
+    let mut observer = server_observer(&server, right.path());
+    wait_until(|| observer.stat("clients") >= 2);
+    drop((server, observer));
+    listen.stderr.expect(" lost: ");
+    let server = start(wrong.path(), &address);
+    let line = listen.stderr.expect(&format!("cannot set up TLS with {address}: "));
+    assert!(line.ends_with("; still trying"), "{line}");
+    drop(server);
+    let server = start(right.path(), &address);
+    listen.stderr.wait_for("reconnected to ");
+    server_observer(&server, right.path()).ask("say hi", "broadcast 1 2 hi");
+    listen.stdout.expect("hi");
+}
+
+#[cfg(feature = "tls")]
+fn server_observer(server: &Server, folder: &std::path::Path) -> Client {
+    let address = support::Address::Tls(server.tcp(), folder.join("cert.pem"));
+    Client::connect_and_read_welcome(&address)
+}
+
+#[test]
+fn listener_can_wait_for_the_server_to_start() {
+    // The port is free once the listener is dropped.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let arguments = ["listen", "--wait", "--since", "0", "--count", "1"];
+    let mut listen = Program::start(oyez().args(["-s", &address.to_string()]).args(arguments));
+    let refused = format!("oyez: cannot reach {address}: connection refused; still trying");
+    assert_eq!(listen.stderr.line(), refused);
+    let mut server = oyezd();
+    server.args(["--listen", &address.to_string()]);
+    let server = Server::spawn(server);
+    server.client().send("say hi");
+    listen.stdout.expect("hi");
     assert_eq!(listen.wait().code(), Some(0));
 }
 
@@ -693,7 +804,7 @@ fn no_control_character_from_the_server_is_printed() {
             let fake = FakeServer::new();
             let mut oyez = fake.oyez(command);
             let oyez = Program::start(oyez.stdin(Stdio::piped()));
-            let mut server = Client::accept(&fake.0);
+            let mut server = fake.accept();
             // The client may close the connection before everything is sent.
             server.try_send_bytes(&opening);
             let (status, stdout, stderr) = oyez.wait_all();

@@ -1,12 +1,13 @@
 //! The command line of `oyez`.
 
 use std::ffi::OsString;
+use std::fmt;
 
-use crate::cli::{self, CommandLine, HelpGroup, number, one_of, seconds, unexpected, utf8};
+use crate::cli::{self, CommandLine, HelpGroup, digits, number, one_of, seconds, unexpected, utf8};
 use crate::client::connection::address::ServerAddress;
 use crate::client::connection::options::ConnectOptions;
 use crate::net::tls_config::{ClientTlsConfig, ServerVerification};
-use crate::protocol::{Name, validate_text};
+use crate::protocol::{FeedPosition, Name, validate_text};
 
 /// The usage and description of every command.
 #[rustfmt::skip] // One row per command.
@@ -67,12 +68,30 @@ pub enum Task {
 /// Which broadcast lines to print, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// The sequence number to start after. If `None`, only new lines are printed.
-    pub since: Option<u64>,
+    /// Where to start. If `None`, only new lines are printed.
+    pub since: Option<Since>,
     /// How many lines to print before exiting. If `None`, there is no limit.
     pub count: Option<u64>,
     /// The output format.
     pub format: Format,
+}
+
+/// The line that `listen` starts after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// A sequence number of the feed that the server has at the first connection.
+    Line(u64),
+    /// A sequence number of this feed.
+    Position(FeedPosition),
+}
+
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(seq) => write!(f, "line {seq}"),
+            Self::Position(position) => position.fmt(f),
+        }
+    }
 }
 
 /// The output format of `listen`.
@@ -137,14 +156,18 @@ fn configure(
             "time limit for a reply; at most 10 for each connection attempt"]).value(seconds)?,
         reconnect: !line.flag("--no-reconnect", "exit when the connection is lost. By default, \
             `chat`, `listen` and `broadcast -` reconnect, but not `broadcast -` with `--name`"),
+        wait: false,
         tls: tls(line)?,
     };
     let skip_bad = line.group("Command options").flag("--skip-bad",
         "with `broadcast -`: skip lines that cannot be sent, instead of exiting");
-    let since = line.option(["--since SEQ", "", "with `listen`: start after this sequence number, \
-        if the server still has the lines that follow"]).optional(number)?;
+    let since = line.option(["--since FEED-SEQ", "", "with `listen`: start after this line, \
+        as `listen` prints it when it ends, and as `id` in JSON; a number alone counts in the \
+        server's current feed"]).optional(since)?;
     let count = line.option(["--count N", "",
         "with `listen`: exit after N lines"]).optional(at_least_one)?;
+    route.wait = line.flag("--wait", "with `listen`: wait for the server to start, instead of \
+        exiting if it cannot be reached");
     let format = line.option(["--format FORMAT", "text", "with `listen`: `text`, `lines` (as the \
         server sends them) or `json` (one object per line)"]).optional(format)?;
 
@@ -161,6 +184,7 @@ fn configure(
         ("--skip-bad", "broadcast -", skip_bad && !is_input),
         ("--since", "listen", since.is_some() && !is_listen),
         ("--count", "listen", count.is_some() && !is_listen),
+        ("--wait", "listen", route.wait && !is_listen),
         ("--format", "listen", format.is_some() && !is_listen),
     ];
     if let Some((name, commands, _)) = misplaced.iter().find(|(.., is_misplaced)| *is_misplaced) {
@@ -249,6 +273,14 @@ fn name(text: &str) -> Result<String, &'static str> {
     Name::parse(text).map(|name| name.as_str().to_owned()).ok_or(EXPECTED)
 }
 
+fn since(text: &str) -> Result<Since, &'static str> {
+    let position = || FeedPosition::parse(text).map(Since::Position);
+    digits(text)
+        .map(Since::Line)
+        .or_else(position)
+        .ok_or("expected FEED-SEQ, such as 9f3c21aa-25, or a sequence number")
+}
+
 fn at_least_one(text: &str) -> Result<u64, &'static str> {
     number(text).ok().filter(|number| *number > 0).ok_or("expected a number of at least 1")
 }
@@ -263,6 +295,7 @@ mod tests {
 
     use super::*;
     use crate::cli::tests::check_options;
+    use crate::protocol::FeedId;
 
     fn parse_words(words: &[&str]) -> Result<Action, String> {
         parse(words.iter().map(OsString::from).collect(), None)
@@ -290,7 +323,8 @@ mod tests {
         let (_, group) =
             groups.iter().find(|(title, _)| *title == "Command options").expect("a group");
         for [usage, ..] in group {
-            let option = usage.replace("FORMAT", "json").replace("SEQ", "7").replace(" N", " 7");
+            let option =
+                usage.replace("FORMAT", "json").replace("FEED-SEQ", "7").replace(" N", " 7");
             let line = format!("stats {option}");
             let error = parse_words(&line.split(' ').collect::<Vec<_>>()).expect_err(usage);
             assert!(error.contains(" is only for "), "{error}");
@@ -331,8 +365,11 @@ mod tests {
         let send = Task::Send { client: "bob".to_owned(), text: "-h x".to_owned() };
         assert_eq!(config("--name al send bob -- -h x").task, send);
         assert_eq!(config("ping").task, Task::Ping { text: None });
-        let listen = Listen { since: Some(0), count: Some(3), format: Format::Json };
+        let listen = Listen { since: Some(Since::Line(0)), count: Some(3), format: Format::Json };
         assert_eq!(config("listen --since 0 --count=3 --format json").task, Task::Listen(listen));
+        let position = Since::Position(FeedPosition { feed: FeedId(0x9f3c_21aa), seq: 25 });
+        let listen = Listen { since: Some(position), count: None, format: Format::Text };
+        assert_eq!(config("listen --since 9f3c21aa-25").task, Task::Listen(listen));
         assert_eq!(config("--timeout 5 raw").route.timeout, Duration::from_secs(5));
         assert!(config("ping").route.tls.is_none() && config("--tls ping").route.tls.is_some());
         let roots = config("--tls-ca x ping").route.tls.map(|tls| tls.verification);
@@ -369,11 +406,13 @@ mod tests {
             (&["-s", "a", "-s", "b"], "--server is given more than once"),
             (&["stats", "now"], "unexpected argument \"now\"; stats takes no arguments"),
             (&["stats", "--count", "2"], "--count is only for listen"),
+            (&["stats", "--wait"], "--wait is only for listen"),
             (&["listen", "--skip-bad"], "--skip-bad is only for broadcast -"),
             (&["raw", "--no-reconnect"], "--no-reconnect is only for chat, listen and broadcast -"),
             (&["listen", "--count", "0"], "expected a number of at least 1"),
             (&["listen", "--count"], "--count needs a value"),
             (&["listen", "--format", "xml"], "expected text, lines or json"),
+            (&["listen", "--since", "9f3c21aa"], "expected FEED-SEQ, such as 9f3c21aa-25, or a"),
             (&["listen", "--since", "1", "--since", "2"], "--since is given more than once"),
             (&["--name", "1a"], "starting with a letter"),
             (&["-s", "host:x"], "expected a port"),

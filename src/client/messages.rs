@@ -18,6 +18,10 @@ pub(super) fn connection_lost(server: &str, reason: &str) -> String {
     format!("connection to {server} lost: {reason}; reconnecting")
 }
 
+pub(super) fn connection_cut() -> String {
+    "the connection was cut in the middle of a line".to_owned()
+}
+
 pub(super) fn reconnected(server: &str) -> String {
     format!("reconnected to {server}")
 }
@@ -25,6 +29,12 @@ pub(super) fn reconnected(server: &str) -> String {
 pub(super) fn lagged(count: u64) -> String {
     let lines = if count == 1 { "line" } else { "lines" };
     format!("missed {count} {lines} here: this client read too slowly")
+}
+
+/// The server closed the connection with this many requests unanswered.
+pub(super) fn unanswered(count: usize) -> String {
+    let requests = if count == 1 { "request" } else { "requests" };
+    format!("the server closed the connection before it answered {count} {requests}")
 }
 
 pub(super) fn name_taken(name: &str) -> String {

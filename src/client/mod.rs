@@ -23,6 +23,7 @@ mod chat;
 pub mod config;
 mod connection;
 mod failure;
+mod interrupt;
 mod messages;
 mod session;
 mod stdio;

@@ -6,6 +6,8 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -85,11 +87,18 @@ pub(super) struct Output {
     pub(super) is_terminal: bool,
     /// The reader has closed standard output.
     is_closed: bool,
+    /// Set while this process may be blocked in a write. Signal handlers read it.
+    pub(super) is_writing: Arc<AtomicBool>,
 }
 
 impl Output {
     pub(super) fn new() -> Self {
-        Self { unwritten: vec![], is_terminal: io::stdout().is_terminal(), is_closed: false }
+        Self {
+            unwritten: vec![],
+            is_terminal: io::stdout().is_terminal(),
+            is_closed: false,
+            is_writing: Arc::default(),
+        }
     }
 
     /// Makes the poll report when the reader closes standard output, where the system supports it.
@@ -122,14 +131,38 @@ impl Output {
         if self.is_closed {
             return Err(Failure::OutputClosed);
         }
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        self.is_writing.store(true, Ordering::Relaxed);
         let written = write_all(&self.unwritten);
+        self.is_writing.store(false, Ordering::Relaxed);
         self.unwritten.clear();
         written.map_err(|error| match error {
             Errno::PIPE => Failure::OutputClosed,
             error => Failure::Error(format!("cannot write to standard output: {error}")),
         })
     }
+
+    /// Writes the buffer as far as that does not block. Returns whether it is empty now.
+    pub(super) fn flush_without_blocking(&mut self) -> bool {
+        let stdout = io::stdout();
+        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+        while !self.unwritten.is_empty() {
+            let mut fds = [PollFd::new(&stdout, PollFlags::OUT)];
+            let is_writable = poll(&mut fds, Some(&no_wait)).is_ok_and(|ready| ready > 0);
+            let len = self.unwritten.len().min(PIPE_BUF);
+            match is_writable.then(|| rustix::io::write(&stdout, &self.unwritten[..len])) {
+                Some(Ok(written)) => drop(self.unwritten.drain(..written)),
+                _ => return false,
+            }
+        }
+        true
+    }
 }
+
+/// The number of bytes that a pipe accepts whole if it is writable.
+const PIPE_BUF: usize = 4096;
 
 /// Writes all bytes to standard output, even if another process has made it non-blocking.
 pub(super) fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {

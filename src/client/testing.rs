@@ -1,7 +1,7 @@
 //! Checks the client's state machines against arbitrary conversations, for tests and fuzzing.
 
 use crate::client::connection::dial::Welcome;
-use crate::client::connection::requests::{Owner, RequestTracker};
+use crate::client::connection::requests::{Ending, Owner, RequestTracker};
 use crate::client::tasks::publish_queue::PublishQueue;
 use crate::client::tasks::resume_cursor::ResumeCursor;
 use crate::protocol::{Command, FeedId, Reply, Verb, validate_text};
@@ -15,7 +15,7 @@ pub fn converse(data: &[u8]) {
     let (mut cursor, mut queue) = (ResumeCursor::new(None), PublishQueue::default());
     cursor.on_welcome(welcome, "the server");
     assert!(queue.on_welcome(welcome));
-    let (mut sent, mut completed) = (Vec::<Verb>::new(), 0);
+    let (mut sent, mut completed) = (Vec::<Option<Verb>>::new(), 0);
     let mut newest = welcome.seq;
     let mut confirmed = 0;
     for line in data.split(|&byte| byte == b'\n').filter_map(validate_text) {
@@ -27,7 +27,10 @@ pub fn converse(data: &[u8]) {
                     queue.add(number, text.into());
                     assert!(queue.send_next().is_some());
                 }
-                sent.push(command.verb());
+                sent.push(Some(command.verb()));
+            } else if !request.trim().is_empty() {
+                requests.sent_line(Some(request));
+                sent.push(None);
             }
             continue;
         }
@@ -37,19 +40,19 @@ pub fn converse(data: &[u8]) {
             assert_eq!(sent[done.number as usize], done.verb);
             // Earlier requests had no reply.
             let skipped = &sent[completed as usize..done.number as usize];
-            skipped.iter().filter(|verb| **verb == Verb::Broadcast).for_each(|_| {
+            skipped.iter().filter(|verb| **verb == Some(Verb::Broadcast)).for_each(|_| {
                 queue.refuse();
             });
             completed = done.number + 1;
             match (done.verb, incoming.reply) {
-                (Verb::Broadcast, Some(Reply::Error { .. })) => {
+                (Some(Verb::Broadcast), Some(Reply::Error { .. })) => {
                     queue.refuse();
                 }
-                (Verb::Broadcast, _) => {
+                (Some(Verb::Broadcast), _) => {
                     confirmed += 1;
                     queue.confirm(newest);
                 }
-                (Verb::Resume, Some(reply)) => {
+                (Some(Verb::Resume), Some(reply)) => {
                     let _ = cursor.on_resume_reply(&reply);
                 }
                 _ => {}
@@ -60,13 +63,17 @@ pub fn converse(data: &[u8]) {
             cursor.on_broadcast(seq);
             newest = newest.max(seq);
         }
-        if requests.goodbye().is_some() {
-            queue.on_disconnect(true);
-            assert_eq!(queue.unconfirmed(), None);
-            return;
+        match requests.ending() {
+            Some(Ending::Goodbye(_)) => {
+                queue.on_disconnect(true);
+                assert_eq!(queue.unconfirmed(), None);
+                return;
+            }
+            Some(Ending::Cut | Ending::Refused(_)) => break,
+            None => {}
         }
     }
-    let pending = sent[completed as usize..].iter().filter(|verb| **verb == Verb::Broadcast);
+    let pending = sent[completed as usize..].iter().filter(|verb| **verb == Some(Verb::Broadcast));
     let unconfirmed = pending.count();
     queue.on_disconnect(false);
     assert_eq!(queue.unconfirmed().is_some(), unconfirmed > 0);

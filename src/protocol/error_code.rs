@@ -1,29 +1,73 @@
-//! Error codes.
+//! Error codes, and the class of each.
 
 /// The code of an [`error`](super::Reply::Error) reply: why the server refused a request or the
 /// connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ErrorCode(&'static str);
+pub struct ErrorCode {
+    code: &'static str,
+    class: ErrorClass,
+}
 
-#[allow(missing_docs)] // The protocol reference explains each code.
+/// What an error is about. It decides what a client does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The line that was sent: the server always refuses it.
+    Line,
+    /// The client's rights: it must authenticate, or is not allowed to do this.
+    Rights,
+    /// What the request names: a client that does not exist, or a name that is taken.
+    Target,
+    /// The state of the server: the same request, or one from another place in the feed, may succeed
+    /// later.
+    Transient,
+    /// The connection: it was cut, so whatever the server has not answered may be lost. The error is
+    /// not the reply to a request.
+    Connection,
+}
+
+/// Every code with its class. This is the only place that sorts them.
+macro_rules! error_codes {
+    ($($name:ident = $code:literal: $class:ident,)*) => {
+        #[allow(missing_docs)] // The protocol reference explains each code.
+        impl ErrorCode {
+            $(pub const $name: Self = Self { code: $code, class: ErrorClass::$class };)*
+
+            /// Every code.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+error_codes! {
+    UNKNOWN_COMMAND = "unknown-command": Line,
+    MISSING_ARGUMENT = "missing-argument": Line,
+    BAD_ARGUMENT = "bad-argument": Line,
+    LINE_TOO_LONG = "line-too-long": Line,
+    NOT_TEXT = "not-text": Line,
+    AUTH_REQUIRED = "auth-required": Rights,
+    AUTH_FAILED = "auth-failed": Rights,
+    NOT_ALLOWED = "not-allowed": Rights,
+    NO_SUCH_CLIENT = "no-such-client": Target,
+    NAME_TAKEN = "name-taken": Target,
+    BUSY = "busy": Transient,
+    GONE = "gone": Transient,
+    SERVER_FULL = "server-full": Transient,
+    INCOMPLETE_LINE = "incomplete-line": Connection,
+}
+
 impl ErrorCode {
-    pub const UNKNOWN_COMMAND: Self = Self("unknown-command");
-    pub const MISSING_ARGUMENT: Self = Self("missing-argument");
-    pub const BAD_ARGUMENT: Self = Self("bad-argument");
-    pub const LINE_TOO_LONG: Self = Self("line-too-long");
-    pub const NOT_TEXT: Self = Self("not-text");
-    pub const INCOMPLETE_LINE: Self = Self("incomplete-line");
-    pub const AUTH_REQUIRED: Self = Self("auth-required");
-    pub const AUTH_FAILED: Self = Self("auth-failed");
-    pub const NOT_ALLOWED: Self = Self("not-allowed");
-    pub const NO_SUCH_CLIENT: Self = Self("no-such-client");
-    pub const NAME_TAKEN: Self = Self("name-taken");
-    pub const BUSY: Self = Self("busy");
-    pub const GONE: Self = Self("gone");
-    pub const SERVER_FULL: Self = Self("server-full");
+    /// Returns the code that a server has sent, or `None` if this version does not know it.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().find(|known| known.code == word).copied()
+    }
 
     /// The code as it is sent.
     pub const fn as_str(self) -> &'static str {
-        self.0
+        self.code
+    }
+
+    /// What the error is about.
+    pub const fn class(self) -> ErrorClass {
+        self.class
     }
 }

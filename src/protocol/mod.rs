@@ -11,6 +11,7 @@
 mod command;
 mod error_code;
 mod feed_id;
+mod feed_position;
 mod fields;
 mod foreign;
 mod input;
@@ -21,8 +22,9 @@ mod telnet;
 mod text;
 
 pub use command::{COMMANDS, Command, CommandError, CommandSpec, Recipient, Verb};
-pub use error_code::ErrorCode;
+pub use error_code::{ErrorClass, ErrorCode};
 pub use feed_id::FeedId;
+pub use feed_position::FeedPosition;
 pub use foreign::ForeignProtocol;
 pub use line::{Line, LineBuffer};
 pub use name::Name;

@@ -309,6 +309,14 @@ impl Placeholders {
             self.feed = Some(word.to_owned());
             return FEED.to_owned();
         }
+        // A position, such as `9f3c21aa-2`. An example may use one of another feed.
+        if let Some((feed, seq)) = word.split_once('-')
+            && is_hex(feed, FEED.len())
+            && self.feed.as_ref().is_none_or(|known| known == feed)
+        {
+            self.feed = Some(feed.to_owned());
+            return format!("{FEED}-{seq}");
+        }
         if word.strip_prefix("sha256:").is_some_and(|hex| is_hex(hex, 64)) {
             self.fingerprint = Some(word.to_owned());
             return FINGERPRINT.to_owned();

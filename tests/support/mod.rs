@@ -6,11 +6,13 @@
 mod client;
 pub mod crowd;
 pub mod driver;
+pub mod fake_server;
 pub mod hub_transcript;
 pub mod installed;
 pub mod model;
 mod program;
 pub mod properties;
+pub mod proxy;
 pub mod rng;
 pub mod seeds;
 mod server;

@@ -3,7 +3,8 @@
 //! inputs.
 
 use oyez::protocol::{
-    Command, CommandSpec, ForeignProtocol, Line, LineBuffer, Reply, TelnetCommand, validate_text,
+    Command, CommandSpec, FeedPosition, ForeignProtocol, Line, LineBuffer, Reply, TelnetCommand,
+    validate_text,
 };
 
 use super::rng::Rng;
@@ -17,9 +18,12 @@ pub fn command_round_trips(data: &[u8]) {
     assert_eq!(Command::parse(encoded_line(&encoded)), Ok(command), "{line:?}");
 }
 
-/// Encoding a parsed reply and parsing the result returns the same reply.
+/// Encoding a parsed reply or position and parsing the result returns the same one.
 pub fn reply_round_trips(data: &[u8]) {
     let Some(line) = validate_text(data) else { return };
+    if let Some(position) = FeedPosition::parse(line) {
+        assert_eq!(FeedPosition::parse(&position.to_string()), Some(position), "{line:?}");
+    }
     let Some(reply) = Reply::parse(line) else { return };
     let mut encoded = Vec::new();
     reply.encode(&mut encoded);

@@ -8,6 +8,7 @@ use mio::{Registry, Token};
 use crate::client::connection::address::ServerAddress;
 use crate::client::connection::link::{Cause, Link, LinkError};
 use crate::client::connection::options::ConnectOptions;
+use crate::client::messages::{connection_cut, explain};
 use crate::client::stdio::notice;
 use crate::credentials::file::Files;
 use crate::credentials::secret::Secret;
@@ -15,7 +16,7 @@ use crate::credentials::secret_file;
 use crate::escape::escape_untrusted;
 use crate::net::stream::Endpoint;
 use crate::net::tls::ClientTls;
-use crate::protocol::{Command, ErrorCode, FeedId, Reply};
+use crate::protocol::{Command, ErrorClass, ErrorCode, FeedId, Reply};
 
 /// The maximum time to connect to one address and receive the welcome.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -125,13 +126,13 @@ impl Dialer {
             LinkError::new(Cause::NotAServer, format!("not an oyez server: it sent {sent}"))
         };
         if link.next_line().map_err(|sent| not_a_server(&sent))? {
-            return match Reply::parse(link.line()) {
-                Some(Reply::Welcome { id, feed, seq, .. }) => Ok(Some(Welcome { id, feed, seq })),
-                Some(Reply::Error { code, .. }) if code == ErrorCode::SERVER_FULL.as_str() => {
-                    Err(LinkError::new(Cause::Busy, "the server is full"))
-                }
-                _ => Err(not_a_server(&escape_untrusted(link.line(), 80))),
-            };
+            let reply = Reply::parse(link.line());
+            if let Some(Reply::Welcome { id, feed, seq, .. }) = reply {
+                return Ok(Some(Welcome { id, feed, seq }));
+            }
+            return Err(
+                refusal(reply).unwrap_or_else(|| not_a_server(&escape_untrusted(link.line(), 80)))
+            );
         }
         match &link.end {
             Some(end) => Err(end.clone()),
@@ -186,6 +187,23 @@ impl Dialer {
             Cause::Unavailable | Cause::Invalid | Cause::Untrusted => return None,
         };
         Some(advice.to_owned())
+    }
+}
+
+/// Why the server refused the connection, if this reply is one that a server sends instead of a
+/// welcome.
+fn refusal(reply: Option<Reply<'_>>) -> Option<LinkError> {
+    let Some(Reply::Error { code, explanation }) = reply else { return None };
+    let code = ErrorCode::parse(code)?;
+    match code.class() {
+        _ if code == ErrorCode::SERVER_FULL => {
+            Some(LinkError::new(Cause::Busy, "the server is full"))
+        }
+        ErrorClass::Transient => {
+            Some(LinkError::new(Cause::Busy, explain(code.as_str(), explanation)))
+        }
+        ErrorClass::Connection => Some(LinkError::new(Cause::Unavailable, connection_cut())),
+        ErrorClass::Line | ErrorClass::Rights | ErrorClass::Target => None,
     }
 }
 
@@ -245,6 +263,7 @@ mod tests {
             insecure: false,
             timeout,
             reconnect: false,
+            wait: false,
         };
         let mut poll = Poll::new().expect("a poll");
         let registry = poll.registry().try_clone().expect("a registry");

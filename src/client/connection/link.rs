@@ -252,7 +252,7 @@ pub(crate) enum Cause {
     NotAServer,
     /// The TLS handshake failed, or the TLS connection broke.
     TlsFailed,
-    /// One side does not trust the other's certificate, so a retry is pointless.
+    /// One side does not trust the other's certificate, or the secret must not be sent there.
     Untrusted,
 }
 

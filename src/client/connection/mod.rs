@@ -6,23 +6,29 @@ pub(crate) mod dial;
 pub(crate) mod link;
 mod name_claim;
 pub(crate) mod options;
+mod outage;
 pub(crate) mod requests;
 
 use std::time::{Duration, Instant};
 
-use crate::client::messages::{explain, explain_goodbye, not_a_server};
+use crate::client::messages::{connection_cut, explain, explain_goodbye, not_a_server};
 use crate::escape::escape_untrusted;
-use crate::protocol::{Command, OkReply, Reply, Verb};
+use crate::protocol::{Command, ErrorCode, OkReply, Reply, Verb};
 use address::ServerAddress;
 use backoff::Backoff;
 use dial::{Dial, Dialer, Welcome};
-use link::{Cause, Link, LinkError};
+use link::{Link, LinkError};
 use name_claim::NameClaim;
 use options::ConnectOptions;
-use requests::{Incoming, Owner, RequestTracker};
+use outage::Outage;
+use requests::{Ending, Incoming, Owner, RequestTracker};
 
 /// A connection that lasts this long resets the backoff. So do a broadcast and `goodbye idle`.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
+
+/// The longest pause between attempts to connect for the first time. It is short, because a client
+/// that waits for the server to start misses what is broadcast in it.
+const MAX_PAUSE_BEFORE_START: Duration = Duration::from_secs(2);
 
 /// An event for the task to handle.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,8 +60,8 @@ pub(crate) struct Connection {
     state: State,
     backoff: Backoff,
     name: NameClaim,
-    /// The server was reached before, so a failure to reach it again is retried.
-    was_connected: bool,
+    /// The current time without a connection, or the next one.
+    outage: Outage,
 }
 
 #[derive(Debug)]
@@ -83,7 +89,7 @@ impl Connection {
             dialer,
             state: State::Down { until: Instant::now() },
             backoff: Backoff::default(),
-            was_connected: false,
+            outage: Outage::new(Instant::now(), false),
         }
     }
 
@@ -113,6 +119,13 @@ impl Connection {
         Some(up.send(command, owner, Instant::now()))
     }
 
+    /// Gives up the current socket for this reason, and tries again over another one.
+    pub(crate) fn reconnect(&mut self, why: String) {
+        if let State::Up(up) = &mut self.state {
+            up.requests.end(Ending::Refused(why));
+        }
+    }
+
     /// Returns the current socket, if there is one.
     pub(crate) fn link(&mut self) -> Option<&mut Link> {
         match &mut self.state {
@@ -123,10 +136,10 @@ impl Connection {
     }
 
     /// Hands over the socket to a task that handles its lines itself.
-    pub(crate) fn take_link(&mut self) -> Option<Link> {
+    pub(crate) fn take_link(&mut self) -> Option<(Link, RequestTracker)> {
         let down = State::Down { until: Instant::now() };
         match std::mem::replace(&mut self.state, down) {
-            State::Up(up) => Some(up.link),
+            State::Up(up) => Some((up.link, up.requests)),
             _ => None,
         }
     }
@@ -151,7 +164,7 @@ impl Connection {
         {
             match self.dialer.dial() {
                 Ok(dial) => self.state = State::Dialing(Box::new(dial)),
-                Err(error) => return self.dial_later(error, now).map(|()| None),
+                Err(error) => return self.dial_later(&error, now),
             }
         }
         if let State::Dialing(dial) = &mut self.state {
@@ -161,15 +174,19 @@ impl Connection {
                     self.start(welcome, link, now);
                     Ok(Some(Event::Connected(welcome)))
                 }
-                Err(error) => self.dial_later(error, now).map(|()| None),
+                Err(error) => self.dial_later(&error, now),
             };
         }
         self.send_due_requests(now);
         let State::Up(up) = &mut self.state else { return Ok(None) };
         let options = &self.dialer.options;
-        let why = if let Some(reason) = up.requests.goodbye() {
-            // Nothing follows a goodbye, even if the socket stays open.
-            explain_goodbye(reason)
+        let why = if let Some(ending) = up.requests.ending() {
+            // Nothing follows, even if the socket stays open.
+            match ending {
+                Ending::Goodbye(reason) => explain_goodbye(reason),
+                Ending::Cut => connection_cut(),
+                Ending::Refused(why) => why.clone(),
+            }
         } else if up.link.next_line().map_err(|sent| not_a_server(&options.server, &sent))? {
             return self.on_line(now);
         } else if up.requests.has_pending() && up.is_overdue(options) {
@@ -182,15 +199,23 @@ impl Connection {
         self.on_end(why, now)
     }
 
-    /// Schedules another attempt to dial. Returns the error if a retry cannot help, if the server
-    /// was never reached, or if reconnecting is disabled.
-    fn dial_later(&mut self, error: LinkError, now: Instant) -> Result<(), String> {
-        let is_permanent = error.cause == Cause::Untrusted;
-        if is_permanent || !self.was_connected || !self.dialer.options.reconnect {
+    /// Dials again after a pause, unless the options are against it. Returns a notice about why
+    /// dialing failed, if that is new. The error is one line.
+    fn dial_later(
+        &mut self,
+        error: &LinkError,
+        now: Instant,
+    ) -> Result<Option<Event<'static>>, String> {
+        let options = &self.dialer.options;
+        let (may_retry, max_pause) = match self.outage.was_connected {
+            true => (options.reconnect, Duration::MAX),
+            false => (options.wait, MAX_PAUSE_BEFORE_START),
+        };
+        if !may_retry {
             return Err(error.to_string());
         }
-        self.state = State::Down { until: now + self.backoff.next_pause() };
-        Ok(())
+        self.state = State::Down { until: now + self.backoff.next_pause().min(max_pause) };
+        Ok(self.outage.on_failure(error, now).map(Event::Notice))
     }
 
     /// Starts to use a link that has received its welcome: requests authentication and the name.
@@ -200,7 +225,7 @@ impl Connection {
         for command in self.dialer.auth().into_iter().chain(self.name.on_connect()) {
             up.send(&command, Owner::Connection, now);
         }
-        self.was_connected = true;
+        self.outage = Outage::new(now, true);
         self.state = State::Up(Box::new(up));
     }
 
@@ -222,12 +247,17 @@ impl Connection {
         let event = Ok(Some(Event::Received(incoming)));
         let Some(request) = incoming.completed else { return event };
         match (request.verb, request.owner, incoming.reply) {
-            (Verb::Name, _, Some(Reply::Ok(_))) => self.name.on_granted(up.requests.name()),
-            (Verb::Auth, Owner::Connection, Some(Reply::Error { code, explanation })) => {
+            (Some(Verb::Name), _, Some(Reply::Ok(_))) => self.name.on_granted(up.requests.name()),
+            (Some(Verb::Auth), Owner::Connection, Some(Reply::Error { code, explanation })) => {
                 let why = explain(code, explanation);
                 return Err(format!("{server} rejected the secret: {why}"));
             }
-            (Verb::Name, Owner::Connection, Some(Reply::Error { code, explanation })) => {
+            (Some(Verb::Resume), Owner::Connection, Some(Reply::Error { code, .. }))
+                if code == ErrorCode::AUTH_REQUIRED.as_str() =>
+            {
+                return Err(requires_secret(server));
+            }
+            (Some(Verb::Name), Owner::Connection, Some(Reply::Error { code, explanation })) => {
                 match self.name.on_refused(code, explanation, now) {
                     Ok(None) => {}
                     Ok(Some(notice)) => return Ok(Some(Event::Notice(notice))),
@@ -258,18 +288,23 @@ impl Connection {
         if goodbye == Some("auth-failed")
             || goodbye == Some("auth-timeout") && self.dialer.auth().is_none()
         {
-            return Err(format!("{} requires a secret; use --secret-file FILE", self.server()));
+            return Err(requires_secret(self.server()));
         }
         if !self.dialer.options.reconnect {
             return Err(format!("{}: {why}", self.server()));
         }
         let has_unconfirmed = up.requests.has_unconfirmed();
+        self.outage = Outage::new(now, true);
         if goodbye == Some("idle") || now.duration_since(up.since) >= STABLE_AFTER {
             self.backoff.reset();
         }
         self.state = State::Down { until: now + self.backoff.next_pause() };
         Ok(Some(Event::Disconnected { why, has_unconfirmed }))
     }
+}
+
+fn requires_secret(server: &ServerAddress) -> String {
+    format!("{server} requires a secret; use --secret-file FILE")
 }
 
 impl Up {

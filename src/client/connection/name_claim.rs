@@ -11,12 +11,15 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// The name that this client wants, and when to request it again.
 ///
 /// After a reconnect, the lost connection may still be open at the server, and then its name is
-/// still taken. A name that this client had before is therefore requested until it is granted
-/// again.
+/// still taken. A name that this client had before, or requested and got no answer, is therefore
+/// requested until it is granted again.
 #[derive(Debug)]
 pub(super) struct NameClaim {
     name: Option<String>,
-    was_granted: bool,
+    /// A request for the name has no answer yet.
+    is_pending: bool,
+    /// A connection of this client had the name, or may have had it.
+    may_be_ours: bool,
     retry_at: Option<Instant>,
     /// Whether the user was notified, on this connection, that the name is still taken.
     is_reported: bool,
@@ -24,19 +27,21 @@ pub(super) struct NameClaim {
 
 impl NameClaim {
     pub(super) fn new(name: Option<String>) -> Self {
-        Self { name, was_granted: false, retry_at: None, is_reported: false }
+        Self { name, is_pending: false, may_be_ours: false, retry_at: None, is_reported: false }
     }
 
     /// Returns the request to send on a new connection, if there is a name to request.
     pub(super) fn on_connect(&mut self) -> Option<Command<'_>> {
         self.is_reported = false;
+        self.may_be_ours |= self.is_pending;
         self.request()
     }
 
     /// Handles a granted name. The task may have requested it, too.
     pub(super) fn on_granted(&mut self, name: Option<&str>) {
         self.name = name.map(str::to_owned);
-        self.was_granted = true;
+        self.is_pending = false;
+        self.may_be_ours = true;
     }
 
     /// Handles a refusal. `Ok` means that the name will be requested again, and contains a notice
@@ -47,8 +52,9 @@ impl NameClaim {
         explanation: &str,
         now: Instant,
     ) -> Result<Option<String>, String> {
+        self.is_pending = false;
         let is_taken = code == ErrorCode::NAME_TAKEN.as_str();
-        if is_taken && self.was_granted {
+        if is_taken && self.may_be_ours {
             self.retry_at = Some(now + RETRY_INTERVAL);
             let name = self.name.as_deref().unwrap_or_default();
             let notice = format!("the name {name} is still taken; retrying");
@@ -75,6 +81,7 @@ impl NameClaim {
     fn request(&mut self) -> Option<Command<'_>> {
         self.retry_at = None;
         let name = self.name.as_deref().and_then(Name::parse)?;
+        self.is_pending = true;
         Some(Command::Name { name })
     }
 }
@@ -98,6 +105,18 @@ mod tests {
             assert_eq!(claim.next_deadline(), None);
             assert_eq!(claim.on_connect(), None);
         }
+    }
+
+    #[test]
+    fn name_whose_request_was_never_answered_is_requested_until_it_is_free() {
+        let now = Instant::now();
+        let mut claim = NameClaim::new(Some("bob".to_owned()));
+        assert!(claim.on_connect().is_some());
+        // The connection is lost before the reply, and the server may have executed the request.
+        assert!(claim.on_connect().is_some());
+        let notice = "the name bob is still taken; retrying".to_owned();
+        assert_eq!(claim.on_refused("name-taken", "", now), Ok(Some(notice)));
+        assert!(claim.poll_retry(now + RETRY_INTERVAL).is_some());
     }
 
     #[test]

@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 
 use crate::cli::digits;
-use crate::protocol::{Command, Name, OkReply, Reply, Verb};
+use crate::client::messages::explain;
+use crate::protocol::{Command, ErrorClass, ErrorCode, Name, OkReply, Reply, Verb};
 
 /// The maximum number of pending requests.
 const MAX_PENDING: usize = 64 * 1024;
@@ -14,7 +15,8 @@ const MAX_PENDING: usize = 64 * 1024;
 /// A command that was sent. One final reply completes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    pub(crate) verb: Verb,
+    /// The command, or `None` if the line is not one that this version knows.
+    pub(crate) verb: Option<Verb>,
     pub(crate) owner: Owner,
     /// The request's number on this connection, counted from 0.
     pub(crate) number: u64,
@@ -34,7 +36,8 @@ pub(crate) enum Owner {
 pub(crate) struct Incoming<'a> {
     /// The line as received.
     pub(crate) line: &'a str,
-    /// The parsed line, or `None` if this version does not recognize it.
+    /// The parsed line, or `None` if this version does not recognize it, or if it only ends the
+    /// connection.
     pub(crate) reply: Option<Reply<'a>>,
     /// The request that this line completes, if any.
     pub(crate) completed: Option<Request>,
@@ -43,13 +46,24 @@ pub(crate) struct Incoming<'a> {
 impl Incoming<'_> {
     /// Returns whether the line is the final reply to a command of this kind.
     pub(crate) fn completes(&self, verb: Verb) -> bool {
-        self.completed.is_some_and(|request| request.verb == verb)
+        self.completed.is_some_and(|request| request.verb == Some(verb))
     }
 
     /// Returns whether the line is the final reply to one of this owner's requests.
     pub(crate) fn completes_for(&self, owner: Owner) -> bool {
         self.completed.is_some_and(|request| request.owner == owner)
     }
+}
+
+/// Why no more replies are expected on a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The server said goodbye, for this reason. It did not execute requests without a reply.
+    Goodbye(String),
+    /// The connection was cut. The server may or may not have received requests without a reply.
+    Cut,
+    /// The server refused a request that may succeed later, over another connection. This is why.
+    Refused(String),
 }
 
 /// The requests and replies of one connection.
@@ -68,7 +82,7 @@ pub(crate) struct RequestTracker {
     pending: VecDeque<Request>,
     /// The number of requests sent.
     sent: u64,
-    goodbye: Option<String>,
+    ending: Option<Ending>,
 }
 
 impl RequestTracker {
@@ -87,16 +101,27 @@ impl RequestTracker {
         self.id
     }
 
+    /// Returns why no more replies are expected, if so.
+    pub(crate) fn ending(&self) -> Option<&Ending> {
+        self.ending.as_ref()
+    }
+
+    /// Expects no more replies, for this reason.
+    pub(crate) fn end(&mut self, ending: Ending) {
+        self.ending.get_or_insert(ending);
+    }
+
     /// Returns the reason in the server's goodbye, once it has arrived.
     pub(crate) fn goodbye(&self) -> Option<&str> {
-        self.goodbye.as_deref()
+        if let Some(Ending::Goodbye(reason)) = &self.ending { Some(reason) } else { None }
     }
 
     /// Returns whether the task may send: the server has answered the connection's own `auth` and
     /// `name`.
     pub(crate) fn is_signed_in(&self) -> bool {
         !self.pending.front().is_some_and(|request| {
-            request.owner == Owner::Connection && matches!(request.verb, Verb::Auth | Verb::Name)
+            request.owner == Owner::Connection
+                && matches!(request.verb, Some(Verb::Auth | Verb::Name))
         })
     }
 
@@ -106,27 +131,58 @@ impl RequestTracker {
     }
 
     pub(crate) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+        self.pending_count() > 0
+    }
+
+    pub(crate) fn pending_count(&self) -> usize {
+        self.pending.len()
     }
 
     /// Returns whether a broadcast or a direct message is pending. It may or may not have been
     /// delivered.
     pub(crate) fn has_unconfirmed(&self) -> bool {
-        self.pending.iter().any(|request| matches!(request.verb, Verb::Broadcast | Verb::Send))
+        self.pending
+            .iter()
+            .any(|request| matches!(request.verb, Some(Verb::Broadcast | Verb::Send)))
     }
 
     /// Records that the command was sent. Returns its number.
     pub(crate) fn sent(&mut self, command: &Command<'_>, owner: Owner) -> u64 {
+        self.push(Some(command.verb()), owner)
+    }
+
+    /// Records that this line was sent, which may be any line but a blank one. If as many lines as
+    /// possible are pending, forgets the oldest.
+    pub(crate) fn sent_line(&mut self, line: Option<&str>) {
+        if !self.has_room() {
+            self.pending.pop_front();
+        }
+        let command = line.and_then(|line| Command::parse(line).ok());
+        self.push(command.map(|command| command.verb()), Owner::Task);
+    }
+
+    fn push(&mut self, verb: Option<Verb>, owner: Owner) -> u64 {
         let number = self.sent;
         self.sent += 1;
-        self.pending.push_back(Request { verb: command.verb(), owner, number });
+        self.pending.push_back(Request { verb, owner, number });
         number
+    }
+
+    /// Forgets the broadcasts before the first other request: `lagged` may be the reply to them.
+    pub(crate) fn forget_lagged(&mut self) {
+        while self.pending.front().is_some_and(|first| first.verb == Some(Verb::Broadcast)) {
+            self.pending.pop_front();
+        }
     }
 
     /// Interprets a line from the server. The error describes a line that no server would send.
     pub(crate) fn on_line<'a>(&mut self, line: &'a str) -> Result<Incoming<'a>, &'static str> {
         let Some(reply) = Reply::parse(line) else {
-            return Ok(Incoming { line, reply: None, completed: None });
+            // An unknown `ok` is the reply to an unknown command.
+            let is_reply = line.starts_with("ok ")
+                && self.pending.front().is_some_and(|first| first.verb.is_none());
+            let completed = if is_reply { self.complete_up_to(0) } else { None };
+            return Ok(Incoming { line, reply: None, completed });
         };
         let completed = match reply {
             Reply::Pong(_) => Some(self.complete(Verb::Ping)?),
@@ -134,28 +190,57 @@ impl RequestTracker {
                 self.note(ok);
                 Some(self.complete(ok.verb())?)
             }
-            Reply::Error { .. } => self.complete_up_to(0),
+            Reply::Error { code, explanation } => match self.ending_of(code, explanation) {
+                Some(ending) => {
+                    self.end(ending);
+                    return Ok(Incoming { line, reply: None, completed: None });
+                }
+                None => self.complete_up_to(0),
+            },
             Reply::Broadcast { seq, from, .. } if seq > self.newest => {
                 self.newest = seq;
                 // A client's own line is the reply to its broadcast, unless the client is quiet.
                 let is_reply = !self.is_quiet
                     && self.is_own(from)
-                    && self.pending.front().is_some_and(|first| first.verb == Verb::Broadcast);
+                    && self
+                        .pending
+                        .front()
+                        .is_some_and(|first| first.verb == Some(Verb::Broadcast));
                 if is_reply { self.complete_up_to(0) } else { None }
             }
             Reply::Goodbye(reason) => {
-                self.goodbye = Some(reason.to_owned());
+                self.end(Ending::Goodbye(reason.to_owned()));
                 let was_requested = |request: &Request| match request.verb {
-                    Verb::Quit => reason == "quit",
-                    Verb::Shutdown => reason == "shutdown",
+                    Some(Verb::Quit) => reason == "quit",
+                    Some(Verb::Shutdown) => reason == "shutdown",
                     _ => false,
                 };
-                self.complete_up_to(0).filter(was_requested)
+                let is_reply = self.pending.front().is_some_and(was_requested);
+                if is_reply { self.complete_up_to(0) } else { None }
             }
             Reply::Welcome { .. } => return Err("a second welcome"),
             _ => None,
         };
         Ok(Incoming { line, reply: Some(reply), completed })
+    }
+
+    /// Returns the ending of a connection on which the server sends this error, if it ends there.
+    ///
+    /// A connection that was cut completes no request, because none of them caused it. The upkeep of a
+    /// connection has no user to report an error to, so a request that may succeed later is
+    /// repeated over another connection. (But `gone` tells how to go on over this one.)
+    fn ending_of(&self, code: &str, explanation: &str) -> Option<Ending> {
+        let code = ErrorCode::parse(code)?;
+        let is_upkeep = self.pending.front().is_some_and(|request| {
+            request.owner == Owner::Connection && request.verb != Some(Verb::Ping)
+        });
+        match code.class() {
+            ErrorClass::Connection => Some(Ending::Cut),
+            ErrorClass::Transient if is_upkeep && code != ErrorCode::GONE => {
+                Some(Ending::Refused(explain(code.as_str(), explanation)))
+            }
+            _ => None,
+        }
     }
 
     /// Returns whether a line from `from` is this client's. No other client ever has its id, or has
@@ -170,7 +255,7 @@ impl RequestTracker {
     /// Completes the oldest pending request of this kind. Requests before it are broadcasts whose
     /// lines were skipped by `lagged`.
     fn complete(&mut self, verb: Verb) -> Result<Request, &'static str> {
-        let index = self.pending.iter().position(|request| request.verb == verb);
+        let index = self.pending.iter().position(|request| request.verb == Some(verb));
         index.and_then(|index| self.complete_up_to(index)).ok_or("an unsolicited reply")
     }
 
@@ -214,7 +299,8 @@ mod tests {
             let (received, expected) = rest.split_once(" | ").unwrap_or((rest, "nothing"));
             let completed = match requests.on_line(received) {
                 Ok(incoming) => match incoming.completed {
-                    Some(request) => format!("{:?}", request.verb).to_lowercase(),
+                    Some(Request { verb: Some(verb), .. }) => format!("{verb:?}").to_lowercase(),
+                    Some(_) => "unknown".to_owned(),
                     None => "nothing".to_owned(),
                 },
                 Err(error) => error.to_owned(),
@@ -319,6 +405,54 @@ mod tests {
         play(&format!("> ping\n< ok stats | {unsolicited}"));
         play("< welcome 9 00000000 0 oyezd/1 hi | a second welcome");
         play("< error busy nobody asked\n< later words\n< ok later words");
+    }
+
+    #[test]
+    fn connection_that_was_cut_completes_nothing() {
+        let requests = play("> ping\n> say a\n< pong | ping\n< error incomplete-line no LF");
+        assert_eq!(requests.ending(), Some(&Ending::Cut));
+        assert!(requests.has_unconfirmed());
+    }
+
+    #[test]
+    fn upkeep_that_may_succeed_later_ends_the_connection() {
+        let auth = Command::Auth { secret: "x" };
+        for (command, owner, error, ending) in [
+            (auth, Owner::Connection, "error busy later", Some("busy: later")),
+            (auth, Owner::Task, "error busy later", None),
+            (Command::Ping { text: None }, Owner::Connection, "error busy later", None),
+            (auth, Owner::Connection, "error auth-failed no", None),
+            (Command::Resume { seq: 3, feed: None }, Owner::Connection, "error gone 5 0", None),
+        ] {
+            let mut requests = RequestTracker::new(7, 0);
+            requests.sent(&command, owner);
+            let incoming = requests.on_line(error).expect("an error is no violation");
+            assert_eq!(incoming.completed.is_some(), ending.is_none(), "{command:?} {error}");
+            let expected = ending.map(|why| Ending::Refused(why.to_owned()));
+            assert_eq!(requests.ending(), expected.as_ref(), "{command:?} {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_commands_are_completed_by_any_final_reply() {
+        let mut requests = RequestTracker::new(7, 0);
+        let lines = ["join sports", "bogus", "ping", "say a", "say b", "say c"];
+        lines.iter().for_each(|line| requests.sent_line(Some(line)));
+        for (line, pending) in [
+            ("ok join sports 00000001 5", 5),
+            ("error unknown-command help lists the commands", 4),
+            ("ok later", 4),
+            ("pong", 3),
+            ("broadcast 1 7 a", 2),
+            ("lagged 1", 2),
+        ] {
+            requests.on_line(line).expect(line);
+            assert_eq!(requests.pending_count(), pending, "{line}");
+        }
+        requests.forget_lagged();
+        assert!(!requests.has_pending());
+        (0..2 * MAX_PENDING).for_each(|_| requests.sent_line(None));
+        assert_eq!(requests.pending_count(), MAX_PENDING);
     }
 
     #[test]

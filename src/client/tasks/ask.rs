@@ -104,12 +104,22 @@ fn ask(
     session.connection.send(command, Owner::Task);
     let mut lines = 0;
     loop {
-        let incoming = match session.connection.next_event(Instant::now())? {
-            Some(Event::Received(incoming)) => incoming,
-            Some(_) => continue,
-            None => {
+        let incoming = match session.connection.next_event(Instant::now()) {
+            Ok(Some(Event::Received(incoming))) => incoming,
+            Ok(Some(_)) => continue,
+            Ok(None) => {
                 session.wait(None, false)?;
                 continue;
+            }
+            Err(why) => {
+                let requests = session.connection.requests();
+                // What is unanswered at a goodbye was not executed.
+                let is_unconfirmed = requests.is_some_and(|requests| {
+                    requests.has_unconfirmed() && requests.goodbye().is_none()
+                });
+                let outcome =
+                    if is_unconfirmed { "; the line may have been delivered" } else { "" };
+                return Err(Failure::Error(why + outcome));
             }
         };
         let is_final = incoming.completes_for(Owner::Task);

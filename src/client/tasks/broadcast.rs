@@ -16,7 +16,7 @@ use crate::client::tasks::ask::MAX_REPLY_LINES;
 use crate::client::tasks::publish_queue::PublishQueue;
 use crate::client::tasks::source::Source;
 use crate::limits::Limits;
-use crate::protocol::{Command, FeedId, OkReply, Reply, Verb};
+use crate::protocol::{Command, ErrorClass, ErrorCode, FeedId, OkReply, Reply, Verb};
 
 /// The first and the maximum pause between checks of whether the server has closed the lost
 /// connection. The pause doubles after each check.
@@ -136,7 +136,11 @@ impl Publisher {
             };
             match event {
                 Event::Connected(welcome) => self.on_welcome(welcome)?,
-                Event::Received(incoming) => self.on_line(&incoming)?,
+                Event::Received(incoming) => {
+                    if let Some(why) = self.on_line(&incoming)? {
+                        session.connection.reconnect(why);
+                    }
+                }
                 Event::Disconnected { why, .. } => {
                     self.queue.on_disconnect(false);
                     self.enter(Phase::Disconnected);
@@ -163,7 +167,9 @@ impl Publisher {
         Ok(())
     }
 
-    fn on_line(&mut self, incoming: &Incoming<'_>) -> Result<(), String> {
+    /// Handles a line from the server. Returns why to try again over another connection, if that
+    /// may help.
+    fn on_line(&mut self, incoming: &Incoming<'_>) -> Result<Option<String>, String> {
         let is_broadcast = matches!(incoming.reply, Some(Reply::Broadcast { .. }));
         if !is_broadcast && !self.is_open() {
             self.reply_lines += 1;
@@ -171,24 +177,15 @@ impl Publisher {
                 return Err("the server's reply does not end".to_owned());
             }
         }
-        let Some(reply) = incoming.reply else { return Ok(()) };
+        let Some(reply) = incoming.reply else { return Ok(None) };
         let request = incoming.completed.filter(|request| request.owner == Owner::Task);
-        match (self.phase, reply, request.map(|request| request.verb)) {
+        match (self.phase, reply, request.and_then(|request| request.verb)) {
             (_, Reply::Goodbye(_), _) => {
                 self.queue.on_disconnect(true);
                 self.enter(Phase::Disconnected);
             }
             (_, Reply::Error { code, explanation }, Some(verb)) => {
-                let why = explain(code, explanation);
-                match verb {
-                    Verb::Broadcast => {
-                        let number = self.queue.refuse();
-                        let why = format!("the server refused input line {number}: {why}");
-                        self.skip_or_stop(&why);
-                    }
-                    Verb::Resume => return Err(format!("{CANNOT_TELL}: {why}")),
-                    _ => return Err(why),
-                }
+                return self.on_error(verb, code, explanation);
             }
             (Phase::Starting, Reply::Stat { key: "max_line", value }, _) => {
                 self.source.set_max_line(value);
@@ -229,7 +226,45 @@ impl Publisher {
             }
             _ => {}
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Handles the `error` reply to a request. Returns why to try again over another connection, if
+    /// that may help.
+    fn on_error(
+        &mut self,
+        verb: Verb,
+        code: &str,
+        explanation: &str,
+    ) -> Result<Option<String>, String> {
+        let why = explain(code, explanation);
+        let code = ErrorCode::parse(code);
+        let class = code.map(ErrorCode::class);
+        if verb == Verb::Resume
+            && (code == Some(ErrorCode::GONE) || class != Some(ErrorClass::Transient))
+        {
+            return Err(format!("{CANNOT_TELL}: {why}"));
+        }
+        if verb != Verb::Broadcast {
+            return if class == Some(ErrorClass::Transient) { Ok(Some(why)) } else { Err(why) };
+        }
+        let number = self.queue.oldest_sent();
+        let why = format!("the server refused input line {number}: {why}");
+        if class == Some(ErrorClass::Transient) {
+            // Sending the line again now would change the order: later lines were sent already.
+            // After a reconnect, the search for unconfirmed lines notices it if they arrived.
+            return Ok(Some(why));
+        }
+        self.queue.refuse();
+        if class != Some(ErrorClass::Line) || !self.skip_bad {
+            self.queue.stop();
+        }
+        match class {
+            Some(ErrorClass::Line) => self.skip_or_stop(&why),
+            // Later lines would be refused, too. --skip-bad is not meant for that.
+            _ => self.source.stop(why),
+        }
+        Ok(None)
     }
 
     fn enter(&mut self, phase: Phase) {

@@ -7,13 +7,13 @@ use crate::client::config::Format;
 use crate::client::messages::lagged;
 use crate::client::stdio::{Output, notice};
 use crate::escape;
-use crate::protocol::{FeedId, Reply};
+use crate::protocol::{FeedPosition, Reply};
 
 /// Prints a broadcast, a direct message or `lagged` in this format. `line` is the line as received,
-/// and `reply` is the parsed line.
+/// `reply` is the parsed line, and `position` that of a broadcast.
 pub(crate) fn print(
     format: Format,
-    feed: Option<FeedId>,
+    position: Option<FeedPosition>,
     line: &str,
     reply: &Reply<'_>,
     output: &mut Output,
@@ -27,10 +27,11 @@ pub(crate) fn print(
         }
         (Format::Text, Reply::Lagged(count)) => notice(&lagged(count)),
         (Format::Json, Reply::Broadcast { seq, from, text }) => {
-            let feed = feed.map(|feed| feed.to_string()).unwrap_or_default();
+            let id = position.map(|id| id.to_string()).unwrap_or_default();
+            let feed = position.map(|id| id.feed.to_string()).unwrap_or_default();
             let (time, from, text) = (now(), quote(from), quote(text));
             output.line(&format!(
-                r#"{{"type":"broadcast","time":"{time}","feed":"{feed}","seq":{seq},"from":{from},"text":{text}}}"#
+                r#"{{"type":"broadcast","time":"{time}","id":"{id}","feed":"{feed}","seq":{seq},"from":{from},"text":{text}}}"#
             ));
         }
         (Format::Json, Reply::Direct { from, text }) => {

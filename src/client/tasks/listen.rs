@@ -2,16 +2,21 @@
 
 use std::time::Instant;
 
+use mio::Token;
+
 use crate::client::config::Listen;
 use crate::client::connection::Event;
 use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::failure::Failure;
+use crate::client::interrupt::{self, Interrupt};
 use crate::client::messages::connection_lost;
 use crate::client::session::Session;
 use crate::client::stdio::{Output, notice};
 use crate::client::tasks::format;
 use crate::client::tasks::resume_cursor::{LineState, ResumeCursor, Step};
 use crate::protocol::{Reply, Verb};
+
+const INTERRUPT: Token = Token(10);
 
 /// The state of `oyez listen`.
 struct Listener {
@@ -21,33 +26,61 @@ struct Listener {
     printed: u64,
 }
 
-/// Prints broadcast lines until `--count` is reached or standard output is closed.
+/// Prints broadcast lines until `--count` is reached, standard output is closed, or a signal arrives.
+/// Then prints the position to continue at, unless the reader of standard output is gone and may not
+/// have received everything.
 pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failure> {
-    let server = session.connection.server().to_string();
     let cursor = ResumeCursor::new(listen.since);
     let mut listener = Listener { listen, cursor, printed: 0 };
-    while listen.count.is_none_or(|count| listener.printed < count) {
-        let Session { connection, output, .. } = &mut *session;
-        let step = match connection.next_event(Instant::now())? {
-            Some(Event::Connected(welcome)) => listener.cursor.on_welcome(welcome, &server),
-            Some(Event::Received(incoming)) => listener.on_line(&incoming, output)?,
-            Some(Event::Notice(text)) => Step::notice(text),
-            Some(Event::Disconnected { why, .. }) => Step::notice(connection_lost(&server, &why)),
-            Some(Event::NameRefused(why)) => return Err(Failure::Error(why)),
-            None => {
-                session.wait(None, false)?;
-                continue;
-            }
-        };
-        step.notices.iter().for_each(|text| notice(text));
-        if let Some(command) = step.request {
-            connection.send(&command, Owner::Connection);
-        }
+    let Session { poll, output, .. } = &*session;
+    let interrupt = Interrupt::register(poll.registry(), INTERRUPT, &output.is_writing)
+        .map_err(|error| format!("cannot handle signals: {error}"))?;
+    let result = listener.run(session, &interrupt);
+    let signal = interrupt.signal().filter(|_| result.is_ok());
+    let is_all_written = match signal {
+        // A signal must not wait for the reader of standard output.
+        Some(_) => session.output.flush_without_blocking(),
+        None if result == Err(Failure::OutputClosed) => false,
+        None => session.output.flush().map(|()| true)?,
+    };
+    if let Some(position) = listener.cursor.position().filter(|_| is_all_written) {
+        notice(&format!("continue with --since {position}"));
     }
-    Ok(())
+    if let Some(signal) = signal {
+        interrupt::end_by(signal);
+    }
+    result
 }
 
 impl Listener {
+    fn run(&mut self, session: &mut Session, interrupt: &Interrupt) -> Result<(), Failure> {
+        let server = session.connection.server().to_string();
+        while self.listen.count.is_none_or(|count| self.printed < count) {
+            if interrupt.signal().is_some() {
+                return Ok(());
+            }
+            let Session { connection, output, .. } = &mut *session;
+            let step = match connection.next_event(Instant::now())? {
+                Some(Event::Connected(welcome)) => self.cursor.on_welcome(welcome, &server),
+                Some(Event::Received(incoming)) => self.on_line(&incoming, output)?,
+                Some(Event::Notice(text)) => Step::notice(text),
+                Some(Event::Disconnected { why, .. }) => {
+                    Step::notice(connection_lost(&server, &why))
+                }
+                Some(Event::NameRefused(why)) => return Err(Failure::Error(why)),
+                None => {
+                    session.wait(None, false)?;
+                    continue;
+                }
+            };
+            step.notices.iter().for_each(|text| notice(text));
+            if let Some(command) = step.request {
+                connection.send(&command, Owner::Connection);
+            }
+        }
+        Ok(())
+    }
+
     /// Prints the line if it is part of the output. Returns what to do next.
     fn on_line(&mut self, incoming: &Incoming<'_>, output: &mut Output) -> Result<Step, String> {
         let Some(reply) = incoming.reply else { return Ok(Step::default()) };
@@ -62,7 +95,11 @@ impl Listener {
             Reply::Direct { .. } | Reply::Lagged(_) => {}
             _ => return Ok(Step::default()),
         }
-        format::print(self.listen.format, self.cursor.feed(), incoming.line, &reply, output);
+        let position = match reply {
+            Reply::Broadcast { seq, .. } => self.cursor.position_of(seq),
+            _ => None,
+        };
+        format::print(self.listen.format, position, incoming.line, &reply, output);
         Ok(Step::default())
     }
 }

@@ -23,11 +23,14 @@ const MAX_UNCONFIRMED_BYTES: usize = 4 * 1024 * 1024;
 /// - `lines` holds the lines that are not confirmed, in input order. The first `sent` of them were
 ///   sent, all over the same connection: `lost` if that is set, otherwise `current`.
 /// - `lost` is set only while there are unconfirmed lines. While it is set, nothing is sent.
+/// - Once `is_stopped` is set, every line was sent.
 #[derive(Debug, Default)]
 pub(crate) struct PublishQueue {
     lines: VecDeque<Outgoing>,
     bytes: usize,
     sent: usize,
+    /// No more lines are to be sent.
+    is_stopped: bool,
     confirmed: u64,
     /// The input number of the last confirmed line.
     last_confirmed: u64,
@@ -67,7 +70,7 @@ impl PublishQueue {
             return;
         }
         if had_goodbye {
-            self.sent = 0;
+            self.unsend();
         } else if self.sent > 0 {
             self.lost = current;
         }
@@ -108,6 +111,31 @@ impl PublishQueue {
     /// Removes the oldest sent line, which the server refused. Returns its input number.
     pub(crate) fn refuse(&mut self) -> u64 {
         self.take_sent().unwrap_or_default()
+    }
+
+    /// Returns the input number of the oldest sent line.
+    pub(crate) fn oldest_sent(&self) -> u64 {
+        self.unconfirmed().map_or(0, |(first, _)| first)
+    }
+
+    /// Sends no more lines: those that were not sent, and those that are found to be missing from
+    /// the feed, are dropped.
+    pub(crate) fn stop(&mut self) {
+        self.is_stopped = true;
+        self.drop_unsent();
+    }
+
+    /// Records that the feed has none of the sent lines.
+    fn unsend(&mut self) {
+        self.sent = 0;
+        if self.is_stopped {
+            self.drop_unsent();
+        }
+    }
+
+    fn drop_unsent(&mut self) {
+        let dropped = self.lines.drain(self.sent..);
+        self.bytes -= dropped.map(|line| line.text.len()).sum::<usize>();
     }
 
     /// Records that the feed has reached `seq`. All lines that are unconfirmed or sent later follow
@@ -151,7 +179,7 @@ impl PublishQueue {
     /// Ends the search. The remaining lines are not in the feed, and are sent again.
     pub(crate) fn finish_search(&mut self) {
         self.lost = None;
-        self.sent = 0;
+        self.unsend();
     }
 
     /// Removes the oldest sent line. Returns its input number.
@@ -275,6 +303,20 @@ mod tests {
         let mut queue = one_of_three_confirmed();
         assert_eq!(queue.refuse(), 2);
         assert_eq!((queue.confirmed(), queue.unconfirmed()), (1, Some((4, 4))));
+    }
+
+    #[test]
+    fn stopped_queue_sends_nothing_again() {
+        let mut queue = one_of_three_confirmed();
+        queue.add(5, "d".into());
+        assert_eq!(queue.refuse(), 2);
+        queue.stop();
+        assert_eq!((queue.remaining(), queue.oldest_sent()), (1, 4), "line 5 is dropped");
+        queue.on_disconnect(false);
+        assert!(queue.on_welcome(welcome(5, 13)));
+        queue.finish_search();
+        assert_eq!((queue.remaining(), queue.bytes), (0, 0));
+        assert_eq!(queue.summary(), "line 1 was broadcast; nothing after it");
     }
 
     #[test]

@@ -5,9 +5,10 @@
 use std::cmp::Ordering;
 
 use crate::cli::digits;
+use crate::client::config::Since;
 use crate::client::connection::dial::Welcome;
 use crate::client::messages::{explain, reconnected};
-use crate::protocol::{Command, ErrorCode, FeedId, Reply};
+use crate::protocol::{Command, ErrorCode, FeedId, FeedPosition, Reply};
 
 /// The maximum number of times per connection that a `resume` is retried because its lines were
 /// gone.
@@ -20,12 +21,17 @@ const MAX_RETRIES: u8 = 10;
 /// [`on_broadcast`](Self::on_broadcast) for each broadcast line.
 #[derive(Debug, Default)]
 pub(crate) struct ResumeCursor {
-    /// The sequence number to start after, until the server has answered the `resume` for it.
-    since: Option<u64>,
+    /// The line to start after, until the server has answered the `resume` for it. It is a line of
+    /// `feed`.
+    since: Option<Since>,
     /// The feed of `seq`, or `None` before the first welcome.
     feed: Option<FeedId>,
     /// The sequence number of the last line received.
     seq: u64,
+    /// The server has sent a welcome before.
+    was_connected: bool,
+    /// A line was received, or the server has answered a `resume`.
+    has_started: bool,
     /// While a `resume` is pending, the newest sequence number known. The server replays lines
     /// received before the reply.
     resuming: Option<u64>,
@@ -61,13 +67,22 @@ impl Step {
 
 impl ResumeCursor {
     /// Starts after line `since` or, if that is `None`, with the first new line.
-    pub(crate) fn new(since: Option<u64>) -> Self {
-        Self { since, ..Self::default() }
+    pub(crate) fn new(since: Option<Since>) -> Self {
+        let (feed, seq) = match since {
+            Some(Since::Position(FeedPosition { feed, seq })) => (Some(feed), seq),
+            Some(Since::Line(_)) | None => (None, 0),
+        };
+        Self { since, feed, seq, ..Self::default() }
     }
 
-    /// Returns the current feed.
-    pub(crate) fn feed(&self) -> Option<FeedId> {
-        self.feed
+    /// Returns the position of a line in the current feed.
+    pub(crate) fn position_of(&self, seq: u64) -> Option<FeedPosition> {
+        Some(FeedPosition { feed: self.feed?, seq })
+    }
+
+    /// Returns the position after the last line received, from which another reader can go on.
+    pub(crate) fn position(&self) -> Option<FeedPosition> {
+        self.position_of(self.seq).filter(|_| self.has_started)
     }
 
     /// Handles a new connection. `server` is its address, for messages.
@@ -75,19 +90,37 @@ impl ResumeCursor {
         let Welcome { feed, seq: newest, .. } = welcome;
         self.resuming = None;
         self.retries = 0;
-        let previous = self.feed.replace(feed);
-        let mut notices: Vec<String> = previous.iter().map(|_| reconnected(server)).collect();
-        if let Some(seq) = self.since {
-            return Step { notices, request: Some(self.resume(seq, None, newest)) };
+        let was_connected = std::mem::replace(&mut self.was_connected, true);
+        let mut notices = vec![];
+        if was_connected {
+            notices.push(reconnected(server));
         }
-        if previous.is_none() {
+        let previous = self.position_of(self.seq);
+        self.feed = Some(feed);
+        let is_other_feed = previous.is_some_and(|previous| previous.feed != feed);
+        if is_other_feed {
+            // The line to start after is gone with its feed.
+            self.since = None;
+        }
+        if let Some(since) = self.since {
+            let (seq, feed) = match since {
+                Since::Line(seq) => (seq, None),
+                Since::Position(FeedPosition { feed, seq }) => (seq, Some(feed)),
+            };
+            return Step { notices, request: Some(self.resume(seq, feed, newest)) };
+        }
+        let Some(previous) = previous else {
             self.seq = newest;
             return Step::default();
-        }
-        if previous != Some(feed) || self.seq > newest {
+        };
+        if is_other_feed || self.seq > newest {
             self.seq = 0;
-            let notice = "the server was restarted; lines sent just before that may be missing";
-            notices.push(notice.to_owned());
+            notices.push(if was_connected {
+                "the server was restarted; lines sent just before that may be missing".to_owned()
+            } else {
+                let missing = "lines sent before that may be missing";
+                format!("the server was restarted after {previous}; {missing}")
+            });
         }
         // Resume even if `seq` is the newest: a client that must authenticate misses all lines
         // between the welcome and its `auth`.
@@ -105,12 +138,21 @@ impl ResumeCursor {
     pub(crate) fn on_resume_reply(&mut self, reply: &Reply<'_>) -> Result<Step, String> {
         let newest = self.resuming.take().unwrap_or(self.seq);
         let since = self.since.take();
-        let Reply::Error { code, explanation } = *reply else { return Ok(Step::default()) };
-        if let Some(since) = since {
-            return Err(format!("cannot start after line {since}: {}", explain(code, explanation)));
+        let Reply::Error { code, explanation } = *reply else {
+            self.has_started = true;
+            return Ok(Step::default());
+        };
+        let is_gone = code == ErrorCode::GONE.as_str();
+        match since {
+            Some(Since::Position(_)) if is_gone => {}
+            Some(since) => {
+                return Err(format!("cannot start after {since}: {}", explain(code, explanation)));
+            }
+            None => {}
         }
+        self.has_started = true;
         let first = self.seq.saturating_add(1);
-        let is_gone = code == ErrorCode::GONE.as_str() && self.retries < MAX_RETRIES;
+        let is_gone = is_gone && self.retries < MAX_RETRIES;
         let oldest = explanation.split(' ').next().and_then(digits);
         let (last, request) = match oldest.filter(|oldest| is_gone && *oldest > first) {
             Some(oldest) => {
@@ -146,6 +188,7 @@ impl ResumeCursor {
             return LineState::Duplicate;
         }
         self.seq = seq;
+        self.has_started = true;
         LineState::New
     }
 }
@@ -246,7 +289,7 @@ mod tests {
     #[test]
     fn since_is_requested_again_until_the_server_replies() {
         let request = Some(Command::Resume { seq: 9, feed: None });
-        let mut cursor = ResumeCursor::new(Some(9));
+        let mut cursor = ResumeCursor::new(Some(Since::Line(9)));
         assert_eq!(cursor.on_welcome(welcome(1, 5), "here"), step(&[], request));
         // The connection is lost before the reply arrives.
         assert_eq!(cursor.on_welcome(welcome(1, 5), "here"), step(&[RECONNECTED], request));
@@ -256,7 +299,7 @@ mod tests {
             Err("cannot start after line 9: bad-argument: beyond the newest".to_owned())
         );
 
-        let mut cursor = ResumeCursor::new(Some(5));
+        let mut cursor = ResumeCursor::new(Some(Since::Line(5)));
         cursor.on_welcome(welcome(1, 5), "here");
         assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 5 })), complete());
         // After the start, lines that are gone are only reported.
@@ -264,6 +307,43 @@ mod tests {
         let error = Reply::Error { code: "gone", explanation: "50 00000001 kept from 50 on" };
         let request = resume(49, 1);
         assert_eq!(cursor.on_resume_reply(&error), missing("lines 6 to 49 are", request));
+    }
+
+    #[test]
+    fn number_to_start_after_belongs_to_the_feed_of_the_first_welcome() {
+        let mut cursor = ResumeCursor::new(Some(Since::Line(9)));
+        cursor.on_welcome(welcome(1, 20), "here");
+        // The connection is lost before the reply, and the server is restarted.
+        let start = cursor.on_welcome(welcome(2, 30), "here");
+        assert_eq!(start, step(&[RECONNECTED, RESTARTED], resume(0, 2)));
+    }
+
+    #[test]
+    fn position_is_resumed_like_after_a_reconnect() {
+        let since = |feed, seq| {
+            ResumeCursor::new(Some(Since::Position(FeedPosition { feed: FeedId(feed), seq })))
+        };
+        let mut cursor = since(1, 7);
+        assert_eq!(cursor.on_welcome(welcome(1, 9), "here"), step(&[], resume(7, 1)));
+        assert_eq!(cursor.position(), None, "the server has not answered");
+        let error = Reply::Error { code: "gone", explanation: "10 00000001 kept from 10 on" };
+        assert_eq!(cursor.on_resume_reply(&error), missing("lines 8 to 9 are", resume(9, 1)));
+        assert_eq!(cursor.position(), Some(FeedPosition { feed: FeedId(1), seq: 9 }));
+
+        let mut cursor = since(1, 7);
+        let restarted =
+            "the server was restarted after 00000001-7; lines sent before that may be missing";
+        let start = cursor.on_welcome(welcome(2, 20), "here");
+        assert_eq!(start, step(&[restarted], resume(0, 2)));
+        assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 0 })), complete());
+        assert_eq!(cursor.on_broadcast(1), LineState::New);
+        assert_eq!(cursor.position(), Some(FeedPosition { feed: FeedId(2), seq: 1 }));
+
+        let mut cursor = since(1, 7);
+        assert_eq!(cursor.on_welcome(welcome(1, 6), "here"), step(&[], resume(7, 1)));
+        let error = Reply::Error { code: "bad-argument", explanation: "beyond the newest" };
+        let expected = "cannot start after 00000001-7: bad-argument: beyond the newest";
+        assert_eq!(cursor.on_resume_reply(&error), Err(expected.to_owned()));
     }
 
     #[test]

@@ -1,0 +1,57 @@
+//! Signals that ask a command to end, so that it can say how far it has come.
+
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use mio::{Registry, Token};
+use signal_hook::consts::signal::{SIGINT, SIGTERM};
+use signal_hook::{flag, low_level};
+
+use crate::net::signals::Signals;
+
+/// SIGTERM and, if standard input is a terminal, SIGINT.
+///
+/// A signal ends the process at once while that may be blocked in a write to standard output, and so
+/// does a second one. A shell script starts its background jobs with SIGINT ignored and without a
+/// terminal as standard input; a handler would undo that.
+#[derive(Debug)]
+pub(super) struct Interrupt {
+    /// The last signal, or 0.
+    signal: Arc<AtomicUsize>,
+    /// Wakes the poll.
+    _signals: Signals,
+}
+
+impl Interrupt {
+    /// `is_writing` is set while the process may be blocked.
+    pub(super) fn register(
+        registry: &Registry,
+        token: Token,
+        is_writing: &Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        let signals: &[i32] =
+            if io::stdin().is_terminal() { &[SIGINT, SIGTERM] } else { &[SIGTERM] };
+        let (signal, is_second) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        for &number in signals {
+            flag::register_conditional_default(number, Arc::clone(is_writing))?;
+            flag::register_conditional_default(number, Arc::clone(&is_second))?;
+            flag::register(number, Arc::clone(&is_second))?;
+            flag::register_usize(number, Arc::clone(&signal), number as usize)?;
+        }
+        Ok(Self { signal, _signals: Signals::register(registry, token, signals)? })
+    }
+
+    /// Returns the signal that has arrived, if one has.
+    pub(super) fn signal(&self) -> Option<i32> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => None,
+            signal => i32::try_from(signal).ok(),
+        }
+    }
+}
+
+/// Ends the process as the signal does by default, so that a shell sees why it ended.
+pub(super) fn end_by(signal: i32) {
+    let _ = low_level::emulate_default_handler(signal);
+}
