@@ -151,7 +151,7 @@ impl Connection {
         {
             match self.dialer.dial() {
                 Ok(dial) => self.state = State::Dialing(Box::new(dial)),
-                Err(error) => return self.dial_later(error, now).map(|()| None),
+                Err(error) => return self.dial_later(&error, now).map(|()| None),
             }
         }
         if let State::Dialing(dial) = &mut self.state {
@@ -161,7 +161,7 @@ impl Connection {
                     self.start(welcome, link, now);
                     Ok(Some(Event::Connected(welcome)))
                 }
-                Err(error) => self.dial_later(error, now).map(|()| None),
+                Err(error) => self.dial_later(&error, now).map(|()| None),
             };
         }
         self.send_due_requests(now);
@@ -184,7 +184,7 @@ impl Connection {
 
     /// Schedules another attempt to dial. Returns the error if a retry cannot help, if the server
     /// was never reached, or if reconnecting is disabled.
-    fn dial_later(&mut self, error: LinkError, now: Instant) -> Result<(), String> {
+    fn dial_later(&mut self, error: &LinkError, now: Instant) -> Result<(), String> {
         let is_permanent = error.cause == Cause::Untrusted;
         if is_permanent || !self.was_connected || !self.dialer.options.reconnect {
             return Err(error.to_string());
