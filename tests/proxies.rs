@@ -83,8 +83,9 @@ fn check_half_close(proxy: &Proxy) {
 
 fn nginx() {
     let server = Server::start(&[]);
-    let prefix = "include /etc/nginx/modules-enabled/*.conf; daemon off; pid DIRECTORY/pid; \
-                  events {}";
+    // A single process, because the test can end only the process that it started.
+    let prefix = "include /etc/nginx/modules-enabled/*.conf; daemon off; master_process off; \
+                  pid DIRECTORY/pid; events {}";
     let mut command = Command::new("nginx");
     command.args(["-e", "stderr", "-c"]);
     let proxy = Proxy::start("nginx", prefix, &mut command, &server);
