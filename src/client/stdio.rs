@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::client::failure::Failure;
-use crate::escape::escape_untrusted;
+use crate::escape::{escape_non_ascii, escape_untrusted, locale_is_utf8};
 
 /// Standard input. By default, it is not read and counts as ended.
 #[derive(Debug, Default)]
@@ -83,13 +83,20 @@ pub(super) struct Output {
     pub(super) unwritten: Vec<u8>,
     /// A person reads the output. [`line`](Self::line) escapes characters without a glyph.
     pub(super) is_terminal: bool,
+    /// The locale is UTF-8.
+    pub(super) is_utf8: bool,
     /// The reader has closed standard output.
     is_closed: bool,
 }
 
 impl Output {
     pub(super) fn new() -> Self {
-        Self { unwritten: vec![], is_terminal: io::stdout().is_terminal(), is_closed: false }
+        Self {
+            unwritten: vec![],
+            is_terminal: io::stdout().is_terminal(),
+            is_utf8: locale_is_utf8(),
+            is_closed: false,
+        }
     }
 
     /// Makes the poll report when the reader closes standard output, where the system supports it.
@@ -110,7 +117,9 @@ impl Output {
         if self.is_terminal {
             let escape = |part| escape_untrusted(part, usize::MAX);
             let parts: Vec<String> = line.split('\t').map(escape).collect();
-            self.unwritten.extend_from_slice(parts.join("\t").as_bytes());
+            let line = parts.join("\t");
+            let line = if self.is_utf8 { line } else { escape_non_ascii(&line) };
+            self.unwritten.extend_from_slice(line.as_bytes());
         } else {
             self.unwritten.extend_from_slice(line.as_bytes());
         }
@@ -149,7 +158,11 @@ pub(super) fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {
 
 /// Writes a notice to standard error. Ignores a failure: there is nowhere to report it.
 pub(super) fn notice(text: &str) {
-    let _ = writeln!(io::stderr(), "oyez: {}", escape_untrusted(text, 2048));
+    let mut text = escape_untrusted(text, 2048);
+    if io::stderr().is_terminal() && !locale_is_utf8() {
+        text = escape_non_ascii(&text);
+    }
+    let _ = writeln!(io::stderr(), "oyez: {text}");
 }
 
 /// A progress line on standard error, overwritten in place.
