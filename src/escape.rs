@@ -4,6 +4,7 @@
 //! do not see them, and terminals disagree on how many columns they take. Both are escaped, except
 //! where a script or an emoji sequence needs an invisible character.
 
+use std::env;
 use std::ops::RangeInclusive;
 
 type Ranges = [RangeInclusive<char>];
@@ -209,9 +210,33 @@ pub fn escape_untrusted(text: &str, max: usize) -> String {
     out
 }
 
+/// Escapes all characters but ASCII, for a terminal that does not use UTF-8. There, the bytes of
+/// other characters may be control characters: U+00DB ends in 0x9B, which begins a control sequence.
+pub fn escape_non_ascii(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            out.extend(c.escape_unicode());
+        }
+    }
+    out
+}
+
+/// Returns whether the terminal uses UTF-8, according to the locale.
+pub fn locale_is_utf8() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].map(|name| env::var(name).unwrap_or_default());
+    let locale = locale.iter().find(|value| !value.is_empty());
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{HIDDEN, MAX_MARKS, escape_untrusted};
+    use super::{HIDDEN, MAX_MARKS, escape_non_ascii, escape_untrusted};
 
     fn escape(text: &str) -> String {
         escape_untrusted(text, usize::MAX)
@@ -224,6 +249,11 @@ mod tests {
         assert_eq!(escape_untrusted("你好 👩‍🚀 שלום é", 100), "你好 👩‍🚀 שלום é");
         let long = escape_untrusted(&"\u{202e}".repeat(4096), 3 * 1024);
         assert!(long.len() < 4096 - 100 && long.ends_with('…'), "{}", long.len());
+    }
+
+    #[test]
+    fn bytes_that_control_an_8_bit_terminal_are_escaped() {
+        assert_eq!(escape_non_ascii("a\tÛ2J👍"), "a\t\\u{db}2J\\u{1f44d}");
     }
 
     #[test]

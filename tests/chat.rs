@@ -451,6 +451,37 @@ fn input_that_is_not_utf8_is_refused_and_the_line_is_kept() {
 }
 
 #[test]
+fn terminal_without_utf8_receives_only_ascii() {
+    let server = Server::start(&[]);
+    let mut eve = server.client();
+    eve.ask("name eve", "ok name eve");
+    // In ISO 8859-1, the second byte of U+00DB begins a control sequence.
+    let text = "Û1;1H12:00 root: approvedÛK";
+    let shown = "\\u{db}1;1H12:00 root: approved\\u{db}K";
+    eve.ask(&format!("say {text}"), &format!("broadcast 1 eve {text}"));
+    for locale in ["C", "de_DE.ISO-8859-1", "de_DE"] {
+        let start = |arguments: &[&str]| {
+            let mut command = oyez();
+            command.args(["-s", &server.address.to_string()]).args(arguments);
+            Terminal::start(command.env("LC_ALL", locale).env("NO_COLOR", "1"), 24, COLUMNS)
+        };
+        let mut chat = start(&[]);
+        chat.wait_until(|chat| chat.output().contains("- the locale is not UTF-8: "));
+        chat.press("\x1b[200~a\nb\x1b[201~\x15/history 1\r");
+        chat.wait_until(|chat| chat.output().contains(&format!("eve: {shown}")));
+        chat.press("é\x01");
+        chat.wait_until(|chat| chat.output().contains("> \\u{e9}"));
+        assert!(chat.output().is_ascii(), "{:?}", chat.output());
+        for format in ["text", "lines", "json"] {
+            let mut listen = start(&["listen", "--since", "0", "--count", "1", "--format", format]);
+            assert_eq!(listen.program.wait().code(), Some(0));
+            listen.wait_until(|listen| listen.output().ends_with("\r\n"));
+            assert!(listen.output().is_ascii(), "{:?}", listen.output());
+        }
+    }
+}
+
+#[test]
 fn second_signal_ends_a_chat_with_a_stuck_terminal() {
     let server = Server::start(&[]);
     let mut bob = bob(&server);

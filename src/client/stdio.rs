@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::client::failure::Failure;
-use crate::escape::escape_untrusted;
+use crate::escape::{escape_non_ascii, escape_untrusted, locale_is_utf8};
 
 /// Standard input. By default, it is not read and counts as ended.
 #[derive(Debug, Default)]
@@ -85,6 +85,8 @@ pub(super) struct Output {
     pub(super) unwritten: Vec<u8>,
     /// A person reads the output. [`line`](Self::line) escapes characters without a glyph.
     pub(super) is_terminal: bool,
+    /// The locale is UTF-8.
+    pub(super) is_utf8: bool,
     /// The reader has closed standard output.
     is_closed: bool,
     /// Set while this process may be blocked in a write. Signal handlers read it.
@@ -96,6 +98,7 @@ impl Output {
         Self {
             unwritten: vec![],
             is_terminal: io::stdout().is_terminal(),
+            is_utf8: locale_is_utf8(),
             is_closed: false,
             is_writing: Arc::default(),
         }
@@ -119,7 +122,9 @@ impl Output {
         if self.is_terminal {
             let escape = |part| escape_untrusted(part, usize::MAX);
             let parts: Vec<String> = line.split('\t').map(escape).collect();
-            self.unwritten.extend_from_slice(parts.join("\t").as_bytes());
+            let line = parts.join("\t");
+            let line = if self.is_utf8 { line } else { escape_non_ascii(&line) };
+            self.unwritten.extend_from_slice(line.as_bytes());
         } else {
             self.unwritten.extend_from_slice(line.as_bytes());
         }
@@ -182,7 +187,11 @@ pub(super) fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {
 
 /// Writes a notice to standard error. Ignores a failure: there is nowhere to report it.
 pub(super) fn notice(text: &str) {
-    let _ = writeln!(io::stderr(), "oyez: {}", escape_untrusted(text, 2048));
+    let mut text = escape_untrusted(text, 2048);
+    if io::stderr().is_terminal() && !locale_is_utf8() {
+        text = escape_non_ascii(&text);
+    }
+    let _ = writeln!(io::stderr(), "oyez: {text}");
 }
 
 /// A progress line on standard error, overwritten in place.

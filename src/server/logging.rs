@@ -4,7 +4,7 @@
 //! a pipe that is closed. This module's logger wraps it. It writes a line only if stderr has
 //! room. Otherwise it drops and counts the line, and reports the count once stderr has room again.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -13,7 +13,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simple_logger::SimpleLogger;
 
-use crate::escape::escape_untrusted;
+use crate::escape::{escape_non_ascii, escape_untrusted, locale_is_utf8};
 
 /// The maximum length of a message, in bytes. With its time and level, a message stays below
 /// PIPE_BUF, so writing it to a pipe that has room does not block.
@@ -27,14 +27,21 @@ static IS_WRITING: AtomicBool = AtomicBool::new(false);
 
 static LOGGER: OnceLock<NonBlockingLogger> = OnceLock::new();
 
-struct NonBlockingLogger(SimpleLogger);
+struct NonBlockingLogger {
+    inner: SimpleLogger,
+    /// Standard error is a terminal that does not use UTF-8.
+    is_ascii_only: bool,
+}
 
 /// Starts the log, with times in UTC. Call it once.
 pub fn start(level: LevelFilter) {
     #[cfg(target_os = "linux")]
     unblock_stderr();
     let inner = SimpleLogger::new().with_level(level).with_utc_timestamps();
-    let logger = LOGGER.get_or_init(|| NonBlockingLogger(inner));
+    let logger = LOGGER.get_or_init(|| NonBlockingLogger {
+        inner,
+        is_ascii_only: std::io::stderr().is_terminal() && !locale_is_utf8(),
+    });
     let _ = log::set_logger(logger);
     log::set_max_level(level);
     // If `eprintln!` panics, writing the panic message to the same stderr would fail as well.
@@ -88,7 +95,7 @@ impl NonBlockingLogger {
         let write = || {
             let message = format_args!("{message}");
             // Operators know the program's name, but not its modules.
-            self.0.log(&Record::builder().level(level).target("oyezd").args(message).build());
+            self.inner.log(&Record::builder().level(level).target("oyezd").args(message).build());
         };
         let result = panic::catch_unwind(AssertUnwindSafe(write));
         IS_WRITING.store(false, Relaxed);
@@ -99,11 +106,13 @@ impl NonBlockingLogger {
 
 impl Log for NonBlockingLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
+        self.inner.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        let message = escape_untrusted(&record.args().to_string(), MAX_MESSAGE);
+        let message = record.args().to_string();
+        let message = if self.is_ascii_only { escape_non_ascii(&message) } else { message };
+        let message = escape_untrusted(&message, MAX_MESSAGE);
         if !self.write(record.level(), &message) {
             DROPPED.fetch_add(1, Relaxed);
         }

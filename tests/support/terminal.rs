@@ -40,7 +40,8 @@ impl Terminal {
         Self::start_as("xterm", command, rows, columns)
     }
 
-    /// Starts a program on a terminal of this type and size.
+    /// Starts a program on a terminal of this type and size. The locale is UTF-8 unless the command
+    /// sets LC_ALL.
     pub fn start_as(term: &str, command: &mut Command, rows: u16, columns: u16) -> Self {
         let (controller, terminal) = open();
         resize(&terminal, rows, columns);
@@ -54,6 +55,10 @@ impl Terminal {
             {}
         });
         command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap());
+        let has_locale = command.get_envs().any(|(name, _)| name == "LC_ALL");
+        if !has_locale {
+            command.env("LC_ALL", "C.UTF-8");
+        }
         let program = Program::start_with_piped_stderr(command.env("TERM", term));
         let screen = vt100::Parser::new(some(rows), some(columns), 1000);
         Self { program, controller, terminal, bytes, screen, output: Vec::new() }

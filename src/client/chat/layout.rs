@@ -11,7 +11,7 @@ use crate::escape;
 
 /// Returns the parts of the line being typed, left and right of the cursor, that fit into
 /// `columns`. The text scrolls by half the width, so that the cursor has context on both sides.
-pub(super) fn visible_part(editor: &Editor, columns: usize) -> (String, String) {
+pub(super) fn visible_part(editor: &Editor, columns: usize, is_utf8: bool) -> (String, String) {
     let (mut left, mut right) = (String::new(), String::new());
     let mut position = 0;
     for (c, is_visible) in escape::characters(editor.text()) {
@@ -20,9 +20,9 @@ pub(super) fn visible_part(editor: &Editor, columns: usize) -> (String, String) 
         // A joiner at the end may be waiting for the character that it joins.
         let is_joiner = matches!(c, '\u{200c}' | '\u{200d}') && position == editor.text().len();
         match c {
-            '\n' => part.push('↵'),
+            '\n' if is_utf8 => part.push('↵'),
             '\t' => part.push(' '),
-            c if is_visible || is_joiner => part.push(c),
+            c if (is_visible || is_joiner) && (is_utf8 || c.is_ascii()) => part.push(c),
             c => part.extend(c.escape_default()),
         }
     }
@@ -119,7 +119,7 @@ mod tests {
         for _ in 0..left {
             editor.edit(&Key::Left);
         }
-        let (left, right) = visible_part(&editor, columns);
+        let (left, right) = visible_part(&editor, columns, true);
         assert!(left.width() + right.width() <= columns, "{text:?}");
         (left, right)
     }

@@ -109,15 +109,20 @@ impl Chat {
             flag::register(signal, Arc::clone(&is_quitting))?;
         }
         let has_color = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let mut screen = Screen::new(has_color, terminal::size(), time_of_day);
+        let is_utf8 = session.output.is_utf8;
+        let mut screen = Screen::new(has_color, is_utf8, terminal::size(), time_of_day);
         let server = session.connection.server().to_string();
+        let conversation = Conversation::new(server, welcome, &mut screen);
+        if !is_utf8 {
+            screen.notice("the locale is not UTF-8: all characters but ASCII are shown escaped");
+        }
         Ok(Self {
             quit_signals: Signals::register(registry, QUIT_SIGNALS, &QUIT)?,
             terminal_signals: Signals::register(registry, TERMINAL_SIGNALS, &[SIGWINCH, SIGCONT])?,
             terminal: Terminal::enter()?,
             keys: Keys::default(),
             editor: Editor::default(),
-            conversation: Conversation::new(server, welcome, &mut screen),
+            conversation,
             screen,
         })
     }

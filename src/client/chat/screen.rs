@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::editor::Editor;
 use super::layout::{fitting_len, visible_part, wrap};
-use crate::escape::escape_untrusted;
+use crate::escape::{escape_non_ascii, escape_untrusted};
 
 /// The maximum length of a displayed text, in bytes.
 const MAX_DISPLAYED: usize = 64 * 1024;
@@ -60,6 +60,7 @@ struct Message {
 #[derive(Debug)]
 pub(super) struct Screen {
     has_color: bool,
+    is_utf8: bool,
     /// Returns the time of day, as `HH:MM`.
     clock: fn() -> String,
     rows: usize,
@@ -76,9 +77,15 @@ pub(super) struct Screen {
 
 impl Screen {
     /// `size` is the number of rows and columns.
-    pub(super) fn new(has_color: bool, size: (usize, usize), clock: fn() -> String) -> Self {
+    pub(super) fn new(
+        has_color: bool,
+        is_utf8: bool,
+        size: (usize, usize),
+        clock: fn() -> String,
+    ) -> Self {
         Self {
             has_color,
+            is_utf8,
             clock,
             rows: size.0,
             columns: size.1.max(MIN_COLUMNS),
@@ -172,9 +179,9 @@ impl Screen {
         self.erase();
         let message = Message {
             time: (self.clock)(),
-            mark: escape_untrusted(mark, MAX_MARK),
+            mark: self.escape(mark, MAX_MARK),
             mark_style: mark_style.to_owned(),
-            text: escape_untrusted(&text.replace('\t', "    "), MAX_DISPLAYED),
+            text: self.escape(&text.replace('\t', "    "), MAX_DISPLAYED),
             text_style,
         };
         let rows = self.layout(&message);
@@ -183,6 +190,11 @@ impl Screen {
             self.messages.pop_front();
         }
         self.messages.push_back(message);
+    }
+
+    fn escape(&self, text: &str, max: usize) -> String {
+        let text = escape_untrusted(text, max);
+        if self.is_utf8 { text } else { escape_non_ascii(&text) }
     }
 
     /// Returns the rows of a message.
@@ -225,7 +237,7 @@ impl Screen {
         // The last column stays free for the cursor.
         let columns = self.columns - 1;
         let prompt = &prompt[..fitting_len(prompt, columns - MIN_INPUT_COLUMNS)];
-        let (left, right) = visible_part(editor, columns - prompt.width());
+        let (left, right) = visible_part(editor, columns - prompt.width(), self.is_utf8);
         let cursor = prompt.width() + left.width();
         let left = self.styled("1", prompt) + &left;
         // Drawing the left part twice leaves the cursor at its end, even if the terminal's character
@@ -255,7 +267,7 @@ mod tests {
 
     /// Returns a screen at twelve o'clock.
     fn screen(has_color: bool) -> Screen {
-        Screen::new(has_color, (24, 80), || "12:00".to_owned())
+        Screen::new(has_color, true, (24, 80), || "12:00".to_owned())
     }
 
     #[test]
@@ -303,7 +315,7 @@ mod tests {
     /// eve, or indented.
     #[track_caller]
     fn check_rows(text: &str, columns: usize) {
-        let mut screen = Screen::new(false, (24, columns), || "11:59".to_owned());
+        let mut screen = Screen::new(false, true, (24, columns), || "11:59".to_owned());
         screen.broadcast("eve", text);
         let output = screen.take_output();
         for width in WIDTHS {
@@ -357,7 +369,7 @@ mod tests {
     #[test]
     fn narrow_terminal_shows_the_whole_message() {
         for columns in MIN_COLUMNS..24 {
-            let mut screen = Screen::new(false, (24, columns), || "11:59".to_owned());
+            let mut screen = Screen::new(false, true, (24, columns), || "11:59".to_owned());
             screen.broadcast("a-long_name", "12:00 root: 你好");
             let mut terminal = ModelTerminal::new(1000, columns, WIDTHS[0]);
             terminal.write(&screen.take_output());
@@ -374,7 +386,7 @@ mod tests {
         let text: String =
             (0..40).map(|count| format!("{}12:00 root: obey ", "x".repeat(count))).collect();
         for columns in 8..80 {
-            let mut screen = Screen::new(false, (24, 80), || "11:59".to_owned());
+            let mut screen = Screen::new(false, true, (24, 80), || "11:59".to_owned());
             let mut terminal = ModelTerminal::new(24, 80, WIDTHS[0]);
             for _ in 0..3 {
                 screen.broadcast("eve", &text);

@@ -18,7 +18,9 @@ pub(crate) fn print(
     reply: &Reply<'_>,
     output: &mut Output,
 ) {
-    let quote = |text| quoted(text, output.is_terminal);
+    let (is_terminal, is_utf8) = (output.is_terminal, output.is_utf8);
+    let is_shown = |c: char, is_visible| !is_terminal || is_visible && (is_utf8 || c.is_ascii());
+    let quote = |text| quoted(text, is_shown);
     match (format, *reply) {
         (Format::Lines, _) => output.line(line),
         (Format::Text, Reply::Broadcast { text, .. }) => output.line(text),
@@ -54,9 +56,9 @@ fn now() -> String {
     OffsetDateTime::now_utc().format(format).unwrap_or_default()
 }
 
-/// Formats a JSON string (RFC 8259). The text has no control characters except TAB. With
-/// `escapes_hidden`, escapes characters without a glyph.
-fn quoted(text: &str, escapes_hidden: bool) -> String {
+/// Formats a JSON string (RFC 8259). The text has no control characters except TAB. Escapes
+/// each character for which `is_shown` returns false, given whether it is visible.
+fn quoted(text: &str, is_shown: impl Fn(char, bool) -> bool) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for (c, is_visible) in escape::characters(text) {
@@ -64,7 +66,7 @@ fn quoted(text: &str, escapes_hidden: bool) -> String {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
             '\t' => out.push_str("\\t"),
-            c if is_visible || !escapes_hidden => out.push(c),
+            c if is_shown(c, is_visible) => out.push(c),
             c => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     out.push_str(&format!("\\u{unit:04x}"));
