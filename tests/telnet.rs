@@ -196,6 +196,21 @@ fn unread_answers_are_bounded() {
     assert!(received[welcome + 1..] == WONT_TIMING_MARK.repeat(100_000));
 }
 
+/// PuTTY keeps connections alive with commands that do nothing.
+#[test]
+fn telnet_command_counts_as_activity() {
+    let mut driver = Driver::new(Limits { idle_timeout_ms: Some(1000), ..small_limits() });
+    let key = driver.connect(UNLIMITED);
+    driver.now_ms = 900;
+    driver.socket(key).input = b"\xff\xf1".to_vec();
+    driver.hub.handle_readable(key);
+    driver.run();
+    driver.run_at(1500);
+    assert!(!driver.socket(key).write_shutdown);
+    driver.run_at(1900);
+    assert_eq!(driver.last_line(key), "goodbye idle");
+}
+
 #[test]
 fn rate_limit_covers_telnet_commands() {
     let mut driver = Driver::new(Limits { rate_limit: Some(10), ..small_limits() });
