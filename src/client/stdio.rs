@@ -14,6 +14,8 @@ use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::cli::cannot_write;
+pub(super) use crate::cli::write_all;
 use crate::client::failure::Failure;
 use crate::escape::escape_untrusted;
 
@@ -113,25 +115,9 @@ impl Output {
         self.unwritten.clear();
         written.map_err(|error| match error {
             Errno::PIPE => Failure::OutputClosed,
-            error => Failure::Error(format!("cannot write to standard output: {error}")),
+            error => Failure::Error(cannot_write(error)),
         })
     }
-}
-
-/// Writes all bytes to standard output, even if another process has made it non-blocking.
-pub(super) fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {
-    let stdout = io::stdout();
-    while !bytes.is_empty() {
-        match rustix::io::write(&stdout, bytes) {
-            Ok(len) => bytes = &bytes[len..],
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => {
-                let _ = poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// Writes a notice to standard error. Ignores a failure: there is nowhere to report it.
