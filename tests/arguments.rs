@@ -1,4 +1,4 @@
-//! The arguments of both programs: options, texts, paths. Also output that cannot be written.
+//! The arguments of both programs, and the input and output that they name: texts, options, files.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -6,9 +6,9 @@ mod support;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use support::{Address, Client, Program, Server, fails, oyez, oyezd, succeeds};
+use support::{Address, Client, Program, SILENT_SUCCESS, Server, fails, oyez, oyezd, succeeds};
 
 /// Returns a command for an `oyez` that connects to this server.
 fn client(server: &Server, arguments: &[&str]) -> Command {
@@ -52,7 +52,8 @@ fn text_with_options_is_sent_as_it_is() {
 fn any_text_can_follow_two_dashes() {
     let server = Server::start(&[]);
     let mut bob = server.client();
-    for text in ["-", "--", "--help", "-h", "-V", "-s", "--name=x", "-5 degrees", " -- "] {
+    for text in ["-", "--", "--help", "-h", "-V", "-s", "--file", "--name=x", "-5 degrees", " -- "]
+    {
         assert_eq!(succeeds(&mut client(&server, &["broadcast", "--", text])), "");
         expect_text(&mut bob, text);
     }
@@ -93,6 +94,7 @@ fn paths_that_are_not_utf8_are_used_as_they_are() {
     let address = [b"unix:", path(b"socket\xff").as_bytes()].concat();
     let address = OsStr::from_bytes(&address);
     fs::write(path(b"secret\xff"), "open sesame\n").unwrap();
+    fs::write(path(b"input\xff"), "from a file\n").unwrap();
 
     let mut command = oyezd();
     command.arg("--listen").arg(address).arg("--secret-file").arg(path(b"secret\xff"));
@@ -103,13 +105,13 @@ fn paths_that_are_not_utf8_are_used_as_they_are() {
     bob.ask("auth open sesame", "ok auth user");
     let run = |command: &mut Command| {
         let command = command.arg("--secret-file").arg(path(b"secret\xff"));
-        assert_eq!(succeeds(command.args(["broadcast", "hi"])), "");
+        assert_eq!(succeeds(command.args(["broadcast", "--file"]).arg(path(b"input\xff"))), "");
     };
     run(oyez().arg("-s").arg(address));
     run(oyez().env("OYEZ_SERVER", address));
     let attached = [b"-s", address.as_bytes()].concat();
     run(oyez().arg(OsStr::from_bytes(&attached)));
-    (0..3).for_each(|_| expect_text(&mut bob, "hi"));
+    (0..3).for_each(|_| expect_text(&mut bob, "from a file"));
     fails(oyez().arg("broadcast").arg(OsStr::from_bytes(b"\xff")), 2, "\\xFF\" is not UTF-8");
 }
 
@@ -154,4 +156,138 @@ fn help_succeeds_when_its_reader_closes_the_pipe() {
         let mut program = Program::start_with_piped_stderr(command.arg("--help").stdout(writer));
         assert_eq!((program.wait().code(), program.stderr.all()), (Some(0), String::new()));
     }
+}
+
+/// The input of `tail -F app.log | oyez broadcast -`: it has empty and coloured lines, and does not
+/// end.
+#[test]
+fn empty_lines_are_skipped_and_bad_ones_escaped() {
+    let server = Server::start(&[]);
+    let mut bob = server.client();
+    let mut broadcast = client(&server, &["broadcast", "-", "--escape-bad"]);
+    let mut broadcast = Program::start(broadcast.stdin(Stdio::piped()));
+    broadcast.write_input(b"\n\x1b[31mred\x1b[0m\r\n\r\n\n");
+    expect_text(&mut bob, "\\u{1b}[31mred\\u{1b}[0m");
+    broadcast.write_input(b"caf\xe9 10%\r20%\n \n\n\n");
+    expect_text(&mut bob, "caf\\xe9 10%\\r20%");
+    expect_text(&mut bob, " ");
+    broadcast.write_input(b"last\0");
+    broadcast.close_input();
+    expect_text(&mut bob, "last\\u{0}");
+    assert_eq!(broadcast.wait_all(), SILENT_SUCCESS);
+
+    let mut empty = client(&server, &["broadcast", "-"]);
+    assert_eq!(Program::run_with(&mut empty, b"\n\r\n\n"), SILENT_SUCCESS);
+    let mut plain = client(&server, &["broadcast", "-"]);
+    assert_eq!(Program::run_with(&mut plain, b"\n\n\none\n\ntwo\n\n"), SILENT_SUCCESS);
+    expect_text(&mut bob, "one");
+    expect_text(&mut bob, "two");
+}
+
+#[test]
+fn escaped_line_can_still_be_too_long() {
+    let server = Server::start(&["--max-line", "1000"]);
+    let mut bob = server.client();
+    let input = [b"first\n\n", &[0xff; 300][..], b"\nlast\n"].concat();
+    let mut strict = client(&server, &["broadcast", "-", "--escape-bad"]);
+    let (status, _, stderr) = Program::run_with(&mut strict, &input);
+    assert_eq!(status, 1, "{stderr}");
+    assert!(stderr.starts_with("oyez: input line 3 is longer than 990 bytes, the "), "{stderr}");
+    expect_text(&mut bob, "first");
+    let mut lenient = client(&server, &["broadcast", "-", "--escape-bad", "--skip-bad"]);
+    let (status, _, stderr) = Program::run_with(&mut lenient, &input);
+    assert_eq!(status, 0, "{stderr}");
+    assert!(stderr.starts_with("oyez: skipped: input line 3 is longer than 990 "), "{stderr}");
+    expect_text(&mut bob, "first");
+    expect_text(&mut bob, "last");
+}
+
+#[test]
+fn byte_order_mark_is_not_part_of_the_input() {
+    let server = Server::start(&[]);
+    let mut bob = server.client();
+    let input = b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n";
+    let mut pipe = client(&server, &["broadcast", "-"]);
+    assert_eq!(Program::run_with(&mut pipe, input), SILENT_SUCCESS);
+    expect_text(&mut bob, "one");
+    expect_text(&mut bob, "\u{feff}two");
+    let mut alone = client(&server, &["broadcast", "-"]);
+    assert_eq!(Program::run_with(&mut alone, b"\xef\xbb\xbf\n"), SILENT_SUCCESS);
+    // The longest text that the server accepts.
+    let longest = "x".repeat(4096 - "broadcast ".len());
+    let input = format!("\u{feff}{longest}\n");
+    let mut long = client(&server, &["broadcast", "-"]);
+    assert_eq!(Program::run_with(&mut long, input.as_bytes()), SILENT_SUCCESS);
+    expect_text(&mut bob, &longest);
+    // Here the server cannot drop it: the client's own `name` comes first.
+    let mut raw = client(&server, &["--name", "al", "raw"]);
+    let (status, stdout, _) = Program::run_with(&mut raw, b"\xef\xbb\xbfping\n");
+    assert!(status == 0 && stdout.ends_with("ok name al\npong\n"), "{stdout}");
+}
+
+#[test]
+fn files_are_sent_in_order() {
+    let server = Server::start(&[]);
+    let mut bob = server.client();
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let first = write("first", "\u{feff}1\n\n2");
+    let empty = write("empty", "");
+    let last = write("-", "\u{feff}3\nlast");
+    let mut files = client(&server, &["broadcast", "--file", &first, "--file", &empty]);
+    files.args([&format!("--file={last}"), "--file", "-", "--file", &first]);
+    assert_eq!(Program::run_with(&mut files, b"standard\ninput"), SILENT_SUCCESS);
+    for text in ["1", "2", "3", "last", "standard", "input", "1", "2"] {
+        expect_text(&mut bob, text);
+    }
+    let mut relative = client(&server, &["--file", "./-", "broadcast"]);
+    assert_eq!(succeeds(relative.current_dir(&folder)), "");
+    expect_text(&mut bob, "3");
+    expect_text(&mut bob, "last");
+}
+
+#[test]
+fn nothing_is_sent_if_a_file_cannot_be_opened() {
+    let server = Server::start(&[]);
+    let mut bob = server.client();
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("input");
+    fs::write(&input, "one\n").unwrap();
+    let input = input.to_str().unwrap();
+    let missing = folder.path().join("missing");
+    let missing = missing.to_str().unwrap();
+    for (path, error) in [
+        (missing, format!("cannot read {missing}: No such file")),
+        ("/", "cannot read /: Is a directory".to_owned()),
+    ] {
+        fails(&mut client(&server, &["broadcast", "--file", input, "--file", path]), 1, &error);
+    }
+    fails(&mut client(&server, &["broadcast", "--file", input, "hi"]), 2, "either --file, or");
+    bob.ask("ping", "pong");
+}
+
+#[test]
+fn named_pipe_is_read_as_its_writers_write() {
+    let server = Server::start(&[]);
+    let mut bob = server.client();
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let clients = server.stat("clients_total");
+    let mut broadcast = client(&server, &["broadcast", "--file", pipe.to_str().unwrap()]);
+    let mut broadcast = Program::start(&mut broadcast);
+    // It connects although nobody has opened the pipe for writing.
+    support::wait_until(|| server.stat("clients") >= 3 && server.stat("clients_total") > clients);
+    let mut writer = File::options().write(true).open(&pipe).unwrap();
+    for text in ["one", "two"] {
+        std::io::Write::write_all(&mut writer, format!("{text}\n").as_bytes()).unwrap();
+        expect_text(&mut bob, text);
+    }
+    assert!(broadcast.try_wait().is_none());
+    drop(writer);
+    assert_eq!(broadcast.wait_all(), SILENT_SUCCESS);
 }

@@ -1,6 +1,7 @@
 //! The command line of `oyez`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use crate::cli::help::{self, HelpGroup};
 use crate::cli::{
@@ -18,6 +19,7 @@ pub const COMMANDS: &[CommandRow] = &[
     ("broadcast TEXT", "send a line to every listening client"),
     ("broadcast -", "send every line of standard input, in order and exactly once; exit when all \
         are confirmed"),
+    ("broadcast --file FILE", "send every line of FILE in the same way"),
     ("listen", "print broadcast lines"),
     ("send CLIENT TEXT", "send a line to one client, by id or name"),
     ("clients", "list the ids and names of the other clients"),
@@ -60,7 +62,7 @@ pub struct Config {
 pub enum Task {
     Chat,
     Broadcast { text: String },
-    BroadcastInput { skip_bad: bool },
+    BroadcastInput(InputOptions),
     Listen(Listen),
     Send { client: String, text: String },
     Clients,
@@ -68,6 +70,17 @@ pub enum Task {
     Stats,
     Shutdown,
     Raw,
+}
+
+/// Which input to broadcast, and what to do with bad lines: those that are too long or not text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputOptions {
+    /// The files, in order. `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// Skip bad lines, instead of exiting.
+    pub skip_bad: bool,
+    /// Escape what is not text.
+    pub escape_bad: bool,
 }
 
 /// Which broadcast lines to print, and how.
@@ -129,8 +142,13 @@ fn configure(line: &mut CommandLine, server: Option<OsString>) -> Result<Action,
             `chat`, `listen` and `broadcast -` reconnect, but not `broadcast -` with `--name`"),
         tls: tls(line)?,
     };
-    let skip_bad = line.group("Command options").flag("--skip-bad",
+    let files = line.group("Command options").option(["--file FILE", "", "with `broadcast`: send \
+        the lines of FILE, as `broadcast -` does with standard input; may be repeated"])
+        .paths()?;
+    let skip_bad = line.flag("--skip-bad",
         "with `broadcast -`: skip lines that cannot be sent, instead of exiting");
+    let escape_bad = line.flag("--escape-bad", "with `broadcast -`: send control characters and \
+        invalid UTF-8 escaped, such as `\\u{1b}` and `\\xff`");
     let since = line.option(["--since SEQ", "", "with `listen`: start after this sequence number, \
         if the server still has the lines that follow"]).optional(number)?;
     let count = line.option(["--count N", "",
@@ -138,14 +156,18 @@ fn configure(line: &mut CommandLine, server: Option<OsString>) -> Result<Action,
     let format = line.option(["--format FORMAT", "text", "with `listen`: `text`, `lines` (as the \
         server sends them) or `json` (one object per line)"]).optional(format)?;
 
+    let is_file = !files.is_empty();
+    let input = InputOptions { files, skip_bad, escape_bad };
     let listen = Listen { since, count, format: format.unwrap_or(Format::Text) };
-    let Some(task) = task(&line.words()?, skip_bad, listen)? else { return Ok(Action::Help) };
-    let is_input = matches!(task, Task::BroadcastInput { .. });
+    let Some(task) = task(&line.words()?, input, listen)? else { return Ok(Action::Help) };
+    let is_input = matches!(task, Task::BroadcastInput(_));
     let is_listen = matches!(task, Task::Listen(_));
     let stays = is_input || is_listen || task == Task::Chat;
     let misplaced = [
         ("--no-reconnect", "chat, listen and broadcast -", !route.reconnect && !stays),
+        ("--file", "broadcast", is_file && !is_input),
         ("--skip-bad", "broadcast -", skip_bad && !is_input),
+        ("--escape-bad", "broadcast -", escape_bad && !is_input),
         ("--since", "listen", since.is_some() && !is_listen),
         ("--count", "listen", count.is_some() && !is_listen),
         ("--format", "listen", format.is_some() && !is_listen),
@@ -195,7 +217,7 @@ fn default_server(variable: Option<OsString>) -> Result<ServerAddress, String> {
 }
 
 /// Parses the command and its arguments. Returns `None` for `help`.
-fn task(words: &Words, skip_bad: bool, listen: Listen) -> Result<Option<Task>, String> {
+fn task(words: &Words, input: InputOptions, listen: Listen) -> Result<Option<Task>, String> {
     let takes_no_words = |command| COMMANDS.iter().any(|(usage, _)| usage == command);
     let all = words
         .all()
@@ -203,13 +225,17 @@ fn task(words: &Words, skip_bad: bool, listen: Listen) -> Result<Option<Task>, S
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Some(match &*all {
         [] | ["chat"] => Task::Chat,
+        ["broadcast"] if !input.files.is_empty() => Task::BroadcastInput(input),
         ["broadcast"] => return Err("broadcast needs a text, or - for standard input".to_owned()),
+        ["broadcast", ..] if !input.files.is_empty() => {
+            return Err("broadcast sends either --file, or standard input, or a text".to_owned());
+        }
         // After `--`, `-` is a text.
         ["broadcast", "-", rest @ ..] if words.plain.len() > 1 => {
             if !rest.is_empty() {
                 return Err(format!("broadcast - takes no text; {BEFORE_TEXT}"));
             }
-            Task::BroadcastInput { skip_bad }
+            Task::BroadcastInput(InputOptions { files: vec!["-".into()], ..input })
         }
         ["broadcast", words @ ..] => Task::Broadcast { text: text(words)? },
         ["listen"] => Task::Listen(listen),
@@ -256,7 +282,6 @@ fn format(text: &str) -> Result<Format, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
     use std::time::Duration;
 
     use super::*;
@@ -277,7 +302,8 @@ mod tests {
     fn every_option_in_the_table_is_parsed_and_has_the_documented_default() {
         check_options(&options(), |option| {
             let command = match option.split(' ').next() {
-                Some("--skip-bad") => "broadcast -",
+                Some("--file") => "broadcast",
+                Some("--skip-bad" | "--escape-bad") => "broadcast -",
                 _ => "listen",
             };
             let line = format!("{command} {option}");
@@ -322,8 +348,15 @@ mod tests {
         assert_eq!(config("").route.server.to_string(), "127.0.0.1:5050");
         assert_eq!(config("-s host stats").route.server.to_string(), "host:5050");
         assert_eq!(config("broadcast a b").task, Task::Broadcast { text: "a b".to_owned() });
-        assert_eq!(config("broadcast -").task, Task::BroadcastInput { skip_bad: false });
-        assert_eq!(config("broadcast --skip-bad -").task, Task::BroadcastInput { skip_bad: true });
+        assert_eq!(config("broadcast -").task, Task::BroadcastInput(input("-", false)));
+        assert_eq!(config("broadcast --skip-bad -").task, Task::BroadcastInput(input("-", true)));
+        assert_eq!(config("broadcast --file x").task, Task::BroadcastInput(input("x", false)));
+        let files = ["b", "a", "-"].map(PathBuf::from).to_vec();
+        let several = InputOptions { files, skip_bad: false, escape_bad: true };
+        assert_eq!(
+            config("--file b broadcast --file=a --escape-bad --file -").task,
+            Task::BroadcastInput(several)
+        );
         let send = Task::Send { client: "bob".to_owned(), text: "-h x".to_owned() };
         assert_eq!(config("--name al send bob -- -h x").task, send);
         assert_eq!(config("send --name al bob --timeout 5 x -h").route.timeout.as_secs(), 5);
@@ -337,6 +370,10 @@ mod tests {
         assert_eq!(parse_words(&["help"]), Ok(Action::Help));
         assert_eq!(parse_words(&["broadcast", "-h"]), Ok(Action::Help));
         assert_eq!(parse_words(&["stats", "-V"]), Ok(Action::Version));
+    }
+
+    fn input(file: &str, skip_bad: bool) -> InputOptions {
+        InputOptions { files: vec![file.into()], skip_bad, escape_bad: false }
     }
 
     #[test]
@@ -401,15 +438,19 @@ mod tests {
                 b"--tls-cert=\xff",
                 b"--tls-key",
                 b"\xff",
-                b"ping",
+                b"broadcast",
+                b"--file",
+                b"\xff",
             ],
             None,
         );
-        let Config { route, .. } = config.expect("valid arguments");
+        let Config { route, task } = config.expect("valid arguments");
         let tls = route.tls.expect("TLS is on");
         assert_eq!(route.secret_file.as_ref(), Some(&path));
         assert_eq!(tls.verification, ServerVerification::Roots(path.clone()));
-        assert_eq!(tls.identity, Some((path.clone(), path)));
+        assert_eq!(tls.identity, Some((path.clone(), path.clone())));
+        let files = vec![path];
+        assert_eq!(task, Task::BroadcastInput(InputOptions { files, ..InputOptions::default() }));
         for (arguments, variable, error) in [
             (&[&b"-s\xff"[..], b"ping"][..], None, "--server \"\\xFF\": not UTF-8"),
             (&[b"--name=\xff", b"ping"], None, "--name \"\\xFF\": not UTF-8"),
@@ -445,6 +486,10 @@ mod tests {
             (&["send", "bob"], "send needs a client and a text"),
             (&["broadcast", "-", "-"], "broadcast - takes no text; put -- before a text"),
             (&["broadcast", "-", "--", "x"], "broadcast - takes no text; put -- before a text"),
+            (&["broadcast", "--file", "x", "hi"], "either --file, or standard input, or a text"),
+            (&["broadcast", "-", "--file", "x"], "either --file, or standard input, or a text"),
+            (&["broadcast", "--file="], "--file needs a value"),
+            (&["listen", "--file", "x"], "--file is only for broadcast"),
             (&["--secret-file", "", "ping"], "--secret-file needs a value"),
             (&["--name", "--insecure", "ping"], "--name needs a value; if \"--insecure\" is the"),
             (&["-s", "a", "--server", "b"], "--server is given more than once"),
@@ -452,6 +497,7 @@ mod tests {
             (&["stats", "now"], "unexpected argument \"now\"; stats takes no arguments"),
             (&["stats", "--count", "2"], "--count is only for listen"),
             (&["listen", "--skip-bad"], "--skip-bad is only for broadcast -"),
+            (&["ping", "--escape-bad", "x"], "--escape-bad is only for broadcast -"),
             (&["raw", "--no-reconnect"], "--no-reconnect is only for chat, listen and broadcast -"),
             (&["listen", "--count", "0"], "expected a number of at least 1"),
             (&["listen", "--count"], "--count needs a value"),

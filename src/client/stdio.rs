@@ -1,8 +1,8 @@
-//! Standard input, output and error in a poll loop.
+//! Standard output and error in a poll loop.
 //!
-//! Standard input and output stay in blocking mode: O_NONBLOCK would also affect other processes
-//! that share the terminal or pipe. So input is read only when poll reports some. Writing to
-//! standard output may block, and then the client does not read from the server either.
+//! Standard output stays in blocking mode: O_NONBLOCK would also affect other processes that share
+//! the terminal or pipe. Writing to it may block, and then the client does not read from the server
+//! either.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -11,72 +11,12 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::cli::cannot_write;
 pub(super) use crate::cli::write_all;
 use crate::client::failure::Failure;
 use crate::escape::escape_untrusted;
-
-/// Standard input. By default, it is not read and counts as ended.
-#[derive(Debug, Default)]
-pub(super) struct Input {
-    /// The input has not ended.
-    pub(super) is_open: bool,
-    /// The input is a file or a device that cannot be polled. Reading it does not block for long.
-    is_always_ready: bool,
-    is_ready: bool,
-}
-
-impl Input {
-    pub(super) fn register(registry: &Registry, token: Token) -> io::Result<Self> {
-        let stdin = io::stdin().as_raw_fd();
-        let registered = registry.register(&mut SourceFd(&stdin), token, Interest::READABLE);
-        let is_always_ready = match registered {
-            Ok(()) => false,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => true,
-            Err(error) => return Err(error),
-        };
-        Ok(Self { is_open: true, is_always_ready, is_ready: true })
-    }
-
-    pub(super) fn on_event(&mut self) {
-        self.is_ready = true;
-    }
-
-    /// Returns whether a read may return data without another poll.
-    pub(super) fn is_ready(&self) -> bool {
-        self.is_ready && self.is_open
-    }
-
-    /// Reads without blocking. Returns the number of bytes, or 0 if there is no input yet or it has
-    /// ended.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
-        if !self.is_open || (!self.is_always_ready && !self.check_ready()) {
-            return Ok(0);
-        }
-        let len = match rustix::io::read(rustix::stdio::stdin(), buffer) {
-            Ok(len) => len,
-            Err(Errno::INTR | Errno::AGAIN) => return Ok(0),
-            // The terminal hung up.
-            Err(Errno::IO) if io::stdin().is_terminal() => 0,
-            Err(error) => return Err(format!("cannot read standard input: {error}").into()),
-        };
-        self.is_open = len > 0;
-        Ok(len)
-    }
-
-    /// Polls standard input by itself. mio's events are edge-triggered, so none reports input that
-    /// was left unread.
-    fn check_ready(&mut self) -> bool {
-        let stdin = io::stdin();
-        let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
-        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
-        self.is_ready = poll(&mut fds, Some(&no_wait)).is_ok_and(|ready| ready > 0);
-        self.is_ready
-    }
-}
 
 /// Standard output.
 #[derive(Debug, Default)]
