@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const USER: &str = "open sesame";
 const ADMIN: &str = "hunter2";
 
-/// A folder with secret files that only their owner can read.
+/// A directory with secret files that only their owner can read.
 struct Files(TempDir);
 
 impl Files {
@@ -411,7 +411,7 @@ fn rate_limited_client_is_slowed_down_and_loses_no_line() {
 fn rate_limited_client_does_not_keep_the_server_busy() {
     let mut server = Server::start(&["--rate-limit", "1"]);
     let mut client = server.client();
-    // The limit allows one line per second, so the client has lines waiting throughout.
+    // The limit allows one line per second, so it delays the client's lines throughout.
     client.send_bytes("ping\n".repeat(100).as_bytes());
     server.wait_for_log("client 1: over --rate-limit");
     server.assert_idle();

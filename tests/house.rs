@@ -36,7 +36,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns every source file below a folder, with its text.
+/// Returns every source file in a directory tree, with its text.
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut files = vec![];
     let mut folders = vec![root().join(folder)];

@@ -1,6 +1,7 @@
 //! Runs the hub under thousands of random schedules and checks that each client receives exactly
 //! what a simple model of the protocol predicts. [`support::simulation`] documents the schedules
-//! and the checks, [`support::model`] what the model cannot detect.
+//! and the checks; [`support::model`] documents what the model cannot
+//! detect.
 //!
 //! ```sh
 //! cargo test --test simulation                                      # 20,000 seeds

@@ -18,7 +18,7 @@ use support::tls::{self, Authority};
 use support::{Address, Client, Program, Server, TIMEOUT, oyez, oyezd, size, succeeds, wait_until};
 use tempfile::TempDir;
 
-/// A folder with the certificate of an authority in `ca`, and the test's other files.
+/// A directory with a CA certificate in `ca`, and the test's other files.
 struct Files {
     folder: TempDir,
     authority: Authority,
@@ -337,7 +337,7 @@ fn sighup_reloads_certificate_and_secret_for_new_connections() {
     connected.ask("ping", "pong");
 }
 
-/// Opens connections. Half of them send the beginning of a ClientHello byte by byte, the others
+/// Opens connections. Half of them send the beginning of a ClientHello byte by byte; the others
 /// send nothing. Meanwhile, another client must receive its replies.
 fn unfinished_handshakes(server: &Server, other: &mut Client) -> Vec<TcpStream> {
     let mut half_open: Vec<_> =

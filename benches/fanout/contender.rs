@@ -113,7 +113,7 @@ impl Contender {
         let max_clients = (clients + 100).to_string();
         let file = folder.join("configuration");
         let configure =
-            |text: String| fs::write(&file, text).expect("a new temporary folder is writable");
+            |text: String| fs::write(&file, text).expect("a new temporary directory is writable");
         match self.kind {
             Oyezd => {
                 command.args(["--log-level", "warn", "--max-clients", &max_clients]);

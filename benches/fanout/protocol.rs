@@ -22,7 +22,7 @@ pub(crate) enum Frame {
     Line(Range<usize>, usize),
     /// The length of any other frame.
     Other(usize),
-    /// An incomplete frame.
+    /// A partial frame.
     Partial,
 }
 

@@ -11,7 +11,7 @@ pub(crate) struct Window {
     /// The number of publishers whose lines each subscriber receives.
     sources: u64,
     subscribers: usize,
-    /// The first block that at least one subscriber has not received completely.
+    /// The number of the first block that at least one subscriber has not received completely.
     first: u64,
     /// For each block in the window, from `first` on: how many subscribers have received it.
     completed: VecDeque<usize>,

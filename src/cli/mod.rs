@@ -99,7 +99,7 @@ pub fn fail(name: &str, status: u8, error: &str) -> ExitCode {
 pub(crate) struct CommandLine {
     split: Split,
     options: Vec<HelpGroup>,
-    /// The first error of [`require`](Self::require).
+    /// The first error from [`require`](Self::require), if any.
     error: Option<&'static str>,
 }
 

@@ -125,8 +125,8 @@ impl InputFile {
         })
     }
 
-    /// Polls the file by itself. mio's events are edge-triggered, so none reports input that was
-    /// left unread.
+    /// Polls the file alone, level-triggered. mio's events are edge-triggered, so none reports input
+    /// that was left unread.
     fn check_ready(&mut self) -> bool {
         let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
         let ready = poll(&mut [PollFd::new(self, PollFlags::IN)], Some(&no_wait));

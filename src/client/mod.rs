@@ -10,7 +10,7 @@
 //!       Link   RequestTracker ── protocol            bytes and lines; requests and replies
 //! ```
 //!
-//! A task is a loop that handles the events of `Connection::next_event`, sends commands, and calls
+//! A task is a loop that handles events from `Connection::next_event`, sends commands, and calls
 //! `Session::wait`. Besides that call, only resolving a host name and writing to standard output
 //! block.
 //!

@@ -77,7 +77,7 @@ impl Session {
     }
 
     /// Flushes standard output, then polls. Does not wait if `has_work`, or if `wants_input` and
-    /// standard input may be readable. The caller handles the events of the server's socket.
+    /// standard input may be readable. The caller handles events for the server's socket.
     pub(super) fn wait_for_events(
         &mut self,
         deadline: Option<Instant>,

@@ -34,7 +34,7 @@ pub(crate) fn is_readable_by_others(path: &Path) -> bool {
     mode(path) & 0o044 != 0
 }
 
-/// Returns whether a folder's mode lets its group or others create files in it. Returns false if
+/// Returns whether a directory's mode lets its group or others create files in it. Returns false if
 /// the mode is unknown.
 pub(crate) fn is_writable_by_others(folder: &Path) -> bool {
     mode(folder) & 0o022 != 0

@@ -14,7 +14,7 @@ pub const MAX_SECRET: usize = 1024;
 pub struct Secret(Box<[u8; MAX_SECRET]>, usize);
 
 impl Secret {
-    /// Returns `None` unless `text` is one line of 1 to [`MAX_SECRET`] bytes.
+    /// Creates a secret. Returns `None` unless `text` is one line of 1 to [`MAX_SECRET`] bytes.
     pub fn new(text: &str) -> Option<Self> {
         if text.is_empty() || text.len() > MAX_SECRET {
             return None;

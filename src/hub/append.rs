@@ -106,11 +106,11 @@ impl Hub {
     pub(super) fn release_blocked_publishers(&mut self) {
         let backpressure = &mut self.channel.backpressure;
         if self.blocked_publishers.is_empty()
-            || self.now_ms < backpressure.next_sample_ms(self.clients.len())
+            || self.now_ms < backpressure.next_check_ms(self.clients.len())
         {
             return;
         }
-        // Publishers that have closed must not accumulate in the queue while others wait.
+        // Publishers that have closed must not accumulate in the queue while others are blocked.
         self.blocked_publishers.retain(|&handle| {
             let client = find(&self.clients, handle);
             client.is_some_and(|client| client.input_state == InputState::AwaitingReaders)

@@ -22,7 +22,7 @@ impl Hub {
         }
     }
 
-    /// Returns the next connection to close, and the step to take.
+    /// Returns the next connection to close and the step to take, if any.
     pub fn poll_close(&mut self) -> Option<(usize, CloseStep)> {
         loop {
             let (handle, close) = self.to_close.pop_front()?;

@@ -25,6 +25,6 @@ pub struct Counters {
     pub lagged: u64,
     /// How many times a broadcast had to wait for readers.
     pub held: u64,
-    /// Lines that the log dropped.
+    /// Log lines dropped because stderr accepted no more.
     pub log_dropped: u64,
 }

@@ -274,7 +274,7 @@ impl Hub {
         }
     }
 
-    /// Queues the client's lines for execution. If its outbox has no room for a reply, they wait.
+    /// Queues the client's lines for execution, or marks them as waiting for room in its outbox.
     pub(super) fn queue_run(&mut self, key: usize) {
         let client = &self.clients[key];
         if !matches!(client.input_state, InputState::Reading | InputState::AwaitingOutbox) {

@@ -24,9 +24,9 @@
 //! 7. wait for socket events until [`next_deadline`](Hub::next_deadline), or not at all if the hub
 //!    [`has_work`](Hub::has_work).
 //!
-//! Files with an `impl Hub` coordinate the hub's parts. The parts are in folders, and do not import
-//! `Hub`: `registry` (the clients), `channel` (the feed and backpressure), `delivery` (pending
-//! output) and `schedule` (which client is next).
+//! Files with an `impl Hub` coordinate the hub's parts. The parts are in directories, and do not
+//! import `Hub`: `registry` (the clients), `channel` (the feed and backpressure), `delivery`
+//! (pending output) and `schedule` (which client is next).
 
 mod access;
 mod append;
@@ -280,7 +280,7 @@ impl Hub {
         &self.counters
     }
 
-    /// Sets the number of lines that the log has dropped, for `stats`.
+    /// Sets the number of dropped log lines, for `stats`.
     pub fn set_log_dropped(&mut self, lines: u64) {
         self.counters.log_dropped = lines;
     }
@@ -296,7 +296,7 @@ impl Hub {
         self.shutdown == Shutdown::Requested
     }
 
-    /// Returns the next event for the log.
+    /// Returns the next event for the log, if any.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }

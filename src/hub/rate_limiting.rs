@@ -1,5 +1,4 @@
-//! Rate limiting: delays the lines of a client that sends too many, or replays too much of the
-//! feed.
+//! Rate limiting: delays a client that sends lines, or replays the feed, too fast.
 
 use std::mem;
 
@@ -54,8 +53,8 @@ impl Hub {
         }
     }
 
-    /// Limits the time that the buffered lines of a client that hung up may wait, so that it cannot
-    /// hold a client slot or a name for long.
+    /// Limits how long a rate limit may delay the buffered lines of a client that hung up, so that
+    /// the client cannot hold a slot or a name for long.
     pub(super) fn bound_linger(&mut self, key: usize) {
         let latest_ms = self.now_ms + self.config.limits.drain_timeout_ms;
         let deadline_ms =
@@ -63,7 +62,7 @@ impl Hub {
         self.set_deadline(key, Some(deadline_ms));
     }
 
-    /// Resumes rate-limited clients that may now send another line.
+    /// Resumes clients whose rate limit allows another line or replay.
     pub(super) fn release_rate_limited(&mut self) {
         while let Some(handle) = self.rate_limited.expired(self.now_ms) {
             self.stop_rate_limiting(handle.key);

@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
-/// Counts signals. Each signal's handler writes a byte to a socket pair, which the poll loop reads.
+/// Counts signals with the self-pipe trick: each signal's handler writes a byte to a socket pair,
+/// which the poll loop reads.
 #[derive(Debug)]
 pub(crate) struct Signals {
     receiver: UnixStream,

@@ -22,8 +22,8 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// The time between two keep-alive probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
-/// The maximum time that sent data stays unacknowledged, or the peer's receive window closed,
-/// before the kernel drops the connection, in milliseconds.
+/// TCP_USER_TIMEOUT, in milliseconds: the maximum time that sent data stays unacknowledged, or the
+/// peer's receive window closed, before the kernel drops the connection.
 const USER_TIMEOUT_MS: u32 = 300_000;
 
 /// The address that `oyezd` listens on by default.

@@ -14,9 +14,9 @@ pub enum Identity {
         /// The private key.
         key: PathBuf,
     },
-    /// In a folder, where both are created if they do not exist.
+    /// In a directory, where both are created if they do not exist.
     SelfSigned {
-        /// The folder.
+        /// The directory.
         folder: PathBuf,
     },
 }

@@ -92,7 +92,7 @@ pub struct CommandSpec {
     verb: Verb,
     /// The command's first word, in lower case.
     pub name: &'static str,
-    /// A short form of the first word.
+    /// A short form of the first word, if there is one.
     pub alias: Option<&'static str>,
     /// The number of arguments. The last one extends to the end of the line.
     args: RangeInclusive<usize>,

@@ -31,21 +31,21 @@ pub enum Reply<'a> {
         /// An explanation for people.
         explanation: &'a str,
     },
-    /// A line of the reply to `clients`.
+    /// A line in the reply to `clients`.
     Client {
         /// The client's id.
         id: u64,
         /// The client's name, if it has one.
         name: Option<&'a str>,
     },
-    /// A line of the reply to `stats`.
+    /// A line in the reply to `stats`.
     Stat {
         /// The counter's name.
         key: &'a str,
         /// The counter's value.
         value: u64,
     },
-    /// A line of the reply to `help`.
+    /// A line in the reply to `help`.
     Help {
         /// `<usage> - <what it does>`
         text: &'a str,

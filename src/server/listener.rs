@@ -17,8 +17,7 @@ use super::config::Config;
 use super::peer::Peer;
 use crate::net::stream::{Endpoint, Stream, tune};
 
-/// The maximum number of connections that wait to be accepted. The kernel caps it at
-/// net.core.somaxconn.
+/// The listen(2) backlog. The kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
 /// A listening socket. Dropping the listener of a Unix socket removes the socket's file, unless
@@ -97,7 +96,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     let socket = new_socket(family)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
-        // With this option, [::] does not include 0.0.0.0, so a server can listen on both.
+        // IPV6_V6ONLY: [::] does not include 0.0.0.0, so a server can listen on both.
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     rustix::net::bind(&socket, &address)?;
@@ -122,7 +121,7 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<(OwnedFd, SocketFile)> {
     let address = SocketAddrUnix::new(path).map_err(|_| {
         io::Error::other("the path is too long for a Unix socket; choose a shorter one")
     })?;
-    let _lock = lock_folder(path);
+    let _lock = lock_directory(path);
     remove_if_stale(path)?;
     let socket = new_socket(AddressFamily::UNIX)?;
     rustix::net::bind(&socket, &address)?;
@@ -158,18 +157,17 @@ fn remove_if_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Locks the folder against another server that starts at the same time: that server could mistake
-/// a socket that is bound, but not listening yet, for a stale one and remove it. Returns `None` if
-/// the folder cannot be locked, or if another process keeps it locked.
-fn lock_folder(path: &Path) -> Option<File> {
+/// Locks the directory against another server that starts at the same time: that server could
+/// mistake a socket that is bound, but not listening yet, for a stale one and remove it. Returns
+/// `None` if the directory cannot be locked, or if another process keeps it locked.
+fn lock_directory(path: &Path) -> Option<File> {
     const TRIES: u32 = 50;
     const PAUSE: Duration = Duration::from_millis(20);
-    // Opening `<folder>/.` fails if the folder is in fact a pipe. Opening the pipe itself would
-    // block.
-    let folder = File::open(path.with_file_name(".")).ok()?;
+    // Opening `<directory>/.` fails if it is in fact a pipe. Opening the pipe itself would block.
+    let directory = File::open(path.with_file_name(".")).ok()?;
     for _ in 0..TRIES {
-        match folder.try_lock() {
-            Ok(()) => return Some(folder),
+        match directory.try_lock() {
+            Ok(()) => return Some(directory),
             Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
             Err(TryLockError::Error(_)) => break,
         }
@@ -183,7 +181,7 @@ fn new_socket(family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Makes the socket non-blocking, and closes it in child processes.
+/// Makes the socket non-blocking and close-on-exec.
 fn set_flags(socket: &OwnedFd) -> io::Result<()> {
     rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)?;
     Ok(rustix::io::ioctl_fionbio(socket, true)?)

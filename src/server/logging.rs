@@ -1,7 +1,7 @@
 //! The log: one line on stderr per event. Logging never blocks or ends the server.
 //!
 //! `simple_logger` writes with `eprintln!`, which blocks on a pipe that nobody reads and panics on
-//! a pipe that is closed. The logger of this module wraps it. It writes a line only if stderr has
+//! a pipe that is closed. This module's logger wraps it. It writes a line only if stderr has
 //! room. Otherwise it drops and counts the line, and reports the count once stderr has room again.
 
 use std::io::Write as _;
@@ -87,7 +87,7 @@ impl NonBlockingLogger {
         IS_WRITING.store(true, Relaxed);
         let write = || {
             let message = format_args!("{message}");
-            // The target is the program's name instead of the module that logs.
+            // Operators know the program's name, but not its modules.
             self.0.log(&Record::builder().level(level).target("oyezd").args(message).build());
         };
         let result = panic::catch_unwind(AssertUnwindSafe(write));

@@ -60,8 +60,8 @@ const MAX_EVENTS: usize = 64 * 1024;
 ///
 /// **Invariants**
 /// - A client's connection is at the client's key in `connections`. The key is also its token.
-/// - Connections are closed after a batch of events, and accepted after that, so that no event of a
-///   closed connection reaches a new client under the same key.
+/// - Connections are closed after a batch of events, and accepted after that, so that no event for
+///   a closed connection reaches a new client under the same key.
 #[derive(Debug)]
 pub struct Server {
     poll: Poll,

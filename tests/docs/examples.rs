@@ -109,7 +109,7 @@ impl Runner {
                 pane.finish(&mut self.placeholders)?;
                 pane.run(&self.placeholders.expand(command));
                 match &mut self.server {
-                    // Waits until this command is connected, before the next one runs.
+                    // Wait for this command to connect, so that the next one cannot overtake it.
                     Some(server) if command.ends_with('&') => {
                         assert!(!self.has_connected, "background commands must come first");
                         server.wait_for_log(" connected");

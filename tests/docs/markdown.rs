@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// A Markdown file in the repository.
 pub struct Document {
-    /// The path from the root of the repository.
+    /// The path, relative to the repository root.
     pub path: &'static str,
     pub text: String,
 }

@@ -33,7 +33,7 @@ impl Crowd {
             .map(|key| {
                 let stream = StdTcpStream::connect(address).unwrap();
                 stream.set_nonblocking(true).unwrap();
-                // Fixes the size of the receive buffer. If the kernel grew all of them, it could
+                // Disable autotuning of the receive buffer. If the kernel grew all of them, it could
                 // run out of socket memory, and connections would stall.
                 let buffer = 128 * 1024;
                 rustix::net::sockopt::set_socket_recv_buffer_size(&stream, buffer).unwrap();

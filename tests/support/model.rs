@@ -50,7 +50,7 @@ pub struct Client {
     input: LineBuffer,
     /// The output that it must still receive, in order.
     expected: VecDeque<Expected>,
-    /// The received part of an incomplete line.
+    /// The output that it has received of a partial line.
     partial: String,
     /// Its connection is broken: it receives nothing more.
     pub write_closed: bool,

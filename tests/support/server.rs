@@ -24,7 +24,7 @@ pub fn oyezd() -> Command {
 pub struct Server {
     program: Program,
     pub address: Address,
-    /// The folder with the self-signed certificate, which is deleted on drop.
+    /// The directory with the self-signed certificate, deleted on drop.
     certificates: Option<TempDir>,
 }
 

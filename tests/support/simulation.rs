@@ -724,7 +724,7 @@ impl World {
             self.driver.hub.handle_readable(key);
         }
         self.settle();
-        // With a rate limit, lines may still be waiting.
+        // A rate-limited client is not read, so the hub may not have read its end of input yet.
         let is_empty = self.driver.hub.is_empty() || self.model.has_rate_limit;
         assert!(is_empty, "a half-closed client is still connected");
         while let Some(deadline_ms) = self.driver.hub.next_deadline() {

@@ -26,12 +26,12 @@ pub(super) struct Conversation {
     cursor: ResumeCursor,
     /// When the conversation ends at the latest. `None` until the user quits.
     ends_at: Option<Instant>,
-    /// Unanswered requests, oldest first, with their numbers on the current connection. Contains
-    /// only requests whose replies cannot be shown without them.
+    /// The unanswered requests that are needed to show their replies, oldest first, each with its
+    /// number on the current connection.
     requests: VecDeque<(u64, Request)>,
 }
 
-/// A request whose reply cannot be shown without it.
+/// What is kept of a request to show its reply.
 enum Request {
     Ping { sent_at: Instant },
     Name(String),
@@ -39,7 +39,7 @@ enum Request {
 }
 
 impl Request {
-    /// Returns `None` for a command whose reply can be shown without it.
+    /// Returns what must be kept to show the reply to `command`, or `None` if the reply is enough.
     fn new(command: &Command<'_>) -> Option<Self> {
         match *command {
             Command::Ping { .. } => Some(Self::Ping { sent_at: Instant::now() }),
@@ -111,7 +111,7 @@ impl Conversation {
         true
     }
 
-    /// Handles an event of the connection. Returns a command to send in response.
+    /// Handles a connection event. Returns the command to send in response, if any.
     pub(super) fn on_event(
         &mut self,
         event: Event<'_>,
@@ -138,7 +138,7 @@ impl Conversation {
         None
     }
 
-    /// Shows a line from the server. Returns a command to send in response.
+    /// Shows a line from the server. Returns the command to send in response, if any.
     fn on_line(&mut self, line: &Incoming<'_>, screen: &mut Screen) -> Option<Command<'static>> {
         let reply = line.reply?;
         let request = line.completed.and_then(|completed| self.take_request(completed.number));

@@ -27,7 +27,7 @@ impl NameClaim {
         Self { name, was_granted: false, retry_at: None, is_reported: false }
     }
 
-    /// Returns the request to send on a new connection.
+    /// Returns the request to send on a new connection, if there is a name to request.
     pub(super) fn on_connect(&mut self) -> Option<Command<'_>> {
         self.is_reported = false;
         self.request()

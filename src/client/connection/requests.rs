@@ -1,6 +1,6 @@
 //! Matches the server's replies to the requests of one connection.
 //!
-//! This module performs **no I/O** and reads no clock. Its input is the commands sent and the lines
+//! This module performs **no I/O** and reads no clock. It sees only the commands sent and the lines
 //! received. The server is not trusted: a reply that no server would send is an error.
 
 use std::collections::VecDeque;
@@ -36,7 +36,7 @@ pub(crate) struct Incoming<'a> {
     pub(crate) line: &'a str,
     /// The parsed line, or `None` if this version does not recognize it.
     pub(crate) reply: Option<Reply<'a>>,
-    /// The request whose final reply this line is.
+    /// The request that this line completes, if any.
     pub(crate) completed: Option<Request>,
 }
 
@@ -92,8 +92,8 @@ impl RequestTracker {
         self.goodbye.as_deref()
     }
 
-    /// Returns false while the oldest pending request is the connection's own `auth` or `name`. The
-    /// task must not send until the server has answered it.
+    /// Returns whether the task may send: the server has answered the connection's own `auth` and
+    /// `name`.
     pub(crate) fn is_signed_in(&self) -> bool {
         !self.pending.front().is_some_and(|request| {
             request.owner == Owner::Connection && matches!(request.verb, Verb::Auth | Verb::Name)

@@ -9,8 +9,8 @@ use crate::client::connection::dial::Welcome;
 use crate::client::messages::{explain, reconnected};
 use crate::protocol::{Command, ErrorCode, FeedId, Reply};
 
-/// The maximum number of retries per connection if the requested lines are gone when the request
-/// arrives.
+/// The maximum number of times per connection that a `resume` is retried because its lines were
+/// gone.
 const MAX_RETRIES: u8 = 10;
 
 /// The position after the last line received, from which every new connection resumes.
@@ -20,7 +20,7 @@ const MAX_RETRIES: u8 = 10;
 /// [`on_broadcast`](Self::on_broadcast) for each broadcast line.
 #[derive(Debug, Default)]
 pub(crate) struct ResumeCursor {
-    /// The line to start after, until the server has answered the `resume` for it.
+    /// The sequence number to start after, until the server has answered the `resume` for it.
     since: Option<u64>,
     /// The feed of `seq`, or `None` before the first welcome.
     feed: Option<FeedId>,
@@ -29,7 +29,7 @@ pub(crate) struct ResumeCursor {
     /// While a `resume` is pending, the newest sequence number known. The server replays lines
     /// received before the reply.
     resuming: Option<u64>,
-    /// The number of retries on this connection.
+    /// The number of times that a `resume` was retried on this connection.
     retries: u8,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct ResumeCursor {
 pub(crate) struct Step {
     /// Notices for the user.
     pub(crate) notices: Vec<String>,
-    /// The request to send.
+    /// The request to send, if any.
     pub(crate) request: Option<Command<'static>>,
 }
 

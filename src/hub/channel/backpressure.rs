@@ -20,8 +20,8 @@
 //! caught up), since `history` must not delay other clients. Any other reader is overrun only while
 //! its socket refuses bytes, never because the server was too busy to write to it.
 //!
-//! This module is pure: its input is the time and [`Reader`] values, its output is decisions. It
-//! uses neither the hub nor a clock.
+//! This module is pure: it takes times, feed offsets and [`Reader`] values, and returns decisions.
+//! It uses neither the hub nor a clock.
 
 use std::collections::BTreeMap;
 
@@ -80,11 +80,11 @@ pub(crate) struct Backpressure {
     gate: Gate,
     /// When a sample last left the gate open.
     sampled_open_ms: u64,
-    /// When readers were last sampled.
-    sampled_at_ms: u64,
-    /// The feed's head at the last sample under rules 2 and 3.
+    /// When the readers were last checked, by a sample or under rule 4.
+    checked_at_ms: u64,
+    /// The feed's head at the last sample.
     sampled_head: Offset,
-    /// Whether a reader has made progress, or left, since the last sample.
+    /// Whether a reader has made progress, or left, since the last check.
     has_progress: bool,
     reported_at_ms: Option<u64>,
 }
@@ -171,7 +171,7 @@ impl Backpressure {
             stall_timeout_ms: limits.stall_timeout_ms,
             gate: Gate::Open,
             sampled_open_ms: 0,
-            sampled_at_ms: 0,
+            checked_at_ms: 0,
             sampled_head: 0,
             has_progress: false,
             reported_at_ms: None,
@@ -227,25 +227,25 @@ impl Backpressure {
         }
     }
 
-    /// Records that a reader has made progress or no longer counts, so that the next sample is
-    /// taken sooner.
+    /// Records that a reader has made progress or no longer counts, so that the next check comes
+    /// sooner.
     pub(crate) fn note_progress(&mut self) {
         self.has_progress = true;
     }
 
-    /// The earliest time for the next [`tick`](Self::tick). Sampling more clients takes longer, so
-    /// it is done less often.
-    pub(crate) fn next_sample_ms(&self, clients: usize) -> u64 {
-        self.sampled_at_ms + 1 + clients as u64 / 1000
+    /// The earliest time for the next [`tick`](Self::tick). A tick visits every client, so it runs
+    /// less often when there are many.
+    pub(crate) fn next_check_ms(&self, clients: usize) -> u64 {
+        self.checked_at_ms + 1 + clients as u64 / 1000
     }
 
     /// The time by which [`tick`](Self::tick) must run, even without socket events.
     pub(crate) fn next_deadline(&self, clients: usize) -> u64 {
-        let soon_ms = self.next_sample_ms(clients);
+        let soon_ms = self.next_check_ms(clients);
         match &self.gate {
             _ if self.has_progress => soon_ms,
             Gate::Blocked(blocking) => soon_ms.max(blocking.until_ms.min(blocking.probe_at_ms)),
-            Gate::Open | Gate::Paused { .. } => soon_ms.max(self.sampled_at_ms + IDLE_SAMPLE_MS),
+            Gate::Open | Gate::Paused { .. } => soon_ms.max(self.checked_at_ms + IDLE_SAMPLE_MS),
         }
     }
 
@@ -263,8 +263,8 @@ impl Backpressure {
         matches!(self.gate, Gate::Open)
     }
 
-    fn note_sample(&mut self, now_ms: u64) {
-        self.sampled_at_ms = now_ms;
+    fn note_check(&mut self, now_ms: u64) {
+        self.checked_at_ms = now_ms;
         self.has_progress = false;
     }
 
@@ -283,7 +283,7 @@ impl Backpressure {
         }
         self.decide(now_ms, sample);
         self.sampled_head = head;
-        self.note_sample(now_ms);
+        self.note_check(now_ms);
     }
 
     fn decide(&mut self, now_ms: u64, sample: Sample) {
@@ -300,7 +300,7 @@ impl Backpressure {
                     .clamp(MIN_PAUSE_FOR_SOME_MS, MAX_PAUSE_FOR_SOME_MS);
                 Gate::Paused { until_ms: now_ms + pause_ms, for_most: false }
             }
-            // Only under SlowConsumerPolicy::Block, where nothing is sampled.
+            // Unreachable: only SlowConsumerPolicy::Block blocks the gate, and never takes samples.
             Gate::Blocked(_) => return,
         };
         self.gate = next;
@@ -350,7 +350,7 @@ impl Backpressure {
         if event.is_some() {
             self.reported_at_ms = Some(now_ms);
         }
-        self.note_sample(now_ms);
+        self.note_check(now_ms);
         self.gate = Gate::Blocked(BlockingReaders {
             drops_before,
             readers,
@@ -400,7 +400,7 @@ impl Backpressure {
         if blocking.readers.is_empty() {
             self.gate = Gate::Open;
         }
-        self.note_sample(now_ms);
+        self.note_check(now_ms);
     }
 }
 
@@ -513,7 +513,7 @@ mod tests {
     fn more_clients_are_sampled_less_often() {
         let backpressure = backpressure(SlowConsumerPolicy::Disconnect);
         let intervals =
-            [0, 999, 1000, 1999, 10_000].map(|clients| backpressure.next_sample_ms(clients));
+            [0, 999, 1000, 1999, 10_000].map(|clients| backpressure.next_check_ms(clients));
         assert_eq!(intervals, [1, 1, 2, 2, 11]);
     }
 

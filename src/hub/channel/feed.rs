@@ -144,7 +144,7 @@ impl Feed {
         Some((chunk.start + at as u64, at))
     }
 
-    /// The start of a line near the middle of the kept lines.
+    /// The offset of a line near the middle of the kept lines.
     pub(crate) fn middle(&self) -> Offset {
         self.chunks.get(self.chunks.len() / 2).map_or(self.head(), |chunk| chunk.start)
     }

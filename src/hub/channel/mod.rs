@@ -12,7 +12,7 @@ use members::Members;
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) feed: Feed,
-    /// The clients that may need lines of the feed: each from its activation until its removal.
+    /// The clients that may need lines from the feed: each from its activation until its removal.
     pub(crate) members: Members,
     pub(crate) backpressure: Backpressure,
 }

@@ -22,7 +22,7 @@ pub enum Span<'a> {
 /// - If the first entry is a seek, the cursor has not reached it.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    /// The next byte of the feed to send.
+    /// The offset of the next byte of the feed to send.
     pub(super) cursor: Offset,
     /// The offset at which the feed ends for this client. `None` if it follows the feed.
     pub(super) until: Option<Offset>,

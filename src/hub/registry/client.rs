@@ -39,12 +39,12 @@ pub(crate) struct Client {
     pub(crate) last_line_ms: u64,
     /// The deadline of its current stage, if it has one. The hub's timers hold a copy.
     pub(crate) deadline_ms: Option<u64>,
-    /// The role that it has authenticated for.
+    /// The role that it has authenticated for, if any.
     pub(crate) role: Option<Role>,
     pub(crate) wrong_secrets: u8,
-    /// Limits how many lines it may send.
+    /// Limits the rate at which its lines are executed.
     pub(crate) rate: RateLimiter,
-    /// Limits how much of the feed it may replay.
+    /// Limits the rate at which it replays the feed.
     pub(crate) replays: RateLimiter,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,

@@ -15,7 +15,7 @@ use crate::credentials::file;
 /// safer.
 const VALIDITY: Duration = Duration::days(20 * 365);
 
-/// Returns the paths of a folder's certificate and key. Creates them if they do not exist.
+/// Returns the paths of a directory's certificate and key. Creates them if they do not exist.
 pub(super) fn create_or_reuse(folder: &Path) -> Result<(PathBuf, PathBuf), String> {
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     if !certificate.exists() {
