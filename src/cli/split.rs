@@ -184,9 +184,13 @@ mod tests {
     ];
 
     fn split_line(line: &str) -> Split {
+        split_words(&line.split(' ').collect::<Vec<_>>())
+    }
+
+    fn split_words(words: &[&str]) -> Split {
         let rows = ["-s, --server ADDR", "--name NAME", "--tls", "-h, --help"];
         let options = [("Options", rows.map(|usage| [usage, "", ""]).to_vec())];
-        split(line.split(' ').map(OsString::from).collect(), &options, COMMANDS)
+        split(words.iter().map(OsString::from).collect(), &options, COMMANDS)
     }
 
     /// Formats the parts: options, then the plain words, then the literal ones.
@@ -225,6 +229,33 @@ mod tests {
             let split = split_line(line);
             assert_eq!(show(&split).replace("|  |", "| |"), expected, "{line}");
             assert_eq!(split.error, None, "{line}");
+        }
+    }
+
+    /// Tries all sequences of up to four arguments.
+    #[test]
+    fn text_of_any_arguments_is_kept() {
+        const ARGUMENTS: [&str; 9] =
+            ["-", "--", "--tls", "--name", "--name=x", "-sx", "-h", "--bogus", "a"];
+        let mut sequences = vec![vec![]];
+        for len in 0..4 {
+            let longest = sequences.iter().filter(|sequence| sequence.len() == len);
+            let longer = longest.flat_map(|sequence: &Vec<&str>| {
+                ARGUMENTS.map(|argument| [sequence.as_slice(), &[argument]].concat())
+            });
+            sequences.extend(longer.collect::<Vec<_>>());
+        }
+        for sequence in &sequences {
+            for before in [&["broadcast", "--"][..], &["send", "bob", "--"], &["--"]] {
+                let split = split_words(&[before, sequence].concat());
+                assert_eq!(split.words.literal, *sequence, "{before:?}");
+                assert!(split.options.is_empty() && split.error.is_none());
+            }
+            for before in [&["broadcast"][..], &["send", "bob"], &["--tls", "ping"]] {
+                let split = split_words(&[before, &["a"], sequence].concat());
+                assert_eq!(split.words.literal, [&["a"], sequence.as_slice()].concat());
+                assert!(split.options.len() < 2 && split.error.is_none());
+            }
         }
     }
 

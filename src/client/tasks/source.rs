@@ -196,6 +196,21 @@ mod tests {
     }
 
     #[test]
+    fn escaped_bytes_are_always_text() {
+        for first in 0..=u8::MAX {
+            for second in 0..=u8::MAX {
+                for line in [&[first, second][..], &[0xe2, first, second], &[0xf4, first, second]] {
+                    let escaped = escape(line);
+                    assert_eq!(validate_text(escaped.as_bytes()), Some(&*escaped), "{line:?}");
+                    if let Some(text) = validate_text(line) {
+                        assert_eq!(escaped, text);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn line_that_is_too_long_when_escaped_is_bad() {
         assert_eq!(lines(&[0xff; 6], true), [Ok((1, "\\xff".repeat(6)))]);
         let error = "input line 2 is longer than 24 bytes, the server's limit, when it is escaped";
