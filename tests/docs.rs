@@ -16,7 +16,7 @@ use std::path::Path;
 
 use libtest_mimic::{Arguments, Trial};
 use markdown::{Document, Kind, Section};
-use oyez::cli::markdown;
+use oyez::cli::help::markdown;
 use oyez::client;
 use oyez::protocol::COMMANDS;
 use oyez::server;

@@ -2,8 +2,12 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 
-use crate::cli::{self, CommandLine, HelpGroup, digits, number, one_of, seconds, unexpected, utf8};
+use crate::cli::help::{self, HelpGroup};
+use crate::cli::{
+    self, BEFORE_TEXT, CommandLine, CommandRow, Words, digits, number, one_of, seconds, unexpected,
+};
 use crate::client::connection::address::ServerAddress;
 use crate::client::connection::options::ConnectOptions;
 use crate::net::tls_config::{ClientTlsConfig, ServerVerification};
@@ -11,11 +15,12 @@ use crate::protocol::{FeedPosition, Name, validate_text};
 
 /// The usage and description of every command.
 #[rustfmt::skip] // One row per command.
-pub const COMMANDS: &[(&str, &str)] = &[
+pub const COMMANDS: &[CommandRow] = &[
     ("chat", "chat on a terminal (the default); type `/help` to list its commands"),
     ("broadcast TEXT", "send a line to every listening client"),
     ("broadcast -", "send every line of standard input, in order and exactly once; exit when all \
         are confirmed"),
+    ("broadcast --file FILE", "send every line of FILE in the same way"),
     ("listen", "print broadcast lines"),
     ("send CLIENT TEXT", "send a line to one client, by id or name"),
     ("clients", "list the ids and names of the other clients"),
@@ -33,7 +38,10 @@ Usage: oyez [OPTIONS] [COMMAND]
 ";
 
 const NOTES: &str = "\
-Arguments after -- are never options. Notices and errors go to standard error.
+Options may stand anywhere before the text. The first word of a text, or --,
+ends them. After --, a text may be anything: oyez broadcast -- \"$TEXT\"
+
+Notices and errors go to standard error.
 Exit status: 0 on success, 1 on failure, 2 for wrong arguments.
 ";
 
@@ -55,7 +63,7 @@ pub struct Config {
 pub enum Task {
     Chat,
     Broadcast { text: String },
-    BroadcastInput { skip_bad: bool },
+    BroadcastInput(InputOptions),
     Listen(Listen),
     Send { client: String, text: String },
     Clients,
@@ -63,6 +71,17 @@ pub enum Task {
     Stats,
     Shutdown,
     Raw,
+}
+
+/// Which input to broadcast, and what to do with bad lines: those that are too long or not text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputOptions {
+    /// The files, in order. `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// Skip bad lines, instead of exiting.
+    pub skip_bad: bool,
+    /// Escape what is not text.
+    pub escape_bad: bool,
 }
 
 /// Which broadcast lines to print, and how.
@@ -110,47 +129,31 @@ pub fn help() -> String {
     let commands = COMMANDS.iter().map(|&(usage, help)| [usage, "", help]);
     let mut groups = vec![("Commands", commands.collect())];
     groups.append(&mut options());
-    cli::help(INTRO, &groups, NOTES)
+    help::help(INTRO, &groups, NOTES)
 }
 
 /// Returns every option.
 pub fn options() -> Vec<HelpGroup> {
-    cli::options(|line| configure(line, vec![], None))
+    cli::options(|line| configure(line, None))
 }
-
-const OPTION_IN_TEXT: &str = "; put -- before a text that starts with -";
 
 /// Parses the arguments that follow the program's name. `server` is the value of OYEZ_SERVER. The
 /// error is one line.
-pub fn parse(mut arguments: Vec<OsString>, server: Option<OsString>) -> Result<Action, String> {
-    let end = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
-    let literal =
-        arguments.split_off(end).into_iter().skip(1).map(utf8).collect::<Result<_, _>>()?;
-    // After the first word of a text, an option such as -h is probably meant as text.
-    let takes_text = |word: &OsString| word == "broadcast" || word == "send" || word == "ping";
-    let is_help = |word: &OsString| ["-h", "--help", "-V", "--version"].iter().any(|h| word == h);
-    let mut text = arguments.iter().skip_while(|word| !takes_text(word)).skip(2);
-    if let Some(word) = text.find(|word| is_help(word)) {
-        return Err(unexpected(&word.to_string_lossy()) + OPTION_IN_TEXT);
-    }
-    cli::parse(arguments, |line| configure(line, literal, server))
+pub fn parse(arguments: Vec<OsString>, server: Option<OsString>) -> Result<Action, String> {
+    cli::parse(arguments, &options(), COMMANDS, |line| configure(line, server))
 }
 
-/// Reads the options and the command. `literal` contains the arguments after `--`.
+/// Reads the options and the command.
 #[rustfmt::skip] // One row per option.
-fn configure(
-    line: &mut CommandLine,
-    literal: Vec<String>,
-    server: Option<OsString>,
-) -> Result<Action, String> {
+fn configure(line: &mut CommandLine, server: Option<OsString>) -> Result<Action, String> {
     let address = line.group("Connection").option(["-s, --server ADDR", "127.0.0.1:5050", "address \
         of the server: `HOST`, `HOST:PORT`, `[IPv6]:PORT` or `unix:PATH`; overrides the \
-        environment variable OYEZ_SERVER"]).optional(str::parse)?;
+        environment variable OYEZ_SERVER"]).address(ServerAddress::Unix)?;
     let mut route = ConnectOptions {
         server: address.map_or_else(|| default_server(server), Ok)?,
         name: line.option(["--name NAME", "", "use this name on the server"]).optional(name)?,
         secret_file: line.option(["--secret-file FILE", "",
-            "authenticate with the secret in FILE"]).optional(str::parse)?,
+            "authenticate with the secret in FILE"]).path()?,
         insecure: line.flag("--insecure", "allow sending the secret over a network without TLS"),
         timeout: line.option(["--timeout SECS", "60",
             "time limit for a reply; at most 10 for each connection attempt"]).value(seconds)?,
@@ -159,8 +162,13 @@ fn configure(
         wait: false,
         tls: tls(line)?,
     };
-    let skip_bad = line.group("Command options").flag("--skip-bad",
+    let files = line.group("Command options").option(["--file FILE", "", "with `broadcast`: send \
+        the lines of FILE, as `broadcast -` does with standard input; may be repeated"])
+        .paths()?;
+    let skip_bad = line.flag("--skip-bad",
         "with `broadcast -`: skip lines that cannot be sent, instead of exiting");
+    let escape_bad = line.flag("--escape-bad", "with `broadcast -`: send control characters and \
+        invalid UTF-8 escaped, such as `\\u{1b}` and `\\xff`");
     let since = line.option(["--since FEED-SEQ", "", "with `listen`: start after this line, \
         as `listen` prints it when it ends, and as `id` in JSON; a number alone counts in the \
         server's current feed"]).optional(since)?;
@@ -171,17 +179,18 @@ fn configure(
     let format = line.option(["--format FORMAT", "text", "with `listen`: `text`, `lines` (as the \
         server sends them) or `json` (one object per line)"]).optional(format)?;
 
-    let mut words = line.words(OPTION_IN_TEXT)?;
-    words.extend(literal);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let is_file = !files.is_empty();
+    let input = InputOptions { files, skip_bad, escape_bad };
     let listen = Listen { since, count, format: format.unwrap_or(Format::Text) };
-    let Some(task) = task(&words, skip_bad, listen)? else { return Ok(Action::Help) };
-    let is_input = matches!(task, Task::BroadcastInput { .. });
+    let Some(task) = task(&line.words()?, input, listen)? else { return Ok(Action::Help) };
+    let is_input = matches!(task, Task::BroadcastInput(_));
     let is_listen = matches!(task, Task::Listen(_));
     let stays = is_input || is_listen || task == Task::Chat;
     let misplaced = [
         ("--no-reconnect", "chat, listen and broadcast -", !route.reconnect && !stays),
+        ("--file", "broadcast", is_file && !is_input),
         ("--skip-bad", "broadcast -", skip_bad && !is_input),
+        ("--escape-bad", "broadcast -", escape_bad && !is_input),
         ("--since", "listen", since.is_some() && !is_listen),
         ("--count", "listen", count.is_some() && !is_listen),
         ("--wait", "listen", route.wait && !is_listen),
@@ -202,15 +211,14 @@ fn tls(line: &mut CommandLine) -> Result<Option<ClientTlsConfig>, String> {
     let is_tls = line.group("TLS").flag("--tls",
         "use TLS and trust the system's CA certificates");
     let roots = line.option(["--tls-ca FILE", "",
-        "use TLS and trust the certificates in FILE: those of CAs, or the server's own"])
-        .optional(str::parse)?;
+        "use TLS and trust the certificates in FILE: those of CAs, or the server's own"]).path()?;
     let pinned = line.option(["--tls-fingerprint HASH", "", "use TLS and trust the certificate \
         with this fingerprint, which the server logs: `sha256:` and 64 hexadecimal digits"])
         .optional(str::parse)?;
     let certificate = line.option(["--tls-cert FILE", "",
-        "use TLS and present the client certificate in FILE"]).optional(str::parse)?;
+        "use TLS and present the client certificate in FILE"]).path()?;
     let key = line.option(["--tls-key FILE", "",
-        "private key for `--tls-cert`; both files are in PEM format"]).optional(str::parse)?;
+        "private key for `--tls-cert`; both files are in PEM format"]).path()?;
 
     let is_pair = certificate.is_some() == key.is_some();
     line.require(is_pair, "--tls-cert and --tls-key must be given together");
@@ -225,19 +233,34 @@ fn tls(line: &mut CommandLine) -> Result<Option<ClientTlsConfig>, String> {
 
 /// Returns the server in OYEZ_SERVER, or the default.
 fn default_server(variable: Option<OsString>) -> Result<ServerAddress, String> {
-    match variable.filter(|text| !text.is_empty()).map(utf8).transpose()? {
-        Some(text) => text.parse().map_err(|error| format!("OYEZ_SERVER {text:?}: {error}")),
+    match variable.filter(|text| !text.is_empty()) {
+        Some(text) => cli::address(&text, ServerAddress::Unix)
+            .map_err(|error| format!("OYEZ_SERVER {text:?}: {error}")),
         None => Ok(ServerAddress::default()),
     }
 }
 
 /// Parses the command and its arguments. Returns `None` for `help`.
-fn task(words: &[&str], skip_bad: bool, listen: Listen) -> Result<Option<Task>, String> {
+fn task(words: &Words, input: InputOptions, listen: Listen) -> Result<Option<Task>, String> {
     let takes_no_words = |command| COMMANDS.iter().any(|(usage, _)| usage == command);
-    Ok(Some(match words {
+    let all = words
+        .all()
+        .map(|word| word.to_str().ok_or_else(|| format!("{word:?} is not UTF-8")))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(match &*all {
         [] | ["chat"] => Task::Chat,
+        ["broadcast"] if !input.files.is_empty() => Task::BroadcastInput(input),
         ["broadcast"] => return Err("broadcast needs a text, or - for standard input".to_owned()),
-        ["broadcast", "-"] => Task::BroadcastInput { skip_bad },
+        ["broadcast", ..] if !input.files.is_empty() => {
+            return Err("broadcast sends either --file, or standard input, or a text".to_owned());
+        }
+        // After `--`, `-` is a text.
+        ["broadcast", "-", rest @ ..] if words.plain.len() > 1 => {
+            if !rest.is_empty() {
+                return Err(format!("broadcast - takes no text; {BEFORE_TEXT}"));
+            }
+            Task::BroadcastInput(InputOptions { files: vec!["-".into()], ..input })
+        }
         ["broadcast", words @ ..] => Task::Broadcast { text: text(words)? },
         ["listen"] => Task::Listen(listen),
         ["send"] | ["send", _] => return Err("send needs a client and a text".to_owned()),
@@ -311,7 +334,11 @@ mod tests {
     #[test]
     fn every_option_in_the_table_is_parsed_and_has_the_documented_default() {
         check_options(&options(), |option| {
-            let command = if option.starts_with("--skip-bad") { "broadcast -" } else { "listen" };
+            let command = match option.split(' ').next() {
+                Some("--file") => "broadcast",
+                Some("--skip-bad" | "--escape-bad") => "broadcast -",
+                _ => "listen",
+            };
             let line = format!("{command} {option}");
             parse_words(&line.split_whitespace().collect::<Vec<_>>())
         });
@@ -355,15 +382,18 @@ mod tests {
         assert_eq!(config("").route.server.to_string(), "127.0.0.1:5050");
         assert_eq!(config("-s host stats").route.server.to_string(), "host:5050");
         assert_eq!(config("broadcast a b").task, Task::Broadcast { text: "a b".to_owned() });
-        assert_eq!(config("broadcast -").task, Task::BroadcastInput { skip_bad: false });
-        assert_eq!(config("broadcast --skip-bad -").task, Task::BroadcastInput { skip_bad: true });
-        assert_eq!(config("broadcast - -").task, Task::Broadcast { text: "- -".to_owned() });
+        assert_eq!(config("broadcast -").task, Task::BroadcastInput(input("-", false)));
+        assert_eq!(config("broadcast --skip-bad -").task, Task::BroadcastInput(input("-", true)));
+        assert_eq!(config("broadcast --file x").task, Task::BroadcastInput(input("x", false)));
+        let files = ["b", "a", "-"].map(PathBuf::from).to_vec();
+        let several = InputOptions { files, skip_bad: false, escape_bad: true };
         assert_eq!(
-            config("broadcast -- --count 1").task,
-            Task::Broadcast { text: "--count 1".to_owned() }
+            config("--file b broadcast --file=a --escape-bad --file -").task,
+            Task::BroadcastInput(several)
         );
         let send = Task::Send { client: "bob".to_owned(), text: "-h x".to_owned() };
         assert_eq!(config("--name al send bob -- -h x").task, send);
+        assert_eq!(config("send --name al bob --timeout 5 x -h").route.timeout.as_secs(), 5);
         assert_eq!(config("ping").task, Task::Ping { text: None });
         let listen = Listen { since: Some(Since::Line(0)), count: Some(3), format: Format::Json };
         assert_eq!(config("listen --since 0 --count=3 --format json").task, Task::Listen(listen));
@@ -377,6 +407,96 @@ mod tests {
         assert_eq!(parse_words(&["help"]), Ok(Action::Help));
         assert_eq!(parse_words(&["broadcast", "-h"]), Ok(Action::Help));
         assert_eq!(parse_words(&["stats", "-V"]), Ok(Action::Version));
+    }
+
+    fn input(file: &str, skip_bad: bool) -> InputOptions {
+        InputOptions { files: vec![file.into()], skip_bad, escape_bad: false }
+    }
+
+    #[test]
+    fn text_is_never_parsed() {
+        for (words, text) in [
+            (&["a", "b"][..], "a b"),
+            (&["run", "it", "with", "--timeout", "5", "please"], "run it with --timeout 5 please"),
+            (&["curl", "--insecure", "is", "bad"], "curl --insecure is bad"),
+            (&["see", "-h", "--version"], "see -h --version"),
+            (&["a", "--", "b", "--"], "a -- b --"),
+            (&["a", "-"], "a -"),
+            (&["--", "-"], "-"),
+            (&["--", "--"], "--"),
+            (&["--", "--help"], "--help"),
+            (&["--", "--count", "1"], "--count 1"),
+            (&["--", "- -", "--name=x"], "- - --name=x"),
+        ] {
+            let text = text.to_owned();
+            let parse_after = |command: &[&str]| match parse_words(&[command, words].concat()) {
+                Ok(Action::Run(config)) => *config,
+                other => panic!("{words:?}: {other:?}"),
+            };
+            let broadcast = parse_after(&["broadcast", "--name", "al"]);
+            assert_eq!(broadcast.task, Task::Broadcast { text: text.clone() }, "{words:?}");
+            assert!(broadcast.route.name.is_some() && !broadcast.route.insecure, "{words:?}");
+            let ping = parse_after(&["ping"]);
+            assert_eq!(ping.task, Task::Ping { text: Some(text.clone()) }, "{words:?}");
+            let send = parse_after(&["send", "bob"]);
+            assert_eq!(send.task, Task::Send { client: "bob".to_owned(), text }, "{words:?}");
+            assert_eq!((send.route, ping.route), (config("ping").route, config("ping").route));
+        }
+    }
+
+    #[test]
+    fn paths_need_not_be_utf8() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let bytes = |text: &[u8]| OsString::from_vec(text.to_owned());
+        let path = PathBuf::from(bytes(b"\xff"));
+        let parse_bytes = |arguments: &[&[u8]], server: Option<&[u8]>| {
+            let arguments = arguments.iter().copied().map(bytes).collect();
+            match parse(arguments, server.map(bytes)) {
+                Ok(Action::Run(config)) => Ok(*config),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error),
+            }
+        };
+        let server = ServerAddress::Unix(path.clone());
+        for (arguments, variable) in [
+            (&[&b"-sunix:\xff"[..], b"ping"][..], None),
+            (&[b"--server=unix:\xff", b"ping"], None),
+            (&[b"ping", b"-s", b"unix:\xff"], None),
+            (&[b"ping"], Some(&b"unix:\xff"[..])),
+        ] {
+            let config = parse_bytes(arguments, variable);
+            assert_eq!(config.map(|config| config.route.server), Ok(server.clone()));
+        }
+        let config = parse_bytes(
+            &[
+                b"--secret-file",
+                b"\xff",
+                b"--tls-ca=\xff",
+                b"--tls-cert=\xff",
+                b"--tls-key",
+                b"\xff",
+                b"broadcast",
+                b"--file",
+                b"\xff",
+            ],
+            None,
+        );
+        let Config { route, task } = config.expect("valid arguments");
+        let tls = route.tls.expect("TLS is on");
+        assert_eq!(route.secret_file.as_ref(), Some(&path));
+        assert_eq!(tls.verification, ServerVerification::Roots(path.clone()));
+        assert_eq!(tls.identity, Some((path.clone(), path.clone())));
+        let files = vec![path];
+        assert_eq!(task, Task::BroadcastInput(InputOptions { files, ..InputOptions::default() }));
+        for (arguments, variable, error) in [
+            (&[&b"-s\xff"[..], b"ping"][..], None, "--server \"\\xFF\": not UTF-8"),
+            (&[b"--name=\xff", b"ping"], None, "--name \"\\xFF\": not UTF-8"),
+            (&[b"ping", b"\xff"], None, "\"\\xFF\" is not UTF-8"),
+            (&[b"\xff"], None, "\"\\xFF\" is not UTF-8"),
+            (&[b"ping"], Some(&b"\xff"[..]), "OYEZ_SERVER \"\\xFF\": not UTF-8"),
+        ] {
+            assert_eq!(parse_bytes(arguments, variable).err().as_deref(), Some(error));
+        }
     }
 
     #[test]
@@ -401,13 +521,21 @@ mod tests {
             (&["broadcast", "a\nb"], "line breaks or control characters"),
             (&["broadcast", "-5 degrees"], "put -- before a text"),
             (&["send", "bob"], "send needs a client and a text"),
-            (&["broadcast", "see", "-h"], "put -- before a text"),
+            (&["broadcast", "-", "-"], "broadcast - takes no text; put -- before a text"),
+            (&["broadcast", "-", "--", "x"], "broadcast - takes no text; put -- before a text"),
+            (&["broadcast", "--file", "x", "hi"], "either --file, or standard input, or a text"),
+            (&["broadcast", "-", "--file", "x"], "either --file, or standard input, or a text"),
+            (&["broadcast", "--file="], "--file needs a value"),
+            (&["listen", "--file", "x"], "--file is only for broadcast"),
+            (&["--secret-file", "", "ping"], "--secret-file needs a value"),
+            (&["--name", "--insecure", "ping"], "--name needs a value; if \"--insecure\" is the"),
             (&["-s", "a", "--server", "b"], "--server is given more than once"),
             (&["-s", "a", "-s", "b"], "--server is given more than once"),
             (&["stats", "now"], "unexpected argument \"now\"; stats takes no arguments"),
             (&["stats", "--count", "2"], "--count is only for listen"),
             (&["stats", "--wait"], "--wait is only for listen"),
             (&["listen", "--skip-bad"], "--skip-bad is only for broadcast -"),
+            (&["ping", "--escape-bad", "x"], "--escape-bad is only for broadcast -"),
             (&["raw", "--no-reconnect"], "--no-reconnect is only for chat, listen and broadcast -"),
             (&["listen", "--count", "0"], "expected a number of at least 1"),
             (&["listen", "--count"], "--count needs a value"),

@@ -23,6 +23,7 @@ mod chat;
 pub mod config;
 mod connection;
 mod failure;
+mod input;
 mod interrupt;
 mod messages;
 mod session;
@@ -42,9 +43,13 @@ use tasks::{ask, broadcast, listen, raw};
 /// Runs the configured command until it is done.
 pub fn run(config: Config) -> Result<(), Failure> {
     let task = config.task;
-    let reads_input = matches!(task, Task::Chat | Task::BroadcastInput { .. } | Task::Raw);
+    let inputs = match &task {
+        Task::Chat | Task::Raw => vec!["-".into()],
+        Task::BroadcastInput(input) => input.files.clone(),
+        _ => vec![],
+    };
     let watches_output = matches!(task, Task::Chat | Task::Listen(_) | Task::Raw);
-    let mut session = Session::new(config.route, reads_input, watches_output)?;
+    let mut session = Session::new(config.route, &inputs, watches_output)?;
     let result = match task {
         #[cfg(feature = "chat")]
         Task::Chat => chat::chat(&mut session),
@@ -54,7 +59,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
             Err(Failure::Usage(error.to_owned()))
         }
         Task::Broadcast { text } => ask::broadcast(&mut session, &text),
-        Task::BroadcastInput { skip_bad } => broadcast::broadcast(&mut session, skip_bad),
+        Task::BroadcastInput(input) => broadcast::broadcast(&mut session, &input),
         Task::Listen(listen) => listen::listen(&mut session, listen),
         Task::Send { client, text } => ask::send(&mut session, &client, &text),
         Task::Clients => ask::clients(&mut session),

@@ -1,6 +1,7 @@
 //! The resources of every task: the poll, the connection, standard input and output.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
@@ -9,7 +10,8 @@ use crate::client::connection::Connection;
 use crate::client::connection::dial::Dialer;
 use crate::client::connection::options::ConnectOptions;
 use crate::client::failure::Failure;
-use crate::client::stdio::{Input, Output};
+use crate::client::input::Input;
+use crate::client::stdio::Output;
 use crate::limits::READ_CHUNK;
 
 const SERVER: Token = Token(0);
@@ -20,7 +22,7 @@ const OUTPUT: Token = Token(2);
 pub(super) struct Session {
     pub(super) poll: Poll,
     pub(super) events: Events,
-    /// The read buffer, shared by the server connection and standard input.
+    /// The read buffer, shared by the server connection and the input.
     pub(super) buffer: Box<[u8]>,
     pub(super) connection: Connection,
     input: Input,
@@ -28,21 +30,19 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// `inputs` are the files to read; `-` is standard input.
+    ///
     /// With `watches_output`, a flush fails as soon as the reader closes standard output, even if
     /// there is nothing to write.
     pub(super) fn new(
         options: ConnectOptions,
-        reads_input: bool,
+        inputs: &[PathBuf],
         watches_output: bool,
     ) -> Result<Self, Failure> {
         let cannot_start = |error: io::Error| format!("cannot start: {error}");
         let poll = Poll::new().map_err(cannot_start)?;
         let registry = poll.registry();
-        let input = if reads_input {
-            Input::register(registry, INPUT).map_err(cannot_start)?
-        } else {
-            Input::default()
-        };
+        let input = Input::open(inputs, registry, INPUT)?;
         let output =
             if watches_output { Output::register(registry, OUTPUT) } else { Output::new() };
         let registry = registry.try_clone().map_err(cannot_start)?;
@@ -57,7 +57,7 @@ impl Session {
     }
 
     /// Sends queued output, waits for an event or the deadline, and exchanges data with the server.
-    /// With `wants_input`, does not wait if standard input may be readable.
+    /// With `wants_input`, does not wait if input may be readable.
     pub(super) fn wait(
         &mut self,
         deadline: Option<Instant>,
@@ -106,13 +106,13 @@ impl Session {
         Ok(())
     }
 
-    /// Reads standard input into `buffer` without blocking. Returns the number of bytes.
+    /// Reads input into `buffer` without blocking. Returns the number of bytes.
     pub(super) fn read_input(&mut self) -> Result<usize, Failure> {
-        self.input.read(&mut self.buffer)
+        Ok(self.input.read(&mut self.buffer)?)
     }
 
-    /// Returns whether standard input has ended.
+    /// Returns whether the input has ended.
     pub(super) fn input_has_ended(&self) -> bool {
-        !self.input.is_open
+        self.input.has_ended()
     }
 }

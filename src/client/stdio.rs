@@ -1,8 +1,8 @@
-//! Standard input, output and error in a poll loop.
+//! Standard output and error in a poll loop.
 //!
-//! Standard input and output stay in blocking mode: O_NONBLOCK would also affect other processes
-//! that share the terminal or pipe. So input is read only when poll reports some. Writing to
-//! standard output may block, and then the client does not read from the server either.
+//! Standard output stays in blocking mode: O_NONBLOCK would also affect other processes that share
+//! the terminal or pipe. Writing to it may block, and then the client does not read from the server
+//! either.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -16,67 +16,10 @@ use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::cli::cannot_write;
+pub(super) use crate::cli::write_all;
 use crate::client::failure::Failure;
 use crate::escape::{escape_non_ascii, escape_untrusted, locale_is_utf8};
-
-/// Standard input. By default, it is not read and counts as ended.
-#[derive(Debug, Default)]
-pub(super) struct Input {
-    /// The input has not ended.
-    pub(super) is_open: bool,
-    /// The input is a file or a device that cannot be polled. Reading it does not block for long.
-    is_always_ready: bool,
-    is_ready: bool,
-}
-
-impl Input {
-    pub(super) fn register(registry: &Registry, token: Token) -> io::Result<Self> {
-        let stdin = io::stdin().as_raw_fd();
-        let registered = registry.register(&mut SourceFd(&stdin), token, Interest::READABLE);
-        let is_always_ready = match registered {
-            Ok(()) => false,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => true,
-            Err(error) => return Err(error),
-        };
-        Ok(Self { is_open: true, is_always_ready, is_ready: true })
-    }
-
-    pub(super) fn on_event(&mut self) {
-        self.is_ready = true;
-    }
-
-    /// Returns whether a read may return data without another poll.
-    pub(super) fn is_ready(&self) -> bool {
-        self.is_ready && self.is_open
-    }
-
-    /// Reads without blocking. Returns the number of bytes, or 0 if there is no input yet or it has
-    /// ended.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
-        if !self.is_open || (!self.is_always_ready && !self.check_ready()) {
-            return Ok(0);
-        }
-        let len = match rustix::io::read(rustix::stdio::stdin(), buffer) {
-            Ok(len) => len,
-            Err(Errno::INTR | Errno::AGAIN) => return Ok(0),
-            // The terminal hung up.
-            Err(Errno::IO) if io::stdin().is_terminal() => 0,
-            Err(error) => return Err(format!("cannot read standard input: {error}").into()),
-        };
-        self.is_open = len > 0;
-        Ok(len)
-    }
-
-    /// Polls standard input alone, level-triggered. mio's events are edge-triggered, so none
-    /// reports input that was left unread.
-    fn check_ready(&mut self) -> bool {
-        let stdin = io::stdin();
-        let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
-        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
-        self.is_ready = poll(&mut fds, Some(&no_wait)).is_ok_and(|ready| ready > 0);
-        self.is_ready
-    }
-}
 
 /// Standard output.
 #[derive(Debug)]
@@ -87,7 +30,7 @@ pub(super) struct Output {
     pub(super) is_terminal: bool,
     /// The locale is UTF-8.
     pub(super) is_utf8: bool,
-    /// The reader has closed standard output.
+    /// The reader has closed standard output, or a write failed.
     is_closed: bool,
     /// Set while this process may be blocked in a write. Signal handlers read it.
     pub(super) is_writing: Arc<AtomicBool>,
@@ -114,6 +57,11 @@ impl Output {
 
     pub(super) fn on_event(&mut self, event: &Event) {
         self.is_closed |= event.is_error();
+    }
+
+    /// Returns whether output may have been lost.
+    pub(super) fn has_failed(&self) -> bool {
+        self.is_closed
     }
 
     /// Appends a line to the buffer. Escapes it if standard output is a terminal, but keeps TABs:
@@ -143,9 +91,10 @@ impl Output {
         let written = write_all(&self.unwritten);
         self.is_writing.store(false, Ordering::Relaxed);
         self.unwritten.clear();
+        self.is_closed = written.is_err();
         written.map_err(|error| match error {
             Errno::PIPE => Failure::OutputClosed,
-            error => Failure::Error(format!("cannot write to standard output: {error}")),
+            error => Failure::Error(cannot_write(error)),
         })
     }
 
@@ -168,22 +117,6 @@ impl Output {
 
 /// The number of bytes that a pipe accepts whole if it is writable.
 const PIPE_BUF: usize = 4096;
-
-/// Writes all bytes to standard output, even if another process has made it non-blocking.
-pub(super) fn write_all(mut bytes: &[u8]) -> Result<(), Errno> {
-    let stdout = io::stdout();
-    while !bytes.is_empty() {
-        match rustix::io::write(&stdout, bytes) {
-            Ok(len) => bytes = &bytes[len..],
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => {
-                let _ = poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
 
 /// Writes a notice to standard error. Ignores a failure: there is nowhere to report it.
 pub(super) fn notice(text: &str) {

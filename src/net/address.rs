@@ -42,6 +42,11 @@ impl Default for ListenAddress {
 }
 
 impl ListenAddress {
+    /// The address of a Unix socket.
+    pub fn unix(path: PathBuf) -> Self {
+        Self { endpoint: Endpoint::Unix(path), zone: None }
+    }
+
     /// Looks up the network interface, if the address names one.
     pub(crate) fn resolve(&self) -> io::Result<Endpoint> {
         let (Endpoint::Tcp(address), Some(zone)) = (&self.endpoint, &self.zone) else {
@@ -62,7 +67,7 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const EXPECTED: &str = "expected IP:PORT, [IPv6]:PORT or unix:PATH, as in 127.0.0.1:5050";
         if let Some(path) = parse_unix(text) {
-            return Ok(Self { endpoint: Endpoint::Unix(path?), zone: None });
+            return path.map(Self::unix);
         }
         // This includes zones that are numbers.
         if let Ok(address) = text.parse() {

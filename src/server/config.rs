@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use log::{Level, LevelFilter};
 
-use crate::cli::{self, CommandLine, HelpGroup, digits, number, one_of, seconds, unexpected};
+use crate::cli::help::{self, HelpGroup};
+use crate::cli::{self, CommandLine, digits, number, one_of, seconds, unexpected};
 use crate::hub::{AllowShutdown, SlowConsumerPolicy};
 use crate::limits::Limits;
 use crate::net::address::ListenAddress;
@@ -60,7 +61,7 @@ pub struct Config {
 
 /// The text of `oyezd --help`.
 pub fn help() -> String {
-    cli::help(INTRO, &options(), NOTES)
+    help::help(INTRO, &options(), NOTES)
 }
 
 /// Every option.
@@ -70,7 +71,7 @@ pub fn options() -> Vec<HelpGroup> {
 
 /// Parses the arguments, without the program's name. The error is one line.
 pub fn parse(arguments: Vec<OsString>) -> Result<Action, String> {
-    cli::parse(arguments, configure)
+    cli::parse(arguments, &options(), &[], configure)
 }
 
 #[rustfmt::skip] // A row per option.
@@ -78,16 +79,16 @@ fn configure(line: &mut CommandLine) -> Result<Action, String> {
     let mut limits = Limits::default();
     let mut listen = line.group("Listeners").option(["--listen ADDR", "127.0.0.1:5050",
         "listen on `IP:PORT`, `[IPv6]:PORT` or `unix:PATH`; may be repeated. `0.0.0.0:5050` \
-        accepts connections from other hosts"]).all(str::parse)?;
+        accepts connections from other hosts"]).addresses(ListenAddress::unix)?;
     let listen_tls = line.option(["--listen-tls ADDR", "", "listen with TLS; may be repeated. If \
-        only this is given, there is no plaintext listener"]).all(str::parse)?;
+        only this is given, there is no plaintext listener"]).addresses(ListenAddress::unix)?;
     let unix_mode = line.option(["--unix-mode OCTAL", "600",
         "file mode of Unix sockets"]).value(file_mode)?;
     let tls = tls(line, !listen_tls.is_empty())?;
     let secret_file = line.group("Access").option(["--secret-file FILE", "",
-        "require clients to authenticate with the secret in FILE"]).optional(str::parse)?;
+        "require clients to authenticate with the secret in FILE"]).path()?;
     let admin_secret_file = line.option(["--admin-secret-file FILE", "",
-        "clients that authenticate with the secret in FILE are admins"]).optional(str::parse)?;
+        "clients that authenticate with the secret in FILE are admins"]).path()?;
     let allow_shutdown = line.option(["--allow-shutdown WHO", "local",
         "who may use the `shutdown` command: `nobody`, `local` (clients on this host, and admins) \
         or `admin`. With `--admin-secret-file`, the default is `admin`"]).optional(allow_shutdown)?;
@@ -126,8 +127,8 @@ fn configure(line: &mut CommandLine) -> Result<Action, String> {
     let has_admins = admin_secret_file.is_some();
     let may_shut_down = has_admins || allow_shutdown != Some(AllowShutdown::Admin);
     line.require(may_shut_down, "--allow-shutdown admin needs --admin-secret-file");
-    if let Some(word) = line.words("")?.first() {
-        return Err(unexpected(word));
+    if let Some(word) = line.words()?.all().next() {
+        return Err(unexpected(&word.to_string_lossy()));
     }
     limits.check()?;
     if listen.is_empty() && listen_tls.is_empty() {
@@ -152,14 +153,14 @@ fn configure(line: &mut CommandLine) -> Result<Action, String> {
 #[rustfmt::skip] // A row per option.
 fn tls(line: &mut CommandLine, has_listener: bool) -> Result<Option<ServerTlsConfig>, String> {
     let certificate = line.group("TLS").option(["--tls-cert FILE", "",
-        "certificate chain of the server, in PEM format"]).optional(str::parse)?;
+        "certificate chain of the server, in PEM format"]).path()?;
     let key = line.option(["--tls-key FILE", "",
-        "private key of `--tls-cert`, in PEM format"]).optional(str::parse)?;
+        "private key of `--tls-cert`, in PEM format"]).path()?;
     let folder = line.option(["--tls-self-signed DIR", "", "use a self-signed certificate in DIR \
-        instead; it is created on the first start"]).optional(str::parse)?;
+        instead; it is created on the first start"]).path()?;
     let client_ca = line.option(["--tls-client-ca FILE", "",
         "require clients to present a certificate that is in FILE, or signed by a CA in FILE"])
-        .optional(str::parse)?;
+        .path()?;
 
     let has_files = certificate.is_some() || key.is_some();
     line.require(
@@ -271,6 +272,44 @@ mod tests {
     }
 
     #[test]
+    fn listeners_keep_their_order() {
+        let listen = config("--listen=127.0.0.1:1 --listen unix:a --listen=127.0.0.1:2").listen;
+        let listen: Vec<String> = listen.iter().map(ToString::to_string).collect();
+        assert_eq!(listen, ["127.0.0.1:1", "unix:a", "127.0.0.1:2"]);
+    }
+
+    #[test]
+    fn paths_need_not_be_utf8() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let arguments = [
+            &b"--listen=unix:\xff"[..],
+            b"--listen-tls",
+            b"unix:\xff",
+            b"--tls-cert=\xff",
+            b"--tls-key=\xff",
+            b"--tls-client-ca",
+            b"\xff",
+            b"--secret-file=\xff",
+            b"--admin-secret-file=\xff",
+        ];
+        let arguments = arguments.map(|argument| OsString::from_vec(argument.to_owned())).to_vec();
+        let config = match parse(arguments) {
+            Ok(Action::Run(config)) => *config,
+            other => panic!("{other:?}"),
+        };
+        let path = PathBuf::from(OsString::from_vec(b"\xff".to_vec()));
+        assert_eq!(config.listen, [ListenAddress::unix(path.clone())]);
+        assert_eq!(config.listen_tls, [ListenAddress::unix(path.clone())]);
+        assert_eq!(config.secret_file.as_ref(), Some(&path));
+        assert_eq!(config.admin_secret_file.as_ref(), Some(&path));
+        let tls = config.tls.expect("TLS is configured");
+        assert_eq!(tls.client_ca.as_ref(), Some(&path));
+        assert_eq!(tls.identity, Identity::Files { certificate: path.clone(), key: path.clone() });
+        let bad = OsString::from_vec(b"--listen=127.0.0.1:\xff".to_vec());
+        assert!(parse(vec![bad]).is_err());
+    }
+
+    #[test]
     fn wrong_arguments_give_an_error_of_one_line() {
         for (line, error) in [
             ("--lisen x", "unexpected argument \"--lisen\""),
@@ -278,6 +317,11 @@ mod tests {
             ("--help=1", "unexpected argument \"--help=1\""),
             ("--feed", "unexpected argument \"--feed\""),
             ("serve", "unexpected argument \"serve\""),
+            ("--listen 127.0.0.1:1 serve --log-level info", "unexpected argument \"serve\""),
+            ("-- --help", "unexpected argument \"--help\""),
+            ("--secret-file=", "--secret-file needs a value"),
+            ("--tls-self-signed --log-level debug", "--tls-self-signed needs a value; if"),
+            ("--secret-file --admin-secret-file x", "--secret-file needs a value; if"),
             ("--feed-size 1M --feed-size 2M", "--feed-size is given more than once"),
             ("--listen", "--listen needs a value"),
             ("--listen localhost:5050", "expected IP:PORT"),

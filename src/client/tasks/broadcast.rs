@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::client::config::InputOptions;
 use crate::client::connection::Event;
 use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::{Incoming, Owner};
@@ -85,12 +86,12 @@ struct Wait {
 /// Sends every line of standard input and waits until all are confirmed. Success means that all
 /// lines except skipped ones were broadcast, in order and exactly once. A failure also reports
 /// which lines were broadcast.
-pub(crate) fn broadcast(session: &mut Session, skip_bad: bool) -> Result<(), Failure> {
+pub(crate) fn broadcast(session: &mut Session, input: &InputOptions) -> Result<(), Failure> {
     let mut publisher = Publisher {
         server: session.connection.server().to_string(),
         timeout: session.connection.dialer.options.timeout,
-        skip_bad,
-        source: Source::new(),
+        skip_bad: input.skip_bad,
+        source: Source::new(input.escape_bad),
         queue: PublishQueue::default(),
         phase: Phase::Disconnected,
         requests: vec![],

@@ -27,8 +27,7 @@ struct Listener {
 }
 
 /// Prints broadcast lines until `--count` is reached, standard output is closed, or a signal arrives.
-/// Then prints the position to continue at, unless the reader of standard output is gone and may not
-/// have received everything.
+/// Then prints the position to continue at, unless output may have been lost.
 pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failure> {
     let cursor = ResumeCursor::new(listen.since);
     let mut listener = Listener { listen, cursor, printed: 0 };
@@ -38,9 +37,9 @@ pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failur
     let result = listener.run(session, &interrupt);
     let signal = interrupt.signal().filter(|_| result.is_ok());
     let is_all_written = match signal {
+        _ if session.output.has_failed() => false,
         // A signal must not wait for the reader of standard output.
         Some(_) => session.output.flush_without_blocking(),
-        None if result == Err(Failure::OutputClosed) => false,
         None => session.output.flush().map(|()| true)?,
     };
     if let Some(position) = listener.cursor.position().filter(|_| is_all_written) {

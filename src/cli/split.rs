@@ -1,0 +1,319 @@
+//! Splits the arguments into options and words, before pico-args parses the options.
+//!
+//! pico-args searches all arguments for an option, so it also finds one inside a text, or as the
+//! value of another option. This module therefore reads the arguments from left to right, and
+//! pico-args receives only the values of the option that it parses.
+//!
+//! Options may stand anywhere before the first word of a text, or before `--`. Whatever follows is
+//! literal. The value of an option is the rest of its argument (`--name=VALUE`, `-sVALUE`) or the
+//! next argument, unless that looks like an option itself.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+
+use super::help::HelpGroup;
+
+/// The usage and description of a command, such as `send CLIENT TEXT`.
+pub type CommandRow = (&'static str, &'static str);
+
+/// Advice for a text that is taken for something else.
+pub(crate) const BEFORE_TEXT: &str = "put -- before a text that starts with -";
+
+/// The arguments of a program, split.
+#[derive(Debug, Default)]
+pub(super) struct Split {
+    /// The long name of each option and its value, in the order of the arguments. The value of a
+    /// flag is empty.
+    pub(super) options: Vec<(&'static str, OsString)>,
+    pub(super) words: Words,
+    /// The first error.
+    pub(super) error: Option<String>,
+}
+
+/// The arguments that are neither options nor their values.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    /// The words before `--` and before the text. Only here, `-` is special.
+    pub(crate) plain: Vec<OsString>,
+    /// The words after `--`, or those of the text.
+    pub(crate) literal: Vec<OsString>,
+}
+
+impl Words {
+    /// Returns all words.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &OsString> {
+        self.plain.iter().chain(&self.literal)
+    }
+}
+
+/// The names of an option in its usage, such as `-s, --server ADDR`.
+#[derive(Clone, Copy)]
+pub(super) struct OptionNames {
+    short: Option<&'static str>,
+    pub(super) long: &'static str,
+    has_value: bool,
+}
+
+impl OptionNames {
+    pub(super) fn parse(usage: &'static str) -> Self {
+        let (short, long) = match usage.split_once(", ") {
+            Some((short, long)) => (Some(short), long),
+            None => (None, usage),
+        };
+        match long.split_once(' ') {
+            Some((long, _)) => Self { short, long, has_value: true },
+            None => Self { short, long, has_value: false },
+        }
+    }
+
+    /// Matches an argument. Returns the value that it contains, if it is this option.
+    fn match_argument<'a>(&self, argument: &'a OsStr) -> Option<Option<&'a OsStr>> {
+        let argument = argument.as_bytes();
+        let long = argument.strip_prefix(self.long.as_bytes());
+        let short = self.short.and_then(|short| argument.strip_prefix(short.as_bytes()));
+        let value = match (long, short) {
+            (Some([]), _) | (_, Some([])) => return Some(None),
+            (Some([b'=', value @ ..]), _) | (_, Some([b'=', value @ ..])) => value,
+            (_, Some(value)) => value,
+            _ => return None,
+        };
+        self.has_value.then(|| Some(OsStr::from_bytes(value)))
+    }
+}
+
+/// The options of a program.
+struct OptionTable(Vec<OptionNames>);
+
+impl OptionTable {
+    fn new(options: &[HelpGroup]) -> Self {
+        let rows = options.iter().flat_map(|(_, group)| group);
+        Self(rows.map(|[usage, ..]| OptionNames::parse(usage)).collect())
+    }
+
+    /// Returns the option in this argument, and the value that the argument contains.
+    fn find<'a>(&self, argument: &'a OsStr) -> Option<(OptionNames, Option<&'a OsStr>)> {
+        self.0.iter().find_map(|names| Some((*names, names.match_argument(argument)?)))
+    }
+
+    fn is_like_option(&self, argument: &OsStr) -> bool {
+        argument.as_bytes().starts_with(b"--") || self.find(argument).is_some()
+    }
+}
+
+/// Splits the arguments of a program that has these options and commands.
+pub(super) fn split(
+    arguments: Vec<OsString>,
+    options: &[HelpGroup],
+    commands: &[CommandRow],
+) -> Split {
+    let table = OptionTable::new(options);
+    let mut split = Split::default();
+    let mut arguments = arguments.into_iter().peekable();
+    while let Some(argument) = arguments.next() {
+        let is_text = starts_text(&split.words.plain, &argument, commands);
+        if let Some((names, attached)) = table.find(&argument) {
+            let value = match attached {
+                _ if !names.has_value => Some(OsString::new()),
+                Some(value) => Some(value.to_owned()),
+                None => arguments.next_if(|next| !table.is_like_option(next)),
+            };
+            match value {
+                Some(value) if !value.is_empty() || !names.has_value => {
+                    split.options.push((names.long, value));
+                }
+                Some(_) => split.fail(format!("{} needs a value", names.long)),
+                None => split.fail(missing_value(names.long, arguments.peek())),
+            }
+        } else if argument == "--" {
+            break;
+        } else if argument.len() > 1 && argument.as_bytes().starts_with(b"-") {
+            let error = unexpected(&argument.to_string_lossy());
+            split.fail(if is_text { format!("{error}; {BEFORE_TEXT}") } else { error });
+        } else if is_text {
+            split.words.literal.push(argument);
+            break;
+        } else {
+            split.words.plain.push(argument);
+        }
+    }
+    split.words.literal.extend(arguments);
+    split
+}
+
+impl Split {
+    fn fail(&mut self, error: String) {
+        self.error.get_or_insert(error);
+    }
+}
+
+/// Returns whether the argument, after these words, is the first word of a text: the usage of the
+/// command has TEXT in its place, and no other usage of it has the argument itself there.
+fn starts_text(words: &[OsString], argument: &OsStr, commands: &[CommandRow]) -> bool {
+    let Some(command) = words.first() else { return false };
+    let usages = commands.iter().map(|(usage, _)| usage.split(' ').collect::<Vec<_>>());
+    let in_place: Vec<&str> = usages
+        .filter(|usage| command == usage[0])
+        .filter_map(|usage| usage.get(words.len()).copied())
+        .collect();
+    let is_text = |word: &&str| matches!(*word, "TEXT" | "[TEXT]");
+    in_place.iter().any(is_text) && !in_place.iter().any(|word| !is_text(word) && argument == *word)
+}
+
+/// Formats the error for an option that another option or the end of the arguments follows.
+fn missing_value(name: &str, next: Option<&OsString>) -> String {
+    let Some(next) = next else { return format!("{name} needs a value") };
+    let combined = format!("{name}={}", next.to_string_lossy());
+    format!("{name} needs a value; if {next:?} is the value, write {combined:?}")
+}
+
+/// Formats the error for an unknown argument.
+pub(crate) fn unexpected(argument: &str) -> String {
+    format!("unexpected argument {argument:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMANDS: &[CommandRow] = &[
+        ("broadcast TEXT", ""),
+        ("broadcast -", ""),
+        ("send CLIENT TEXT", ""),
+        ("ping [TEXT]", ""),
+        ("stats", ""),
+    ];
+
+    fn split_line(line: &str) -> Split {
+        split_words(&line.split(' ').collect::<Vec<_>>())
+    }
+
+    fn split_words(words: &[&str]) -> Split {
+        let rows = ["-s, --server ADDR", "--name NAME", "--tls", "-h, --help"];
+        let options = [("Options", rows.map(|usage| [usage, "", ""]).to_vec())];
+        split(words.iter().map(OsString::from).collect(), &options, COMMANDS)
+    }
+
+    /// Formats the parts: options, then the plain words, then the literal ones.
+    fn show(split: &Split) -> String {
+        let options = split.options.iter().map(|(name, value)| match value.is_empty() {
+            true => (*name).to_owned(),
+            false => format!("{name}={}", value.to_string_lossy()),
+        });
+        let words = |words: &[OsString]| words.join(OsStr::new(" ")).to_string_lossy().into_owned();
+        let options: Vec<String> = options.collect();
+        let [plain, literal] = [&split.words.plain, &split.words.literal].map(|part| words(part));
+        format!("{} | {plain} | {literal}", options.join(" "))
+    }
+
+    #[test]
+    fn options_end_at_the_text_or_at_two_dashes() {
+        for (line, expected) in [
+            ("--tls broadcast --name al hi", "--tls --name=al | broadcast | hi"),
+            ("broadcast hi --tls -h -- --name", " | broadcast | hi --tls -h -- --name"),
+            ("broadcast hi --bogus", " | broadcast | hi --bogus"),
+            ("broadcast - --tls", "--tls | broadcast - | "),
+            ("broadcast - x --tls", "--tls | broadcast - x | "),
+            ("broadcast -- - --tls", " | broadcast | - --tls"),
+            ("broadcast --tls -- -- --help", "--tls | broadcast | -- --help"),
+            ("broadcast TEXT --tls", " | broadcast | TEXT --tls"),
+            ("ping - --tls", " | ping | - --tls"),
+            ("ping --tls", "--tls | ping | "),
+            ("send --tls bob --name al hi -h", "--tls --name=al | send bob | hi -h"),
+            ("send CLIENT -- -h", " | send CLIENT | -h"),
+            ("send -- bob -h", " | send | bob -h"),
+            ("-- broadcast - --tls", " | | broadcast - --tls"),
+            ("stats now --tls", "--tls | stats now | "),
+            ("bogus now --tls", "--tls | bogus now | "),
+            ("stats --", " | stats | "),
+        ] {
+            let split = split_line(line);
+            assert_eq!(show(&split).replace("|  |", "| |"), expected, "{line}");
+            assert_eq!(split.error, None, "{line}");
+        }
+    }
+
+    /// Tries all sequences of up to four arguments.
+    #[test]
+    fn text_of_any_arguments_is_kept() {
+        const ARGUMENTS: [&str; 9] =
+            ["-", "--", "--tls", "--name", "--name=x", "-sx", "-h", "--bogus", "a"];
+        let mut sequences = vec![vec![]];
+        for len in 0..4 {
+            let longest = sequences.iter().filter(|sequence| sequence.len() == len);
+            let longer = longest.flat_map(|sequence: &Vec<&str>| {
+                ARGUMENTS.map(|argument| [sequence.as_slice(), &[argument]].concat())
+            });
+            sequences.extend(longer.collect::<Vec<_>>());
+        }
+        for sequence in &sequences {
+            for before in [&["broadcast", "--"][..], &["send", "bob", "--"], &["--"]] {
+                let split = split_words(&[before, sequence].concat());
+                assert_eq!(split.words.literal, *sequence, "{before:?}");
+                assert!(split.options.is_empty() && split.error.is_none());
+            }
+            for before in [&["broadcast"][..], &["send", "bob"], &["--tls", "ping"]] {
+                let split = split_words(&[before, &["a"], sequence].concat());
+                assert_eq!(split.words.literal, [&["a"], sequence.as_slice()].concat());
+                assert!(split.options.len() < 2 && split.error.is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn value_is_attached_or_the_next_argument() {
+        for (line, expected) in [
+            ("--name al", "--name=al"),
+            ("--name=al", "--name=al"),
+            ("--name==", "--name=="),
+            ("--name \"al\"", "--name=\"al\""),
+            ("--name=\"al\"", "--name=\"al\""),
+            ("--name -1", "--name=-1"),
+            ("--name -", "--name=-"),
+            ("--name=--tls", "--name=--tls"),
+            ("--name=--name --tls", "--name=--name --tls"),
+            ("--name a --name=b --name c", "--name=a --name=b --name=c"),
+            ("-s host", "--server=host"),
+            ("-shost", "--server=host"),
+            ("-s=host", "--server=host"),
+            ("--server=host -sh", "--server=host --server=h"),
+            ("--tls -h --tls", "--tls --help --tls"),
+        ] {
+            let split = split_line(line);
+            assert_eq!(show(&split), format!("{expected} |  | "), "{line}");
+            assert_eq!(split.error, None, "{line}");
+        }
+    }
+
+    #[test]
+    fn first_error_is_reported() {
+        for (line, error) in [
+            ("--bogus --name", "unexpected argument \"--bogus\""),
+            ("-x", "unexpected argument \"-x\""),
+            ("-hs", "unexpected argument \"-hs\""),
+            ("--tls=1", "unexpected argument \"--tls=1\""),
+            ("--nam al", "unexpected argument \"--nam\""),
+            ("--names al", "unexpected argument \"--names\""),
+            ("--name", "--name needs a value"),
+            ("--name=", "--name needs a value"),
+            ("--name ", "--name needs a value"),
+            ("-s=", "--server needs a value"),
+            (
+                "--name --tls",
+                "--name needs a value; if \"--tls\" is the value, write \"--name=--tls\"",
+            ),
+            (
+                "--name --bogus",
+                "--name needs a value; if \"--bogus\" is the value, write \"--name=--bogus\"",
+            ),
+            ("--name -- x", "--name needs a value; if \"--\" is the value, write \"--name=--\""),
+            ("-s -h", "--server needs a value; if \"-h\" is the value, write \"--server=-h\""),
+            (
+                "broadcast -5 degrees",
+                "unexpected argument \"-5\"; put -- before a text that starts with -",
+            ),
+            ("send -5 hi", "unexpected argument \"-5\""),
+        ] {
+            assert_eq!(split_line(line).error.as_deref(), Some(error), "{line}");
+        }
+    }
+}
