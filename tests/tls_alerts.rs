@@ -184,7 +184,7 @@ fn alert_arrives_although_more_input_follows_the_fault() {
 
 #[test]
 fn close_notify_is_answered_with_a_close_notify() {
-    let mut server = Server::start_tls(&[]);
+    let mut server = Server::start_tls(&["--log-level", "debug"]);
     let mut client = Records::connect(&server);
     client.send(&[1, 0, ALERT]);
     client.expect_last(CLOSE_NOTIFY, "close_notify");

@@ -8,6 +8,7 @@ mod acceptor;
 mod address_limit;
 pub mod config;
 mod connect_log;
+mod connection;
 mod descriptors;
 mod events;
 mod expiry;
@@ -32,16 +33,16 @@ use crate::hub::{CloseStep, Hub, HubConfig, Origin, Secrets};
 use crate::limits::READ_CHUNK;
 use crate::net::signals::Signals;
 use crate::net::tls::ServerTls;
-use crate::net::transport::{AnyTransport, Plain, Sent, Transport};
+use crate::net::transport::Sent;
 use crate::protocol::FeedId;
-use crate::read_outcome::{ReadOutcome, TlsFailure};
+use crate::read_outcome::ReadOutcome;
 use acceptor::Acceptor;
 use address_limit::AddressLimit;
 use config::Config;
-use connect_log::{ConnectLog, NewClient, Visit};
+use connect_log::{ConnectLog, NewClient};
+use connection::Connection;
 use expiry::ExpiryCheck;
 use listener::Accepted;
-use peer::Peer;
 use refused::Refused;
 
 /// How the server ended.
@@ -88,15 +89,6 @@ pub struct Server {
     read_buffer: Box<[u8]>,
     /// Set once a graceful shutdown has begun.
     shutdown: Option<ShutdownSummary>,
-}
-
-#[derive(Debug)]
-struct Connection {
-    transport: AnyTransport,
-    peer: Peer,
-    /// Why TLS failed, if it did. For the log.
-    tls_failure: Option<Box<TlsFailure>>,
-    visit: Visit,
 }
 
 /// How many clients were drained and how many were cut off during shutdown.
@@ -227,7 +219,7 @@ impl Server {
 
     fn handle_writable(&mut self, key: usize) {
         let Some(Some(connection)) = self.connections.get_mut(key) else { return };
-        match connection.transport.get().flush() {
+        match connection.transport().flush() {
             Ok(true) => self.hub.handle_writable(key),
             Ok(false) => {}
             Err(error) => self.handle_write_failed(key, &error),
@@ -261,8 +253,8 @@ impl Server {
     fn read(&mut self) {
         while let Some(key) = self.hub.poll_read() {
             let connection = connection(&mut self.connections, key);
-            let (outcome, overhead) = connection.transport.get().read(&mut self.read_buffer);
-            if connection.transport.get().is_handshake_complete() {
+            let (outcome, overhead) = connection.transport().read(&mut self.read_buffer);
+            if connection.transport().is_handshake_complete() {
                 self.hub.handle_handshake_done(key);
             }
             connection.visit.handle_read(&outcome, overhead, self.hub.id(key), connection.peer);
@@ -282,7 +274,7 @@ impl Server {
     fn write(&mut self) {
         let max = self.config.limits.turn.flush_per_client;
         while let Some(key) = self.hub.poll_flush() {
-            let transport = connection(&mut self.connections, key).transport.get();
+            let transport = connection(&mut self.connections, key).transport();
             match flush::flush(&self.hub, key, max, transport) {
                 Ok(Sent { bytes, is_full }) => self.hub.consume(key, bytes, is_full),
                 Err(error) => self.handle_write_failed(key, &error),
@@ -294,8 +286,8 @@ impl Server {
         while let Some((key, step)) = self.hub.poll_close() {
             match step {
                 CloseStep::ShutdownWrite => {
-                    let transport = &mut connection(&mut self.connections, key).transport;
-                    let result = transport.get().shutdown_write();
+                    let transport = connection(&mut self.connections, key).transport();
+                    let result = transport.shutdown_write();
                     // If this fails, nothing more can be sent, so the shutdown counts as done.
                     self.hub.handle_write_shutdown(key, *result.as_ref().unwrap_or(&true));
                     if let Err(error) = result {
@@ -310,7 +302,7 @@ impl Server {
     fn close_connection(&mut self, key: usize) {
         let Some(mut connection) = self.connections[key].take() else { return };
         if connection.tls_failure.is_some() {
-            discard_input(connection.transport.get(), &mut self.read_buffer);
+            connection.discard_input(&mut self.read_buffer);
         }
         let disconnect = self.hub.remove(key);
         if let Some(summary) = &mut self.shutdown {
@@ -343,15 +335,10 @@ impl Server {
         }
     }
 
-    fn connect(&mut self, Accepted { stream, peer, is_tls }: Accepted, now_ms: u64) {
-        let transport = if is_tls {
-            let tls = self.tls.as_ref().expect("--listen-tls requires a certificate");
-            tls.accept(stream).map(AnyTransport::Tls)
-        } else {
-            Ok(AnyTransport::Plain(Plain(stream)))
-        };
-        let mut transport = match transport {
-            Ok(transport) => transport,
+    fn connect(&mut self, accepted: Accepted, now_ms: u64) {
+        let peer = accepted.peer;
+        let mut connection = match Connection::new(accepted, self.tls.as_ref()) {
+            Ok(connection) => connection,
             Err(error) => {
                 self.hub.count_refused();
                 return warn!("refused {peer}: {error}");
@@ -361,10 +348,10 @@ impl Server {
         let key = self.hub.connect(Origin { is_local: peer.is_local() });
         let id = self.hub.id(key);
         self.connect_log.add(NewClient { key, id }, now_ms);
-        if transport.get().is_handshake_complete() {
+        if connection.transport().is_handshake_complete() {
             self.hub.handle_handshake_done(key);
         }
-        let socket = transport.get().socket_mut();
+        let socket = connection.transport().socket_mut();
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(socket, Token(key), interests) {
             warn!("client {id}: cannot poll its socket: {error}");
@@ -373,8 +360,7 @@ impl Server {
         if self.connections.len() <= key {
             self.connections.resize_with(key + 1, || None);
         }
-        let visit = Visit::default();
-        self.connections[key] = Some(Connection { transport, peer, tls_failure: None, visit });
+        self.connections[key] = Some(connection);
     }
 
     fn begin_shutdown(&mut self, cause: &str) {
@@ -436,15 +422,6 @@ fn read_files(config: &Config, files: &mut Files) -> Result<(Secrets, Option<Ser
     let secrets = secrets::read(config, files)?;
     let tls = config.tls.as_ref().map(|tls| ServerTls::read(tls, files)).transpose()?;
     Ok((secrets, tls))
-}
-
-/// Half-closes a connection whose TLS has failed, and discards what it has received. Unread input
-/// would turn the close into a reset, and the reset could overtake the alert.
-fn discard_input(transport: &mut dyn Transport, buffer: &mut [u8]) {
-    const MAX_READS: usize = 16;
-    let _ = transport.shutdown_write();
-    let mut reads = (0..MAX_READS).map(|_| matches!(transport.read(buffer).0, ReadOutcome::NoData));
-    while reads.next() == Some(true) {}
 }
 
 fn connection(connections: &mut [Option<Connection>], key: usize) -> &mut Connection {
