@@ -1,8 +1,9 @@
 //! Escapes untrusted text for terminals and logs.
 //!
-//! Control characters could control a terminal, and characters without a glyph could hide: readers
-//! do not see them, and terminals disagree on how many columns they take. Both are escaped, except
-//! where a script or an emoji sequence needs an invisible character.
+//! Control characters could control a terminal. Characters without a glyph are invisible to
+//! readers, and terminals disagree on their width. Stacked combining marks cover other rows. All of
+//! these are escaped, except invisible characters that a script or an emoji sequence needs, and a
+//! few marks on one character.
 
 use std::env;
 use std::ops::RangeInclusive;
@@ -68,7 +69,7 @@ const PICTOGRAPHS: &Ranges = &[
 const IDEOGRAPHS: &Ranges =
     &['\u{3400}'..='\u{9fff}', '\u{f900}'..='\u{faff}', '\u{20000}'..='\u{3ffff}'];
 
-/// Combining marks that are often piled up until they cover other rows.
+/// Combining marks that are often stacked until they cover other rows.
 const MARKS: &Ranges = &[
     '\u{300}'..='\u{36f}',
     '\u{483}'..='\u{489}',
@@ -120,16 +121,16 @@ fn is_letter(c: char) -> bool {
 struct Context {
     /// The last character, unless it was escaped.
     before: Option<char>,
-    /// The text so far ends in a pictograph, maybe with a variation selector.
+    /// The text so far ends in a pictograph, possibly with a variation selector.
     is_after_pictograph: bool,
     /// The number of [`MARKS`] at the end of the text so far.
     marks: usize,
-    /// How many of the next characters are the tags of a flag.
+    /// The number of next characters that are the tags of a flag.
     flag_tags: usize,
 }
 
 impl Context {
-    /// Returns whether the next character may be printed as it is. `rest` is the text after it.
+    /// Returns whether the next character may be printed as is. `rest` is the text after it.
     fn push(&mut self, c: char, rest: &str) -> bool {
         if c.is_ascii() {
             // Most text is ASCII, which is in no table.
@@ -182,7 +183,7 @@ fn count_flag_tags(rest: &str) -> usize {
     if is_complete && (3..=6).contains(&region) { region + 1 } else { 0 }
 }
 
-/// Yields each character, and whether it may be printed as it is.
+/// Yields each character, and whether it may be printed as is.
 pub fn characters(text: &str) -> impl Iterator<Item = (char, bool)> {
     let mut context = Context::default();
     text.char_indices().map(move |(start, c)| {
@@ -191,9 +192,9 @@ pub fn characters(text: &str) -> impl Iterator<Item = (char, bool)> {
     })
 }
 
-/// Escapes control characters and characters without a glyph. So the text stays on one line, cannot
-/// control a terminal, and hides nothing. The result is truncated after the character or escape that
-/// exceeds `max` bytes, and then ends in an ellipsis.
+/// Escapes control characters, characters without a glyph, and excessive combining marks. The
+/// result stays on one line, cannot control a terminal, and hides nothing. It is truncated after
+/// the character or escape that exceeds `max` bytes, and then ends in an ellipsis.
 pub fn escape_untrusted(text: &str, max: usize) -> String {
     let mut out = String::with_capacity(text.len().min(max));
     for (c, is_visible) in characters(text) {
@@ -210,8 +211,9 @@ pub fn escape_untrusted(text: &str, max: usize) -> String {
     out
 }
 
-/// Escapes all characters but ASCII, for a terminal that does not use UTF-8. There, the bytes of
-/// other characters may be control characters: U+00DB ends in 0x9B, which begins a control sequence.
+/// Escapes all non-ASCII characters, for a terminal that does not use UTF-8. Such a terminal may
+/// interpret their bytes as control characters: U+00DB is encoded as 0xC3 0x9B, and 0x9B begins a
+/// control sequence.
 pub fn escape_non_ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -269,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn sequences_that_need_invisible_characters_stay() {
+    fn sequences_that_need_invisible_characters_are_kept() {
         for text in [
             "👩‍🚀 👨‍👩‍👧‍👦 🏳️‍🌈 👩🏽‍🚀 ❤️‍🔥 🏴‍☠️ 👁️‍🗨️",
             // Flags of England and Texas.

@@ -332,8 +332,11 @@ fn unusable_secret_file_is_an_error_with_the_reason() {
             "not a single line of text",
         ),
         (vec!["--secret-file".to_owned(), files.path("missing")], "No such file"),
-        (vec!["--secret-file".to_owned(), "/dev/zero".to_owned()], "not a regular file"),
-        (vec!["--secret-file".to_owned(), files.fifo("fifo")], "not a regular file"),
+        (
+            vec!["--secret-file".to_owned(), "/dev/zero".to_owned()],
+            "neither a regular file nor a pipe",
+        ),
+        (vec!["--secret-file".to_owned(), files.fifo("fifo")], "neither a regular file nor a pipe"),
         (
             vec!["--secret-file".into(), long, "--max-line".into(), "200".into()],
             "longer than 195 bytes, the maximum with --max-line 200",

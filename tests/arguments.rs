@@ -1,4 +1,4 @@
-//! The arguments of both programs, and the input and output that they name: texts, options, files.
+//! The arguments of both programs: options, texts, and the files to read.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -219,7 +219,7 @@ fn byte_order_mark_is_not_part_of_the_input() {
     let mut long = client(&server, &["broadcast", "-"]);
     assert_eq!(Program::run_with(&mut long, input.as_bytes()), SILENT_SUCCESS);
     expect_text(&mut bob, &longest);
-    // Here the server cannot drop it: the client's own `name` comes first.
+    // Here the server cannot drop it, because the client sends its `name` first.
     let mut raw = client(&server, &["--name", "al", "raw"]);
     let (status, stdout, _) = Program::run_with(&mut raw, b"\xef\xbb\xbfping\n");
     assert!(status == 0 && stdout.ends_with("ok name al\npong\n"), "{stdout}");

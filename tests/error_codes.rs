@@ -1,6 +1,6 @@
-//! What each command of `oyez` does with each error code, as the reply to each of its requests.
+//! How each command of `oyez` handles each error code, as the reply to each of its requests.
 //!
-//! A fake server answers everything up to one request, which it answers with the error.
+//! A fake server replies as usual up to one request, to which it replies with the error.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -13,7 +13,7 @@ use oyez::protocol::ErrorCode;
 use support::fake_server::{FEED, FakeServer};
 use support::{Client, Program};
 
-/// The line itself is bad: sending it again is of no use.
+/// The line itself is bad: sending it again is useless.
 const LINE: [&str; 5] =
     ["unknown-command", "missing-argument", "bad-argument", "line-too-long", "not-text"];
 /// The client may not do this.
@@ -22,15 +22,15 @@ const RIGHTS: [&str; 3] = ["auth-required", "auth-failed", "not-allowed"];
 const TARGET: [&str; 2] = ["no-such-client", "name-taken"];
 /// The same request may succeed later.
 const LATER: [&str; 2] = ["busy", "server-full"];
-/// The request may succeed from another place in the feed.
+/// The request may succeed for another position in the feed.
 const GONE: [&str; 1] = ["gone"];
 /// The connection was cut, and no request caused it.
 const CUT: [&str; 1] = ["incomplete-line"];
 /// A code of a later version, which may mean anything.
 const UNKNOWN: [&str; 1] = ["later-code"];
 
-/// Runs a test for every code, with the outcome that the test expects of it. The tests run at the
-/// same time, because most of them wait for a client to reconnect.
+/// Runs a test for every code, with its expected outcome. The tests run in parallel, because most
+/// of them wait for a client to reconnect.
 fn for_each_code<T: Copy + Send>(
     groups: &[(&[&'static str], T)],
     test: impl Fn(&'static str, T) + Sync,
@@ -53,7 +53,7 @@ fn for_each_code<T: Copy + Send>(
     });
 }
 
-/// Sends an error as a server does: nothing follows the end of a connection that was cut.
+/// Sends an error. If it says that the connection was cut, ends the output, as a server would.
 fn refuse(server: &mut Client, code: &str) {
     server.send(&format!("error {code} some words"));
     if code == CUT[0] {
@@ -80,9 +80,9 @@ fn succeeds(program: Program) -> String {
 
 const CUT_OFF: &str = "the connection was cut in the middle of a line";
 
-/// Commands that ask once report the error, whatever it is.
+/// Commands with a single exchange report every error.
 #[test]
-fn command_that_asks_once_fails_with_the_error() {
+fn command_with_a_single_exchange_fails_with_the_error() {
     for_each_code(
         &[
             (&LINE, false),
@@ -126,14 +126,14 @@ fn command_that_asks_once_fails_with_the_error() {
     );
 }
 
-/// What happens to a client that keeps its connection.
+/// How a client that keeps its connection reacts to an error.
 #[derive(Clone, Copy)]
 enum Outcome {
     /// It fails, with an error that contains this text.
     Fails(&'static str),
-    /// It reconnects, and asks again.
+    /// It reconnects, and repeats the request.
     AsksAgain,
-    /// It goes on over the same connection.
+    /// It continues over the same connection.
     GoesOn,
 }
 use Outcome::{AsksAgain, Fails, GoesOn};
@@ -173,7 +173,7 @@ fn secret_that_cannot_be_checked_now_is_sent_again() {
                     assert_eq!(succeeds(listen), "hi\n");
                 }
             }
-            // Without reconnecting, every error is the end.
+            // A command that does not reconnect fails on every error.
             let fake = FakeServer::new();
             let ping = fake.start(&["--secret-file", file, "ping"]);
             let mut server = fake.welcome(FEED, 0);
@@ -210,7 +210,7 @@ fn name_that_cannot_be_given_now_is_requested_again() {
                     listen.stderr.expect(" lost: ");
                     let mut server = fake.welcome(FEED, 0);
                     server.expect("name al");
-                    // The lost connection may have got the name.
+                    // The lost connection may still have the name.
                     server.send("error name-taken choose another name");
                     server.expect(&format!("resume 0 {FEED}"));
                     server.send("ok resume 0\nbroadcast 1 bob hi");
@@ -363,7 +363,7 @@ fn sender_that_cannot_start_now_asks_again() {
     );
 }
 
-/// Plays the server for a `broadcast -` with nothing to search for, which sends these lines.
+/// Plays the server for a `broadcast -` that sends these lines without searching the feed first.
 #[track_caller]
 fn confirm_all(fake: &FakeServer, id: u64, lines: &[&str]) {
     let mut server = fake.welcome_sender(id, FEED, 10);
@@ -373,8 +373,8 @@ fn confirm_all(fake: &FakeServer, id: u64, lines: &[&str]) {
     }
 }
 
-/// Starts a `broadcast -` of three lines, of which the server, with this connection's id 7, has
-/// received all and confirmed the first.
+/// Starts a `broadcast -` of three lines over a connection with id 7. The server has received all
+/// of them and confirmed the first.
 fn start_one_of_three_confirmed(fake: &FakeServer, options: &[&str]) -> (Program, Client) {
     let mut command = fake.oyez(&[options, &["broadcast", "-"]].concat());
     let mut broadcast = Program::start(command.stdin(Stdio::piped()));
@@ -388,7 +388,8 @@ fn start_one_of_three_confirmed(fake: &FakeServer, options: &[&str]) -> (Program
     (broadcast, server)
 }
 
-/// Plays the server for a reconnected sender that finds none of its lines 2 and 3, and sends them.
+/// Plays the server for a reconnected sender that finds neither line 2 nor line 3 in the feed, and
+/// sends both again.
 #[track_caller]
 fn confirm_rest(fake: &FakeServer) {
     let mut server = fake.welcome_sender(9, FEED, 11);
@@ -449,7 +450,7 @@ fn only_a_bad_line_is_skipped() {
     );
 }
 
-/// Without reconnecting, lines without a reply are unknown.
+/// Without reconnecting, the sender cannot know whether lines without a reply were broadcast.
 #[test]
 fn sender_that_does_not_reconnect_says_what_is_unknown() {
     for code in [LATER, ["gone", "incomplete-line"]].concat() {

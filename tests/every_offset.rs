@@ -1,7 +1,7 @@
 //! `oyez` behind a proxy that ends the connection after every possible number of bytes, in either
 //! direction: every line arrives exactly once and in order, or the exit status is 1 and the error
-//! is true. OYEZ_STEP tests every Nth offset only, and OYEZ_SECOND_STEP every Nth on the second of
-//! two connections that are cut.
+//! message is correct. With OYEZ_STEP=N, only every Nth offset is tested. OYEZ_TLS_STEP and
+//! OYEZ_SECOND_STEP do the same for TLS, and for the second of two connections that are cut.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -17,7 +17,8 @@ use support::proxy::{Cut, Direction, Manner, Proxy};
 use support::{Address, Client, Program, Server, oyez, size};
 use tempfile::TempDir;
 
-/// How many clients run at the same time. They spend most of their time waiting to reconnect.
+/// The number of clients that run at the same time. They spend most of their time waiting to
+/// reconnect.
 const THREADS: usize = 32;
 
 /// How many lines each client sends or receives.
@@ -85,7 +86,7 @@ impl Secured {
         }
     }
 
-    /// Whether a client may have been cut off before it had received a welcome.
+    /// Returns whether a client may have been cut off before it received a welcome.
     fn may_have_no_welcome(&self, cuts: &[Cut]) -> bool {
         /// The length of the longest welcome in these tests.
         const WELCOME: u64 = 72;
@@ -136,8 +137,8 @@ impl Secured {
     }
 }
 
-/// Runs a sender. Asserts that each of its lines is broadcast once, in order, or that it never
-/// received a welcome, and says that it broadcast nothing.
+/// Runs a sender. Asserts that each of its lines is broadcast once, in order, or that it fails
+/// without having received a welcome, and nothing is broadcast.
 fn send(secured: &Secured, options: &[&str], cuts: Vec<Cut>, number: u64) -> Proxy {
     let context = format!("{options:?} {cuts:?}");
     let may_fail = secured.may_have_no_welcome(&cuts);
@@ -165,7 +166,7 @@ fn sender_cut_off_anywhere_delivers_every_line_once() {
     let step = size("OYEZ_STEP", 1) as u64;
     for options in [&[][..], &["--skip-bad"]] {
         secured.at_every_offset(&[], step, |secured, cuts, number| {
-            // The number tells the runs with different options apart.
+            // The number distinguishes the runs with different options.
             send(secured, options, cuts, 2 * number + u64::from(!options.is_empty()))
         });
     }
@@ -199,8 +200,8 @@ fn sender_cut_off_anywhere_while_it_searches_delivers_every_line_once() {
     });
 }
 
-/// Which lines were broadcast, and which may have been, as an error says it: the number of the last
-/// confirmed line, and that of the last unconfirmed one.
+/// Parses an error. Returns the number of the last line that was broadcast, and of the last line
+/// that may have been, according to the error.
 fn claimed(stderr: &str) -> (usize, usize) {
     let last = |suffix: &str| {
         let (before, _) = stderr.split_once(suffix)?;

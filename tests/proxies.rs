@@ -37,8 +37,9 @@ struct Proxy {
 
 impl Proxy {
     /// Starts a proxy with the configuration under this heading of the documentation, which listens
-    /// on port 5060 and forwards to port 5050. `prefix` is added in front; in it, DIRECTORY is an
-    /// empty directory. The program gets the path of the configuration file as its last argument.
+    /// on port 5060 and forwards to port 5050. `prefix` is prepended to it; DIRECTORY in the prefix
+    /// stands for a temporary directory. The program receives the path of the configuration file as
+    /// its last argument.
     fn start(heading: &str, prefix: &str, command: &mut Command, server: &Server) -> Self {
         let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/proxies.md");
         let document = fs::read_to_string(document).unwrap();
@@ -67,7 +68,7 @@ impl Proxy {
     }
 }
 
-/// Asserts that a client that half-closes its connection gets all replies.
+/// Asserts that a client that half-closes its connection receives all replies.
 #[track_caller]
 fn check_half_close(proxy: &Proxy) {
     for pings in [1, 10_000] {

@@ -187,7 +187,7 @@ fn run_listen(address: &str, since: &str, count: usize) -> (String, String) {
 }
 
 #[test]
-fn position_of_an_earlier_run_is_noticed() {
+fn position_from_before_a_restart_is_reported() {
     let say = |server: &Server, lines: std::ops::RangeInclusive<u32>| -> String {
         let mut sender = server.client();
         lines.clone().for_each(|line| sender.send(&format!("say {line}")));
@@ -241,7 +241,7 @@ fn position_that_is_no_longer_kept_is_reported() {
     );
 }
 
-/// Each line in JSON has the position to continue at, and so has the end of the output.
+/// Each JSON line contains its position. When the listener ends, it prints the last position.
 #[test]
 fn listener_prints_where_to_continue() {
     let fake = FakeServer::new();
@@ -262,12 +262,12 @@ fn listener_prints_where_to_continue() {
     server.expect("ping");
     listen.signal("TERM");
     let (status, _, stderr) = listen.wait_all();
-    // It ends by the signal.
+    // The signal itself ends the process.
     assert_eq!((status, stderr), (-1, format!("oyez: continue with --since {FEED}-7\n")));
 }
 
-/// A signal ends a listener even if nobody reads its output, which is then not claimed to be
-/// received.
+/// A signal ends a listener even if nobody reads its output. It then prints no position, because
+/// output is lost.
 #[test]
 fn signal_ends_a_listener_whose_output_is_not_read() {
     let fake = FakeServer::new();

@@ -1,4 +1,4 @@
-//! Secrets from files and pipes: what is a part of a secret, and what a reload reads again.
+//! Secrets from files and pipes: which bytes are part of a secret, and what a reload reads again.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -68,7 +68,7 @@ fn client_reads_its_secret_from_a_pipe() {
 
 /// Some editors write U+FEFF at the beginning of a file.
 #[test]
-fn byte_order_mark_is_not_a_part_of_a_secret() {
+fn byte_order_mark_is_not_part_of_a_secret() {
     let folder = tempfile::tempdir().unwrap();
     let file = write(&folder, "file", "\u{feff}open sesame\r\n");
     let server = Server::start(&["--secret-file", &file]);
@@ -93,13 +93,13 @@ fn secret_in_utf_16_is_an_error_that_says_so() {
 }
 
 #[test]
-fn blank_around_a_secret_is_a_part_of_it_and_logs_a_warning() {
+fn blank_around_a_secret_is_part_of_it_and_logs_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     for (secret, position) in [("open sesame ", "ends"), ("open\t", "ends"), (" open", "begins")] {
         let file = write(&folder, "file", format!("{secret}\n"));
         let mut server = Server::start(&["--secret-file", &file]);
         let warning =
-            format!("the secret in {file} {position} with a blank, which is a part of it");
+            format!("the secret in {file} {position} with a blank, which is part of the secret");
         authenticate(&server, secret, "ok auth user");
         server.signal("HUP");
         server.wait_for_log(&warning);

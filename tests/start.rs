@@ -240,12 +240,12 @@ fn connections_and_disconnects_are_logged() {
     server.client().send("Host: x");
     server.wait_for_log("disconnected: foreign protocol: HTTP; ");
     server.client().send("PROXY TCP4 192.0.2.1 192.0.2.2 40000 5050\r");
-    server.wait_for_log("disconnected: foreign protocol: PROXY protocol, which the proxy ");
+    server.wait_for_log("disconnected: foreign protocol: PROXY protocol; turn it off in the proxy");
     server.client().send_bytes(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
-    server.wait_for_log("disconnected: foreign protocol: PROXY protocol, which the proxy ");
+    server.wait_for_log("disconnected: foreign protocol: PROXY protocol; turn it off in the proxy");
 }
 
-/// Connects in the ways of several health checks, none of which sends anything.
+/// Connects and disconnects without sending anything, in the ways that health checks do.
 fn probe(server: &Server) {
     Client::connect(&server.address).reset();
     drop(Client::connect(&server.address));
@@ -283,7 +283,7 @@ fn health_checks_over_tls_are_logged_only_at_level_debug() {
     Client::connect(&tcp).reset();
     drop(Client::connect(&tcp));
     drop(server.client());
-    // These are no health checks: a client that speaks no TLS, and one that gives up.
+    // These are not health checks: a client that does not use TLS, and one that gives up.
     let mut plain = Client::connect(&tcp);
     plain.send("ping");
     plain.rest_until_error();

@@ -14,7 +14,7 @@ use support::{Server, TIMEOUT};
 const DO_TIMING_MARK: &[u8] = b"\xff\xfd\x06";
 const WONT_TIMING_MARK: &[u8] = b"\xff\xfc\x06";
 
-/// A connection whose answers are not only lines.
+/// A connection on which the server sends lines and Telnet commands.
 struct Connection(TcpStream);
 
 impl Connection {
@@ -59,7 +59,7 @@ impl Connection {
 #[test]
 fn first_command_after_a_negotiation_is_executed() {
     let server = Server::start(&[]);
-    // What PuTTY sends first: it offers and requests options, and its window size.
+    // What PuTTY sends first: it offers and requests options, and reports its window size.
     let negotiation = b"\xff\xfb\x1f\xff\xfb\x20\xff\xfb\x18\xff\xfb\x27\xff\xfd\x01\xff\xfb\x03\
                         \xff\xfd\x03\xff\xfa\x1f\0\x50\0\x18\xff\xf0";
     let refusals = b"\xff\xfe\x1f\xff\xfe\x20\xff\xfe\x18\xff\xfe\x27\xff\xfc\x01\xff\xfe\x03\
@@ -76,7 +76,7 @@ fn first_command_after_a_negotiation_is_executed() {
 }
 
 #[test]
-fn interrupt_is_answered_at_once_and_ends_nothing() {
+fn interrupt_has_no_effect_and_its_timing_mark_is_refused() {
     let server = Server::start(&[]);
     let mut client = Connection::open(&server);
     for (before, after) in [("", "ping\r\n"), ("pi", "ng\r\n"), ("ping\r", "\n")] {
@@ -92,7 +92,7 @@ fn interrupt_is_answered_at_once_and_ends_nothing() {
 }
 
 #[test]
-fn interrupt_inside_an_overlong_line_is_answered() {
+fn option_inside_an_overlong_line_is_refused() {
     let server = Server::start(&[]);
     let mut client = Connection::open(&server);
     client.send(&[b'x'; 5000]);
@@ -108,7 +108,8 @@ fn interrupt_inside_an_overlong_line_is_answered() {
     client.expect_end();
 }
 
-/// Telnet's Synch: without this, the urgent byte would be taken out of the command.
+/// Telnet's Synch sends part of a command as urgent data. Without SO_OOBINLINE, the urgent byte
+/// would be missing from the input.
 #[test]
 fn urgent_data_stays_in_order() {
     let server = Server::start(&[]);
@@ -121,7 +122,7 @@ fn urgent_data_stays_in_order() {
 }
 
 #[test]
-fn answers_stand_between_lines_in_order() {
+fn answers_are_sent_between_lines_in_order() {
     let server = Server::start(&[]);
     let mut client = Connection::open(&server);
     client.send(b"ping 1\n\xff\xfd\x06say a\xff\xfb\x18b\nping 2\n\xff\xfd\x03");
@@ -153,7 +154,7 @@ fn byte_order_mark_before_the_first_command_is_dropped() {
         (&b"\xef\xbb\xbf"[..], &b"pong\n"[..]),
         (b"\xff\xfb\x1f\xef\xbb\xbf", b"\xff\xfe\x1fpong\n"),
         (b"\xef\xbb\xbf\xff\xfb\x1f", b"\xff\xfe\x1fpong\n"),
-        // HTTP and TLS are detected behind it.
+        // HTTP and TLS are detected after it.
         (b"\xef\xbb\xbfGET / HTTP/1.1\n", b""),
         (b"\xff\xfb\x1fGET / HTTP/1.1\n", b"\xff\xfe\x1f"),
         (b"\xef\xbb\xbf\x16", b""),
@@ -165,7 +166,7 @@ fn byte_order_mark_before_the_first_command_is_dropped() {
         client.expect(ends);
         client.expect_end();
     }
-    // A second one, or one behind a line, belongs to the text.
+    // One that is not at the very start belongs to the text.
     let mut client = Connection::open(&server);
     client.send("\u{feff}ping \u{feff}\nsay \u{feff}\n".as_bytes());
     client.expect("pong \u{feff}\nbroadcast 1 8 \u{feff}\n".as_bytes());

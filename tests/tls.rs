@@ -171,7 +171,7 @@ fn self_signed_authority_is_trusted_as_the_servers_own_certificate() {
     tls::self_sign("localhost", 4000, &files.path("other.cert"), &files.path("other.key"));
     let mut other = files.oyez(&server, &["--tls-ca", &files.text("other.cert"), "ping"]);
     fails(&mut other, "received certificate sha256:");
-    // And so are its dates.
+    // Its dates are still checked, too.
     tls::self_sign("localhost", 2020, &files.path("own.cert"), &files.path("own.key"));
     let server = files.server("own", &[]);
     fails(&mut files.oyez(&server, &trust), "the certificate expired on 2020-01-01 00:00 UTC; ");
@@ -198,7 +198,7 @@ fn self_signed_authority_is_trusted_as_the_clients_own_certificate() {
 }
 
 #[test]
-fn pinned_fingerprint_needs_no_valid_host_name() {
+fn pinned_fingerprint_needs_no_matching_name() {
     let files = Files::new();
     let mut server = files.server("server", &[]);
     let pin = fingerprint(&mut server);
@@ -213,7 +213,7 @@ fn pinned_fingerprint_needs_no_valid_host_name() {
     fails(&mut by("127.1", &trust), error);
 }
 
-/// The zone of an IPv6 address is not a part of the name that the certificate must have.
+/// The certificate need not contain the zone of an IPv6 address.
 #[test]
 fn certificate_is_valid_for_an_address_with_a_zone() {
     let files = Files::new();
@@ -326,7 +326,7 @@ fn unusable_certificate_file_is_an_error_with_the_reason() {
 
 /// Files of other kinds, and damaged ones, as the certificate or the key of a server.
 #[test]
-fn certificate_or_key_file_of_another_kind_is_called_what_it_is() {
+fn certificate_or_key_file_of_another_kind_is_described() {
     let files = Files::new();
     let [certificate, key] =
         ["server.cert", "server.key"].map(|name| fs::read_to_string(files.path(name)).unwrap());
@@ -402,7 +402,7 @@ fn chain_in_the_wrong_order_is_an_error_that_says_so() {
 
 /// Some editors write U+FEFF at the beginning of a file.
 #[test]
-fn byte_order_mark_is_not_a_part_of_a_pem_file() {
+fn byte_order_mark_is_not_part_of_a_pem_file() {
     let files = Files::new();
     for name in ["server.cert", "server.key", "ca"] {
         let text = fs::read_to_string(files.path(name)).unwrap();

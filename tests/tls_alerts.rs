@@ -1,5 +1,5 @@
-//! What the server sends when a TLS connection ends: a fatal alert that names the fault, also for
-//! faults that rustls does not report by itself, or a close_notify.
+//! What the server sends when a TLS connection ends: a close_notify, or a fatal alert that names
+//! the fault, even for faults that rustls does not report by itself.
 #![cfg(feature = "tls")]
 #![allow(clippy::unwrap_used)]
 
@@ -28,7 +28,7 @@ const UNEXPECTED_MESSAGE: [u8; 2] = [2, 10];
 const BAD_RECORD_MAC: [u8; 2] = [2, 20];
 const DECODE_ERROR: [u8; 2] = [2, 50];
 
-/// One direction's keys of TLS 1.3.
+/// The TLS 1.3 keys of one direction.
 struct Keys {
     key: LessSafeKey,
     iv: [u8; 12],
@@ -85,7 +85,7 @@ impl Records {
         Self { stream, send: Keys::new(secrets.tx), receive: Keys::new(secrets.rx) }
     }
 
-    /// Sends a record with this contents, which should end with the record's type.
+    /// Sends a record with these contents, which should end with the record's type.
     fn send(&mut self, contents: &[u8]) {
         let mut contents = contents.to_vec();
         let len = (contents.len() + 16) as u16;
@@ -110,7 +110,7 @@ impl Records {
         (contents.to_vec(), *kind)
     }
 
-    /// The next record is this alert, and nothing follows.
+    /// Expects this alert as the next record, and nothing after it.
     #[track_caller]
     fn expect_last(mut self, alert: [u8; 2], fault: &str) {
         assert_eq!(self.receive(), (alert.to_vec(), ALERT), "{fault}");
@@ -152,7 +152,7 @@ fn fault_after_the_handshake_gets_a_fatal_alert() {
     client.expect_last(BAD_RECORD_MAC, "a record out of order");
 }
 
-/// Lines before the fault are executed, also if they arrive together with it.
+/// Lines before the fault are executed, even if they arrive together with it.
 #[test]
 fn lines_before_a_fault_are_executed_and_the_fault_is_logged() {
     let mut server = Server::start_tls(&[]);
@@ -250,7 +250,7 @@ fn fault_at_the_start_of_the_handshake_gets_a_fatal_alert() {
     }
 }
 
-/// A client that presents more certificates than the server accepts learns that it does.
+/// A client that presents too many certificates receives an alert.
 #[test]
 fn certificate_chain_of_more_than_64_kib_gets_a_fatal_alert() {
     let folder = tempfile::tempdir().unwrap();

@@ -155,7 +155,7 @@ impl CommandLine {
         group.push(row);
         let [usage, default, _] = row;
         let name = OptionNames::parse(usage).long;
-        // Other options, and words that look like options, would confuse pico-args.
+        // pico-args receives only this option, so that it does not find options among the words.
         let given = self.split.options.iter().filter(|(option, _)| *option == name);
         let arguments = given.flat_map(|(_, value)| [name.into(), value.clone()]).collect();
         OptionReader { arguments: Arguments::from_vec(arguments), name, default }
@@ -175,7 +175,7 @@ impl CommandLine {
 
 /// Reads the value of one option.
 pub(crate) struct OptionReader {
-    /// The option, once for each value.
+    /// The option's name and a value, once for each time the option was given.
     arguments: Arguments,
     name: &'static str,
     default: &'static str,
@@ -184,7 +184,7 @@ pub(crate) struct OptionReader {
 type Parser<T, E> = fn(&str) -> Result<T, E>;
 
 impl OptionReader {
-    /// Returns all values of an option that may be repeated, in their order.
+    /// Returns all values of an option that may be repeated, in order.
     pub(crate) fn all<T, E: Display>(self, parse: Parser<T, E>) -> Result<Vec<T>, String> {
         self.parse_all(|value| parse(utf8(value)?).map_err(|error| error.to_string()))
     }
@@ -254,7 +254,8 @@ fn at_most_one<T>(name: &str, mut values: Vec<T>) -> Result<Option<T>, String> {
     }
 }
 
-/// Parses an address. The path of a Unix socket need not be UTF-8; `unix` makes an address of it.
+/// Parses an address. The path of a Unix socket need not be UTF-8; `unix` converts it to an
+/// address.
 pub(crate) fn address<T>(text: &OsStr, unix: fn(PathBuf) -> T) -> Result<T, String>
 where
     T: FromStr<Err: Display>,

@@ -1,12 +1,12 @@
 //! Splits the arguments into options and words, before pico-args parses the options.
 //!
-//! pico-args searches all arguments for an option, so it also finds one inside a text, or as the
-//! value of another option. This module therefore reads the arguments from left to right, and
+//! pico-args searches all arguments for an option, so it would also find one inside a text, or in
+//! the value of another option. This module therefore reads the arguments from left to right, and
 //! pico-args receives only the values of the option that it parses.
 //!
-//! Options may stand anywhere before the first word of a text, or before `--`. Whatever follows is
-//! literal. The value of an option is the rest of its argument (`--name=VALUE`, `-sVALUE`) or the
-//! next argument, unless that looks like an option itself.
+//! Options may appear anywhere before the first word of a text, or before `--`. Everything after
+//! that is literal. The value of an option is the rest of its argument (`--name=VALUE`, `-sVALUE`)
+//! or the next argument, unless that itself looks like an option.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,7 +16,7 @@ use super::help::HelpGroup;
 /// The usage and description of a command, such as `send CLIENT TEXT`.
 pub type CommandRow = (&'static str, &'static str);
 
-/// Advice for a text that is taken for something else.
+/// The advice for a text that is mistaken for an option or for `-`.
 pub(crate) const BEFORE_TEXT: &str = "put -- before a text that starts with -";
 
 /// The arguments of a program, split.
@@ -33,9 +33,9 @@ pub(super) struct Split {
 /// The arguments that are neither options nor their values.
 #[derive(Debug, Default)]
 pub(crate) struct Words {
-    /// The words before `--` and before the text. Only here, `-` is special.
+    /// The words before `--` and before the text. Only here does `-` mean standard input.
     pub(crate) plain: Vec<OsString>,
-    /// The words after `--`, or those of the text.
+    /// The words of the text, and all words after `--`.
     pub(crate) literal: Vec<OsString>,
 }
 
@@ -66,7 +66,8 @@ impl OptionNames {
         }
     }
 
-    /// Matches an argument. Returns the value that it contains, if it is this option.
+    /// Matches an argument. Returns `None` if it is not this option, and otherwise the value that
+    /// the argument contains, if any.
     fn match_argument<'a>(&self, argument: &'a OsStr) -> Option<Option<&'a OsStr>> {
         let argument = argument.as_bytes();
         let long = argument.strip_prefix(self.long.as_bytes());
@@ -90,7 +91,7 @@ impl OptionTable {
         Self(rows.map(|[usage, ..]| OptionNames::parse(usage)).collect())
     }
 
-    /// Returns the option in this argument, and the value that the argument contains.
+    /// Returns the option in this argument, and the value that the argument contains, if any.
     fn find<'a>(&self, argument: &'a OsStr) -> Option<(OptionNames, Option<&'a OsStr>)> {
         self.0.iter().find_map(|names| Some((*names, names.match_argument(argument)?)))
     }
@@ -146,8 +147,9 @@ impl Split {
     }
 }
 
-/// Returns whether the argument, after these words, is the first word of a text: the usage of the
-/// command has TEXT in its place, and no other usage of it has the argument itself there.
+/// Returns whether the argument, which follows these words, is the first word of a text: a usage of
+/// the command has TEXT at its position, and no other usage has the argument itself there, as in
+/// `broadcast -`.
 fn starts_text(words: &[OsString], argument: &OsStr, commands: &[CommandRow]) -> bool {
     let Some(command) = words.first() else { return false };
     let usages = commands.iter().map(|(usage, _)| usage.split(' ').collect::<Vec<_>>());
@@ -159,7 +161,8 @@ fn starts_text(words: &[OsString], argument: &OsStr, commands: &[CommandRow]) ->
     in_place.iter().any(is_text) && !in_place.iter().any(|word| !is_text(word) && argument == *word)
 }
 
-/// Formats the error for an option that another option or the end of the arguments follows.
+/// Formats the error for an option without a value. `next` is the argument after it, which looks
+/// like an option.
 fn missing_value(name: &str, next: Option<&OsString>) -> String {
     let Some(next) = next else { return format!("{name} needs a value") };
     let combined = format!("{name}={}", next.to_string_lossy());

@@ -38,8 +38,8 @@ Usage: oyez [OPTIONS] [COMMAND]
 ";
 
 const NOTES: &str = "\
-Options may stand anywhere before the text. The first word of a text, or --,
-ends them. After --, a text may be anything: oyez broadcast -- \"$TEXT\"
+Options may appear anywhere before the text; its first word, or --, ends them.
+After --, every argument is text: oyez broadcast -- \"$TEXT\"
 
 Notices and errors go to standard error.
 Exit status: 0 on success, 1 on failure, 2 for wrong arguments.
@@ -80,7 +80,7 @@ pub struct InputOptions {
     pub files: Vec<PathBuf>,
     /// Skip bad lines, instead of exiting.
     pub skip_bad: bool,
-    /// Escape what is not text.
+    /// Escape control characters and invalid UTF-8.
     pub escape_bad: bool,
 }
 
@@ -95,12 +95,12 @@ pub struct Listen {
     pub format: Format,
 }
 
-/// The line that `listen` starts after.
+/// The line after which `listen` starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// A sequence number of the feed that the server has at the first connection.
+    /// A sequence number in the server's feed at the first connection.
     Line(u64),
-    /// A sequence number of this feed.
+    /// A sequence number in a given feed.
     Position(FeedPosition),
 }
 
@@ -169,9 +169,9 @@ fn configure(line: &mut CommandLine, server: Option<OsString>) -> Result<Action,
         "with `broadcast -`: skip lines that cannot be sent, instead of exiting");
     let escape_bad = line.flag("--escape-bad", "with `broadcast -`: send control characters and \
         invalid UTF-8 escaped, such as `\\u{1b}` and `\\xff`");
-    let since = line.option(["--since FEED-SEQ", "", "with `listen`: start after this line, \
-        as `listen` prints it when it ends, and as `id` in JSON; a number alone counts in the \
-        server's current feed"]).optional(since)?;
+    let since = line.option(["--since FEED-SEQ", "", "with `listen`: start after this \
+        position, which `listen` prints when it ends, and as `id` in JSON; a number alone refers \
+        to the server's current feed"]).optional(since)?;
     let count = line.option(["--count N", "",
         "with `listen`: exit after N lines"]).optional(at_least_one)?;
     route.wait = line.flag("--wait", "with `listen`: wait for the server to start, instead of \
@@ -211,7 +211,7 @@ fn tls(line: &mut CommandLine) -> Result<Option<ClientTlsConfig>, String> {
     let is_tls = line.group("TLS").flag("--tls",
         "use TLS and trust the system's CA certificates");
     let roots = line.option(["--tls-ca FILE", "",
-        "use TLS and trust the certificates in FILE: those of CAs, or the server's own"]).path()?;
+        "use TLS and trust the certificates in FILE: CA certificates, or the server's own"]).path()?;
     let pinned = line.option(["--tls-fingerprint HASH", "", "use TLS and trust the certificate \
         with this fingerprint, which the server logs: `sha256:` and 64 hexadecimal digits"])
         .optional(str::parse)?;

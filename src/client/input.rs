@@ -1,7 +1,7 @@
 //! Standard input and input files in a poll loop.
 //!
 //! Standard input stays in blocking mode: O_NONBLOCK would also affect other processes that share
-//! the terminal or pipe. So input is read only when poll reports some.
+//! the terminal or pipe. Input is therefore read only when poll reports some.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -33,10 +33,11 @@ struct InputFile {
     name: String,
     /// `None` is standard input.
     file: Option<File>,
-    /// The file cannot be polled, as it is regular. Reading it does not block for long.
+    /// The file does not support polling, for example because it is a regular file. Reading it does
+    /// not block for long.
     is_always_ready: bool,
     is_ready: bool,
-    /// At the start of the file, the number of bytes read so far: the beginning of a U+FEFF.
+    /// While the start of the file may be a U+FEFF, the number of its bytes that were read.
     held: Option<usize>,
     /// The last byte read is not an LF.
     has_partial_line: bool,
@@ -134,7 +135,7 @@ impl InputFile {
         self.is_ready
     }
 
-    /// Handles bytes that were read. Returns how many of them are part of the input.
+    /// Drops a U+FEFF from the first bytes of the file. Returns the number of bytes that remain.
     fn accept(&mut self, bytes: &mut [u8]) -> usize {
         let mut len = bytes.len();
         if self.held.take().is_some() {

@@ -1,4 +1,4 @@
-//! Signals that ask a command to end, so that it can say how far it has come.
+//! Signals that end `oyez listen`, which first prints its position.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::net::signals::Signals;
 
 /// SIGTERM and, if standard input is a terminal, SIGINT.
 ///
-/// A signal ends the process at once while that may be blocked in a write to standard output, and so
-/// does a second one. A shell script starts its background jobs with SIGINT ignored and without a
-/// terminal as standard input; a handler would undo that.
+/// A second signal ends the process immediately, and so does a first one while the process may be
+/// blocked in a write to standard output. A shell without job control starts background jobs with
+/// SIGINT ignored and a standard input that is not a terminal; a handler would undo that.
 #[derive(Debug)]
 pub(super) struct Interrupt {
     /// The last signal, or 0.
@@ -42,7 +42,7 @@ impl Interrupt {
         Ok(Self { signal, _signals: Signals::register(registry, token, signals)? })
     }
 
-    /// Returns the signal that has arrived, if one has.
+    /// Returns the last signal that has arrived, if any.
     pub(super) fn signal(&self) -> Option<i32> {
         match self.signal.load(Ordering::Relaxed) {
             0 => None,
@@ -51,7 +51,7 @@ impl Interrupt {
     }
 }
 
-/// Ends the process as the signal does by default, so that a shell sees why it ended.
+/// Ends the process by the signal's default action, so that a shell sees which signal ended it.
 pub(super) fn end_by(signal: i32) {
     let _ = low_level::emulate_default_handler(signal);
 }

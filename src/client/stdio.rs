@@ -26,7 +26,7 @@ use crate::escape::{escape_non_ascii, escape_untrusted, locale_is_utf8};
 pub(super) struct Output {
     /// Bytes to write. Callers append to it.
     pub(super) unwritten: Vec<u8>,
-    /// A person reads the output. [`line`](Self::line) escapes characters without a glyph.
+    /// Standard output is a terminal. [`line`](Self::line) then escapes characters without a glyph.
     pub(super) is_terminal: bool,
     /// The locale is UTF-8.
     pub(super) is_utf8: bool,
@@ -98,7 +98,7 @@ impl Output {
         })
     }
 
-    /// Writes the buffer as far as that does not block. Returns whether it is empty now.
+    /// Writes as much of the buffer as possible without blocking. Returns whether it is now empty.
     pub(super) fn flush_without_blocking(&mut self) -> bool {
         let stdout = io::stdout();
         let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -115,7 +115,7 @@ impl Output {
     }
 }
 
-/// The number of bytes that a pipe accepts whole if it is writable.
+/// The number of bytes that a writable pipe accepts without blocking.
 const PIPE_BUF: usize = 4096;
 
 /// Writes a notice to standard error. Ignores a failure: there is nowhere to report it.

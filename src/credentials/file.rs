@@ -13,12 +13,12 @@ use super::secret::wipe;
 /// The maximum size of a file, in bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
 
-/// U+FEFF in UTF-8, which some editors write at the beginning of a file. It is not a part of the
+/// U+FEFF in UTF-8. Some editors write it at the beginning of a file; it is not part of the
 /// contents.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Reads files, and keeps the contents of pipes: a pipe can be read only once, but every reload
-/// reads all files again.
+/// Reads files, and keeps the contents of pipes: a pipe can be read only once, but a reload reads
+/// all files again.
 #[derive(Default)]
 pub(crate) struct Files {
     pipes: Vec<(PathBuf, Vec<u8>)>,
@@ -26,7 +26,8 @@ pub(crate) struct Files {
 
 impl Files {
     /// Reads a whole file, or a pipe that this process has inherited, such as `<(command)` or
-    /// /dev/stdin. The first read of a pipe waits for its end. Later ones return the same contents.
+    /// /dev/stdin. The first read of a pipe waits for its end. Later reads return the same
+    /// contents.
     pub(crate) fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         if let Some((_, contents)) = self.pipes.iter().find(|(pipe, _)| pipe == path) {
             return Ok(contents.clone());
@@ -57,8 +58,8 @@ impl Drop for Files {
     }
 }
 
-/// Whether the path names a pipe among the descriptors of this process. A named pipe is none: to
-/// wait for its writer could take forever.
+/// Returns whether the path names a pipe that this process has inherited. A named pipe does not
+/// count: waiting for its writer could take forever.
 fn is_inherited_pipe(path: &Path) -> bool {
     const FOLDERS: [&str; 2] = ["/dev/fd", "/proc/self/fd"];
     let is_descriptor = path == Path::new("/dev/stdin")
@@ -75,13 +76,13 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::other(
-            "not a regular file, nor a pipe from <(command) or /dev/stdin",
+            "neither a regular file nor a pipe from <(command) or /dev/stdin",
         ));
     }
     read_to_end(file, metadata.len())
 }
 
-/// Reads a file that has about `len` bytes.
+/// Reads a file to its end. `len` is the expected size.
 fn read_to_end(file: File, len: u64) -> io::Result<Vec<u8>> {
     // Allocate the whole buffer up front: growing it would leave a copy of a secret in freed
     // memory.

@@ -16,7 +16,7 @@ pub(crate) fn read(path: &Path, files: &mut Files) -> Result<Secret, String> {
     secret.map_err(fail)
 }
 
-/// A warning about a secret that begins or ends with a blank, which people rarely intend.
+/// Returns a warning if the secret begins or ends with a blank, which is rarely intended.
 pub(crate) fn warning(path: &Path, secret: &Secret) -> Option<String> {
     let text = secret.as_str();
     let position =
@@ -27,8 +27,8 @@ pub(crate) fn warning(path: &Path, secret: &Secret) -> Option<String> {
         };
     let path = path.display();
     Some(format!(
-        "the secret in {path} {position} with a blank, which is a part of it; remove the blank unless \
-         it is intended"
+        "the secret in {path} {position} with a blank, which is part of the secret; remove the blank \
+         unless it is intended"
     ))
 }
 

@@ -260,7 +260,7 @@ impl Hub {
         self.budget.charge_work(LINE_COST + len);
         self.clients[key].last_line_ms = self.now_ms;
         self.charge_rate(key, 1);
-        // Telnet commands are limited like lines, but not counted as such.
+        // Telnet commands are rate-limited like lines, but not counted as lines.
         self.counters.lines_in += u64::from(!matches!(line, Line::Blank(_) | Line::Telnet(_)));
         Ok(())
     }

@@ -306,7 +306,7 @@ impl Hub {
         self.queue_output(key, |line| reply.encode(line));
     }
 
-    /// Queues what `encode` appends to a buffer, like a reply.
+    /// Queues the bytes that `encode` appends to a buffer, in order with the replies.
     fn queue_output(&mut self, key: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         let head = self.head();
         let outbox = &mut self.clients[key].outbox;

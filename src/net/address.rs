@@ -13,7 +13,7 @@ pub(crate) fn parse_unix(text: &str) -> Option<Result<PathBuf, &'static str>> {
     let path = text.strip_prefix("unix:")?;
     Some(match path.chars().next() {
         None => Err("unix: needs a path"),
-        // Many programs take this for an abstract socket, which is not a file.
+        // In many programs, this means an abstract socket, which is not a file.
         Some('@') => Err("abstract sockets are not supported; for a file, write unix:./@NAME"),
         Some(_) => Ok(path.into()),
     })
@@ -28,7 +28,7 @@ pub(crate) fn split_zone(ip: &str) -> (&str, Option<&str>) {
 /// after parsing, so [`resolve`](Self::resolve) looks it up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
-    /// Without the zone.
+    /// The address, without its zone.
     endpoint: Endpoint,
     /// The zone of a link-local address: the name of its network interface.
     zone: Option<String>,
@@ -80,7 +80,7 @@ impl FromStr for ListenAddress {
             return Err(EXPECTED);
         }
         if !address.ip().is_unicast_link_local() {
-            return Err("only a link-local address, which starts with fe80, has an interface");
+            return Err("only a link-local address (fe80::/10) can name an interface");
         }
         Ok(Self { endpoint: Endpoint::Tcp(address.into()), zone: Some(zone.to_owned()) })
     }

@@ -68,7 +68,7 @@ impl Endpoint {
         }
     }
 
-    /// Rejects addresses that no socket can have. The system's errors for them are unclear.
+    /// Rejects addresses that no socket can have, because the system's errors for them are unclear.
     pub(crate) fn check(&self) -> io::Result<()> {
         let why = match self {
             Self::Tcp(SocketAddr::V6(address))
@@ -89,9 +89,9 @@ impl Endpoint {
 
 /// Returns whether the socket is its own peer.
 ///
-/// A connection to a local port on which nobody listens needs a local port itself. If the kernel
-/// chooses the same one, the socket connects to itself (a TCP simultaneous open) and occupies the
-/// port, so that no server can listen on it.
+/// A connection to a local port also needs a port at its own end. If nobody listens on the port,
+/// and the kernel chooses the same one, the socket connects to itself (a TCP simultaneous open) and
+/// occupies the port, so that no server can listen on it.
 fn is_self_connection(socket: &TcpStream, peer: &SocketAddr) -> bool {
     socket.local_addr().is_ok_and(|local| {
         // A connection to the unspecified address, such as 0.0.0.0, goes to the loopback address.

@@ -17,15 +17,15 @@ pub enum ErrorClass {
     Rights,
     /// What the request names: a client that does not exist, or a name that is taken.
     Target,
-    /// The state of the server: the same request, or one from another place in the feed, may succeed
-    /// later.
+    /// The state of the server: the same request, or one for another position in the feed, may
+    /// succeed later.
     Transient,
-    /// The connection: it was cut, so whatever the server has not answered may be lost. The error is
-    /// not the reply to a request.
+    /// The connection: it was cut, so requests without a reply may be lost. The error is not the
+    /// reply to a request.
     Connection,
 }
 
-/// Every code with its class. This is the only place that sorts them.
+/// Defines every code and its class.
 macro_rules! error_codes {
     ($($name:ident = $code:literal: $class:ident,)*) => {
         #[allow(missing_docs)] // The protocol reference explains each code.
@@ -56,7 +56,7 @@ error_codes! {
 }
 
 impl ErrorCode {
-    /// Returns the code that a server has sent, or `None` if this version does not know it.
+    /// Parses a code. Returns `None` if this version does not know it.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().find(|known| known.code == word).copied()
     }

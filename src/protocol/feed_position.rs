@@ -7,8 +7,8 @@ use super::fields::parse_number;
 
 /// A position in a feed: after the line with this sequence number. Written as `FEED-SEQ`.
 ///
-/// Whatever outlives a connection keeps a sequence number together with its feed, because the same
-/// number means another line in another feed.
+/// Keep a sequence number together with its feed if it outlives the connection: the same number
+/// means another line in another feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedPosition {
     /// The feed.

@@ -12,7 +12,7 @@ pub enum ForeignProtocol {
     Http,
     /// A TLS handshake, on a listener without TLS.
     Tls,
-    /// The header of the PROXY protocol, with which a proxy announces its client.
+    /// A PROXY protocol header, which tells the server the address of the proxy's client.
     Proxy,
 }
 
@@ -49,9 +49,9 @@ pub(super) fn ends_with_http_version(line: &[u8]) -> bool {
     matches!(line, [.., b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])
 }
 
-/// Returns whether the line, as the first of a connection, is a header of the PROXY protocol.
-/// Version 1 is a line of text. Version 2 is binary and begins with two empty lines, a line that is
-/// a NUL, and the line `QUIT`.
+/// Returns whether this first line of a connection is a PROXY protocol header. Version 1 is a line
+/// of text. Version 2 is binary: it begins with two empty lines, a line with only a NUL, and the
+/// line `QUIT`.
 pub(super) fn is_proxy_header(line: &[u8]) -> bool {
     line.starts_with(b"PROXY ") || line == b"\0"
 }

@@ -1,4 +1,5 @@
-//! The bytes of a [`LineBuffer`](super::LineBuffer): finds line ends and Telnet commands.
+//! The input bytes of a [`LineBuffer`](super::LineBuffer), in which it finds line ends and Telnet
+//! commands.
 
 use memchr::{memchr, memchr2};
 
@@ -6,29 +7,29 @@ use super::telnet::{self, IAC, Parsed, TelnetCommand};
 
 const LF: u8 = b'\n';
 
-/// Unhandled input, which begins with the current line. Telnet commands in the line are cut out.
+/// Unhandled input, which begins with the current line. Telnet commands are removed from the line.
 ///
-/// The buffer is `[handled | line | removed commands | not scanned]`. Without Telnet commands
-/// nothing is ever moved, except to the front when the caller waits for more input. A line's bytes
-/// move over the commands in it, each at most once.
+/// The buffer is `[handled | line | removed commands | not scanned]`. Without Telnet commands, no
+/// bytes are moved, except to the front when the caller waits for more input. Otherwise the bytes
+/// of a line are moved over its commands, each byte at most once.
 ///
 /// **Invariants**
 /// - `start <= end <= scanned <= bytes.len()`, and `bytes[start..end]` contains no LF.
-/// - `end == scanned` unless `has_iac`, and no IAC is in `bytes[scanned..]` then.
+/// - Unless `has_iac` is set, `end == scanned`, and `bytes[scanned..]` contains no IAC.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     pub(super) bytes: Vec<u8>,
     /// Where the current line starts.
     start: usize,
-    /// Where the part of it that was found so far ends.
+    /// Where the scanned part of the current line ends.
     end: usize,
     /// Where the search continues.
     scanned: usize,
-    /// Whether there may be Telnet commands to find.
+    /// Whether the unscanned input may contain Telnet commands.
     has_iac: bool,
 }
 
-/// What ends the part of the line that was found.
+/// What ends the scanned part of the current line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// The end of the line.
@@ -46,9 +47,9 @@ impl Input {
         self.bytes.extend_from_slice(input);
     }
 
-    /// Continues the current line up to its end, to a Telnet command, or to the end of the input,
-    /// and returns the same again until the caller moves on. `is_ended` is set if no more input
-    /// will arrive.
+    /// Extends the current line up to its LF, to a Telnet command, or to the end of the input.
+    /// Returns the same result again until the caller moves past it. `is_ended` is set if no more
+    /// input will arrive.
     pub(super) fn scan(&mut self, is_ended: bool) -> Found {
         if self.has_iac {
             return self.scan_telnet(is_ended);
@@ -81,7 +82,7 @@ impl Input {
         }
     }
 
-    /// Appends the next `len` bytes that were not scanned to the line.
+    /// Appends the next `len` unscanned bytes to the current line.
     fn extend_line(&mut self, len: usize) {
         let next = self.scanned..self.scanned + len;
         self.scanned = next.end;
@@ -91,7 +92,7 @@ impl Input {
         self.end += len;
     }
 
-    /// The part of the current line that was found.
+    /// The scanned part of the current line.
     pub(super) fn line(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
@@ -101,12 +102,12 @@ impl Input {
         self.start += len;
     }
 
-    /// Removes the Telnet command that was found.
+    /// Removes the Telnet command that [`scan`](Self::scan) found.
     pub(super) fn remove_command(&mut self, len: usize) {
         self.scanned += len;
     }
 
-    /// Moves past the LF that was found.
+    /// Moves past the LF that [`scan`](Self::scan) found.
     pub(super) fn next_line(&mut self) {
         self.scanned += 1;
         (self.start, self.end) = (self.scanned, self.scanned);
@@ -118,12 +119,12 @@ impl Input {
         (self.start, self.end) = (self.scanned, self.scanned);
     }
 
-    /// Overwrites the part of the current line that was found, and what was moved inside it.
+    /// Overwrites the scanned part of the current line, and stale copies of bytes that were moved.
     pub(super) fn wipe(&mut self) {
         self.bytes[self.start..self.scanned].fill(0);
     }
 
-    /// The number of bytes that were not handled.
+    /// The number of unhandled bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes.len() - self.start
     }
@@ -136,7 +137,7 @@ impl Input {
         self.end -= self.start;
         self.start = 0;
         self.scanned = self.end;
-        // What is left is the beginning of a command.
+        // Any unscanned bytes are the beginning of a Telnet command.
         self.has_iac = self.scanned < self.bytes.len();
         if self.bytes.capacity() > 2 * self.bytes.len() {
             self.bytes.shrink_to_fit();

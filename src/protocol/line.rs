@@ -18,7 +18,7 @@ pub enum Line<'a> {
     TooLong,
     /// A partial line at the end of input, with its CR if it ends with one. Never blank.
     Incomplete(&'a [u8]),
-    /// A Telnet command, inside or between lines. It is no part of them.
+    /// A Telnet command, inside or between lines. It is not part of a line.
     Telnet(TelnetCommand),
     /// The connection speaks another protocol. No line follows.
     Foreign(ForeignProtocol),
@@ -37,13 +37,13 @@ const DISCARD_TAIL: usize = foreign::HTTP_VERSION_LEN + 1;
 /// input. Then [`peek`](Self::peek) at the next line and [`advance`](Self::advance) once it is
 /// handled, until `peek` returns `None`. A line that cannot be handled yet stays in the buffer.
 ///
-/// A client's input may contain Telnet commands. Each is returned where it stands, before the line
-/// around it, and removed. A byte order mark at the beginning of a client's input is dropped.
+/// A client's input may contain Telnet commands. Each is removed from the line around it, and
+/// returned before that line. A byte order mark at the beginning of a client's input is dropped.
 ///
 /// **Invariant**: once `peek` has returned `None`, the buffer contains at most `max_line + 1` bytes
-/// of a line, or `DISCARD_TAIL` if that is more, and the beginning of a Telnet command, of which
-/// the longest has 256 bytes. It uses at most about twice as much memory, and none while there is
-/// no partial line.
+/// of a line, or `DISCARD_TAIL` if that is more, and the beginning of a Telnet command, which has
+/// at most 256 bytes. It uses at most about twice as much memory, and none while there is no
+/// partial line.
 #[derive(Debug, Default)]
 pub struct LineBuffer {
     input: Input,
@@ -53,9 +53,10 @@ pub struct LineBuffer {
     state: State,
     /// Discarded bytes of overlong lines that `take_discarded_lines` has not counted yet.
     discarded: usize,
-    /// Whether this is a client's input, with foreign protocols and Telnet commands to detect.
+    /// Whether this is a client's input, in which foreign protocols and Telnet commands are
+    /// detected.
     is_from_client: bool,
-    /// Set while the line may begin with a byte order mark.
+    /// Set while the current line may begin with a byte order mark.
     expects_bom: bool,
     /// Set while every line so far was blank, so that the next one may be an HTTP request line.
     /// Never set without `is_from_client`.
@@ -236,7 +237,7 @@ impl LineBuffer {
                 }
             }
             match found {
-                // The next line follows an overlong one.
+                // An overlong line has ended. Continue with the next line.
                 Found::Lf => {}
                 Found::Telnet(command, len) => return Some(Kind::Telnet { command, len }.alone()),
                 Found::End => return None,
@@ -244,7 +245,8 @@ impl LineBuffer {
         }
     }
 
-    /// Discards what was found of an overlong line, and counts it. Keeps the end of a partial line.
+    /// Discards the scanned part of an overlong line, and counts it. Keeps the last bytes if the
+    /// line is partial.
     fn discard(&mut self, found: Found) {
         let len = self.input.line().len();
         let (kept, lf) = match found {
@@ -313,7 +315,7 @@ impl LineBuffer {
     }
 }
 
-/// The line without a final CR, which may belong to the line end.
+/// Returns the line without a final CR, which may belong to the line end.
 fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }

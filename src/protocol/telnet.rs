@@ -1,9 +1,9 @@
 //! Telnet commands in a client's input (RFC 854 and RFC 855).
 //!
-//! A Telnet client negotiates options, and sends an interrupt when its user presses Ctrl-C. It
-//! marks commands with the byte 0xFF, which UTF-8 never contains, and they are no part of the text.
-//! Every option that a client offers or requests is refused; some clients show no output until
-//! then. Nothing else is answered, so two programs cannot answer each other forever.
+//! A Telnet client negotiates options, and sends an interrupt when its user presses Ctrl-C.
+//! Commands begin with the byte 0xFF, which UTF-8 never contains, and are not part of the text.
+//! Every option that a client offers or requests is refused; some clients show no output until they
+//! receive the answer. Nothing else is answered, so two programs cannot answer each other forever.
 
 /// The byte that begins a command ("interpret as command").
 pub(super) const IAC: u8 = 255;
@@ -18,8 +18,8 @@ const SE: u8 = 240;
 /// The command with the lowest number: end of file (RFC 1184).
 const FIRST_COMMAND: u8 = 236;
 
-/// The maximum length of a subnegotiation, with its beginning and end. A client may negotiate an
-/// option's details only once the server agreed to the option, and this one never does.
+/// The maximum length of a subnegotiation, including IAC SB and IAC SE. A client should
+/// subnegotiate an option only after the server has agreed to it, which this server never does.
 const MAX_SUBNEGOTIATION: usize = 256;
 
 /// A Telnet command.
@@ -34,7 +34,7 @@ pub enum TelnetCommand {
 }
 
 impl TelnetCommand {
-    /// The answer, which refuses the option.
+    /// Returns the answer, which refuses the option.
     pub fn answer(self) -> Option<[u8; 3]> {
         match self {
             Self::Do(option) => Some([IAC, WONT, option]),
@@ -44,19 +44,18 @@ impl TelnetCommand {
     }
 }
 
-/// What an IAC in the input begins.
+/// The result of parsing input that begins with an IAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
     /// A command of this length.
     Command(TelnetCommand, usize),
-    /// No command. So many bytes are part of the line, which is therefore not text.
+    /// Not a command. This many bytes are part of the line, which is therefore not text.
     NotCommand(usize),
-    /// It depends on input that has not arrived.
+    /// Undecided until more input arrives.
     Partial,
 }
 
-/// Parses what the IAC at the beginning of `input` begins. An LF ends the line, so no command
-/// contains one.
+/// Parses input that begins with an IAC. An LF ends the line, so no command contains one.
 pub(super) fn parse(input: &[u8]) -> Parsed {
     match input[1..] {
         [] | [WILL..=DONT] => Parsed::Partial,
@@ -94,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_told_from_data() {
+    fn commands_are_distinguished_from_data() {
         for (input, expected) in [
             (&b"\xff"[..], Partial),
             (b"\xff\xf4", Command(Unanswered, 2)),

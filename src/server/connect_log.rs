@@ -1,7 +1,8 @@
 //! Delays the log lines of new connections, so that health checks do not fill the log.
 //!
-//! A health check connects and closes, some of them every second. A client that closes without
-//! having sent anything gets no line at the usual log level, unless it has stayed for a moment.
+//! A health check connects and disconnects, often every second. A client that disconnects without
+//! having sent anything is logged only at level `debug`, unless it was connected for about a
+//! second.
 
 use std::collections::VecDeque;
 
@@ -11,16 +12,17 @@ use super::peer::Peer;
 use crate::hub::Reason;
 use crate::read_outcome::ReadOutcome;
 
-/// How long a client that sends nothing must stay until its connection is logged, in milliseconds.
+/// How long a client that sends nothing must be connected before it is logged, in milliseconds.
 const DELAY_MS: u64 = 1000;
 
 /// Deadlines are multiples of this, so that many new clients wake the server only a few times.
 const GRANULARITY_MS: u64 = 250;
 
-/// The clients that connected a moment ago, including those that have sent something or are gone.
+/// The clients that connected recently, including those that have sent something or have
+/// disconnected.
 #[derive(Debug)]
 pub(super) struct ConnectLog {
-    /// Each with its deadline, in milliseconds since the server's start. Oldest first.
+    /// The clients with their deadlines, in milliseconds since the server's start. Oldest first.
     clients: VecDeque<(u64, NewClient)>,
     max_clients: usize,
 }
@@ -44,7 +46,7 @@ impl ConnectLog {
 
     /// Returns the next client whose connection must be logged now.
     pub(super) fn poll(&mut self, now_ms: u64) -> Option<NewClient> {
-        // If clients come and go quickly, those that are gone must not accumulate.
+        // If clients connect and disconnect quickly, their entries must not accumulate.
         let is_full = self.clients.len() > self.max_clients;
         let is_due = is_full || self.next_deadline().is_some_and(|due_ms| due_ms <= now_ms);
         is_due.then(|| self.clients.pop_front()).flatten().map(|(_, client)| client)
@@ -55,11 +57,11 @@ impl ConnectLog {
     }
 }
 
-/// What the log may show of one connection.
+/// Whether one connection is logged.
 #[derive(Debug, Default)]
 pub(super) struct Visit {
     is_logged: bool,
-    /// The client has sent something, if only a part of a TLS handshake.
+    /// The client has sent something, even if only part of a TLS handshake.
     has_sent: bool,
 }
 

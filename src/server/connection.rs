@@ -1,4 +1,4 @@
-//! One client's connection: its transport, and what the log needs to know about it.
+//! A client's connection: its transport, and state for the log.
 
 use std::io;
 
@@ -36,8 +36,8 @@ impl Connection {
         self.transport.get()
     }
 
-    /// Half-closes a connection whose TLS has failed, and discards what it has received. Unread
-    /// input would turn the close into a reset, and the reset could overtake the alert.
+    /// Half-closes a connection whose TLS has failed, and discards received input. Unread input
+    /// would turn the close into a reset, and the reset could overtake the alert.
     pub(super) fn discard_input(&mut self, buffer: &mut [u8]) {
         const MAX_READS: usize = 16;
         let transport = self.transport();

@@ -53,7 +53,8 @@ pub(super) fn started(
     );
 }
 
-/// Logs the certificate, if any. Warns if it expires, or if other users can read or replace its key.
+/// Logs the certificate, if any. Warns if it has expired or soon will, or if other users can read
+/// or replace its key.
 fn log_certificate(tls: Option<&ServerTls>) {
     let Some(tls) = tls else { return };
     let ServerTls { fingerprint, key_file: key, replaced, .. } = tls;
@@ -79,7 +80,7 @@ pub(super) fn expiring(tls: &ServerTls) {
     }
 }
 
-/// `pipes` are the files that were not read again, because they are pipes.
+/// Logs a reload. `pipes` are the files that were not read again, because they are pipes.
 pub(super) fn reloaded(config: &Config, tls: Option<&ServerTls>, pipes: &[&Path]) {
     let secrets = [&config.secret_file, &config.admin_secret_file].into_iter().flatten();
     let mut files: Vec<String> = secrets.map(|path| path.display().to_string()).collect();
@@ -128,8 +129,8 @@ pub(super) fn hub_event(event: Event) {
     }
 }
 
-/// Logs a finished connection. `failure` is why TLS failed, if it did. A connection that was only a
-/// health check is shown only at level `debug`.
+/// Logs a finished connection. `failure` is why TLS failed, if it did. Unless `is_shown`, the
+/// connection was only a health check, and its line has level `debug`.
 pub(super) fn disconnected(
     client: &Disconnect,
     peer: Peer,
@@ -169,10 +170,9 @@ fn describe(reason: Reason, failure: Option<&TlsFailure>) -> String {
         Reason::EndOfInput => "end of input".to_owned(),
         Reason::Truncated => "connection cut: TLS ended without a close_notify".to_owned(),
         Reason::Lost => lost(),
-        Reason::Foreign(protocol @ ForeignProtocol::Proxy) => format!(
-            "foreign protocol: {}, which the proxy should not use for this server",
-            protocol.as_str()
-        ),
+        Reason::Foreign(protocol @ ForeignProtocol::Proxy) => {
+            format!("foreign protocol: {}; turn it off in the proxy", protocol.as_str())
+        }
         Reason::Foreign(protocol) => format!("foreign protocol: {}", protocol.as_str()),
     }
 }

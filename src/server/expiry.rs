@@ -1,4 +1,4 @@
-//! Decides when to look again whether a certificate expires.
+//! Schedules the check for certificates that expire.
 
 /// The time between two checks, in milliseconds.
 const INTERVAL_MS: u64 = 24 * 60 * 60 * 1000;
@@ -6,17 +6,18 @@ const INTERVAL_MS: u64 = 24 * 60 * 60 * 1000;
 /// The daily check of the certificates. Starting and reloading check them, too.
 #[derive(Debug)]
 pub(super) struct ExpiryCheck {
-    /// In milliseconds since the server's start. `None` without certificates.
+    /// When the next check is due, in milliseconds since the server's start. `None` without
+    /// certificates.
     next_ms: Option<u64>,
 }
 
 impl ExpiryCheck {
-    /// The certificates, if any, were checked at `now_ms`.
+    /// Schedules the first check, a day after `now_ms`.
     pub(super) fn new(has_certificates: bool, now_ms: u64) -> Self {
         Self { next_ms: has_certificates.then_some(now_ms + INTERVAL_MS) }
     }
 
-    /// Whether to check the certificates now. Each check is due once.
+    /// Returns whether to check the certificates now. If so, schedules the next check.
     pub(super) fn is_due(&mut self, now_ms: u64) -> bool {
         let is_due = self.next_ms.is_some_and(|next_ms| next_ms <= now_ms);
         if is_due {

@@ -98,8 +98,8 @@ fn bind_tcp(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = new_socket(family)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    // Telnet marks the end of a command as urgent. Connections inherit this option, and receive
-    // urgent data in order.
+    // Telnet clients send part of some commands as urgent data. Accepted connections inherit this
+    // option, and receive urgent data in order.
     sockopt::set_socket_oobinline(&socket, true)?;
     if address.is_ipv6() {
         // IPV6_V6ONLY: [::] does not include 0.0.0.0, so a server can listen on both.

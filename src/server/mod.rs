@@ -104,7 +104,8 @@ impl Server {
         let fail = |error: io::Error| format!("cannot start: {error}");
         let listeners = config.listen.len() + config.listen_tls.len();
         descriptors::cap_clients(&mut config.limits, listeners)?;
-        // Before the signals are handled, so that Ctrl-C ends a process that waits for a pipe.
+        // Read the files before handling signals, so that Ctrl-C ends a process that waits for a
+        // pipe.
         let mut files = Files::default();
         let (secrets, tls) = read_files(&config, &mut files)?;
         let poll = Poll::new().map_err(fail)?;
@@ -397,7 +398,8 @@ impl Server {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// Logs the clients that have stayed for a moment, up to the turn's budget for accepting.
+    /// Logs the clients whose connections are due in the log, up to the turn's budget for
+    /// accepting.
     fn log_connected(&mut self, now_ms: u64) {
         for _ in 0..self.config.limits.turn.accept {
             let Some(NewClient { key, id }) = self.connect_log.poll(now_ms) else { break };

@@ -23,9 +23,9 @@ impl Peer {
         Self::Unix(None)
     }
 
-    /// Returns the address that stands for the peer in limits: an IPv4 address, also of an
-    /// IPv4-mapped IPv6 address, or the /64 network of an IPv6 address. One host usually has all
-    /// addresses of its network. Returns `None` for a Unix socket.
+    /// Returns the address that limits count: the peer's IPv4 address, even if it is mapped to
+    /// IPv6, or its IPv6 /64 network, because one host usually has a whole /64. Returns `None` for
+    /// a Unix socket.
     pub(super) fn network(self) -> Option<IpAddr> {
         const HOST_BITS: u32 = 64;
         match self {

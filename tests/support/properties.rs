@@ -110,7 +110,7 @@ pub fn line_model(input: &[u8]) -> Vec<String> {
         let beginning = &line[..line.len().min(MAX_LINE + 1)];
         let foreign = |protocol| format!("{:?}", Line::Foreign(protocol));
         let is_tls = is_first && line.first() == Some(&0x16);
-        // The commands before the byte that decides.
+        // First, the commands before the byte that makes the line TLS or too long.
         let decided_at = match (is_tls, is_too_long) {
             (true, _) => 1,
             (false, true) if piece[MAX_LINE] == b'\r' => MAX_LINE + 2,

@@ -38,7 +38,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy that cuts the first connections like this, and passes on later ones whole.
+    /// Starts a proxy that cuts the first connections as given, and passes on later ones
+    /// completely.
     pub fn start(to: SocketAddr, cuts: Vec<Cut>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -69,7 +70,7 @@ impl Proxy {
         Self { address, passed }
     }
 
-    /// Starts a proxy that ends a connection as soon as either peer ends its direction.
+    /// Starts a proxy that closes its first connection as soon as the client half-closes it.
     pub fn without_half_close(to: SocketAddr) -> Self {
         let cut = |direction| Cut { direction, after: u64::MAX, manner: Manner::Close };
         Self::start(to, vec![cut(Direction::ToServer)])

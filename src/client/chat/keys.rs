@@ -58,7 +58,7 @@ pub(super) struct Keys {
     parser: Parser,
     decoder: Decoder,
     last: Option<char>,
-    /// The first bytes of a character whose other bytes have not arrived.
+    /// The first bytes of a character whose remaining bytes have not arrived.
     partial: Vec<u8>,
     /// When the last input arrived. [`expire`](Self::expire) clears this.
     last_input: Option<Instant>,
@@ -83,7 +83,7 @@ impl Keys {
         let mut input = mem::take(&mut self.partial);
         input.extend_from_slice(bytes);
         let mut rest = &input[..];
-        // vte drops some bytes that are not UTF-8, so it receives only UTF-8.
+        // vte drops some invalid bytes, so it receives only valid UTF-8.
         for chunk in input.utf8_chunks() {
             chunk.valid().chars().for_each(|c| self.decode_char(c));
             rest = &rest[chunk.valid().len() + chunk.invalid().len()..];

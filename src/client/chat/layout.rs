@@ -1,7 +1,7 @@
 //! The layout of text in rows: where a message wraps, and which part of the input row is visible.
 //!
-//! The widths here are those of a modern terminal. Others draw some characters wider or narrower, so
-//! nothing but the look of a row may depend on them.
+//! Widths are estimates: terminals disagree on the width of some characters. So only the appearance
+//! of a row may depend on them.
 
 use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
@@ -17,7 +17,7 @@ pub(super) fn visible_part(editor: &Editor, columns: usize, is_utf8: bool) -> (S
     for (c, is_visible) in escape::characters(editor.text()) {
         let part = if position < editor.cursor() { &mut left } else { &mut right };
         position += c.len_utf8();
-        // A joiner at the end may be waiting for the character that it joins.
+        // The user may still type the character that a joiner at the end joins.
         let is_joiner = matches!(c, '\u{200c}' | '\u{200d}') && position == editor.text().len();
         match c {
             '\n' if is_utf8 => part.push('↵'),
@@ -82,8 +82,8 @@ pub(super) fn fitting_len(text: &str, columns: usize) -> usize {
     text.len()
 }
 
-/// Returns the maximum width of a text on any terminal. Some terminals draw each part of an emoji
-/// separately.
+/// Returns the maximum width of a text on terminals that draw emoji as one character or as separate
+/// parts.
 fn max_width(text: &str) -> usize {
     let parts = |grapheme: &str| grapheme.chars().filter_map(UnicodeWidthChar::width).sum();
     text.graphemes(true).map(|grapheme| grapheme.width().max(parts(grapheme))).sum()

@@ -114,7 +114,7 @@ impl Chat {
         let server = session.connection.server().to_string();
         let conversation = Conversation::new(server, welcome, &mut screen);
         if !is_utf8 {
-            screen.notice("the locale is not UTF-8: all characters but ASCII are shown escaped");
+            screen.notice("the locale is not UTF-8: non-ASCII characters are shown escaped");
         }
         Ok(Self {
             quit_signals: Signals::register(registry, QUIT_SIGNALS, &QUIT)?,

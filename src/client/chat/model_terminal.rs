@@ -1,4 +1,4 @@
-//! A model of a terminal, for tests: it draws characters as wide as the test chooses.
+//! A model of a terminal, for tests, with configurable character widths.
 
 /// What a terminal shows after the output of [`Screen`](super::screen::Screen). It understands only
 /// the control sequences that the screen uses.
@@ -7,7 +7,7 @@ pub(super) struct ModelTerminal {
     columns: usize,
     /// Returns the number of columns of a character.
     width: fn(char) -> usize,
-    /// Wraps rows at the right edge.
+    /// Whether output continues on the next row at the right edge.
     has_autowrap: bool,
     /// All rows, including those that have scrolled off the screen. Each cell contains a character
     /// and the zero-width characters after it. The second cell of a wide character is empty.
@@ -50,8 +50,8 @@ impl ModelTerminal {
         }
     }
 
-    /// Becomes narrower, and wraps the rows that no longer fit, as many terminals do. Leaves the
-    /// cursor at the end of the last row.
+    /// Makes the terminal narrower, and wraps the rows that no longer fit, as many terminals do.
+    /// Leaves the cursor at the end of the last row.
     pub(super) fn resize_and_wrap(&mut self, columns: usize) {
         self.columns = columns;
         let wrap = |row: Vec<String>| -> Vec<Vec<String>> {

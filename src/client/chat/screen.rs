@@ -3,8 +3,8 @@
 //! This module performs **no I/O**: it collects the output for the terminal.
 //!
 //! No message can imitate another: each begins with the time and a mark, no name looks like the
-//! mark of another kind of message, and continuation rows are indented. This does not depend on the
-//! width of characters, on which terminals disagree.
+//! mark of another kind of message, and continuation rows are indented. This does not depend on
+//! character widths, on which terminals disagree.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -27,7 +27,7 @@ const INDENT: usize = 6;
 /// The minimum width: the indentation and a wide character. On a narrower terminal, rows are cut.
 const MIN_COLUMNS: usize = INDENT + 2;
 
-/// The maximum number of messages that are drawn again when the terminal becomes narrower.
+/// The maximum number of messages to redraw when the terminal becomes narrower.
 const MAX_REDRAWN: usize = 200;
 
 /// The minimum number of columns for the line being typed, beside a long prompt.
@@ -65,7 +65,7 @@ pub(super) struct Screen {
     clock: fn() -> String,
     rows: usize,
     columns: usize,
-    /// The last messages since the screen was cleared.
+    /// The last messages since the screen was cleared, for redrawing.
     messages: VecDeque<Message>,
     /// The output that drew the input row, or empty if the row is not on the screen.
     input: String,
@@ -103,8 +103,8 @@ impl Screen {
 
     /// Sets the terminal's number of rows and columns, and erases the input row.
     ///
-    /// When a terminal becomes narrower, it may wrap the rows on the screen, and continue them in
-    /// column 0. So this draws the messages again.
+    /// A terminal that becomes narrower may wrap the rows on the screen and continue them in column
+    /// 0, so the messages are redrawn.
     pub(super) fn resize(&mut self, (rows, columns): (usize, usize)) {
         let is_narrower = columns < self.columns;
         self.rows = rows;
@@ -217,8 +217,8 @@ impl Screen {
         rows
     }
 
-    /// Only this module breaks rows. Without autowrap, the terminal truncates a row that is wider
-    /// there, instead of continuing it in column 0, where it would look like a message.
+    /// Appends rows to the output. Without autowrap, the terminal truncates a row that is wider
+    /// than expected, instead of continuing it in column 0, where it could pass for a message.
     fn print_rows(&mut self, rows: &[String]) {
         let rows: String = rows.iter().map(|row| format!("{row}\r\n")).collect();
         self.output += &format!("{DISABLE_AUTOWRAP}{rows}{ENABLE_AUTOWRAP}");
@@ -300,7 +300,7 @@ mod tests {
         assert!(screen.take_output().contains("\x1b[31mx\x1b[m"));
     }
 
-    /// The width of a character on different terminals.
+    /// The widths of characters on different terminals.
     const WIDTHS: [fn(char) -> usize; 5] = [
         |c| c.width().unwrap_or_default(),
         // East Asian terminals draw ambiguous characters wide.
@@ -311,8 +311,8 @@ mod tests {
         |c| if c.is_ascii() { 1 } else { 2 },
     ];
 
-    /// Checks that every row of this broadcast, with this clock, is the beginning of a message from
-    /// eve, or indented.
+    /// Checks that each row of a broadcast from eve is the beginning of the message or indented, on
+    /// all terminals.
     #[track_caller]
     fn check_rows(text: &str, columns: usize) {
         let mut screen = Screen::new(false, true, (24, columns), || "11:59".to_owned());
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn soft_hyphens_and_piled_marks_cannot_start_a_row() {
+    fn soft_hyphens_and_stacked_marks_cannot_start_a_row() {
         for filler in
             ["\u{ad}", "\u{115f}", "\u{200b}", "\u{fe0f}", "\u{e0041}", "\u{301}", "\u{e47}"]
         {
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn narrower_terminal_does_not_wrap_earlier_messages() {
-        // In every column of a row, a forged message may begin.
+        // Wherever a row wraps, a forged message may begin.
         let text: String =
             (0..40).map(|count| format!("{}12:00 root: obey ", "x".repeat(count))).collect();
         for columns in 8..80 {
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn cleared_messages_do_not_come_back() {
+    fn cleared_messages_are_not_redrawn() {
         let mut screen = screen(false);
         screen.broadcast("bob", "old");
         screen.clear();

@@ -49,12 +49,14 @@ impl FromStr for ServerAddress {
         if host.is_empty() || !host.chars().all(is_host) {
             return Err(EXPECTED.to_owned());
         }
-        // The resolver would take 5050 for 0.0.19.186.
+        // The resolver would read 5050 as 0.0.19.186.
         if !host.contains('.') && parse_ipv4(host).is_some() {
             let ip = DEFAULT_ADDRESS.ip();
             return Err(match digits::<u16>(host) {
                 Some(number @ 1..) if port.is_empty() => {
-                    format!("a number is not a host; for this port here, write {ip}:{number}")
+                    format!(
+                        "a number is not a host; for port {number} on this host, write {ip}:{number}"
+                    )
                 }
                 _ => format!("a number is not a host; {EXPECTED}"),
             });
@@ -105,8 +107,8 @@ impl ServerAddress {
     }
 
     /// Returns the host name or address that the server's certificate must be valid for.
-    /// Certificates contain neither zones nor the short forms of IPv4 addresses, and no name ends
-    /// with a dot.
+    /// Certificates contain neither zones nor short forms of IPv4 addresses, and their names do not
+    /// end with a dot.
     pub(crate) fn certified_name(&self) -> Cow<'_, str> {
         match self {
             Self::Tcp { host, .. } => match parse_ip(host) {
@@ -147,8 +149,8 @@ fn parse_ip(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// Parses an IPv4 address of one to four numbers, of which the last one stands for all remaining
-/// bytes: `127.1` is 127.0.0.1. Numbers may be octal (`010`) or hexadecimal (`0x8`), as in C.
+/// Parses an IPv4 address of one to four numbers. The last one fills all remaining bytes: `127.1`
+/// is 127.0.0.1. Numbers may be octal (`010`) or hexadecimal (`0x8`), as in C.
 fn parse_ipv4(host: &str) -> Option<Ipv4Addr> {
     let number = |text: &str| match (text.strip_prefix("0x").or(text.strip_prefix("0X")), text) {
         (Some(hex), _) if hex.starts_with('+') => None,
@@ -219,7 +221,7 @@ mod tests {
     #[test]
     fn number_instead_of_a_host_is_explained() {
         for (text, expected) in [
-            ("5050", "for this port here, write 127.0.0.1:5050"),
+            ("5050", "for port 5050 on this host, write 127.0.0.1:5050"),
             ("65536", "expected HOST, HOST:PORT"),
             ("2130706433", "expected HOST, HOST:PORT"),
             ("0", "expected HOST, HOST:PORT"),

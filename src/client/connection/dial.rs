@@ -169,7 +169,7 @@ impl Dialer {
         LinkError { advice: self.advice(cause), ..error }
     }
 
-    /// Returns what the user can do about a failure. None if the failure itself says it.
+    /// Returns advice for the user, or `None` if the reason of the failure contains it.
     fn advice(&self, cause: Cause) -> Option<String> {
         let advice = match cause {
             Cause::Absent => return Some(self.options.server.advice()),
@@ -190,8 +190,8 @@ impl Dialer {
     }
 }
 
-/// Why the server refused the connection, if this reply is one that a server sends instead of a
-/// welcome.
+/// Returns why the server refused the connection, if this is a reply that a server sends instead of
+/// a welcome.
 fn refusal(reply: Option<Reply<'_>>) -> Option<LinkError> {
     let Some(Reply::Error { code, explanation }) = reply else { return None };
     let code = ErrorCode::parse(code)?;
@@ -212,7 +212,7 @@ fn refusal(reply: Option<Reply<'_>>) -> Option<LinkError> {
 pub(crate) struct Dial {
     untried: std::vec::IntoIter<Endpoint>,
     current: Option<Attempt>,
-    /// The addresses that failed, and why.
+    /// The addresses that failed, with the reasons.
     failures: Vec<(Endpoint, LinkError)>,
 }
 

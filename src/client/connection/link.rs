@@ -236,17 +236,17 @@ pub(crate) enum Cause {
     Absent,
     /// The server closed the connection.
     Closed,
-    /// There is a server, and it has no room at the moment.
+    /// The server is full or busy.
     Busy,
-    /// There is a server, but it cannot be used.
+    /// Any other failure, such as a reset or a failed name lookup.
     Unavailable,
-    /// Something accepts connections, and sends nothing.
+    /// Something accepted the connection, but sent no welcome.
     Silent,
-    /// This host cannot send to the address.
+    /// This host has no route to the address.
     Unreachable,
     /// The permissions of a Unix socket, or a firewall of this host, forbid the connection.
     Forbidden,
-    /// No server can have this address.
+    /// The address is not valid for a server.
     Invalid,
     /// Something other than an oyez server answered.
     NotAServer,

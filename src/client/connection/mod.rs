@@ -26,8 +26,8 @@ use requests::{Ending, Incoming, Owner, RequestTracker};
 /// A connection that lasts this long resets the backoff. So do a broadcast and `goodbye idle`.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 
-/// The longest pause between attempts to connect for the first time. It is short, because a client
-/// that waits for the server to start misses what is broadcast in it.
+/// The maximum pause between attempts before the first connection. It is short, because a client
+/// that waits for the server to start misses lines that are broadcast during the pause.
 const MAX_PAUSE_BEFORE_START: Duration = Duration::from_secs(2);
 
 /// An event for the task to handle.
@@ -60,7 +60,7 @@ pub(crate) struct Connection {
     state: State,
     backoff: Backoff,
     name: NameClaim,
-    /// The current time without a connection, or the next one.
+    /// The current outage. Not used while connected.
     outage: Outage,
 }
 
@@ -119,7 +119,7 @@ impl Connection {
         Some(up.send(command, owner, Instant::now()))
     }
 
-    /// Gives up the current socket for this reason, and tries again over another one.
+    /// Gives up the current connection for this reason, as if it were lost.
     pub(crate) fn reconnect(&mut self, why: String) {
         if let State::Up(up) = &mut self.state {
             up.requests.end(Ending::Refused(why));
@@ -135,7 +135,7 @@ impl Connection {
         }
     }
 
-    /// Hands over the socket to a task that handles its lines itself.
+    /// Hands over the socket and its requests to a task that handles the server's lines itself.
     pub(crate) fn take_link(&mut self) -> Option<(Link, RequestTracker)> {
         let down = State::Down { until: Instant::now() };
         match std::mem::replace(&mut self.state, down) {
@@ -181,7 +181,7 @@ impl Connection {
         let State::Up(up) = &mut self.state else { return Ok(None) };
         let options = &self.dialer.options;
         let why = if let Some(ending) = up.requests.ending() {
-            // Nothing follows, even if the socket stays open.
+            // Expect nothing more, even if the socket stays open.
             match ending {
                 Ending::Goodbye(reason) => explain_goodbye(reason),
                 Ending::Cut => connection_cut(),
@@ -199,8 +199,8 @@ impl Connection {
         self.on_end(why, now)
     }
 
-    /// Dials again after a pause, unless the options are against it. Returns a notice about why
-    /// dialing failed, if that is new. The error is one line.
+    /// Schedules another attempt to dial. Returns a notice with the reason of the failure, if it is
+    /// new, or the error if the options do not allow a retry.
     fn dial_later(
         &mut self,
         error: &LinkError,

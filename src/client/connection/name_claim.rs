@@ -11,14 +11,14 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// The name that this client wants, and when to request it again.
 ///
 /// After a reconnect, the lost connection may still be open at the server, and then its name is
-/// still taken. A name that this client had before, or requested and got no answer, is therefore
-/// requested until it is granted again.
+/// still taken. A name that this client had before, or requested without receiving a reply, is
+/// therefore requested until it is granted.
 #[derive(Debug)]
 pub(super) struct NameClaim {
     name: Option<String>,
-    /// A request for the name has no answer yet.
+    /// A request for the name has no reply yet.
     is_pending: bool,
-    /// A connection of this client had the name, or may have had it.
+    /// A connection of this client has had the name, or may have had it.
     may_be_ours: bool,
     retry_at: Option<Instant>,
     /// Whether the user was notified, on this connection, that the name is still taken.

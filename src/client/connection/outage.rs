@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use crate::client::connection::link::{Cause, LinkError};
 
-/// How long a lost server may be absent before that is reported. A server that is restarted is
+/// How long a lost server may be absent before the absence is reported. A restarting server is
 /// absent for a moment, and the user already knows that the connection was lost.
 const RESTART_TIME: Duration = Duration::from_secs(4);
 
-/// The maximum number of reports. A reason may contain what the peer has sent, so there can be any
-/// number of different ones.
+/// The maximum number of reports. A reason may contain text from the peer, so the number of
+/// different reasons is unlimited.
 const MAX_REPORTS: usize = 20;
 
-/// The time without a connection, from its loss, or from the first attempt, to the next welcome.
+/// A period without a connection: from its loss, or from the first attempt, to the next welcome.
 #[derive(Debug)]
 pub(super) struct Outage {
     since: Instant,
@@ -26,7 +26,7 @@ impl Outage {
         Self { since: now, was_connected, reported: vec![] }
     }
 
-    /// Handles a failed attempt to connect. Returns a notice if its reason is to be reported.
+    /// Handles a failed attempt to connect. Returns a notice if the reason must be reported.
     pub(super) fn on_failure(&mut self, error: &LinkError, now: Instant) -> Option<String> {
         let is_known = self.was_connected
             && error.cause == Cause::Absent

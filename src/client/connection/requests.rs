@@ -15,7 +15,7 @@ const MAX_PENDING: usize = 64 * 1024;
 /// A command that was sent. One final reply completes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// The command, or `None` if the line is not one that this version knows.
+    /// The command, or `None` if this version does not know it.
     pub(crate) verb: Option<Verb>,
     pub(crate) owner: Owner,
     /// The request's number on this connection, counted from 0.
@@ -62,7 +62,8 @@ pub(crate) enum Ending {
     Goodbye(String),
     /// The connection was cut. The server may or may not have received requests without a reply.
     Cut,
-    /// The server refused a request that may succeed later, over another connection. This is why.
+    /// The server refused, for this reason, a request that may succeed later over another
+    /// connection.
     Refused(String),
 }
 
@@ -101,12 +102,12 @@ impl RequestTracker {
         self.id
     }
 
-    /// Returns why no more replies are expected, if so.
+    /// Returns why no more replies are expected, or `None` while replies are expected.
     pub(crate) fn ending(&self) -> Option<&Ending> {
         self.ending.as_ref()
     }
 
-    /// Expects no more replies, for this reason.
+    /// Marks that no more replies are expected. The first reason counts.
     pub(crate) fn end(&mut self, ending: Ending) {
         self.ending.get_or_insert(ending);
     }
@@ -151,8 +152,8 @@ impl RequestTracker {
         self.push(Some(command.verb()), owner)
     }
 
-    /// Records that this line was sent, which may be any line but a blank one. If as many lines as
-    /// possible are pending, forgets the oldest.
+    /// Records that this line, which is not blank, was sent; `None` is a line that is not text. If
+    /// [`MAX_PENDING`] requests are pending, forgets the oldest.
     pub(crate) fn sent_line(&mut self, line: Option<&str>) {
         if !self.has_room() {
             self.pending.pop_front();
@@ -168,7 +169,8 @@ impl RequestTracker {
         number
     }
 
-    /// Forgets the broadcasts before the first other request: `lagged` may be the reply to them.
+    /// Forgets the broadcasts before the first other request: a `lagged` line may replace their
+    /// replies.
     pub(crate) fn forget_lagged(&mut self) {
         while self.pending.front().is_some_and(|first| first.verb == Some(Verb::Broadcast)) {
             self.pending.pop_front();
@@ -224,11 +226,11 @@ impl RequestTracker {
         Ok(Incoming { line, reply: Some(reply), completed })
     }
 
-    /// Returns the ending of a connection on which the server sends this error, if it ends there.
+    /// Returns the ending of the connection, if this error ends it.
     ///
-    /// A connection that was cut completes no request, because none of them caused it. The upkeep of a
-    /// connection has no user to report an error to, so a request that may succeed later is
-    /// repeated over another connection. (But `gone` tells how to go on over this one.)
+    /// The error of a connection that was cut completes no request, because no request caused it. A
+    /// request of the connection itself, such as `auth`, is repeated over another connection if it
+    /// may succeed later. (`gone` is an exception: it says where to resume on this one.)
     fn ending_of(&self, code: &str, explanation: &str) -> Option<Ending> {
         let code = ErrorCode::parse(code)?;
         let is_upkeep = self.pending.front().is_some_and(|request| {

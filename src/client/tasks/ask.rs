@@ -113,7 +113,7 @@ fn ask(
             }
             Err(why) => {
                 let requests = session.connection.requests();
-                // What is unanswered at a goodbye was not executed.
+                // Requests without a reply before a goodbye were not executed.
                 let is_unconfirmed = requests.is_some_and(|requests| {
                     requests.has_unconfirmed() && requests.goodbye().is_none()
                 });

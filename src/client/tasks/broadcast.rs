@@ -168,8 +168,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// Handles a line from the server. Returns why to try again over another connection, if that
-    /// may help.
+    /// Handles a line from the server. Returns a reason to reconnect, if retrying over another
+    /// connection may help.
     fn on_line(&mut self, incoming: &Incoming<'_>) -> Result<Option<String>, String> {
         let is_broadcast = matches!(incoming.reply, Some(Reply::Broadcast { .. }));
         if !is_broadcast && !self.is_open() {
@@ -230,8 +230,8 @@ impl Publisher {
         Ok(None)
     }
 
-    /// Handles the `error` reply to a request. Returns why to try again over another connection, if
-    /// that may help.
+    /// Handles the `error` reply to a request. Returns a reason to reconnect, if retrying over
+    /// another connection may help.
     fn on_error(
         &mut self,
         verb: Verb,
@@ -252,8 +252,9 @@ impl Publisher {
         let number = self.queue.oldest_sent();
         let why = format!("the server refused input line {number}: {why}");
         if class == Some(ErrorClass::Transient) {
-            // Sending the line again now would change the order: later lines were sent already.
-            // After a reconnect, the search for unconfirmed lines notices it if they arrived.
+            // Sending the line again now would change the order, because later lines were already
+            // sent. After a reconnect, the search for unconfirmed lines detects whether they were
+            // broadcast.
             return Ok(Some(why));
         }
         self.queue.refuse();
@@ -262,7 +263,7 @@ impl Publisher {
         }
         match class {
             Some(ErrorClass::Line) => self.skip_or_stop(&why),
-            // Later lines would be refused, too. --skip-bad is not meant for that.
+            // Later lines would be refused, too, and --skip-bad is only for bad lines.
             _ => self.source.stop(why),
         }
         Ok(None)

@@ -10,7 +10,7 @@ use crate::escape;
 use crate::protocol::{FeedPosition, Reply};
 
 /// Prints a broadcast, a direct message or `lagged` in this format. `line` is the line as received,
-/// `reply` is the parsed line, and `position` that of a broadcast.
+/// `reply` is the parsed line, and `position` is the position of a broadcast.
 pub(crate) fn print(
     format: Format,
     position: Option<FeedPosition>,
@@ -56,8 +56,9 @@ fn now() -> String {
     OffsetDateTime::now_utc().format(format).unwrap_or_default()
 }
 
-/// Formats a JSON string (RFC 8259). The text has no control characters except TAB. Escapes
-/// each character for which `is_shown` returns false, given whether it is visible.
+/// Formats a JSON string (RFC 8259). The text has no control characters except TAB. `is_shown`
+/// returns whether a character is printed as is; its second argument is whether the character is
+/// visible.
 fn quoted(text: &str, is_shown: impl Fn(char, bool) -> bool) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

@@ -23,7 +23,7 @@ const MAX_UNCONFIRMED_BYTES: usize = 4 * 1024 * 1024;
 /// - `lines` holds the lines that are not confirmed, in input order. The first `sent` of them were
 ///   sent, all over the same connection: `lost` if that is set, otherwise `current`.
 /// - `lost` is set only while there are unconfirmed lines. While it is set, nothing is sent.
-/// - Once `is_stopped` is set, every line was sent.
+/// - Once `is_stopped` is set, the queue contains only lines that were sent.
 #[derive(Debug, Default)]
 pub(crate) struct PublishQueue {
     lines: VecDeque<Outgoing>,
@@ -118,8 +118,8 @@ impl PublishQueue {
         self.unconfirmed().map_or(0, |(first, _)| first)
     }
 
-    /// Sends no more lines: those that were not sent, and those that are found to be missing from
-    /// the feed, are dropped.
+    /// Stops sending. Drops the unsent lines, and later the lines that turn out to be missing from
+    /// the feed.
     pub(crate) fn stop(&mut self) {
         self.is_stopped = true;
         self.drop_unsent();

@@ -13,7 +13,7 @@ use crate::client::messages::{not_a_server, unanswered};
 use crate::client::session::Session;
 use crate::protocol::{Line, LineBuffer, Reply, Verb};
 
-/// What was sent, and which of it the server has not answered.
+/// The lines that were sent, and the requests that the server has not answered.
 struct Sent {
     input: LineBuffer,
     requests: RequestTracker,
@@ -74,7 +74,7 @@ impl Sent {
         Self { input, requests, has_partial_line: false, has_quit: false }
     }
 
-    /// Handles bytes of the input, which are sent as they are.
+    /// Handles bytes of the input, which are sent unchanged.
     fn on_input(&mut self, bytes: &[u8], is_ended: bool) {
         self.input.push(bytes);
         if is_ended {
@@ -96,7 +96,7 @@ impl Sent {
 
     /// Handles a line from the server.
     fn on_line(&mut self, line: &str) {
-        // Whatever the server sends is printed, so violations of the protocol do not matter.
+        // Every line is printed, so protocol violations do not matter.
         let Ok(incoming) = self.requests.on_line(line) else { return };
         self.has_quit |= incoming.completes(Verb::Quit) || incoming.completes(Verb::Shutdown);
         if matches!(incoming.reply, Some(Reply::Lagged(_))) {
@@ -104,7 +104,7 @@ impl Sent {
         }
     }
 
-    /// How many requests the server has not answered.
+    /// Returns the number of requests that the server has not answered.
     fn unanswered(&self) -> usize {
         if self.has_quit {
             return 0;
@@ -115,7 +115,7 @@ impl Sent {
     }
 
     /// At the end of the input, half-closes the link once everything is answered, or once the
-    /// server has been silent for too long. Returns when to call this again.
+    /// server has been silent for `timeout`. Returns when to call this again.
     fn finish(&self, link: &mut Link, timeout: Duration, is_ended: bool) -> Option<Instant> {
         if !is_ended || link.is_finishing {
             return None;

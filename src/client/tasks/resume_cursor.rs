@@ -80,7 +80,7 @@ impl ResumeCursor {
         Some(FeedPosition { feed: self.feed?, seq })
     }
 
-    /// Returns the position after the last line received, from which another reader can go on.
+    /// Returns the position at which another run can continue: that of the last line received.
     pub(crate) fn position(&self) -> Option<FeedPosition> {
         self.position_of(self.seq).filter(|_| self.has_started)
     }

@@ -29,7 +29,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// With `escape_bad`, whatever is not text is escaped.
+    /// With `escape_bad`, control characters and invalid UTF-8 are escaped.
     pub(crate) fn new(escape_bad: bool) -> Self {
         Self {
             lines: LineBuffer::without_foreign_detection(0),

@@ -1,8 +1,8 @@
 //! Fatal alerts for errors that rustls does not report to the peer.
 //!
 //! rustls sends most fatal alerts by itself. For some errors it sends none, and it has no function
-//! for sending one: it can only send a close_notify, which would tell the peer that all is well.
-//! The encrypters of this provider replace the contents of that close_notify.
+//! that sends one: it can only send a close_notify, which would look like a regular end to the
+//! peer. The encrypters of this provider replace the contents of that close_notify.
 
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
@@ -28,7 +28,8 @@ thread_local! {
     static REPLACEMENT: Cell<Option<Alert>> = const { Cell::new(None) };
 }
 
-/// The alert that tells the peer of this error. The peer that sent an alert gets none.
+/// Returns the alert that reports this error to the peer, or `None` if the error is the peer's own
+/// alert.
 pub(super) fn for_error(error: &Error) -> Option<Alert> {
     use PeerMisbehaved as E;
     Some(match error {
@@ -65,7 +66,7 @@ pub(super) fn replace_encrypted(alert: Alert, send_close_notify: impl FnOnce()) 
     REPLACEMENT.set(None);
 }
 
-/// Replaces the close_notify at the end of the output, if it is there and not encrypted.
+/// Replaces the close_notify at the end of the output, if there is one that is not encrypted.
 pub(super) fn replace_plain(alert: Alert, output: &mut Vec<u8>) {
     if output.ends_with(&PLAIN_CLOSE_NOTIFY) {
         output.truncate(output.len() - 2);
@@ -86,7 +87,8 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::clone(provider)
 }
 
-/// The suites live as long as the process: rustls wants them static.
+/// Wraps the algorithm of a cipher suite. Leaks the new suite, because rustls requires `'static`
+/// references.
 fn wrap(suite: SupportedCipherSuite) -> SupportedCipherSuite {
     let common = |common: &CipherSuiteCommon| CipherSuiteCommon {
         suite: common.suite,

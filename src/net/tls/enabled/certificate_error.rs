@@ -7,11 +7,11 @@ use super::oid;
 use super::validity::date;
 use super::wording::{Peer, words};
 
-/// What the signature of a certificate may use.
+/// The signature algorithms that certificates may use.
 const ALGORITHMS: &str = "RSA or ECDSA with SHA-256, SHA-384 or SHA-512, or Ed25519";
 
-/// Says what is wrong with a certificate and what to do. The certificate, which is the sentence's
-/// subject, comes from the peer, or from a file if there is none.
+/// Says what is wrong with a certificate, and what to do. The text continues a sentence that begins
+/// with the certificate. `peer` is the side that presented it, or `None` if it is from a file.
 #[expect(deprecated, reason = "old variants of errors may still occur")]
 pub(super) fn explain(error: &CertificateError, peer: Option<Peer>) -> String {
     use CertificateError as E;
@@ -95,17 +95,17 @@ fn explain_webpki(error: &WebPkiError, peer: Option<Peer>) -> String {
         E::CaUsedAsEndEntity => format!(
             "is an authority's certificate; {}, or issue one with basicConstraints=CA:FALSE",
             match peer {
-                Some(Peer::Client) => "put this very certificate into --tls-client-ca",
-                _ => "give this very certificate to --tls-ca",
+                Some(Peer::Client) =>
+                    "put this certificate itself into the file of --tls-client-ca",
+                _ => "pass this certificate itself to --tls-ca",
             }
         ),
         E::EndEntityUsedAsCa => "is signed by a certificate that is not an authority's; issue the \
                                  signer's certificate with basicConstraints=CA:TRUE"
             .to_owned(),
         E::UnsupportedCertVersion => {
-            "is of X.509 version 1, which is not supported; create one of \
-                                      version 3, with: openssl req -x509 -addext \
-                                      subjectAltName=DNS:NAME"
+            "has X.509 version 1, which is not supported; create a version 3 certificate with: \
+             openssl req -x509 -addext subjectAltName=DNS:NAME"
                 .to_owned()
         }
         E::UnsupportedCriticalExtension => {
@@ -126,7 +126,7 @@ fn explain_webpki(error: &WebPkiError, peer: Option<Peer>) -> String {
                 .to_owned()
         }
         E::EmptyEkuExtension => wrong_purpose(peer, "no purpose at all"),
-        E::CertDistrusted => "has a key that is not trusted any more; get a new one".to_owned(),
+        E::CertDistrusted => "has a key that is no longer trusted; get a new one".to_owned(),
         // Extensions, names, numbers and lists that are encoded wrongly.
         error => format!("is malformed ({}); issue it again", words(error)),
     }

@@ -16,7 +16,7 @@ use crate::credentials::file::Files;
 use crate::credentials::secret::wipe;
 use crate::net::tls_config::Fingerprint;
 
-/// Reads certificates: one that is presented and its intermediates, or trusted ones.
+/// Reads certificates: one to present, followed by its intermediates, or trusted ones.
 pub(super) fn read_chain(
     path: &Path,
     files: &mut Files,
@@ -58,7 +58,7 @@ pub(super) fn read_identity(
         }
         Err(_) => {}
     }
-    // The file may have the intermediates first.
+    // The intermediates may come first in the file.
     let belongs = (1..identity.cert.len()).any(|_| {
         identity.cert.rotate_left(1);
         identity.keys_match().is_ok()

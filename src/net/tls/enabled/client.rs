@@ -98,11 +98,12 @@ impl ClientTls {
     }
 }
 
-/// Stands for a name that no certificate could have. Addresses are not sent to the server.
+/// Replaces a host that is not a valid name, if the certificate is pinned. TLS does not send
+/// addresses to the server.
 const NO_NAME: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// The name that the server's certificate must have. The zone of an IPv6 address is not a part of
-/// it: the zone names an interface of this host.
+/// Parses the name that the server's certificate must have. It does not include the zone of an IPv6
+/// address, which names an interface of this host.
 fn parse_name(host: &str) -> Option<ServerName<'static>> {
     let (address, _) = host.split_once('%').unwrap_or((host, ""));
     let name = if address.parse::<Ipv6Addr>().is_ok() { address } else { host };

@@ -11,7 +11,7 @@ use super::certificate_error::explain;
 use super::wording::{Peer, words};
 use crate::read_outcome::TlsFailure;
 
-/// What this build can negotiate.
+/// The TLS settings that oyez can negotiate.
 const NEGOTIABLE: &str = "TLS 1.2 and 1.3 with AES-GCM or ChaCha20-Poly1305, ECDHE with X25519, \
                           P-256 or P-384, and certificates with RSA, ECDSA or Ed25519 keys";
 
@@ -75,7 +75,7 @@ fn explain_protocol(error: &Error, peer: Peer) -> String {
             "the {peer} sent a handshake message of more than 64 KiB; shorten its certificate chain"
         ),
         Error::DecryptError | Error::PeerSentOversizedRecord => format!(
-            "cannot decrypt what the {peer} sent: it was changed on the way, or the {peer} is \
+            "cannot decrypt what the {peer} sent: it was modified in transit, or the {peer} is \
              faulty; connect again without a proxy in between"
         ),
         Error::PeerIncompatible(reason) => incompatible(reason, peer),
@@ -104,7 +104,7 @@ fn violation(peer: Peer, what: &str) -> String {
     format!("the {peer} violated the TLS protocol ({what}); update its TLS software")
 }
 
-/// Errors of this program and its system.
+/// Explains errors of this program or its system.
 fn explain_internal(error: &Error) -> String {
     match error {
         Error::FailedToGetCurrentTime => "the clock of this host shows a time before 1970; set it",
@@ -117,7 +117,7 @@ fn explain_internal(error: &Error) -> String {
         Error::General(_) | Error::Other(_) => {
             "TLS failed inside this program; please report how it happened"
         }
-        // Wrong calls of rustls.
+        // Wrong uses of the rustls API.
         _ => "TLS failed because of a fault in this program; please report how it happened",
     }
     .to_owned()
@@ -134,7 +134,7 @@ fn incompatible(reason: &PeerIncompatible, peer: Peer) -> String {
             format!("the {peer} supports neither TLS 1.2 nor TLS 1.3; update its TLS software")
         }
         E::NoCertificateRequestSignatureSchemesInCommon | E::NoSignatureSchemesInCommon => format!(
-            "the {peer} supports no signature that fits the certificate of this side; use a \
+            "the {peer} supports no signature algorithm for the certificate of this side; use a \
              certificate with an ECDSA P-256 or RSA key"
         ),
         reason => format!(
@@ -186,14 +186,14 @@ fn classify_alert(alert: Alert, peer: Peer) -> TlsFailure {
             Protocol(format!("the {peer} reported the unknown TLS error {number}; see its log"))
         }
         alert => Protocol(format!(
-            "the {peer} reported a TLS error ({}): what this side sent was changed on the way, or \
-             one side is faulty; see its log",
+            "the {peer} reported a TLS error ({}): what this side sent was modified in \
+             transit, or one side is faulty; see its log",
             words(&alert)
         )),
     }
 }
 
-/// The peer does not accept the certificate of this side.
+/// Explains an alert with which the peer rejects the certificate of this side.
 fn rejected(alert: Alert, peer: Peer) -> String {
     let advice = match (alert, peer) {
         (Alert::CertificateExpired, _) => "renew it, or correct the clocks",
@@ -210,7 +210,8 @@ fn rejected(alert: Alert, peer: Peer) -> String {
     format!("the {peer} rejected the certificate of this {side} ({}); {advice}", words(&alert))
 }
 
-/// Explains an error with a certificate or key of this side. It continues a sentence about it.
+/// Explains an error in a certificate or key of this side. The text continues a sentence that
+/// begins with the certificate or key.
 pub(super) fn explain_own(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(error) => explain(error, None),
@@ -218,7 +219,7 @@ pub(super) fn explain_own(error: &Error) -> String {
     }
 }
 
-/// Turns an error of rustls into an error of the system's kind.
+/// Converts a rustls error into an `io::Error`.
 pub(super) fn to_io(error: &Error) -> io::Error {
     io::Error::other(explain_internal(error))
 }

@@ -8,13 +8,13 @@ use super::validity::{Validity, date};
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// How long before a certificate expires the warnings begin, in seconds.
+/// The time between the first warning and the expiry, in seconds.
 const NOTICE: u64 = 14 * DAY;
 
 /// When the server's certificate and its intermediates expire.
 #[derive(Clone, Debug)]
 pub(super) struct Expiry {
-    /// Each with its name in warnings.
+    /// The certificates' names in warnings, and their dates.
     certificates: Vec<(String, Validity)>,
     /// What to do about it.
     advice: &'static str,
@@ -32,8 +32,8 @@ impl Expiry {
         Self { certificates, advice }
     }
 
-    /// A line for each certificate that is not valid at this time, or will soon expire. `now` is in
-    /// seconds since 1970.
+    /// Returns a line for each certificate that is not valid at `now`, or will soon expire. `now`
+    /// is in seconds since 1970.
     pub(super) fn warnings(&self, now: u64) -> Vec<String> {
         let warnings = self.certificates.iter().filter_map(|(name, dates)| {
             let advice = self.advice;

@@ -1,4 +1,4 @@
-//! What a file holds in which no certificate or key was found, and how to convert it.
+//! Describes a file in which no certificate or key was found, and how to convert it.
 
 use std::path::Path;
 
@@ -50,19 +50,19 @@ const LABELS: &[(&str, Kind)] = &[
     ("DSA PARAMETERS", Kind::Parameters),
 ];
 
-/// Whether a key in this file is encrypted in the traditional format of openssl, which has headers
-/// inside the PEM section.
+/// Returns whether a key in this file is encrypted in OpenSSL's traditional format, which has
+/// headers inside the PEM section.
 pub(super) fn has_encrypted_section(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     text.lines().any(|line| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED"))
 }
 
-/// What an encrypted key needs.
+/// Describes an encrypted key, and says how to decrypt it.
 pub(super) fn encrypted_key(path: &Path) -> String {
     Kind::EncryptedKey.describe(Wanted::Key, true, path)
 }
 
-/// Says what the file holds instead of what was wanted, and what to do.
+/// Says what the file contains instead of what was wanted, and what to do.
 pub(super) fn describe(bytes: &[u8], wanted: Wanted, path: &Path) -> String {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return "the file is empty".to_owned();
@@ -98,7 +98,7 @@ fn kind_of(label: &str) -> Option<Kind> {
 }
 
 impl Kind {
-    /// How far this is from what was wanted. The nearest section of a file is described.
+    /// How far this is from what was wanted. The nearest section of a file is the one described.
     fn distance_from(self, wanted: Wanted) -> u8 {
         let is_key = matches!(
             self,
@@ -184,7 +184,7 @@ const OBJECT_IDENTIFIER: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
 const CONTEXT_0: u8 = 0xa0;
 
-/// The kind of a file in DER format, by its outermost elements.
+/// Returns the kind of a file in DER format, judging by its outermost elements.
 fn der_kind(bytes: &[u8]) -> Option<Kind> {
     let (SEQUENCE, body, _) = element(bytes)? else { return None };
     let (tag, first, rest) = element(body)?;
@@ -234,7 +234,7 @@ mod tests {
 
     use super::*;
 
-    /// Whatever a file holds, there is one line of advice about it.
+    /// Every file is described in one line, however damaged it is.
     #[test]
     fn damaged_der_is_described_in_one_line() {
         let pair = KeyPair::generate().expect("a key");

@@ -9,10 +9,10 @@ use rustls::sign::SigningKey;
 
 use super::oid;
 
-/// What the signing code of this build can use.
+/// The supported kinds of keys.
 const SUPPORTED: &str = "RSA of 2048 to 4096 bits, ECDSA P-256, ECDSA P-384 and Ed25519";
 
-/// An error for a key of this kind.
+/// Formats the error for a key of this kind.
 pub(super) fn unsupported(kind: &str) -> String {
     format!("unsupported key ({kind}); supported are {SUPPORTED}")
 }
@@ -29,7 +29,7 @@ pub(super) fn load(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, Strin
         }
         PrivateKeyDer::Pkcs8(pkcs8) => {
             let der = pkcs8.secret_pkcs8_der();
-            // The algorithm stands near the beginning.
+            // The algorithm is near the beginning.
             match oid::find(&der[..der.len().min(64)]) {
                 Some("RSA") => explain_rsa(rsa::KeyPair::from_pkcs8(der)),
                 name => explain_other(name),

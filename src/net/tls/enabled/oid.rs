@@ -42,7 +42,8 @@ const NAMES: &[(&[u8], &str)] = &[
     (&[0x2b, 0x65, 0x71], "Ed448"),
 ];
 
-/// The name of the algorithm whose object identifier is in these DER bytes.
+/// Returns the name of the first algorithm in [`NAMES`] whose object identifier occurs in these DER
+/// bytes.
 pub(super) fn find(der: &[u8]) -> Option<&'static str> {
     const OBJECT_IDENTIFIER: u8 = 6;
     let is_in_der = |oid: &[u8]| {

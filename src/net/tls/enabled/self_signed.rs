@@ -18,13 +18,13 @@ use crate::credentials::file::{self, Files};
 /// safer.
 const VALIDITY: Duration = Duration::days(20 * 365);
 
-/// 2026 began at this time, in seconds since 1970. A clock that shows an earlier time is wrong, as
-/// it is on a host that has no battery for its clock, until it learns the time.
+/// The beginning of 2026, in seconds since 1970. A clock that shows an earlier time is wrong: a
+/// host without a battery for its clock may not have synchronized it yet.
 const EARLIEST: u64 = 1_767_225_600;
 
 /// Returns the paths of a directory's certificate and key. Creates them if they do not exist, and
-/// replaces a certificate that is not valid at `now`, in seconds since 1970. Then it also returns
-/// why.
+/// replaces a certificate that is not valid at `now`, in seconds since 1970. If it was replaced,
+/// also returns why.
 pub(super) fn create_or_reuse(
     folder: &Path,
     now: u64,
@@ -51,8 +51,8 @@ pub(super) fn create_or_reuse(
     Ok((certificate, key, replaced))
 }
 
-/// Why a certificate must be replaced, if it must. While the clock is wrong, none is: clients may
-/// have pinned it.
+/// Returns why the certificate must be replaced, or `None`. While the clock is wrong, no
+/// certificate is replaced, because clients may have pinned it.
 fn problem(certificate: &CertificateDer<'_>, now: u64) -> Option<String> {
     match Validity::of(certificate) {
         _ if now < EARLIEST => None,

@@ -23,8 +23,8 @@ use crate::net::stream::Socket;
 use crate::net::tls_config::{Fingerprint, Identity, ServerTlsConfig};
 use crate::net::transport::Transport;
 
-/// How many tickets each connection gets: a client needs one to resume the session once, on the
-/// next connection, which brings another ticket.
+/// The number of tickets per connection. One is enough, because a resumed connection brings another
+/// one.
 const TICKETS: usize = 1;
 
 /// The maximum size of the session in a ticket, in bytes.
@@ -87,7 +87,8 @@ impl ServerTls {
         Ok(Self { config: Arc::new(config), verifier, fingerprint, key_file, replaced, expiry })
     }
 
-    /// A line for each of the server's certificates that is not valid now or will soon expire.
+    /// Returns a line for each of the server's certificates that is not valid now or will soon
+    /// expire.
     pub(crate) fn warnings(&self, now: SystemTime) -> Vec<String> {
         self.expiry.warnings(seconds(now))
     }
@@ -106,8 +107,8 @@ impl ServerTls {
 #[derive(Debug)]
 struct Tickets {
     tickets: Arc<dyn ProducesTickets>,
-    /// When the server's certificate expires, in seconds since 1970. Clients do not check that when
-    /// they resume a session.
+    /// When the server's certificate expires, in seconds since 1970. Most clients do not check the
+    /// certificate when they resume a session.
     not_after: u64,
 }
 

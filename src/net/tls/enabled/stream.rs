@@ -27,7 +27,8 @@ pub(super) trait PeerVerifier: Debug + Send + Sync {
     /// The peer's own certificate comes first, then its intermediates.
     fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error>;
 
-    /// The certificate that was refused last, if people should learn its fingerprint.
+    /// Returns the fingerprint of the certificate that was refused last, if it belongs in the error
+    /// message.
     fn refused(&self) -> Option<Fingerprint> {
         None
     }
@@ -42,21 +43,22 @@ pub(super) struct TlsStream<S> {
     socket: S,
     tls: Connection,
     output: Output,
-    /// Output to send after that of rustls: the end of it, with a fatal alert.
+    /// The last output, which ends with a fatal alert. It is sent after the output that rustls
+    /// buffers.
     last_output: Vec<u8>,
     /// A TLS error not yet reported to the caller.
     failed: Option<Error>,
     /// TLS has failed. The peer gets no close_notify.
     has_failed: bool,
-    /// Verifies the peer again when it resumes a session. rustls verifies it only once, but a
-    /// certificate may expire.
+    /// Verifies the peer again when it resumes a session. rustls verifies it only in the first
+    /// handshake, but a certificate may expire.
     verifier: Option<Arc<dyn PeerVerifier>>,
     /// The peer resumed a session, but its certificate is not valid any more. The handshake counts
     /// as failed.
     is_rejected: bool,
-    /// Set after an error, a close_notify of the peer, and that of a server. Input is then
-    /// discarded, since unread input would turn the close into a reset, and a reset destroys output
-    /// that the peer has not read.
+    /// Set after an error, after the peer's close_notify and, on a server, after its own. Input is
+    /// then discarded, since unread input would turn the close into a reset, and a reset destroys
+    /// output that the peer has not read.
     discards_input: bool,
 }
 
@@ -160,7 +162,7 @@ impl<S: Socket> TlsStream<S> {
         Ok(ReadOutcome::NoData)
     }
 
-    /// Reads from the socket once. The outer error is the socket's.
+    /// Reads from the socket once. The outer error is from the socket, the inner one from TLS.
     fn receive(&mut self, received: &mut usize) -> io::Result<Result<(), Error>> {
         match self.tls.read_tls(&mut self.socket) {
             Ok(len) => {
@@ -279,7 +281,7 @@ mod tests {
     use crate::net::tls::enabled::alerts::provider;
     use crate::testing::faulty_socket::{FaultySocket, Random};
 
-    /// Stands for a verifier to whom a certificate has expired since the session began.
+    /// A verifier for which the certificate has expired since the session began.
     #[derive(Debug)]
     struct Expired;
 

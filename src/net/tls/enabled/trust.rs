@@ -18,7 +18,8 @@ use super::stream::PeerVerifier;
 use super::validity::check_dates;
 use crate::credentials::file::Files;
 
-/// Trusted certificates. Each vouches for itself and, as an authority, for those that it signed.
+/// Trusted certificates. Each is trusted itself and, as an authority, vouches for those that it
+/// signed.
 #[derive(Debug)]
 pub(super) struct Trusted {
     pub(super) authorities: Arc<RootCertStore>,
@@ -51,8 +52,8 @@ impl Trusted {
         Ok(Self { authorities: Arc::new(authorities), certificates })
     }
 
-    /// Whether this very certificate is trusted. An authority's certificate, which is what many
-    /// instructions create for a server, is not valid for a server by itself.
+    /// Returns whether this certificate itself is trusted. Many instructions create a CA
+    /// certificate for a server, which the usual verification rejects.
     pub(super) fn contains(&self, certificate: &CertificateDer<'_>) -> bool {
         self.certificates.iter().any(|trusted| trusted == certificate)
     }
@@ -126,7 +127,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 }
 
-/// The algorithms with which signatures are verified.
+/// The algorithms that verify signatures.
 pub(super) fn algorithms() -> WebPkiSupportedAlgorithms {
     ring::default_provider().signature_verification_algorithms
 }

@@ -21,7 +21,7 @@ impl Validity {
     pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let not_before = match check_dates(certificate, at(0)) {
             Err(CertificateError::NotValidYetContext { not_before, .. }) => not_before.as_secs(),
-            // It is valid since 1970.
+            // It was already valid in 1970.
             Ok(()) => 0,
             Err(_) => return None,
         };
@@ -63,7 +63,7 @@ pub(super) fn check_dates(
     }
 }
 
-/// A time for people, in UTC.
+/// Formats a time for people, in UTC.
 pub(super) fn date(seconds: u64) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
     let time = i64::try_from(seconds).ok().map(OffsetDateTime::from_unix_timestamp);
