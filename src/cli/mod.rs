@@ -6,7 +6,7 @@
 //! therefore read every option, even if its command does not use it. It reads them before the
 //! positional arguments.
 //!
-//! [`split`] decides which arguments are options, and [`help`] formats the rows.
+//! `split` decides which arguments are options, and [`help`] formats the rows.
 
 pub mod help;
 mod split;

@@ -25,7 +25,7 @@ pub(crate) fn split_zone(ip: &str) -> (&str, Option<&str>) {
 }
 
 /// An address for a server to listen on. The interface of a link-local address may appear only
-/// after parsing, so [`resolve`](Self::resolve) looks it up.
+/// after parsing, so `resolve` looks it up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
     /// The address, without its zone.
