@@ -18,12 +18,21 @@ const DELAY_MS: u64 = 1000;
 /// Deadlines are multiples of this, so that many new clients wake the server only a few times.
 const GRANULARITY_MS: u64 = 250;
 
+/// The maximum number of clients with the same deadline. More lines at once could fill the pipe that
+/// the log is written to, and lines would be dropped.
+const MAX_BATCH: usize = 64;
+
+/// The time between two batches with the same original deadline, in milliseconds.
+const BATCH_INTERVAL_MS: u64 = 10;
+
 /// The clients that connected recently, including those that have sent something or have
 /// disconnected.
 #[derive(Debug)]
 pub(super) struct ConnectLog {
     /// The clients with their deadlines, in milliseconds since the server's start. Oldest first.
     clients: VecDeque<(u64, NewClient)>,
+    /// How many clients have the newest deadline.
+    batch: usize,
     max_clients: usize,
 }
 
@@ -36,11 +45,22 @@ pub(super) struct NewClient {
 
 impl ConnectLog {
     pub(super) fn new(max_clients: usize) -> Self {
-        Self { clients: VecDeque::new(), max_clients }
+        Self { clients: VecDeque::new(), batch: 0, max_clients }
     }
 
     pub(super) fn add(&mut self, client: NewClient, now_ms: u64) {
-        let deadline_ms = (now_ms + DELAY_MS).next_multiple_of(GRANULARITY_MS);
+        let due_ms = (now_ms + DELAY_MS).next_multiple_of(GRANULARITY_MS);
+        let newest_ms = self.clients.back().map_or(0, |(deadline_ms, _)| *deadline_ms);
+        let deadline_ms = if due_ms > newest_ms {
+            self.batch = 0;
+            due_ms
+        } else if self.batch == MAX_BATCH {
+            self.batch = 0;
+            newest_ms + BATCH_INTERVAL_MS
+        } else {
+            newest_ms
+        };
+        self.batch += 1;
         self.clients.push_back((deadline_ms, client));
     }
 
@@ -102,6 +122,16 @@ impl Visit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn burst_of_clients_is_logged_in_batches() {
+        let mut log = ConnectLog::new(1000);
+        (0..200).for_each(|id| log.add(NewClient { key: 0, id }, 10));
+        let mut due = |now_ms| std::iter::from_fn(|| log.poll(now_ms)).count();
+        assert_eq!([1249, 1250, 1259, 1260, 1270, 1280].map(&mut due), [0, 64, 0, 64, 64, 8]);
+        log.add(NewClient { key: 0, id: 200 }, 300);
+        assert_eq!(log.next_deadline(), Some(1500));
+    }
 
     #[test]
     fn client_is_due_once_after_the_delay_or_when_many_are_waiting() {
