@@ -18,6 +18,7 @@ pub(super) enum Field<'a> {
 ///
 /// Avoids `write!`: formatting a short line would cost more than the rest of the server's work for
 /// it.
+#[inline]
 pub(super) fn write_line(out: &mut Vec<u8>, word: &str, fields: &[Field<'_>]) {
     out.extend_from_slice(word.as_bytes());
     for field in fields {

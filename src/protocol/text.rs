@@ -7,15 +7,36 @@
 /// that looks like two.
 pub fn validate_text(line: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(line).ok()?;
-    // Most lines are printable ASCII. The fold has no early exit, so the compiler vectorizes it.
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
-    let all_plain = line.iter().fold(true, |plain, &byte| plain & is_plain(byte));
-    (all_plain || !text.chars().any(is_forbidden)).then_some(text)
+    // Most lines are plain ASCII, which is cheaper to check.
+    (is_plain(line) || !text.chars().any(is_forbidden)).then_some(text)
+}
+
+/// Returns whether the line is printable ASCII and tabs.
+fn is_plain(line: &[u8]) -> bool {
+    const CHUNK: usize = 16;
+    // Without an early exit, the compiler vectorizes the loop over a chunk.
+    let chunk_is_plain = |chunk: &[u8; CHUNK]| {
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') | (byte == b'\t');
+        chunk.iter().fold(true, |all, &byte| all & is_plain(byte))
+    };
+    // The last chunk may overlap the one before it.
+    line.last_chunk().is_some_and(chunk_is_plain) && line.as_chunks().0.iter().all(chunk_is_plain)
 }
 
 fn is_forbidden(c: char) -> bool {
     (c.is_control() && c != '\t') || matches!(c, '\u{2028}' | '\u{2029}')
 }
+
+/// The two decimal digits of each number below 100.
+static PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
+    }
+    pairs
+};
 
 /// A buffer for the decimal digits of a number.
 ///
@@ -31,14 +52,16 @@ impl DecimalBuf {
     /// The digits of `number` as ASCII, without leading zeros.
     pub fn bytes(&mut self, mut number: u64) -> &[u8] {
         let mut start = Self::MAX;
-        loop {
-            start -= 1;
-            self.0[start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return &self.0[start..];
-            }
+        while number >= 10 {
+            start -= 2;
+            self.0[start..start + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+            number /= 100;
         }
+        if number > 0 || start == Self::MAX {
+            start -= 1;
+            self.0[start] = b'0' + number as u8;
+        }
+        &self.0[start..]
     }
 
     /// The digits of `number` as text, without leading zeros.
@@ -69,6 +92,18 @@ mod tests {
             let c = char::from_u32(control).expect("none of these is a surrogate");
             for line in [format!("a{c}b"), format!("é{c}")] {
                 assert_eq!(validate_text(line.as_bytes()).is_some(), c == '\t', "{line:?}");
+            }
+        }
+        // Long lines are checked in chunks.
+        for len in 1..50 {
+            let plain: String = "a~ \t".chars().cycle().take(len).collect();
+            assert_eq!(validate_text(plain.as_bytes()), Some(plain.as_str()));
+            for at in 0..len {
+                for control in ["\x1f", "\x7f"] {
+                    let mut line = plain.clone();
+                    line.replace_range(at..=at, control);
+                    assert_eq!(validate_text(line.as_bytes()), None, "{line:?}");
+                }
             }
         }
         for invalid in [&b"\xff"[..], b"a\xc3", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"] {

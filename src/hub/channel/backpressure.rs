@@ -181,6 +181,7 @@ impl Backpressure {
     /// Decides whether a broadcast may be appended at `head`. If the feed must drop lines for it,
     /// `drops_before` is the offset after the last of them. `readers` are the channel's members,
     /// and are visited only when necessary.
+    #[inline]
     pub(crate) fn admit(
         &mut self,
         now_ms: u64,
