@@ -412,7 +412,206 @@ fn raw_passes_the_protocol_through() {
     raw.stdout.expect("broadcast 2 al x");
     server.client().ask("shutdown", "goodbye shutdown");
     raw.stdout.expect("goodbye shutdown");
-    assert_eq!(raw.wait().code(), Some(0));
+    raw.stderr.expect(": the server was shut down; the input had not ended");
+    assert_eq!(raw.wait().code(), Some(1));
+}
+
+/// Checks the status, the replies, of which only the first two words are compared, and the error of
+/// `oyez raw` with this input.
+#[track_caller]
+fn check_raw(raw: &mut Command, input: &[u8], replies: &[&str], error: &str) {
+    let (status, stdout, stderr) = Program::run_with(raw, input);
+    let context = format!("{}: {stdout}{stderr}", input[..input.len().min(80)].escape_ascii());
+    let words = |line: &str| line.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ");
+    let received: Vec<_> = stdout.lines().skip(1).map(words).collect();
+    assert_eq!(received, replies, "{context}");
+    assert_eq!(status, i32::from(!error.is_empty()), "{context}");
+    let expected = if error.is_empty() { String::new() } else { format!(": {error}\n") };
+    assert!(stderr.ends_with(&expected) && (status == 1 || stderr.is_empty()), "{context}");
+}
+
+#[test]
+fn raw_counts_requests_as_the_server_does() {
+    const TOO_LONG: &str = "error line-too-long";
+    const HTTP: &str = "the server closed the connection, because the input looks like HTTP; \
+                        1 request was not answered";
+    let server = Server::start(&[]);
+    let long = [b'x'; 200_000];
+    for (input, replies, error) in [
+        (&b""[..], &[][..], ""),
+        (b"\n\r\n \t\nping\n\n", &["pong"], ""),
+        (b"ping\n\x01\nping x\n", &["pong", "error not-text", "pong x"], ""),
+        // The client removes the first mark, the server the second one.
+        (b"\xef\xbb\xbf\xef\xbb\xbfping\n", &["pong"], ""),
+        (b"\xff\xfd\x06ping\n", &["pong"], ""),
+        (b"ping\n\xff\xfd\x06\xff\xfb\x1fpi\xff\xf4ng\n\xff\xfd\x06", &["pong", "pong"], ""),
+        (b"\xff\xfd\n", &["error not-text"], ""),
+        (&[&long[..], b"\nping\n"].concat(), &[TOO_LONG, "pong"], ""),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", &[], HTTP),
+        (b"ping\nHost: x\nping\n", &["pong"], HTTP),
+    ] {
+        check_raw(&mut client(&server, &["raw"]), input, replies, error);
+        let proxy = Proxy::without_half_close(server.tcp());
+        check_raw(oyez().args(["-s", &proxy.address.to_string(), "raw"]), input, replies, error);
+    }
+    // The replies to these may need the half-close.
+    let incomplete = "error incomplete-line";
+    for (input, replies) in [
+        (&b"ping\npi"[..], &["pong", incomplete][..]),
+        (b"ping\n\xff", &["pong", incomplete]),
+        (b"ping\npi\xff\xfd", &["pong", incomplete]),
+        (&[b"ping\n", &long[..5000]].concat(), &["pong", TOO_LONG]),
+        (&[&long[..], b"\xff\xfd\x06"].concat(), &[TOO_LONG]),
+    ] {
+        check_raw(&mut client(&server, &["raw"]), input, replies, "");
+    }
+    // After `name`, this is no longer the first line.
+    let replies = ["ok name", "error unknown-command", "pong"];
+    let mut named = client(&server, &["--name", "al", "raw"]);
+    check_raw(&mut named, b"GET / HTTP/1.1\nping\n", &replies, "");
+}
+
+/// The server answers an overlong line before it has received all of it.
+#[test]
+fn raw_counts_an_overlong_line_once() {
+    let server = Server::start(&[]);
+    for rest in [&b""[..], b"x", b"\n\xff\xf1ping\n"] {
+        let mut raw = Program::start(client(&server, &["raw"]).stdin(Stdio::piped()));
+        raw.stdout.expect("welcome ");
+        raw.write_input(&[b'x'; 5000]);
+        raw.stdout.expect("error line-too-long ");
+        raw.write_input(rest);
+        raw.close_input();
+        let (status, stdout, stderr) = raw.wait_all();
+        assert_eq!((status, stderr.as_str()), (0, ""), "{}", rest.escape_ascii());
+        assert_eq!(stdout.ends_with("\npong\n"), rest.ends_with(b"ping\n"), "{stdout}");
+    }
+}
+
+#[test]
+fn raw_fails_unless_the_server_answers_everything_or_a_quit() {
+    const NOT_ENDED: &str = "the input had not ended";
+    const LOST: &str = "1 request was not answered";
+    let closed = "the server closed the connection";
+    let shut_down = "the server was shut down";
+    for (input, replies, is_ended, error) in [
+        ("ping\n", &["pong"][..], true, None),
+        ("ping\n", &["pong", "goodbye shutdown"], true, None),
+        ("quit\nping\n", &["goodbye quit"], true, None),
+        ("ping\n", &["pong"], false, Some((closed, NOT_ENDED))),
+        ("", &[], false, Some((closed, NOT_ENDED))),
+        ("ping\n", &[], false, Some((closed, LOST))),
+        ("ping\nquit\nping\n", &["pong", "goodbye quit"], false, None),
+        ("shutdown\n", &["goodbye shutdown"], false, None),
+        ("ping\n", &["pong", "goodbye shutdown"], false, Some((shut_down, NOT_ENDED))),
+        (
+            "shutdown\n",
+            &["error not-allowed x", "goodbye shutdown"],
+            false,
+            Some((shut_down, NOT_ENDED)),
+        ),
+        ("quit\n", &["goodbye shutdown"], false, Some((shut_down, LOST))),
+        (
+            "ping\n",
+            &["pong", "goodbye idle"],
+            false,
+            Some(("the server disconnected this client for being idle", NOT_ENDED)),
+        ),
+        (
+            "say a\nping\n",
+            &["lagged 1", "goodbye too-slow"],
+            true,
+            Some(("the server disconnected this client for reading too slowly", LOST)),
+        ),
+        (
+            "ping\n",
+            &["goodbye kicked"],
+            true,
+            Some(("the server disconnected this client: kicked", LOST)),
+        ),
+        // `lagged` is the reply to the broadcasts that it skipped, even after another reply.
+        ("say a\nping\nsay b\n", &["lagged 2", "pong"], true, None),
+        ("say a\nsay b\n", &["lagged 1"], false, Some((closed, LOST))),
+    ] {
+        let fake = FakeServer::new();
+        let mut raw = Program::start(fake.oyez(&["raw"]).stdin(Stdio::piped()));
+        let mut server = fake.welcome(FEED, 0);
+        raw.write_input(input.as_bytes());
+        input.lines().for_each(|line| server.expect(line));
+        if is_ended {
+            raw.close_input();
+        }
+        replies.iter().for_each(|reply| server.send(reply));
+        if !replies.last().is_some_and(|reply| reply.starts_with("goodbye ")) {
+            if is_ended {
+                // Once everything is answered, `raw` half-closes the connection.
+                server.expect_end();
+            }
+            server.shutdown_write();
+        }
+        // After a goodbye, it does not wait until the server closes the connection.
+        let status = raw.wait().code();
+        let stderr = raw.stderr.all();
+        let expected = error.map_or(String::new(), |(why, what)| {
+            format!("oyez: {}: {why}; {what}\n", fake.address())
+        });
+        assert_eq!((status, stderr), (Some(i32::from(error.is_some())), expected), "{replies:?}");
+        assert_eq!(raw.stdout.all().lines().skip(1).collect::<Vec<_>>(), replies);
+    }
+}
+
+/// It stops reading its input instead of losing count.
+#[test]
+fn raw_counts_any_number_of_requests() {
+    const MAX_PENDING: usize = 64 * 1024;
+    const SENT: usize = 70_000;
+    const ANSWERED: usize = MAX_PENDING + 64;
+    let fake = FakeServer::new();
+    let mut raw = Program::start(fake.oyez(&["raw"]).stdin(Stdio::piped()));
+    let mut server = fake.welcome(FEED, 0);
+    raw.write_input("ping\n".repeat(SENT).as_bytes());
+    raw.close_input();
+    (0..MAX_PENDING).for_each(|_| server.expect("ping"));
+    server.send_bytes("pong\n".repeat(MAX_PENDING).as_bytes());
+    (MAX_PENDING..SENT).for_each(|_| server.expect("ping"));
+    server.send_bytes("pong\n".repeat(ANSWERED - MAX_PENDING).as_bytes());
+    server.shutdown_write();
+    let (status, _, stderr) = raw.wait_all();
+    let lost = format!("; {} requests were not answered\n", SENT - ANSWERED);
+    assert!(status == 1 && stderr.ends_with(&lost), "{stderr}");
+}
+
+#[test]
+fn raw_fails_if_it_cannot_sign_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let [good, bad] = ["sesame", "open barley"].map(|secret| {
+        let path = folder.path().join(secret);
+        std::fs::write(&path, format!("{secret}\n")).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let server = Server::start(&["--secret-file", &good]);
+    let run = |options: &[&str]| {
+        let mut raw = Program::start(client(&server, options).arg("raw").stdin(Stdio::piped()));
+        // The input stays open.
+        raw.write_input(b"ping\n");
+        let status = raw.wait().code();
+        (status, raw.stdout.all().lines().count(), raw.stderr.all())
+    };
+    let (status, printed, stderr) = run(&["--secret-file", &bad]);
+    assert!(stderr.contains(" rejected the secret: auth-failed: "), "{stderr}");
+    assert_eq!((status, printed), (Some(1), 1), "only the welcome is printed");
+    let mut bob = server.client();
+    bob.ask("auth sesame", "ok auth user");
+    bob.ask("name bob", "ok name bob");
+    let (status, printed, stderr) = run(&["--secret-file", &good, "--name", "BOB"]);
+    assert_eq!(stderr, "oyez: somebody is already called BOB; choose another name\n");
+    assert_eq!((status, printed), (Some(1), 2));
+
+    let fake = FakeServer::new();
+    let mut silent = fake.start(&["--timeout", "1", "--name", "al", "raw"]);
+    let _server = fake.welcome(FEED, 0);
+    silent.stderr.expect(": no answer from the server for 1 s");
+    assert_eq!(silent.wait().code(), Some(1));
 }
 
 /// Some proxies close both directions as soon as one ends.
@@ -428,7 +627,7 @@ fn raw_gets_every_reply_through_a_proxy_without_half_close() {
     assert!(lines[3].starts_with("error unknown-command ") && lines.len() == 4, "{stdout}");
     // The reply to the partial line cannot arrive.
     assert_eq!(status, 1);
-    let lost = "the server closed the connection before it answered 1 request\n";
+    let lost = "the server closed the connection; 1 request was not answered\n";
     assert_eq!(stderr, format!("oyez: {}: {lost}", proxy.address));
 
     let proxy = Proxy::without_half_close(server.tcp());
@@ -456,13 +655,12 @@ fn raw_fails_when_replies_are_lost() {
         assert_eq!(stdout.lines().skip(1).collect::<Vec<_>>(), replies);
         (status, stderr)
     };
-    let lost = |count: &str| format!("before it answered {count}\n");
+    let lost = |count: &str| format!("; {count} not answered\n");
     for (input, replies, count) in [
-        (&b"ping\nstats\n"[..], &[][..], "2 requests"),
-        (b"ping\nstats\n", &["pong", "stat clients 1"], "1 request"),
+        (&b"ping\nstats\n"[..], &[][..], "2 requests were"),
+        (b"ping\nstats\n", &["pong", "stat clients 1"], "1 request was"),
         // The request was cut off on its way to the server.
-        (b"ping\nstats\n", &["pong", "error incomplete-line words"], "1 request"),
-        (b"ping\nstats\n", &["pong", "goodbye shutdown"], "1 request"),
+        (b"ping\nstats\n", &["pong", "error incomplete-line words"], "1 request was"),
     ] {
         let (status, stderr) = run(input, replies);
         assert!(status == 1 && stderr.ends_with(&lost(count)), "{replies:?}: {stderr}");
@@ -477,10 +675,21 @@ fn raw_fails_when_replies_are_lost() {
     raw.write_input(b"ping\n");
     raw.close_input();
     server.expect("ping");
-    server.expect_end();
-    drop(server);
     let (status, _, stderr) = raw.wait_all();
-    assert!(status == 1 && stderr.ends_with(&lost("1 request")), "{stderr}");
+    let error = "no answer from the server for 1 s; 1 request was not answered\n";
+    assert!(status == 1 && stderr.ends_with(error), "{stderr}");
+
+    // Everything is answered, but the server does not close the connection.
+    let fake = FakeServer::new();
+    let mut raw = fake.oyez(&["--timeout", "1", "raw"]);
+    let mut raw = Program::start(raw.stdin(Stdio::piped()));
+    let mut server = fake.welcome(FEED, 0);
+    raw.write_input(b"ping\n");
+    server.expect("ping");
+    server.send("pong");
+    raw.close_input();
+    server.expect_end();
+    assert_eq!(raw.wait().code(), Some(0));
 }
 
 #[test]

@@ -254,6 +254,35 @@ fn failed_broadcast_says_whether_the_line_may_have_been_delivered() {
 }
 
 #[test]
+fn raw_cut_off_anywhere_fails_if_a_reply_is_missing() {
+    let (_server, _folder, secured) = Secured::start();
+    let step = size("OYEZ_STEP", 1) as u64;
+    for last in ["ping x", "quit"] {
+        secured.at_every_offset(&[], step, |secured, cuts, number| {
+            let context = format!("{last} {cuts:?}");
+            let proxy = secured.proxy(cuts);
+            let text = format!("{number:05} {last}");
+            let mut command = secured.oyez(proxy.address);
+            let input = format!("ping\nsay {text}\n{last}\n");
+            let (status, stdout, stderr) = Program::run_with(command.arg("raw"), input.as_bytes());
+            // Lines of other senders may arrive, too.
+            let mut lines = stdout.lines();
+            let is_answered = lines.any(|line| line == "pong")
+                && lines.any(|line| line.starts_with("broadcast ") && line.ends_with(&text))
+                && lines.any(|line| {
+                    line == last.replace("ping", "pong").replace("quit", "goodbye quit")
+                });
+            match status {
+                0 => assert!(is_answered && stderr.is_empty(), "{context}: {stdout}{stderr}"),
+                _ => assert!(stderr.lines().count() == 1, "{context}: {stdout}{stderr}"),
+            }
+            assert!(!is_answered || !stderr.contains("not answered"), "{context}: {stderr}");
+            proxy
+        });
+    }
+}
+
+#[test]
 fn listener_cut_off_anywhere_prints_every_line_once() {
     let (_server, _folder, secured) = Secured::start();
     let mut sender = secured.client();

@@ -4,7 +4,7 @@
 
 mod support;
 
-use oyez::protocol::{Line, LineBuffer};
+use oyez::protocol::{Line, LineBuffer, TelnetCommand};
 
 use support::properties::{self, MAX_LINE, MAX_SUBNEGOTIATION, line_model, lines_of};
 use support::simulation;
@@ -131,9 +131,24 @@ fn line_model_follows_the_line_rules() {
     assert_eq!(line_model(b"\xef\xbb\xbfping\n"), ["Text(\"ping\")"]);
 }
 
-/// Only a client's input has Telnet commands: a server's replies and local input are text.
 #[test]
-fn telnet_commands_and_byte_order_marks_are_kept_in_other_input() {
+fn telnet_commands_are_removed_from_replies() {
+    let mut buffer = LineBuffer::for_replies(MAX_LINE);
+    buffer.push(b"\xff\xfc\x06pong\nGET / HTTP/1.1\nHost: x\n\xff\xfe");
+    for line in [
+        Line::Telnet(TelnetCommand::Unanswered),
+        Line::Text("pong"),
+        Line::Text("GET / HTTP/1.1"),
+        Line::Text("Host: x"),
+    ] {
+        assert_eq!(buffer.peek(), Some(line));
+        buffer.advance();
+    }
+    assert_eq!(buffer.peek(), None);
+}
+
+#[test]
+fn telnet_commands_and_byte_order_marks_are_kept_in_local_input() {
     let mut buffer = LineBuffer::without_foreign_detection(MAX_LINE);
     buffer.push(b"\xff\xfd\x06ping\n\xef\xbb\xbfping\n");
     assert_eq!(buffer.peek(), Some(Line::NotText(b"\xff\xfd\x06ping")));

@@ -749,6 +749,17 @@ fn endless_reply_is_an_error() {
 }
 
 #[test]
+fn endless_input_line_does_not_keep_the_sender_from_the_server() {
+    let fake = FakeServer::new();
+    let options = ["--no-reconnect", "--skip-bad", "broadcast", "--file", "/dev/zero"];
+    let mut broadcast = fake.start(&options);
+    let mut server = fake.welcome_sender(1, FEED, 0);
+    broadcast.stderr.expect("skipped: input line 1 is longer than 90 bytes");
+    server.send("goodbye idle");
+    fails(broadcast, "the server disconnected this client for being idle");
+}
+
+#[test]
 fn trickle_of_bytes_does_not_extend_the_timeout() {
     let fake = FakeServer::new();
     let ping = fake.start(&["--timeout", "1", "ping"]);

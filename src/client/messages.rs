@@ -1,6 +1,7 @@
 //! Errors and notices about the server, for people to read.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use crate::escape::escape_untrusted;
 use crate::protocol::ErrorCode;
@@ -31,10 +32,13 @@ pub(super) fn lagged(count: u64) -> String {
     format!("missed {count} {lines} here: this client read too slowly")
 }
 
-/// The server closed the connection with this many requests unanswered.
+pub(super) fn no_answer(timeout: Duration) -> String {
+    format!("no answer from the server for {} s", timeout.as_secs())
+}
+
 pub(super) fn unanswered(count: usize) -> String {
-    let requests = if count == 1 { "request" } else { "requests" };
-    format!("the server closed the connection before it answered {count} {requests}")
+    let requests = if count == 1 { "request was" } else { "requests were" };
+    format!("{count} {requests} not answered")
 }
 
 pub(super) fn name_taken(name: &str) -> String {

@@ -37,8 +37,8 @@ const DISCARD_TAIL: usize = foreign::HTTP_VERSION_LEN + 1;
 /// input. Then [`peek`](Self::peek) at the next line and [`advance`](Self::advance) once it is
 /// handled, until `peek` returns `None`. A line that cannot be handled yet stays in the buffer.
 ///
-/// A client's input may contain Telnet commands. Each is removed from the line around it, and
-/// returned before that line. A byte order mark at the beginning of a client's input is dropped.
+/// A client's input may contain Telnet commands, and a server's lines the answers to them. Each is
+/// removed from the line around it, and returned before that line. A byte order mark at the beginning of a client's input is dropped.
 ///
 /// **Invariant**: once `peek` has returned `None`, the buffer contains at most `max_line + 1` bytes
 /// of a line, or `DISCARD_TAIL` if that is more, and the beginning of a Telnet command, which has
@@ -53,9 +53,10 @@ pub struct LineBuffer {
     state: State,
     /// Discarded bytes of overlong lines that `take_discarded_lines` has not counted yet.
     discarded: usize,
-    /// Whether this is a client's input, in which foreign protocols and Telnet commands are
-    /// detected.
+    /// Whether this is a client's input, in which foreign protocols are detected.
     is_from_client: bool,
+    /// Whether Telnet commands are detected.
+    has_telnet: bool,
     /// Set while the current line may begin with a byte order mark.
     expects_bom: bool,
     /// Set while every line so far was blank, so that the next one may be an HTTP request line.
@@ -118,14 +119,19 @@ impl LineBuffer {
         Self {
             max_line,
             is_from_client: true,
+            has_telnet: true,
             expects_bom: true,
             expects_first_line: true,
             ..Self::default()
         }
     }
 
-    /// Creates a buffer that never returns [`Line::Foreign`] or [`Line::Telnet`]: for a server's
-    /// replies, and for local input.
+    /// Creates a buffer for a server's lines. It never returns [`Line::Foreign`].
+    pub fn for_replies(max_line: usize) -> Self {
+        Self { max_line, has_telnet: true, ..Self::default() }
+    }
+
+    /// Creates a buffer that never returns [`Line::Foreign`] or [`Line::Telnet`]: for local input.
     pub fn without_foreign_detection(max_line: usize) -> Self {
         Self { max_line, ..Self::default() }
     }
@@ -134,7 +140,7 @@ impl LineBuffer {
     /// `None`.
     pub fn push(&mut self, input: &[u8]) {
         debug_assert!(!self.is_ended(), "input after the end of input");
-        self.input.push(input, self.is_from_client);
+        self.input.push(input, self.has_telnet);
     }
 
     /// Marks the end of input.

@@ -75,7 +75,7 @@ impl Link {
         Ok(Self {
             token,
             transport,
-            received: LineBuffer::without_foreign_detection(MAX_LINE),
+            received: LineBuffer::for_replies(MAX_LINE),
             line: String::new(),
             unsent: Vec::new(),
             is_readable: false,
@@ -195,13 +195,14 @@ impl Link {
                     text.clone_into(&mut self.line);
                     true
                 }
-                // Skip blank lines, and a partial line at the end of the connection.
-                Line::Blank(_) | Line::Incomplete(_) => false,
+                // Skip blank lines, a partial line at the end of the connection, and the answers to
+                // Telnet commands, which only the input of `raw` contains.
+                Line::Blank(_) | Line::Incomplete(_) | Line::Telnet(_) => false,
                 Line::NotText(line) => {
                     let shown = escape_untrusted(&String::from_utf8_lossy(line), 80);
                     return Err(format!("a line that is not text: {shown}"));
                 }
-                Line::TooLong | Line::Telnet(_) | Line::Foreign(_) => {
+                Line::TooLong | Line::Foreign(_) => {
                     return Err(format!("a line of more than {MAX_LINE} bytes"));
                 }
             };

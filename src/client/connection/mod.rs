@@ -11,7 +11,7 @@ pub(crate) mod requests;
 
 use std::time::{Duration, Instant};
 
-use crate::client::messages::{connection_cut, explain, explain_goodbye, not_a_server};
+use crate::client::messages::{connection_cut, explain, explain_goodbye, no_answer, not_a_server};
 use crate::escape::escape_untrusted;
 use crate::protocol::{Command, ErrorCode, OkReply, Reply, Verb};
 use address::ServerAddress;
@@ -190,7 +190,7 @@ impl Connection {
         } else if up.link.next_line().map_err(|sent| not_a_server(&options.server, &sent))? {
             return self.on_line(now);
         } else if up.requests.has_pending() && up.is_overdue(options) {
-            format!("no answer from the server for {} s", options.timeout.as_secs())
+            no_answer(options.timeout)
         } else if let Some(end) = &up.link.end {
             end.why.clone()
         } else {

@@ -90,7 +90,8 @@ pub(crate) fn broadcast(session: &mut Session, input: &InputOptions) -> Result<(
     let mut publisher = Publisher {
         server: session.connection.server().to_string(),
         timeout: session.connection.dialer.options.timeout,
-        skip_bad: input.skip_bad,
+        // What is still bad when it is escaped must not end a stream either.
+        skip_bad: input.skip_bad || input.escape_bad,
         source: Source::new(input.escape_bad),
         queue: PublishQueue::default(),
         phase: Phase::Disconnected,

@@ -3,163 +3,251 @@
 //! At the end of its input, it first waits until everything is answered, and only then half-closes
 //! the connection. Some proxies turn a half-close into a full close, which would lose the replies.
 
-use std::time::{Duration, Instant};
+use std::mem;
+use std::time::Instant;
 
 use crate::client::connection::Event;
-use crate::client::connection::link::{Cause, Link, MAX_LINE};
+use crate::client::connection::link::{Link, LinkError, MAX_LINE};
 use crate::client::connection::requests::{Ending, RequestTracker};
 use crate::client::failure::Failure;
-use crate::client::messages::{not_a_server, unanswered};
+use crate::client::messages::{
+    connection_cut, explain_goodbye, no_answer, not_a_server, unanswered,
+};
 use crate::client::session::Session;
-use crate::protocol::{Line, LineBuffer, Reply, Verb};
+use crate::protocol::{ForeignProtocol, Line, LineBuffer, Reply};
 
-/// The lines that were sent, and the requests that the server has not answered.
+/// What was sent, and which of it the server has answered.
 struct Sent {
-    input: LineBuffer,
+    /// Everything that was sent, split into lines as the server does it.
+    lines: LineBuffer,
+    /// The requests of complete lines.
     requests: RequestTracker,
-    /// The input has ended in the middle of a line, which gets `incomplete-line` as its reply.
-    has_partial_line: bool,
-    /// The server has answered a `quit` or `shutdown`. Nothing after it is executed.
+    /// The server has already answered the line at the end of `lines`, which is not complete.
+    is_partial_line_answered: bool,
+    /// The protocol that the server takes the input for. It closes the connection without a reply.
+    foreign: Option<ForeignProtocol>,
+    /// The server has answered a `quit` or `shutdown` with a goodbye. Nothing after it is executed.
     has_quit: bool,
 }
 
 /// Sends standard input unchanged, and prints the server's lines until the server closes the
-/// connection. Fails if it does so before it has answered everything.
+/// connection. Fails if it does so before the input has ended and everything is answered, except
+/// after a `quit` or `shutdown` of this client.
 pub(crate) fn raw(session: &mut Session) -> Result<(), Failure> {
-    while !matches!(session.connection.next_event(Instant::now())?, Some(Event::Connected(_))) {
-        session.wait(None, false)?;
-    }
-    // The connection has dialed, and has queued `auth` and `name`. Take its socket, so that it does
-    // not act on the replies.
+    let mut lines = LineBuffer::new(MAX_LINE);
+    sign_in(session, &mut lines)?;
+    // Take the socket, so that the connection does not act on replies from now on.
     let Some((mut link, requests)) = session.connection.take_link() else { return Ok(()) };
-    let mut sent = Sent::new(requests);
+    let mut sent = Sent::new(lines, requests);
     let timeout = session.connection.dialer.options.timeout;
-    // The current line is the welcome.
-    session.output.line(link.line());
     loop {
+        // Read the input first: if it has ended, the end of the connection is not an error.
+        if sent.wants_input(&link) {
+            let len = session.read_input()?;
+            if !sent.requests.has_pending() {
+                link.silent_since = Instant::now();
+            }
+            link.unsent.extend_from_slice(&session.buffer[..len]);
+            sent.on_input(&session.buffer[..len], session.input_has_ended());
+        }
         let server = session.connection.server();
         while link.next_line().map_err(|sent| not_a_server(server, &sent))? {
             sent.on_line(link.line());
             session.output.line(link.line());
         }
-        match &link.end {
-            Some(end) if end.cause == Cause::Closed => {
-                return match sent.unanswered() {
-                    0 => Ok(()),
-                    count => Err(Failure::Error(format!("{server}: {}", unanswered(count)))),
-                };
-            }
-            Some(end) => return Err(Failure::Error(format!("{server}: {}", end.why))),
-            None => {}
+        if sent.lines.is_ended() && !sent.requests.has_pending() && !link.is_finishing {
+            link.is_finishing = true;
+            link.silent_since = Instant::now();
         }
-        let has_room = link.has_room() && !session.input_has_ended();
-        if has_room {
-            let len = session.read_input()?;
-            sent.on_input(&session.buffer[..len], session.input_has_ended());
-            link.unsent.extend_from_slice(&session.buffer[..len]);
-            if len > 0 {
-                link.silent_since = Instant::now();
-            }
+        let expects_lines = sent.requests.has_pending() || link.is_finishing;
+        let deadline = expects_lines.then(|| link.silent_since + timeout);
+        let is_overdue = deadline.is_some_and(|deadline| deadline <= link.drained_at);
+        let no_answer = is_overdue.then(|| no_answer(timeout));
+        if let Some(why) = sent.why_ended(link.end.as_ref()).or(no_answer) {
+            let outcome = sent.outcome(&why);
+            return outcome.map_err(|error| Failure::Error(format!("{server}: {error}")));
         }
-        let deadline = sent.finish(&mut link, timeout, session.input_has_ended());
         link.flush();
-        session.wait_for_events(deadline, link.may_read(), has_room)?;
+        session.wait_for_events(deadline, link.may_read(), sent.wants_input(&link))?;
         link.transfer(&session.events, &mut session.buffer, Instant::now());
     }
 }
 
+/// Connects, authenticates and requests the name. Prints the server's lines until then. Adds what
+/// is sent to `lines`.
+fn sign_in(session: &mut Session, lines: &mut LineBuffer) -> Result<(), Failure> {
+    while !session.connection.has_room() {
+        match session.connection.next_event(Instant::now())? {
+            Some(Event::Connected(_)) => {
+                if let Some(link) = session.connection.link() {
+                    // The current line is the welcome. `auth` and `name` are queued.
+                    session.output.line(link.line());
+                    lines.push(&link.unsent);
+                    while lines.peek().is_some() {
+                        lines.advance();
+                    }
+                }
+            }
+            Some(Event::Received(incoming)) => session.output.line(incoming.line),
+            Some(Event::NameRefused(why)) => return Err(Failure::Error(why)),
+            Some(Event::Notice(_) | Event::Disconnected { .. }) => {}
+            None => session.wait(None, false)?,
+        }
+    }
+    Ok(())
+}
+
 impl Sent {
-    fn new(requests: RequestTracker) -> Self {
-        let input = LineBuffer::without_foreign_detection(MAX_LINE);
-        Self { input, requests, has_partial_line: false, has_quit: false }
+    fn new(lines: LineBuffer, requests: RequestTracker) -> Self {
+        Self { lines, requests, is_partial_line_answered: false, foreign: None, has_quit: false }
+    }
+
+    /// Returns whether to read more input.
+    fn wants_input(&self, link: &Link) -> bool {
+        link.has_room() && self.requests.has_room() && !self.lines.is_ended()
     }
 
     /// Handles bytes of the input, which are sent unchanged.
     fn on_input(&mut self, bytes: &[u8], is_ended: bool) {
-        self.input.push(bytes);
+        self.lines.push(bytes);
         if is_ended {
-            self.input.end();
+            self.lines.end();
         }
-        while let Some(line) = self.input.peek() {
+        while let Some(line) = self.lines.peek() {
             match line {
-                Line::Text(text) => self.requests.sent_line(Some(text)),
-                Line::NotText(_) | Line::TooLong | Line::Foreign(_) => {
-                    self.requests.sent_line(None);
-                }
-                Line::Incomplete(_) => self.has_partial_line = true,
+                // It stays in the buffer, where `unanswered` counts it.
+                Line::Incomplete(_) => return,
+                Line::Telnet(_) => {}
+                Line::Foreign(protocol) => self.foreign = Some(protocol),
+                _ if mem::take(&mut self.is_partial_line_answered) => {}
                 // The server does not reply to a blank line.
-                _ => {}
+                Line::Blank(_) => {}
+                Line::Text(text) => self.requests.sent_line(Some(text)),
+                Line::NotText(_) | Line::TooLong => self.requests.sent_line(None),
             }
-            self.input.advance();
+            self.lines.advance();
         }
     }
 
     /// Handles a line from the server.
     fn on_line(&mut self, line: &str) {
+        // The server answers `line-too-long` before the line ends, and `incomplete-line` after
+        // everything else.
+        let is_for_partial_line = !self.requests.has_pending() && self.lines.buffered_bytes() > 0;
+        self.is_partial_line_answered |= is_for_partial_line && line.starts_with("error ");
         // Every line is printed, so protocol violations do not matter.
         let Ok(incoming) = self.requests.on_line(line) else { return };
-        self.has_quit |= incoming.completes(Verb::Quit) || incoming.completes(Verb::Shutdown);
-        if matches!(incoming.reply, Some(Reply::Lagged(_))) {
-            self.requests.forget_lagged();
-        }
+        let is_goodbye = matches!(incoming.reply, Some(Reply::Goodbye(_)));
+        self.has_quit |= is_goodbye && incoming.completed.is_some();
     }
 
-    /// Returns the number of requests that the server has not answered.
+    /// Returns the number of requests that the server has not answered. A partial line counts once
+    /// the input has ended.
     fn unanswered(&self) -> usize {
-        if self.has_quit {
-            return 0;
-        }
-        let is_partial_line_answered = self.requests.ending() == Some(&Ending::Cut);
-        let partial = self.has_partial_line && !is_partial_line_answered;
-        self.requests.pending_count() + usize::from(partial)
+        let has_partial_line = self.lines.is_ended() && self.lines.buffered_bytes() > 0;
+        self.requests.pending_count()
+            + usize::from(has_partial_line && !self.is_partial_line_answered)
+            + usize::from(self.foreign.is_some())
     }
 
-    /// At the end of the input, half-closes the link once everything is answered, or once the
-    /// server has been silent for `timeout`. Returns when to call this again.
-    fn finish(&self, link: &mut Link, timeout: Duration, is_ended: bool) -> Option<Instant> {
-        if !is_ended || link.is_finishing {
-            return None;
+    /// Returns why the server sends no more lines, or `None` while it may send some.
+    fn why_ended(&self, end: Option<&LinkError>) -> Option<String> {
+        match (self.requests.ending(), self.foreign) {
+            (Some(Ending::Goodbye(reason)), _) => Some(explain_goodbye(reason)),
+            (Some(Ending::Cut), _) if self.unanswered() > 0 => Some(connection_cut()),
+            (_, Some(protocol)) => end.map(|_| {
+                let protocol = protocol.as_str();
+                format!("the server closed the connection, because the input looks like {protocol}")
+            }),
+            (_, None) => end.map(|end| end.why.clone()),
         }
-        let deadline = link.silent_since + timeout;
-        link.is_finishing = !self.requests.has_pending() || deadline <= link.drained_at;
-        if link.is_finishing { None } else { Some(deadline) }
+    }
+
+    /// Returns the outcome once the server sends no more lines, for this reason.
+    fn outcome(&self, why: &str) -> Result<(), String> {
+        match self.unanswered() {
+            _ if self.has_quit => Ok(()),
+            0 if self.lines.is_ended() => Ok(()),
+            0 => Err(format!("{why}; the input had not ended")),
+            count => Err(format!("{why}; {}", unanswered(count))),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::connection::requests::Owner;
-    use crate::protocol::Command;
 
-    /// Returns how many requests are unanswered after this input and these lines.
-    fn unanswered_after(input: &str, lines: &[&str]) -> usize {
-        let mut requests = RequestTracker::new(7, 0);
-        requests.sent(&Command::Auth { secret: "x" }, Owner::Connection);
-        let mut sent = Sent::new(requests);
-        sent.on_input(input.as_bytes(), true);
-        lines.iter().for_each(|line| sent.on_line(line));
+    /// Sends the input in these pieces. After each piece, the server sends lines. Returns how many
+    /// requests are unanswered at the end.
+    fn unanswered_after(pieces: &[(&[u8], &[&str])]) -> usize {
+        let lines = LineBuffer::new(MAX_LINE);
+        let mut sent = Sent::new(lines, RequestTracker::new(7, 0));
+        for (nth, (input, lines)) in pieces.iter().enumerate() {
+            sent.on_input(input, nth + 1 == pieces.len());
+            lines.iter().for_each(|line| sent.on_line(line));
+        }
         sent.unanswered()
     }
 
     #[test]
     fn requests_without_a_reply_are_counted() {
+        const TOO_LONG: &str = "error line-too-long at most 4096 bytes";
         for (input, lines, expected) in [
-            ("", &[][..], 1),
-            ("", &["ok auth user"], 0),
-            ("\n \nping\n\u{7}\n", &["ok auth user"], 2),
-            ("ping\nping\n", &["ok auth user", "pong", "broadcast 1 9 not a reply"], 1),
-            ("say a\nping\n", &["ok auth user", "broadcast 1 7 a", "pong"], 0),
-            ("ping\npi", &["ok auth user", "pong"], 1),
-            ("ping\npi", &["ok auth user", "pong", "error incomplete-line"], 0),
+            (&b""[..], &[][..], 0),
+            (b"\n \n\t\r\nping\n\x07\n", &[], 2),
+            (b"ping\nping\n", &["pong", "broadcast 1 9 not a reply"], 1),
+            (b"say a\nping\n", &["broadcast 1 7 a", "pong"], 0),
+            (b"ping\npi", &["pong"], 1),
+            (b"ping\npi", &["pong", "error incomplete-line"], 0),
+            (b"ping\n \t", &["pong"], 0),
             // The connection was cut: the ping did not arrive.
-            ("ping\n", &["ok auth user", "error incomplete-line"], 1),
-            ("quit\nping\n", &["ok auth user", "goodbye quit"], 0),
-            ("ping\nping\n", &["ok auth user", "pong", "goodbye shutdown"], 1),
-            ("ping\n", &["ok auth user", "pong", "goodbye shutdown"], 0),
-            ("say a\nsay b\n", &["ok auth user", "lagged 2"], 0),
+            (b"ping\n", &["error incomplete-line"], 1),
+            (b"ping\npi", &["error incomplete-line"], 2),
+            (b"ping\nping\n", &["pong", "goodbye shutdown"], 1),
+            (b"shutdown\nping\n", &["error not-allowed ask the operator"], 1),
+            (b"say a\nsay b\n", &["lagged 2"], 0),
+            (b"ping\nsay a\n", &["lagged 2"], 2),
+            (b"\xef\xbb\xbfping\n", &["pong"], 0),
+            // Telnet commands are removed from the lines around them.
+            (b"\xff\xfd\x06", &[], 0),
+            (b"\xff\xfd\x06pi\xff\xf4ng\n\xff\xfb\x1f", &["pong"], 0),
+            (b"ping\n\xff\xfd\n", &["pong"], 1),
+            (b"ping\n\xff", &["pong", "error incomplete-line"], 0),
+            // Nothing after the first foreign line is executed.
+            (b"GET / HTTP/1.1\r\nAccept: *\r\n\r\nping\n", &[], 1),
+            (b"ping\nHost: x\nping\n", &["pong"], 1),
+            (b"\x16\x03\x01ping\n", &[], 1),
+            (&[b'x'; 5000], &[TOO_LONG], 0),
+            (&[b'x'; 5000], &[], 1),
+            (&[b'x'; MAX_LINE + 1], &[TOO_LONG], 0),
         ] {
-            assert_eq!(unanswered_after(input, lines), expected, "{input:?} {lines:?}");
+            let context = input[..input.len().min(100)].escape_ascii();
+            assert_eq!(unanswered_after(&[(input, lines)]), expected, "{context} {lines:?}");
+        }
+    }
+
+    /// The server answers an overlong line before its end.
+    #[test]
+    fn overlong_line_is_one_request_wherever_its_answer_arrives() {
+        const TOO_LONG: &str = "error line-too-long at most 4096 bytes";
+        let long = [b'x'; 5000];
+        for (start, before) in [(&b""[..], &[][..]), (b"ping\n", &["pong"])] {
+            let start = [start, &long].concat();
+            let answered = [before, &[TOO_LONG]].concat();
+            for (rest, expected) in [
+                (&b""[..], 0),
+                (b"xx", 0),
+                (b"\xff\xf4x\r\n", 0),
+                (b"\nping\n", 1),
+                (b"\nping", 1),
+                (&[b'x'; MAX_LINE], 0),
+            ] {
+                let early = [(&start[..], &answered[..]), (rest, &[])];
+                assert_eq!(unanswered_after(&early), expected);
+                let late = [(&start[..], &[][..]), (rest, &answered)];
+                assert_eq!(unanswered_after(&late), expected);
+            }
         }
     }
 }

@@ -69,15 +69,14 @@ impl Source {
         self.stopped.is_some() || (self.lines.is_ended() && self.lines.peek().is_none())
     }
 
-    /// Reads available input until a line is buffered.
+    /// Reads available input once, unless a line is buffered.
     pub(crate) fn fill(&mut self, session: &mut Session) {
-        while self.wants_input() {
+        if self.wants_input() {
             match session.read_input() {
                 Ok(0) if session.input_has_ended() => self.lines.end(),
-                Ok(0) => return,
                 Ok(len) => self.lines.push(&session.buffer[..len]),
-                Err(Failure::Error(why)) => return self.stop(why),
-                Err(_) => return,
+                Err(Failure::Error(why)) => self.stop(why),
+                Err(_) => {}
             }
         }
     }
