@@ -295,6 +295,7 @@ fn protocol_and_hub_do_no_io_and_read_no_clock() {
 #[test]
 fn client_state_machines_do_no_io() {
     let pure = [
+        "connection/ending.rs",
         "connection/requests.rs",
         "tasks/publish_queue.rs",
         "tasks/resume_cursor.rs",

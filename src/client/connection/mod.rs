@@ -3,6 +3,7 @@
 pub(crate) mod address;
 mod backoff;
 pub(crate) mod dial;
+pub(crate) mod ending;
 pub(crate) mod link;
 mod name_claim;
 pub(crate) mod options;
@@ -11,17 +12,18 @@ pub(crate) mod requests;
 
 use std::time::{Duration, Instant};
 
-use crate::client::messages::{connection_cut, explain, explain_goodbye, not_a_server};
+use crate::client::messages::{explain, not_a_server};
 use crate::escape::escape_untrusted;
 use crate::protocol::{Command, ErrorCode, OkReply, Reply, Verb};
 use address::ServerAddress;
 use backoff::Backoff;
 use dial::{Dial, Dialer, Welcome};
+use ending::Ending;
 use link::{Link, LinkError};
 use name_claim::NameClaim;
 use options::ConnectOptions;
 use outage::Outage;
-use requests::{Ending, Incoming, Owner, RequestTracker};
+use requests::{Incoming, Owner, RequestTracker};
 
 /// A connection that lasts this long resets the backoff. So do a broadcast and `goodbye idle`.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
@@ -182,11 +184,7 @@ impl Connection {
         let options = &self.dialer.options;
         let why = if let Some(ending) = up.requests.ending() {
             // Expect nothing more, even if the socket stays open.
-            match ending {
-                Ending::Goodbye(reason) => explain_goodbye(reason),
-                Ending::Cut => connection_cut(),
-                Ending::Refused(why) => why.clone(),
-            }
+            ending.explain()
         } else if up.link.next_line().map_err(|sent| not_a_server(&options.server, &sent))? {
             return self.on_line(now);
         } else if up.requests.has_pending() && up.is_overdue(options) {

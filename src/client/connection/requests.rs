@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use crate::cli::digits;
-use crate::client::messages::explain;
-use crate::protocol::{Command, ErrorClass, ErrorCode, Name, OkReply, Reply, Verb};
+use crate::client::connection::ending::Ending;
+use crate::protocol::{Command, Name, OkReply, Reply, Verb};
 
 /// The maximum number of pending requests.
 const MAX_PENDING: usize = 64 * 1024;
@@ -53,18 +53,6 @@ impl Incoming<'_> {
     pub(crate) fn completes_for(&self, owner: Owner) -> bool {
         self.completed.is_some_and(|request| request.owner == owner)
     }
-}
-
-/// Why no more replies are expected on a connection.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The server said goodbye, for this reason. It did not execute requests without a reply.
-    Goodbye(String),
-    /// The connection was cut. The server may or may not have received requests without a reply.
-    Cut,
-    /// The server refused, for this reason, a request that may succeed later over another
-    /// connection.
-    Refused(String),
 }
 
 /// The requests and replies of one connection.
@@ -226,23 +214,11 @@ impl RequestTracker {
         Ok(Incoming { line, reply: Some(reply), completed })
     }
 
-    /// Returns the ending of the connection, if this error ends it.
-    ///
-    /// The error of a connection that was cut completes no request, because no request caused it. A
-    /// request of the connection itself, such as `auth`, is repeated over another connection if it
-    /// may succeed later. (`gone` is an exception: it says where to resume on this one.)
     fn ending_of(&self, code: &str, explanation: &str) -> Option<Ending> {
-        let code = ErrorCode::parse(code)?;
         let is_upkeep = self.pending.front().is_some_and(|request| {
             request.owner == Owner::Connection && request.verb != Some(Verb::Ping)
         });
-        match code.class() {
-            ErrorClass::Connection => Some(Ending::Cut),
-            ErrorClass::Transient if is_upkeep && code != ErrorCode::GONE => {
-                Some(Ending::Refused(explain(code.as_str(), explanation)))
-            }
-            _ => None,
-        }
+        Ending::of_error(code, explanation, is_upkeep)
     }
 
     /// Returns whether a line from `from` is this client's. No other client ever has its id, or has

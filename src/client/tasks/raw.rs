@@ -6,8 +6,9 @@
 use std::time::{Duration, Instant};
 
 use crate::client::connection::Event;
+use crate::client::connection::ending::Ending;
 use crate::client::connection::link::{Cause, Link, MAX_LINE};
-use crate::client::connection::requests::{Ending, RequestTracker};
+use crate::client::connection::requests::RequestTracker;
 use crate::client::failure::Failure;
 use crate::client::messages::{not_a_server, unanswered};
 use crate::client::session::Session;
