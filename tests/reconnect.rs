@@ -13,6 +13,9 @@ use support::fake_server::{FEED, FakeServer};
 use support::proxy::{Cut, Direction, Manner, Proxy};
 use support::{Client, Program, SILENT_SUCCESS, Server, oyez, oyezd, size, wait_until};
 
+/// How `oyez` reports another feed.
+const OTHER_FEED: &str = "the server was restarted, or it is another server";
+
 /// Waits until a program fails with status 1 and this error. Returns its stderr.
 #[track_caller]
 fn fails(program: Program, error: &str) -> String {
@@ -58,7 +61,7 @@ fn listener_resumes_after_its_last_line() {
     server.send("ok resume 0\nbroadcast 1 bob one");
     listen.stdout.expect("one");
     listen.stderr.expect("reconnected to ");
-    listen.stderr.expect("the server was restarted");
+    listen.stderr.expect(OTHER_FEED);
 }
 
 /// Sends lines from a sender to a listener, either of them through a cutting proxy. Asserts that
@@ -157,7 +160,7 @@ fn listener_reconnects_to_a_restarted_server() {
     again.args(["--listen", &address]);
     let server = Server::spawn(again);
     listen.stderr.expect(&format!("reconnected to {address}"));
-    listen.stderr.expect("the server was restarted; lines sent just before that may be missing");
+    listen.stderr.expect(&format!("{OTHER_FEED}; the last lines before that may be missing"));
     let mut bob = server.client();
     // The listener has set its name again.
     bob.send_to("al", "hi");
@@ -211,7 +214,7 @@ fn position_from_before_a_restart_is_reported() {
     let (stdout, stderr) = run_listen(&address, position, 15);
     assert_eq!(stdout, second);
     let restarted = format!(
-        "oyez: the server was restarted after {position}; lines sent before that may be missing\n\
+        "oyez: {OTHER_FEED}; lines after {position} may be missing\n\
          oyez: continue with --since "
     );
     let position = stderr.strip_prefix(&restarted).unwrap().trim_end();
@@ -561,7 +564,8 @@ fn sender_fails_when_delivery_cannot_be_determined() {
     let different = failure(FEED, "ok resume 22\nbroadcast 23 7 four\nok quiet");
     assert!(different.contains("input line 3 has a different text in the feed"), "{different}");
     let restarted = failure("00000001", "");
-    assert!(restarted.contains(" was restarted; "), "{restarted}");
+    let unknown = format!("cannot find out which lines were broadcast: {OTHER_FEED}; ");
+    assert!(restarted.contains(&unknown), "{restarted}");
 }
 
 #[test]
@@ -612,7 +616,7 @@ fn sender_reports_a_restarted_server_and_continues() {
     let mut server = fake.welcome_sender(1, "00000001", 0);
     broadcast.stderr.expect("lost: ");
     broadcast.stderr.expect("connected to ");
-    broadcast.stderr.expect("the server was restarted and no longer has the lines sent before");
+    broadcast.stderr.expect(&format!("{OTHER_FEED}; it does not have the lines sent before"));
     broadcast.write_input(b"two\n");
     server.expect("broadcast two");
     server.send("ok broadcast 1");

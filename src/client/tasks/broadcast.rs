@@ -10,7 +10,7 @@ use crate::client::connection::Event;
 use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::failure::Failure;
-use crate::client::messages::{connection_lost, explain, reconnected};
+use crate::client::messages::{OTHER_FEED, connection_lost, explain, reconnected};
 use crate::client::session::Session;
 use crate::client::stdio::{Progress, notice};
 use crate::client::tasks::ask::MAX_REPLY_LINES;
@@ -156,12 +156,12 @@ impl Publisher {
     fn on_welcome(&mut self, welcome: Welcome) -> Result<(), String> {
         let previous = self.feed.replace(welcome.feed);
         if !self.queue.on_welcome(welcome) {
-            return Err(format!("{} was restarted", self.server));
+            return Err(format!("{CANNOT_TELL}: {OTHER_FEED}"));
         }
         if let Some(previous) = previous {
             self.notice(&reconnected(&self.server));
             if previous != welcome.feed {
-                self.notice("the server was restarted and no longer has the lines sent before");
+                self.notice(&format!("{OTHER_FEED}; it does not have the lines sent before"));
             }
         }
         self.enter(Phase::Starting);

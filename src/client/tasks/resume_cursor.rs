@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use crate::cli::digits;
 use crate::client::config::Since;
 use crate::client::connection::dial::Welcome;
-use crate::client::messages::{explain, reconnected};
+use crate::client::messages::{OTHER_FEED, explain, reconnected};
 use crate::protocol::{Command, ErrorCode, FeedId, FeedPosition, Reply};
 
 /// The maximum number of times per connection that a `resume` is retried because its lines were
@@ -116,10 +116,9 @@ impl ResumeCursor {
         if is_other_feed || self.seq > newest {
             self.seq = 0;
             notices.push(if was_connected {
-                "the server was restarted; lines sent just before that may be missing".to_owned()
+                format!("{OTHER_FEED}; the last lines before that may be missing")
             } else {
-                let missing = "lines sent before that may be missing";
-                format!("the server was restarted after {previous}; {missing}")
+                format!("{OTHER_FEED}; lines after {previous} may be missing")
             });
         }
         // Resume even if `seq` is the newest: a client that must authenticate misses all lines
@@ -199,7 +198,8 @@ mod tests {
     use crate::protocol::OkReply;
 
     const RECONNECTED: &str = "reconnected to here";
-    const RESTARTED: &str = "the server was restarted; lines sent just before that may be missing";
+    const RESTARTED: &str = "the server was restarted, or it is another server; \
+                             the last lines before that may be missing";
 
     fn welcome(feed: u32, seq: u64) -> Welcome {
         Welcome { id: 1, feed: FeedId(feed), seq }
@@ -331,8 +331,8 @@ mod tests {
         assert_eq!(cursor.position(), Some(FeedPosition { feed: FeedId(1), seq: 9 }));
 
         let mut cursor = since(1, 7);
-        let restarted =
-            "the server was restarted after 00000001-7; lines sent before that may be missing";
+        let restarted = "the server was restarted, or it is another server; \
+                         lines after 00000001-7 may be missing";
         let start = cursor.on_welcome(welcome(2, 20), "here");
         assert_eq!(start, step(&[restarted], resume(0, 2)));
         assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 0 })), complete());
