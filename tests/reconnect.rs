@@ -269,6 +269,19 @@ fn listener_prints_where_to_continue() {
     assert_eq!((status, stderr), (-1, format!("oyez: continue with --since {FEED}-7\n")));
 }
 
+#[test]
+fn position_is_accepted_in_upper_case() {
+    let fake = FakeServer::new();
+    let since = format!("{}-5", FEED.to_uppercase());
+    let listen = fake.start(&["listen", "--since", &since, "--count", "1"]);
+    let mut server = fake.welcome(FEED, 6);
+    server.expect(&format!("resume 5 {FEED}"));
+    server.send("ok resume 5\nbroadcast 6 bob six");
+    let (status, stdout, stderr) = listen.wait_all();
+    assert_eq!((status, stdout.as_str()), (0, "six\n"));
+    assert_eq!(stderr, format!("oyez: continue with --since {FEED}-6\n"));
+}
+
 /// A signal ends a listener that is blocked on standard output. It prints no position, because
 /// output is lost.
 #[test]
