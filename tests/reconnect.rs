@@ -282,6 +282,33 @@ fn position_is_accepted_in_upper_case() {
     assert_eq!(stderr, format!("oyez: continue with --since {FEED}-6\n"));
 }
 
+#[test]
+fn only_a_final_goodbye_prevents_reconnecting() {
+    for reason in ["kicked", "quit", "auth-failed"] {
+        for command in [&["listen"][..], &["broadcast", "-"]] {
+            let fake = FakeServer::new();
+            let mut oyez = fake.oyez(command);
+            let oyez = Program::start(oyez.stdin(Stdio::piped()));
+            fake.welcome(FEED, 0).send(&format!("goodbye {reason}"));
+            let error = match reason {
+                "auth-failed" => " requires a secret; use --secret-file FILE\n".to_owned(),
+                reason => {
+                    format!("{}: the server disconnected this client: {reason}\n", fake.address())
+                }
+            };
+            fails(oyez, &error);
+        }
+    }
+    // A later version may have other reasons.
+    for reason in ["shutdown", "too-slow", "idle", "replaced", "moved elsewhere", "kicked-idle"] {
+        let fake = FakeServer::new();
+        let mut listen = fake.start(&["listen"]);
+        fake.welcome(FEED, 0).send(&format!("goodbye {reason}"));
+        listen.stderr.expect("; reconnecting");
+        fake.welcome(FEED, 0).expect(&format!("resume 0 {FEED}"));
+    }
+}
+
 /// A signal ends a listener that is blocked on standard output. It prints no position, because
 /// output is lost.
 #[test]

@@ -288,7 +288,7 @@ impl Connection {
         {
             return Err(requires_secret(self.server()));
         }
-        if !self.dialer.options.reconnect {
+        if !self.dialer.options.reconnect || goodbye.is_some_and(is_final) {
             return Err(format!("{}: {why}", self.server()));
         }
         let has_unconfirmed = up.requests.has_unconfirmed();
@@ -304,6 +304,12 @@ impl Connection {
 fn requires_secret(server: &ServerAddress) -> String {
     format!("{server} requires a secret; use --secret-file FILE")
 }
+/// Returns whether the server says goodbye, for this reason, to a client that it does not want back.
+/// The reason may be one that only a later version of the server gives.
+fn is_final(reason: &str) -> bool {
+    matches!(reason, "quit" | "kicked" | "auth-failed")
+}
+
 
 impl Up {
     fn send(&mut self, command: &Command<'_>, owner: Owner, now: Instant) -> u64 {

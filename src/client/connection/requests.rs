@@ -160,7 +160,7 @@ impl RequestTracker {
     /// Forgets the broadcasts before the first other request: a `lagged` line may replace their
     /// replies.
     pub(crate) fn forget_lagged(&mut self) {
-        while self.pending.front().is_some_and(|first| first.verb == Some(Verb::Broadcast)) {
+        while self.is_next(Verb::Broadcast) {
             self.pending.pop_front();
         }
     }
@@ -190,23 +190,17 @@ impl RequestTracker {
             Reply::Broadcast { seq, from, .. } if seq > self.newest => {
                 self.newest = seq;
                 // A client's own line is the reply to its broadcast, unless the client is quiet.
-                let is_reply = !self.is_quiet
-                    && self.is_own(from)
-                    && self
-                        .pending
-                        .front()
-                        .is_some_and(|first| first.verb == Some(Verb::Broadcast));
+                let is_reply = !self.is_quiet && self.is_own(from) && self.is_next(Verb::Broadcast);
                 if is_reply { self.complete_up_to(0) } else { None }
             }
             Reply::Goodbye(reason) => {
                 self.end(Ending::Goodbye(reason.to_owned()));
-                let was_requested = |request: &Request| match request.verb {
-                    Some(Verb::Quit) => reason == "quit",
-                    Some(Verb::Shutdown) => reason == "shutdown",
-                    _ => false,
-                };
-                let is_reply = self.pending.front().is_some_and(was_requested);
-                if is_reply { self.complete_up_to(0) } else { None }
+                match reason {
+                    "quit" => self.complete(Verb::Quit).ok(),
+                    // Another client may have requested the shutdown.
+                    "shutdown" if self.is_next(Verb::Shutdown) => self.complete_up_to(0),
+                    _ => None,
+                }
             }
             Reply::Welcome { .. } => return Err("a second welcome"),
             _ => None,
@@ -228,6 +222,11 @@ impl RequestTracker {
             Some(name) => from == name,
             None => digits(from) == Some(self.id),
         }
+    }
+
+    /// Returns whether the oldest pending request is of this kind.
+    fn is_next(&self, verb: Verb) -> bool {
+        self.pending.front().is_some_and(|first| first.verb == Some(verb))
     }
 
     /// Completes the oldest pending request of this kind. Requests before it are broadcasts whose
@@ -436,6 +435,10 @@ mod tests {
     #[test]
     fn goodbye_completes_only_the_command_that_requested_it() {
         assert_eq!(play("> quit\n< goodbye quit | quit").goodbye(), Some("quit"));
+        assert_eq!(
+            play("> say a\n> quit\n< lagged 1\n< goodbye quit | quit").goodbye(),
+            Some("quit")
+        );
         assert_eq!(play("> ping\n< goodbye too-slow").goodbye(), Some("too-slow"));
         assert_eq!(play("> shutdown\n< goodbye idle").goodbye(), Some("idle"));
     }
