@@ -422,6 +422,54 @@ fn lost_connection_is_an_error_without_reconnecting() {
 }
 
 #[test]
+fn listener_waits_only_for_what_may_change() {
+    let fake = FakeServer::new();
+    let mut listen = fake.start(&["listen", "--wait", "--count", "1"]);
+    drop(fake.accept());
+    listen.stderr.expect("; still trying");
+    fake.accept().send("error server-full too many clients");
+    listen.stderr.expect("the server is full; still trying");
+    fake.welcome(FEED, 0).send("broadcast 1 bob one");
+    listen.stdout.expect("one");
+
+    let listen = fake.start(&["listen", "--wait"]);
+    fake.accept().send("SSH-2.0-OpenSSH_9.2");
+    fails(listen, " is not an oyez server: it sent SSH-2.0-OpenSSH_9.2");
+
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "open sesame\n").unwrap();
+    let secret = secret.to_str().unwrap();
+    for (options, error) in [
+        (&["-s", "192.0.2.1", "--secret-file", secret][..], "without encryption"),
+        (&["-s", "127.0.0.1:1", "--secret-file", "/nowhere/secret"], "/nowhere/secret"),
+        (
+            &[
+                "-s",
+                "unix:/etc/passwd/socket/that-is-much-too-long-for-the-address-of-a-socket-that-is-\
+            much-too-long-for-the-address-of-a-socket",
+            ],
+            "cannot reach",
+        ),
+    ] {
+        fails(Program::start(oyez().args(options).args(["listen", "--wait"])), error);
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn listener_does_not_wait_for_another_certificate() {
+    let (tls, plain) = (Server::start_tls(&[]), Server::start(&[]));
+    let fingerprint = format!("sha256:{}", "0".repeat(64));
+    for server in [tls, plain] {
+        let address = server.tcp().to_string();
+        let mut listen = oyez();
+        listen.args(["-s", &address, "--tls-fingerprint", &fingerprint, "listen", "--wait"]);
+        fails(Program::start(&mut listen), &format!("cannot set up TLS with {address}: "));
+    }
+}
+
+#[test]
 fn name_still_held_by_the_lost_connection_is_requested_again() {
     let fake = FakeServer::new();
     let mut listen = fake.start(&["--name", "al", "listen"]);

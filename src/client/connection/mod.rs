@@ -207,7 +207,7 @@ impl Connection {
         let options = &self.dialer.options;
         let (may_retry, max_pause) = match self.outage.was_connected {
             true => (options.reconnect, Duration::MAX),
-            false => (options.wait, MAX_PAUSE_BEFORE_START),
+            false => (options.wait && error.cause.is_temporary(), MAX_PAUSE_BEFORE_START),
         };
         if !may_retry {
             return Err(error.to_string());
