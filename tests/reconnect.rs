@@ -678,6 +678,27 @@ fn sender_gives_up_when_the_server_keeps_the_lost_connection() {
 }
 
 #[test]
+fn sender_gives_advice_once_when_the_server_answers_too_slowly() {
+    let fake = FakeServer::new();
+    let mut broadcast = fake.start_broadcast(&["--timeout", "1"]);
+    let mut server = fake.welcome_sender(7, FEED, 0);
+    broadcast.write_input(b"one\n");
+    broadcast.close_input();
+    server.expect("broadcast one");
+    let lost = "lost: no answer from the server for 1 s; reconnecting";
+    broadcast.stderr.expect(lost);
+    broadcast.stderr.expect("if this one has it, use a longer --timeout");
+    let _silent = fake.welcome_as(8, FEED, 0);
+    broadcast.stderr.expect("reconnected to ");
+    broadcast.stderr.expect(lost);
+    let mut server = fake.welcome_sender(9, FEED, 1);
+    broadcast.stderr.expect("reconnected to ");
+    answer_search(&mut server, 7, "ok clients 0 1", 0);
+    server.send("ok resume 0\nbroadcast 1 7 one\nok quiet");
+    assert_eq!(broadcast.wait().code(), Some(0));
+}
+
+#[test]
 fn sender_with_every_line_confirmed_exits_without_a_server() {
     let fake = FakeServer::new();
     let mut broadcast = fake.start_broadcast(&[]);

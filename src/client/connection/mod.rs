@@ -49,6 +49,8 @@ pub(crate) enum Event<'a> {
         why: String,
         /// Whether a broadcast or a direct message is unconfirmed.
         has_unconfirmed: bool,
+        /// Whether the server did not answer in time.
+        is_timeout: bool,
     },
 }
 
@@ -187,7 +189,7 @@ impl Connection {
             ending.explain()
         } else if up.link.next_line().map_err(|sent| not_a_server(&options.server, &sent))? {
             return self.on_line(now);
-        } else if up.requests.has_pending() && up.is_overdue(options) {
+        } else if up.has_timed_out(options) {
             format!("no answer from the server for {} s", options.timeout.as_secs())
         } else if let Some(end) = &up.link.end {
             end.why.clone()
@@ -292,24 +294,25 @@ impl Connection {
             return Err(format!("{}: {why}", self.server()));
         }
         let has_unconfirmed = up.requests.has_unconfirmed();
+        let is_timeout = up.requests.ending().is_none() && up.has_timed_out(&self.dialer.options);
         self.outage = Outage::new(now, true);
         if goodbye == Some("idle") || now.duration_since(up.since) >= STABLE_AFTER {
             self.backoff.reset();
         }
         self.state = State::Down { until: now + self.backoff.next_pause() };
-        Ok(Some(Event::Disconnected { why, has_unconfirmed }))
+        Ok(Some(Event::Disconnected { why, has_unconfirmed, is_timeout }))
     }
 }
 
-fn requires_secret(server: &ServerAddress) -> String {
-    format!("{server} requires a secret; use --secret-file FILE")
-}
 /// Returns whether the server says goodbye, for this reason, to a client that it does not want back.
 /// The reason may be one that only a later version of the server gives.
 fn is_final(reason: &str) -> bool {
     matches!(reason, "quit" | "kicked" | "auth-failed")
 }
 
+fn requires_secret(server: &ServerAddress) -> String {
+    format!("{server} requires a secret; use --secret-file FILE")
+}
 
 impl Up {
     fn send(&mut self, command: &Command<'_>, owner: Owner, now: Instant) -> u64 {
@@ -332,6 +335,10 @@ impl Up {
             return None;
         };
         Some(self.link.silent_since + max_silence)
+    }
+
+    fn has_timed_out(&self, options: &ConnectOptions) -> bool {
+        self.requests.has_pending() && self.is_overdue(options)
     }
 
     fn is_overdue(&self, options: &ConnectOptions) -> bool {
