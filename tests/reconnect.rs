@@ -257,15 +257,63 @@ fn listener_prints_where_to_continue() {
     let closed = format!("oyez: {}: the server closed the connection\n", fake.address());
     assert_eq!((status, stderr), (1, format!("oyez: continue with --since {FEED}-6\n{closed}")));
 
-    let mut listen = fake.start(&["--timeout", "1", "listen"]);
+    // No line has arrived.
+    let listen = fake.start(&["listen"]);
+    fake.welcome(FEED, 6).send("goodbye kicked");
+    let (status, _, stderr) = listen.wait_all();
+    let position = format!("oyez: continue with --since {FEED}-6\n");
+    assert!(status == 1 && stderr.starts_with(&position), "{stderr}");
+}
+
+/// Starts `oyez listen` with a keep-alive every quarter of a second, through a program that sets
+/// which signals are ignored.
+#[cfg(target_os = "linux")]
+fn start_with_signals(fake: &FakeServer, wrapper: &[&str]) -> Program {
+    let listen = fake.oyez(&["--timeout", "1", "listen"]);
+    let mut command = std::process::Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(listen.get_program()).args(listen.get_args());
+    Program::start(command.env_remove("OYEZ_SERVER").stdin(Stdio::null()))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn each_signal_ends_a_listener_which_prints_where_to_continue() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    for (signal, number) in [("HUP", 1), ("INT", 2), ("TERM", 15)] {
+        for (lines, seq) in [("", 6), ("broadcast 7 bob seven\n", 7)] {
+            let fake = FakeServer::new();
+            let wrapper = ["env", "--default-signal=HUP,INT,TERM"];
+            let mut listen = start_with_signals(&fake, &wrapper);
+            let mut server = fake.welcome(FEED, 6);
+            server.send_bytes(lines.as_bytes());
+            // The keep-alive shows that the welcome and the line were handled.
+            server.expect("ping");
+            listen.signal(signal);
+            // The signal itself ends the process.
+            assert_eq!(listen.wait().signal(), Some(number));
+            let position = format!("oyez: continue with --since {FEED}-{seq}\n");
+            assert_eq!(listen.stderr.all(), position, "{signal}");
+        }
+    }
+}
+
+/// `nohup` ignores SIGHUP, and a shell without job control ignores SIGINT for its background jobs.
+#[cfg(target_os = "linux")]
+#[test]
+fn ignored_signals_do_not_end_a_listener() {
+    let fake = FakeServer::new();
+    let wrapper = ["sh", "-c", r#"trap "" HUP INT; exec "$0" "$@""#];
+    let mut listen = start_with_signals(&fake, &wrapper);
     let mut server = fake.welcome(FEED, 6);
-    server.send("broadcast 7 bob seven");
+    server.expect("ping");
+    listen.signal("HUP");
+    listen.signal("INT");
+    server.send("pong\nbroadcast 7 bob seven");
     listen.stdout.expect("seven");
-    // The keep-alive shows that the write has returned.
     server.expect("ping");
     listen.signal("TERM");
     let (status, _, stderr) = listen.wait_all();
-    // The signal itself ends the process.
     assert_eq!((status, stderr), (-1, format!("oyez: continue with --since {FEED}-7\n")));
 }
 
@@ -418,7 +466,9 @@ fn lost_connection_is_an_error_without_reconnecting() {
     fake.welcome(FEED, 5).send("goodbye too-slow");
     let (status, _, stderr) = listen.wait_all();
     let reason = "the server disconnected this client for reading too slowly";
-    assert_eq!((status, stderr), (1, format!("oyez: {}: {reason}\n", fake.address())));
+    let position = format!("oyez: continue with --since {FEED}-5\n");
+    let error = format!("oyez: {}: {reason}\n", fake.address());
+    assert_eq!((status, stderr), (1, position + &error));
 }
 
 #[test]
@@ -929,7 +979,9 @@ fn no_control_character_from_the_server_is_printed() {
             assert_eq!(status, 1, "{context}");
             assert!(stdout.chars().chain(stderr.chars()).all(is_harmless), "{context}");
             assert!(stderr.contains("is not an oyez server: it sent "), "{context}");
-            assert!(stderr.len() < 500 && stderr.lines().count() == 1, "{context}");
+            let position = format!("oyez: continue with --since {FEED}-0\n");
+            let error = stderr.strip_prefix(&position).unwrap_or(&stderr);
+            assert!(error.len() < 500 && error.lines().count() == 1, "{context}");
         }
     }
 }

@@ -36,7 +36,7 @@ use crate::client::connection::requests::Owner;
 use crate::client::failure::Failure;
 use crate::client::session::Session;
 use crate::display;
-use crate::net::signals::Signals;
+use crate::net::signals::{Signals, is_ignored};
 use conversation::Conversation;
 use editor::Editor;
 use keys::{Key, Keys};
@@ -98,10 +98,11 @@ fn check_terminal() -> Result<(), Failure> {
 impl Chat {
     /// Puts the terminal into raw mode and shows the first notice.
     fn new(session: &mut Session, welcome: Welcome) -> io::Result<Self> {
-        const QUIT: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
+        let mut quit = vec![SIGHUP, SIGINT, SIGTERM];
+        quit.retain(|&signal| is_ignored(signal) != Some(true));
         let registry = session.poll.registry();
         let is_quitting = Arc::new(AtomicBool::new(false));
-        for signal in QUIT {
+        for &signal in &quit {
             // A second signal kills the program immediately, in case the terminal accepts no output
             // and the program is blocked on it.
             flag::register_conditional_default(signal, Arc::clone(&is_quitting))?;
@@ -116,7 +117,7 @@ impl Chat {
             screen.notice("the locale is not UTF-8: non-ASCII characters are shown escaped");
         }
         Ok(Self {
-            quit_signals: Signals::register(registry, QUIT_SIGNALS, &QUIT)?,
+            quit_signals: Signals::register(registry, QUIT_SIGNALS, &quit)?,
             terminal_signals: Signals::register(registry, TERMINAL_SIGNALS, &[SIGWINCH, SIGCONT])?,
             terminal: Terminal::enter()?,
             keys: Keys::default(),
