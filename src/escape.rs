@@ -5,7 +5,6 @@
 //! these are escaped, except invisible characters that a script or an emoji sequence needs, and a
 //! few marks on one character.
 
-use std::env;
 use std::ops::RangeInclusive;
 
 type Ranges = [RangeInclusive<char>];
@@ -224,16 +223,6 @@ pub fn escape_non_ascii(text: &str) -> String {
         }
     }
     out
-}
-
-/// Returns whether the terminal uses UTF-8, according to the locale.
-pub fn locale_is_utf8() -> bool {
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].map(|name| env::var(name).unwrap_or_default());
-    let locale = locale.iter().find(|value| !value.is_empty());
-    locale.is_some_and(|locale| {
-        let locale = locale.to_ascii_lowercase();
-        locale.contains("utf-8") || locale.contains("utf8")
-    })
 }
 
 #[cfg(test)]

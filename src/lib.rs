@@ -36,6 +36,7 @@
 //! - [`limits`]: every limit with its default, and their validation.
 //! - [`cli`]: the command-line parser, and the text of `--help`.
 //! - [`escape`]: escapes untrusted text before it is printed.
+//! - [`display`]: text on a terminal: the width of characters, and where lines wrap.
 //!
 //! ## Architecture invariants
 //!
@@ -65,6 +66,7 @@
 pub mod cli;
 pub mod client;
 pub mod credentials;
+pub mod display;
 pub mod escape;
 pub mod hub;
 pub mod limits;

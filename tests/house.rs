@@ -12,16 +12,30 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("escape", &[]),
     ("read_outcome", &[]),
     ("protocol", &[]),
-    ("cli", &["escape"]),
+    ("display", &["escape"]),
+    ("cli", &["display", "escape"]),
     ("limits", &["protocol"]),
     ("credentials", &["protocol"]),
     ("net", &["credentials", "read_outcome"]),
     ("hub", &["credentials", "limits", "protocol", "read_outcome"]),
     (
         "server",
-        &["cli", "credentials", "escape", "hub", "limits", "net", "protocol", "read_outcome"],
+        &[
+            "cli",
+            "credentials",
+            "display",
+            "escape",
+            "hub",
+            "limits",
+            "net",
+            "protocol",
+            "read_outcome",
+        ],
     ),
-    ("client", &["cli", "credentials", "escape", "limits", "net", "protocol", "read_outcome"]),
+    (
+        "client",
+        &["cli", "credentials", "display", "escape", "limits", "net", "protocol", "read_outcome"],
+    ),
     ("bin", &["cli", "client", "server"]),
 ];
 
@@ -295,6 +309,7 @@ fn protocol_and_hub_do_no_io_and_read_no_clock() {
 #[test]
 fn client_state_machines_do_no_io() {
     let pure = [
+        "connection/ending.rs",
         "connection/requests.rs",
         "tasks/publish_queue.rs",
         "tasks/resume_cursor.rs",

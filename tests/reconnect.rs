@@ -13,6 +13,9 @@ use support::fake_server::{FEED, FakeServer};
 use support::proxy::{Cut, Direction, Manner, Proxy};
 use support::{Client, Program, SILENT_SUCCESS, Server, oyez, oyezd, size, wait_until};
 
+/// How `oyez` reports another feed.
+const OTHER_FEED: &str = "the server was restarted, or it is another server";
+
 /// Waits until a program fails with status 1 and this error. Returns its stderr.
 #[track_caller]
 fn fails(program: Program, error: &str) -> String {
@@ -58,7 +61,7 @@ fn listener_resumes_after_its_last_line() {
     server.send("ok resume 0\nbroadcast 1 bob one");
     listen.stdout.expect("one");
     listen.stderr.expect("reconnected to ");
-    listen.stderr.expect("the server was restarted");
+    listen.stderr.expect(OTHER_FEED);
 }
 
 /// Sends lines from a sender to a listener, either of them through a cutting proxy. Asserts that
@@ -157,7 +160,7 @@ fn listener_reconnects_to_a_restarted_server() {
     again.args(["--listen", &address]);
     let server = Server::spawn(again);
     listen.stderr.expect(&format!("reconnected to {address}"));
-    listen.stderr.expect("the server was restarted; lines sent just before that may be missing");
+    listen.stderr.expect(&format!("{OTHER_FEED}; the last lines before that may be missing"));
     let mut bob = server.client();
     // The listener has set its name again.
     bob.send_to("al", "hi");
@@ -211,7 +214,7 @@ fn position_from_before_a_restart_is_reported() {
     let (stdout, stderr) = run_listen(&address, position, 15);
     assert_eq!(stdout, second);
     let restarted = format!(
-        "oyez: the server was restarted after {position}; lines sent before that may be missing\n\
+        "oyez: {OTHER_FEED}; lines after {position} may be missing\n\
          oyez: continue with --since "
     );
     let position = stderr.strip_prefix(&restarted).unwrap().trim_end();
@@ -254,16 +257,104 @@ fn listener_prints_where_to_continue() {
     let closed = format!("oyez: {}: the server closed the connection\n", fake.address());
     assert_eq!((status, stderr), (1, format!("oyez: continue with --since {FEED}-6\n{closed}")));
 
-    let mut listen = fake.start(&["--timeout", "1", "listen"]);
+    // No line has arrived.
+    let listen = fake.start(&["listen"]);
+    fake.welcome(FEED, 6).send("goodbye kicked");
+    let (status, _, stderr) = listen.wait_all();
+    let position = format!("oyez: continue with --since {FEED}-6\n");
+    assert!(status == 1 && stderr.starts_with(&position), "{stderr}");
+}
+
+/// Starts `oyez listen` with a keep-alive every quarter of a second, through a program that sets
+/// which signals are ignored.
+#[cfg(target_os = "linux")]
+fn start_with_signals(fake: &FakeServer, wrapper: &[&str]) -> Program {
+    let listen = fake.oyez(&["--timeout", "1", "listen"]);
+    let mut command = std::process::Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(listen.get_program()).args(listen.get_args());
+    Program::start(command.env_remove("OYEZ_SERVER").stdin(Stdio::null()))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn each_signal_ends_a_listener_which_prints_where_to_continue() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    for (signal, number) in [("HUP", 1), ("INT", 2), ("TERM", 15)] {
+        for (lines, seq) in [("", 6), ("broadcast 7 bob seven\n", 7)] {
+            let fake = FakeServer::new();
+            let wrapper = ["env", "--default-signal=HUP,INT,TERM"];
+            let mut listen = start_with_signals(&fake, &wrapper);
+            let mut server = fake.welcome(FEED, 6);
+            server.send_bytes(lines.as_bytes());
+            // The keep-alive shows that the welcome and the line were handled.
+            server.expect("ping");
+            listen.signal(signal);
+            // The signal itself ends the process.
+            assert_eq!(listen.wait().signal(), Some(number));
+            let position = format!("oyez: continue with --since {FEED}-{seq}\n");
+            assert_eq!(listen.stderr.all(), position, "{signal}");
+        }
+    }
+}
+
+/// `nohup` ignores SIGHUP, and a shell without job control ignores SIGINT for its background jobs.
+#[cfg(target_os = "linux")]
+#[test]
+fn ignored_signals_do_not_end_a_listener() {
+    let fake = FakeServer::new();
+    let wrapper = ["sh", "-c", r#"trap "" HUP INT; exec "$0" "$@""#];
+    let mut listen = start_with_signals(&fake, &wrapper);
     let mut server = fake.welcome(FEED, 6);
-    server.send("broadcast 7 bob seven");
+    server.expect("ping");
+    listen.signal("HUP");
+    listen.signal("INT");
+    server.send("pong\nbroadcast 7 bob seven");
     listen.stdout.expect("seven");
-    // The keep-alive shows that the write has returned.
     server.expect("ping");
     listen.signal("TERM");
     let (status, _, stderr) = listen.wait_all();
-    // The signal itself ends the process.
     assert_eq!((status, stderr), (-1, format!("oyez: continue with --since {FEED}-7\n")));
+}
+
+#[test]
+fn position_is_accepted_in_upper_case() {
+    let fake = FakeServer::new();
+    let since = format!("{}-5", FEED.to_uppercase());
+    let listen = fake.start(&["listen", "--since", &since, "--count", "1"]);
+    let mut server = fake.welcome(FEED, 6);
+    server.expect(&format!("resume 5 {FEED}"));
+    server.send("ok resume 5\nbroadcast 6 bob six");
+    let (status, stdout, stderr) = listen.wait_all();
+    assert_eq!((status, stdout.as_str()), (0, "six\n"));
+    assert_eq!(stderr, format!("oyez: continue with --since {FEED}-6\n"));
+}
+
+#[test]
+fn only_a_final_goodbye_prevents_reconnecting() {
+    for reason in ["kicked", "quit", "auth-failed"] {
+        for command in [&["listen"][..], &["broadcast", "-"]] {
+            let fake = FakeServer::new();
+            let mut oyez = fake.oyez(command);
+            let oyez = Program::start(oyez.stdin(Stdio::piped()));
+            fake.welcome(FEED, 0).send(&format!("goodbye {reason}"));
+            let error = match reason {
+                "auth-failed" => " requires a secret; use --secret-file FILE\n".to_owned(),
+                reason => {
+                    format!("{}: the server disconnected this client: {reason}\n", fake.address())
+                }
+            };
+            fails(oyez, &error);
+        }
+    }
+    // A later version may have other reasons.
+    for reason in ["shutdown", "too-slow", "idle", "replaced", "moved elsewhere", "kicked-idle"] {
+        let fake = FakeServer::new();
+        let mut listen = fake.start(&["listen"]);
+        fake.welcome(FEED, 0).send(&format!("goodbye {reason}"));
+        listen.stderr.expect("; reconnecting");
+        fake.welcome(FEED, 0).expect(&format!("resume 0 {FEED}"));
+    }
 }
 
 /// A signal ends a listener that is blocked on standard output. It prints no position, because
@@ -375,7 +466,57 @@ fn lost_connection_is_an_error_without_reconnecting() {
     fake.welcome(FEED, 5).send("goodbye too-slow");
     let (status, _, stderr) = listen.wait_all();
     let reason = "the server disconnected this client for reading too slowly";
-    assert_eq!((status, stderr), (1, format!("oyez: {}: {reason}\n", fake.address())));
+    let position = format!("oyez: continue with --since {FEED}-5\n");
+    let error = format!("oyez: {}: {reason}\n", fake.address());
+    assert_eq!((status, stderr), (1, position + &error));
+}
+
+#[test]
+fn listener_waits_only_for_what_may_change() {
+    let fake = FakeServer::new();
+    let mut listen = fake.start(&["listen", "--wait", "--count", "1"]);
+    drop(fake.accept());
+    listen.stderr.expect("; still trying");
+    fake.accept().send("error server-full too many clients");
+    listen.stderr.expect("the server is full; still trying");
+    fake.welcome(FEED, 0).send("broadcast 1 bob one");
+    listen.stdout.expect("one");
+
+    let listen = fake.start(&["listen", "--wait"]);
+    fake.accept().send("SSH-2.0-OpenSSH_9.2");
+    fails(listen, " is not an oyez server: it sent SSH-2.0-OpenSSH_9.2");
+
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "open sesame\n").unwrap();
+    let secret = secret.to_str().unwrap();
+    for (options, error) in [
+        (&["-s", "192.0.2.1", "--secret-file", secret][..], "without encryption"),
+        (&["-s", "127.0.0.1:1", "--secret-file", "/nowhere/secret"], "/nowhere/secret"),
+        (
+            &[
+                "-s",
+                "unix:/etc/passwd/socket/that-is-much-too-long-for-the-address-of-a-socket-that-is-\
+            much-too-long-for-the-address-of-a-socket",
+            ],
+            "cannot reach",
+        ),
+    ] {
+        fails(Program::start(oyez().args(options).args(["listen", "--wait"])), error);
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn listener_does_not_wait_for_another_certificate() {
+    let (tls, plain) = (Server::start_tls(&[]), Server::start(&[]));
+    let fingerprint = format!("sha256:{}", "0".repeat(64));
+    for server in [tls, plain] {
+        let address = server.tcp().to_string();
+        let mut listen = oyez();
+        listen.args(["-s", &address, "--tls-fingerprint", &fingerprint, "listen", "--wait"]);
+        fails(Program::start(&mut listen), &format!("cannot set up TLS with {address}: "));
+    }
 }
 
 #[test]
@@ -561,7 +702,8 @@ fn sender_fails_when_delivery_cannot_be_determined() {
     let different = failure(FEED, "ok resume 22\nbroadcast 23 7 four\nok quiet");
     assert!(different.contains("input line 3 has a different text in the feed"), "{different}");
     let restarted = failure("00000001", "");
-    assert!(restarted.contains(" was restarted; "), "{restarted}");
+    let unknown = format!("cannot find out which lines were broadcast: {OTHER_FEED}; ");
+    assert!(restarted.contains(&unknown), "{restarted}");
 }
 
 #[test]
@@ -583,6 +725,27 @@ fn sender_gives_up_when_the_server_keeps_the_lost_connection() {
         fails(broadcast, "has not closed the lost connection, and may yet execute its lines");
     assert!(stderr.ends_with(&format!("{TWO_CONFIRMED}\n")), "{stderr}");
     replies.join().unwrap();
+}
+
+#[test]
+fn sender_gives_advice_once_when_the_server_answers_too_slowly() {
+    let fake = FakeServer::new();
+    let mut broadcast = fake.start_broadcast(&["--timeout", "1"]);
+    let mut server = fake.welcome_sender(7, FEED, 0);
+    broadcast.write_input(b"one\n");
+    broadcast.close_input();
+    server.expect("broadcast one");
+    let lost = "lost: no answer from the server for 1 s; reconnecting";
+    broadcast.stderr.expect(lost);
+    broadcast.stderr.expect("if this one has it, use a longer --timeout");
+    let _silent = fake.welcome_as(8, FEED, 0);
+    broadcast.stderr.expect("reconnected to ");
+    broadcast.stderr.expect(lost);
+    let mut server = fake.welcome_sender(9, FEED, 1);
+    broadcast.stderr.expect("reconnected to ");
+    answer_search(&mut server, 7, "ok clients 0 1", 0);
+    server.send("ok resume 0\nbroadcast 1 7 one\nok quiet");
+    assert_eq!(broadcast.wait().code(), Some(0));
 }
 
 #[test]
@@ -612,7 +775,7 @@ fn sender_reports_a_restarted_server_and_continues() {
     let mut server = fake.welcome_sender(1, "00000001", 0);
     broadcast.stderr.expect("lost: ");
     broadcast.stderr.expect("connected to ");
-    broadcast.stderr.expect("the server was restarted and no longer has the lines sent before");
+    broadcast.stderr.expect(&format!("{OTHER_FEED}; it does not have the lines sent before"));
     broadcast.write_input(b"two\n");
     server.expect("broadcast two");
     server.send("ok broadcast 1");
@@ -827,7 +990,9 @@ fn no_control_character_from_the_server_is_printed() {
             assert_eq!(status, 1, "{context}");
             assert!(stdout.chars().chain(stderr.chars()).all(is_harmless), "{context}");
             assert!(stderr.contains("is not an oyez server: it sent "), "{context}");
-            assert!(stderr.len() < 500 && stderr.lines().count() == 1, "{context}");
+            let position = format!("oyez: continue with --since {FEED}-0\n");
+            let error = stderr.strip_prefix(&position).unwrap_or(&stderr);
+            assert!(error.len() < 500 && error.lines().count() == 1, "{context}");
         }
     }
 }

@@ -25,6 +25,7 @@ use pico_args::Arguments;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+use crate::display;
 use crate::escape::escape_untrusted;
 use help::{HelpGroup, HelpRow};
 pub use split::CommandRow;
@@ -91,7 +92,8 @@ pub(crate) fn cannot_write(error: Errno) -> String {
 
 /// Prints an error of the program `name` as one line on stderr. Returns `status` as the exit code.
 pub fn fail(name: &str, status: u8, error: &str) -> ExitCode {
-    let _ = writeln!(io::stderr(), "{name}: {}", escape_untrusted(error, 3 * 1024));
+    let error = format!("{name}: {}", escape_untrusted(error, 3 * 1024));
+    let _ = writeln!(io::stderr(), "{}", display::line(&error, 0, io::stderr()));
     ExitCode::from(status)
 }
 

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use mio::{Registry, Token};
-use signal_hook::consts::signal::{SIGINT, SIGTERM};
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 
-use crate::net::signals::Signals;
+use crate::net::signals::{Signals, is_ignored};
 
-/// SIGTERM and, if standard input is a terminal, SIGINT.
+/// SIGHUP, SIGINT and SIGTERM, except those that were ignored when the process started.
 ///
 /// A second signal ends the process immediately, and so does a first one while the process may be
-/// blocked in a write to standard output. A shell without job control starts background jobs with
-/// SIGINT ignored and a standard input that is not a terminal; a handler would undo that.
+/// blocked in a write to standard output.
 #[derive(Debug)]
 pub(super) struct Interrupt {
     /// The last signal, or 0.
@@ -30,16 +29,20 @@ impl Interrupt {
         token: Token,
         is_writing: &Arc<AtomicBool>,
     ) -> io::Result<Self> {
-        let signals: &[i32] =
-            if io::stdin().is_terminal() { &[SIGINT, SIGTERM] } else { &[SIGTERM] };
+        let mut signals = vec![SIGHUP, SIGINT, SIGTERM];
+        signals.retain(|&signal| match is_ignored(signal) {
+            Some(is_ignored) => !is_ignored,
+            // A job whose shell ignores SIGINT for it does not have a terminal as its input.
+            None => signal == SIGTERM || signal == SIGINT && io::stdin().is_terminal(),
+        });
         let (signal, is_second) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        for &number in signals {
+        for &number in &signals {
             flag::register_conditional_default(number, Arc::clone(is_writing))?;
             flag::register_conditional_default(number, Arc::clone(&is_second))?;
             flag::register(number, Arc::clone(&is_second))?;
             flag::register_usize(number, Arc::clone(&signal), number as usize)?;
         }
-        Ok(Self { signal, _signals: Signals::register(registry, token, signals)? })
+        Ok(Self { signal, _signals: Signals::register(registry, token, &signals)? })
     }
 
     /// Returns the last signal that has arrived, if any.

@@ -27,6 +27,9 @@ pub(super) fn reconnected(server: &str) -> String {
     format!("reconnected to {server}")
 }
 
+/// Explains why the feed is another one.
+pub(super) const OTHER_FEED: &str = "the server was restarted, or it is another server";
+
 pub(super) fn lagged(count: u64) -> String {
     let lines = if count == 1 { "line" } else { "lines" };
     format!("missed {count} {lines} here: this client read too slowly")

@@ -19,16 +19,17 @@ use rustix::io::Errno;
 use crate::cli::cannot_write;
 pub(super) use crate::cli::write_all;
 use crate::client::failure::Failure;
-use crate::escape::{escape_non_ascii, escape_untrusted, locale_is_utf8};
+use crate::display;
+use crate::escape::escape_untrusted;
 
 /// Standard output.
 #[derive(Debug)]
 pub(super) struct Output {
     /// Bytes to write. Callers append to it.
     pub(super) unwritten: Vec<u8>,
-    /// Standard output is a terminal. [`line`](Self::line) then escapes characters without a glyph.
+    /// Standard output is a terminal. [`line`](Self::line) then escapes and wraps.
     pub(super) is_terminal: bool,
-    /// The locale is UTF-8.
+    /// If standard output is a terminal: it uses UTF-8.
     pub(super) is_utf8: bool,
     /// The reader has closed standard output, or a write failed.
     is_closed: bool,
@@ -41,7 +42,7 @@ impl Output {
         Self {
             unwritten: vec![],
             is_terminal: io::stdout().is_terminal(),
-            is_utf8: locale_is_utf8(),
+            is_utf8: display::is_utf8(io::stdout()),
             is_closed: false,
             is_writing: Arc::default(),
         }
@@ -64,14 +65,12 @@ impl Output {
         self.is_closed
     }
 
-    /// Appends a line to the buffer. Escapes it if standard output is a terminal, but keeps TABs:
-    /// they hide nothing.
+    /// Appends a line to the buffer. If standard output is a terminal, escapes and wraps it.
     pub(super) fn line(&mut self, line: &str) {
         if self.is_terminal {
             let escape = |part| escape_untrusted(part, usize::MAX);
             let parts: Vec<String> = line.split('\t').map(escape).collect();
-            let line = parts.join("\t");
-            let line = if self.is_utf8 { line } else { escape_non_ascii(&line) };
+            let line = display::line(&parts.join("\t"), 0, io::stdout());
             self.unwritten.extend_from_slice(line.as_bytes());
         } else {
             self.unwritten.extend_from_slice(line.as_bytes());
@@ -120,11 +119,8 @@ const PIPE_BUF: usize = 4096;
 
 /// Writes a notice to standard error. Ignores a failure: there is nowhere to report it.
 pub(super) fn notice(text: &str) {
-    let mut text = escape_untrusted(text, 2048);
-    if io::stderr().is_terminal() && !locale_is_utf8() {
-        text = escape_non_ascii(&text);
-    }
-    let _ = writeln!(io::stderr(), "oyez: {text}");
+    let text = format!("oyez: {}", escape_untrusted(text, 2048));
+    let _ = writeln!(io::stderr(), "{}", display::line(&text, 0, io::stderr()));
 }
 
 /// A progress line on standard error, overwritten in place.

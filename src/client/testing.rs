@@ -1,7 +1,8 @@
 //! Checks the client's state machines against arbitrary conversations, for tests and fuzzing.
 
 use crate::client::connection::dial::Welcome;
-use crate::client::connection::requests::{Ending, Owner, RequestTracker};
+use crate::client::connection::ending::Ending;
+use crate::client::connection::requests::{Owner, RequestTracker};
 use crate::client::tasks::publish_queue::PublishQueue;
 use crate::client::tasks::resume_cursor::ResumeCursor;
 use crate::protocol::{Command, FeedId, Reply, Verb, validate_text};

@@ -1,10 +1,20 @@
 //! Signals as poll events.
 
+use std::fs;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
+
+/// Returns whether this signal is ignored, as `nohup` and shells without job control start programs.
+/// A handler would undo that. Returns `None` where the system does not say.
+pub(crate) fn is_ignored(signal: i32) -> Option<bool> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    Some(mask & (1 << (signal - 1)) != 0)
+}
 
 /// Counts signals with the self-pipe trick: each signal's handler writes a byte to a socket pair,
 /// which the poll loop reads.

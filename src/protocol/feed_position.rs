@@ -18,10 +18,12 @@ pub struct FeedPosition {
 }
 
 impl FeedPosition {
-    /// Parses a position. Returns `None` if the text does not have the form `FEED-SEQ`.
+    /// Parses a position. Returns `None` if the text does not have the form `FEED-SEQ`. People may
+    /// write the feed in upper case; servers never do.
     pub fn parse(text: &str) -> Option<Self> {
         let (feed, seq) = text.split_once('-')?;
-        Some(Self { feed: FeedId::parse(feed)?, seq: parse_number(seq)? })
+        let feed = FeedId::parse(&feed.to_ascii_lowercase())?;
+        Some(Self { feed, seq: parse_number(seq)? })
     }
 }
 
@@ -46,6 +48,8 @@ mod tests {
             assert_eq!(position.to_string(), text);
             assert_eq!(FeedPosition::parse(text), Some(position));
         }
+        let position = FeedPosition::parse("9F3c21aA-5").expect("digits in either case");
+        assert_eq!(position.to_string(), "9f3c21aa-5");
         for text in [
             "",
             "-",
@@ -56,7 +60,9 @@ mod tests {
             "9f3c21aa-+5",
             "9f3c21aa--5",
             "9f3c21aa-5-",
-            "9F3C21AA-5",
+            "+f3c21aa-5",
+            "0x3c21aa-5",
+            "9f3c21ag-5",
             "9f3c21a-5",
             "9f3c21aa-18446744073709551616",
         ] {

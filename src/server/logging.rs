@@ -13,11 +13,15 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simple_logger::SimpleLogger;
 
-use crate::escape::{escape_non_ascii, escape_untrusted, locale_is_utf8};
+use crate::display;
+use crate::escape::escape_untrusted;
 
 /// The maximum length of a message, in bytes. With its time and level, a message stays below
 /// PIPE_BUF, so writing it to a pipe that has room does not block.
 const MAX_MESSAGE: usize = 3 * 1024;
+
+/// The width of the time, the level and the target before a message.
+const MESSAGE_COLUMN: usize = "2026-01-01T00:00:00.000Z INFO  [oyezd] ".len();
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 static REPORTED: AtomicU64 = AtomicU64::new(0);
@@ -29,8 +33,6 @@ static LOGGER: OnceLock<NonBlockingLogger> = OnceLock::new();
 
 struct NonBlockingLogger {
     inner: SimpleLogger,
-    /// Standard error is a terminal that does not use UTF-8.
-    is_ascii_only: bool,
 }
 
 /// Starts the log, with times in UTC. Call it once.
@@ -38,10 +40,7 @@ pub fn start(level: LevelFilter) {
     #[cfg(target_os = "linux")]
     unblock_stderr();
     let inner = SimpleLogger::new().with_level(level).with_utc_timestamps();
-    let logger = LOGGER.get_or_init(|| NonBlockingLogger {
-        inner,
-        is_ascii_only: std::io::stderr().is_terminal() && !locale_is_utf8(),
-    });
+    let logger = LOGGER.get_or_init(|| NonBlockingLogger { inner });
     let _ = log::set_logger(logger);
     log::set_max_level(level);
     // If `eprintln!` panics, writing the panic message to the same stderr would fail as well.
@@ -87,12 +86,16 @@ pub fn report_dropped() -> u64 {
 impl NonBlockingLogger {
     /// Writes a line if stderr has room. Returns whether it was written.
     fn write(&self, level: Level, message: &str) -> bool {
-        let end_partial_line = || std::io::stderr().write_all(b"\n").is_ok();
+        // The partial line may have disabled autowrap.
+        let has_autowrap = !std::io::stderr().is_terminal() || display::is_dumb();
+        let end = if has_autowrap { "" } else { display::ENABLE_AUTOWRAP };
+        let end_partial_line = || writeln!(std::io::stderr(), "{end}").is_ok();
         if !stderr_has_room() || (HAS_PARTIAL_LINE.load(Relaxed) && !end_partial_line()) {
             return false;
         }
         IS_WRITING.store(true, Relaxed);
         let write = || {
+            let message = display::line(message, MESSAGE_COLUMN, std::io::stderr());
             let message = format_args!("{message}");
             // Operators know the program's name, but not its modules.
             self.inner.log(&Record::builder().level(level).target("oyezd").args(message).build());
@@ -111,7 +114,6 @@ impl Log for NonBlockingLogger {
 
     fn log(&self, record: &Record<'_>) {
         let message = record.args().to_string();
-        let message = if self.is_ascii_only { escape_non_ascii(&message) } else { message };
         let message = escape_untrusted(&message, MAX_MESSAGE);
         if !self.write(record.level(), &message) {
             DROPPED.fetch_add(1, Relaxed);

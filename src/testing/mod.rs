@@ -3,6 +3,8 @@
 pub(crate) mod faulty_socket;
 #[cfg(feature = "tls")]
 pub mod handshake;
+#[cfg(all(test, feature = "chat"))]
+pub(crate) mod model_terminal;
 
 /// Checks a property with every file in a fuzz target's committed corpus.
 #[cfg(test)]

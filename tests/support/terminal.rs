@@ -108,6 +108,12 @@ impl Terminal {
         text.trim_end_matches('\n').split('\n').map(|row| row.trim_end().to_owned()).collect()
     }
 
+    /// Returns the rows of the screen as drawn: one that the terminal wrapped is two rows.
+    pub fn drawn_rows(&self) -> Vec<String> {
+        let columns = self.screen.screen().size().1.into();
+        self.screen.screen().rows(0, columns).map(|row| row.trim_end().to_owned()).collect()
+    }
+
     /// Returns the output that [`wait_until`](Self::wait_until) has processed.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&self.output).into_owned()

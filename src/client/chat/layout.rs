@@ -1,12 +1,9 @@
-//! The layout of text in rows: where a message wraps, and which part of the input row is visible.
-//!
-//! Widths are estimates: terminals disagree on the width of some characters. So only the appearance
-//! of a row may depend on them.
+//! The layout of the input row: which part of the line being typed is visible.
 
 use unicode_segmentation::UnicodeSegmentation as _;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
 
 use super::editor::Editor;
+use crate::display::{fitting_len, width};
 use crate::escape;
 
 /// Returns the parts of the line being typed, left and right of the cursor, that fit into
@@ -28,15 +25,15 @@ pub(super) fn visible_part(editor: &Editor, columns: usize, is_utf8: bool) -> (S
     }
     // Reserve a column for text right of the cursor.
     let max_left = columns - usize::from(!right.is_empty());
-    let width = max_width(&left);
-    if width > max_left {
+    let left_width = width(&left);
+    if left_width > max_left {
         let step = (max_left / 2).max(1);
-        let hidden = ((width - max_left) / step + 1) * step;
+        let hidden = ((left_width - max_left) / step + 1) * step;
         // Hide the cluster at the edge as a whole.
         let shown = left[fitting_len(&left, hidden - 1)..].graphemes(true).skip(1);
         left = format!("<{}", shown.collect::<String>());
     }
-    let free = columns - max_width(&left);
+    let free = columns - width(&left);
     if fitting_len(&right, free) < right.len() {
         // Reserve a column for the `>`, which marks hidden text.
         right.truncate(fitting_len(&right, free - 1));
@@ -45,71 +42,12 @@ pub(super) fn visible_part(editor: &Editor, columns: usize, is_utf8: bool) -> (S
     (left, right)
 }
 
-/// Wraps a text at spaces, and inside words that are longer than a row. The first row begins in
-/// `column`, and is empty if nothing fits there. All others begin in column `indent`.
-pub(super) fn wrap(mut text: &str, columns: usize, mut column: usize, indent: usize) -> Vec<&str> {
-    let mut rows = vec![];
-    loop {
-        let mut end = fitting_len(text, columns.saturating_sub(column));
-        if end == text.len() {
-            rows.push(text);
-            return rows;
-        }
-        if end == 0 && column <= indent {
-            // The row has at least one cluster, even if it does not fit.
-            end = text.graphemes(true).next().map_or(0, str::len);
-        }
-        let space = if text[end..].starts_with(' ') { Some(end) } else { text[..end].rfind(' ') };
-        let (row, rest) = match space {
-            Some(space @ 1..) => (&text[..space], &text[space + 1..]),
-            _ => text.split_at(end),
-        };
-        rows.push(row);
-        text = rest;
-        column = indent;
-    }
-}
-
-/// Returns the number of bytes of whole grapheme clusters that fit into `columns`.
-pub(super) fn fitting_len(text: &str, columns: usize) -> usize {
-    let mut width = 0;
-    for (start, grapheme) in text.grapheme_indices(true) {
-        width += max_width(grapheme);
-        if width > columns {
-            return start;
-        }
-    }
-    text.len()
-}
-
-/// Returns the maximum width of a text on terminals that draw emoji as one character or as separate
-/// parts.
-fn max_width(text: &str) -> usize {
-    let parts = |grapheme: &str| grapheme.chars().filter_map(UnicodeWidthChar::width).sum();
-    text.graphemes(true).map(|grapheme| grapheme.width().max(parts(grapheme))).sum()
-}
-
 #[cfg(test)]
 mod tests {
+    use unicode_width::UnicodeWidthStr as _;
+
     use super::super::keys::Key;
     use super::*;
-
-    fn rows(text: &str, columns: usize) -> Vec<&str> {
-        wrap(text, columns, 10, 6)
-    }
-
-    #[test]
-    fn long_messages_wrap_between_words() {
-        assert_eq!(rows("short", 20), ["short"]);
-        assert_eq!(rows("", 20), [""]);
-        assert_eq!(rows("one two three four five", 20), ["one two", "three four", "five"]);
-        assert_eq!(rows("one two th", 20), ["one two th"]);
-        assert_eq!(
-            rows("0123456789abcdefghijklmnopqrstuvwxyz", 20),
-            ["0123456789", "abcdefghijklmn", "opqrstuvwxyz"]
-        );
-        assert_eq!(rows("你好你好你好", 20), ["你好你好你", "好"]);
-    }
 
     /// Returns the visible text left and right of the cursor, which is `left` clusters before the
     /// end of the text.

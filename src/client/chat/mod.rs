@@ -15,8 +15,6 @@ mod conversation;
 mod editor;
 mod keys;
 mod layout;
-#[cfg(test)]
-mod model_terminal;
 mod screen;
 mod slash_command;
 mod terminal;
@@ -37,7 +35,8 @@ use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::Owner;
 use crate::client::failure::Failure;
 use crate::client::session::Session;
-use crate::net::signals::Signals;
+use crate::display;
+use crate::net::signals::{Signals, is_ignored};
 use conversation::Conversation;
 use editor::Editor;
 use keys::{Key, Keys};
@@ -86,7 +85,7 @@ fn check_terminal() -> Result<(), Failure> {
     let term = env::var_os("TERM").unwrap_or_default();
     let error = if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         "chat needs a terminal; scripts can use broadcast -, listen or raw (see oyez --help)".into()
-    } else if term.is_empty() || term == "dumb" {
+    } else if display::is_dumb() {
         format!(
             "chat needs a terminal that can move its cursor, but TERM is {term:?}; use oyez raw"
         )
@@ -99,10 +98,11 @@ fn check_terminal() -> Result<(), Failure> {
 impl Chat {
     /// Puts the terminal into raw mode and shows the first notice.
     fn new(session: &mut Session, welcome: Welcome) -> io::Result<Self> {
-        const QUIT: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
+        let mut quit = vec![SIGHUP, SIGINT, SIGTERM];
+        quit.retain(|&signal| is_ignored(signal) != Some(true));
         let registry = session.poll.registry();
         let is_quitting = Arc::new(AtomicBool::new(false));
-        for signal in QUIT {
+        for &signal in &quit {
             // A second signal kills the program immediately, in case the terminal accepts no output
             // and the program is blocked on it.
             flag::register_conditional_default(signal, Arc::clone(&is_quitting))?;
@@ -110,14 +110,14 @@ impl Chat {
         }
         let has_color = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let is_utf8 = session.output.is_utf8;
-        let mut screen = Screen::new(has_color, is_utf8, terminal::size(), time_of_day);
+        let mut screen = Screen::new(has_color, is_utf8, display::size(io::stdout()), time_of_day);
         let server = session.connection.server().to_string();
         let conversation = Conversation::new(server, welcome, &mut screen);
         if !is_utf8 {
             screen.notice("the locale is not UTF-8: non-ASCII characters are shown escaped");
         }
         Ok(Self {
-            quit_signals: Signals::register(registry, QUIT_SIGNALS, &QUIT)?,
+            quit_signals: Signals::register(registry, QUIT_SIGNALS, &quit)?,
             terminal_signals: Signals::register(registry, TERMINAL_SIGNALS, &[SIGWINCH, SIGCONT])?,
             terminal: Terminal::enter()?,
             keys: Keys::default(),
@@ -159,7 +159,7 @@ impl Chat {
             self.conversation.quit(&mut session.connection);
         }
         if self.terminal_signals.take() > 0 {
-            self.screen.resize(terminal::size());
+            self.screen.resize(display::size(io::stdout()));
             // Before SIGCONT, another program may have changed the terminal's mode.
             self.terminal.reenter().map_err(|error| terminal_failed(&error))?;
         }

@@ -12,7 +12,8 @@ use std::mem;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::editor::Editor;
-use super::layout::{fitting_len, visible_part, wrap};
+use super::layout::visible_part;
+use crate::display::{DISABLE_AUTOWRAP, ENABLE_AUTOWRAP, fitting_len, wrap};
 use crate::escape::{escape_non_ascii, escape_untrusted};
 
 /// The maximum length of a displayed text, in bytes.
@@ -32,11 +33,6 @@ const MAX_REDRAWN: usize = 200;
 
 /// The minimum number of columns for the line being typed, beside a long prompt.
 const MIN_INPUT_COLUMNS: usize = 4;
-
-/// Autowrap (DECAWM) is off while a row is drawn, in case the terminal draws a character wider than
-/// expected.
-const DISABLE_AUTOWRAP: &str = "\x1b[?7l";
-const ENABLE_AUTOWRAP: &str = "\x1b[?7h";
 
 /// Clears the screen, and moves the cursor to its first row.
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -262,8 +258,8 @@ fn name_style(name: &str) -> String {
 mod tests {
     use unicode_width::UnicodeWidthChar as _;
 
-    use super::super::model_terminal::ModelTerminal;
     use super::*;
+    use crate::testing::model_terminal::{ModelTerminal, WIDTHS};
 
     /// Returns a screen at twelve o'clock.
     fn screen(has_color: bool) -> Screen {
@@ -299,17 +295,6 @@ mod tests {
         screen.error("x");
         assert!(screen.take_output().contains("\x1b[31mx\x1b[m"));
     }
-
-    /// The widths of characters on different terminals.
-    const WIDTHS: [fn(char) -> usize; 5] = [
-        |c| c.width().unwrap_or_default(),
-        // East Asian terminals draw ambiguous characters wide.
-        |c| c.width_cjk().unwrap_or_default(),
-        // Old terminals do not know zero-width or wide characters.
-        |_| 1,
-        |c| c.width().unwrap_or_default().max(1),
-        |c| if c.is_ascii() { 1 } else { 2 },
-    ];
 
     /// Checks that each row of a broadcast from eve is the beginning of the message or indented, on
     /// all terminals.

@@ -1,11 +1,9 @@
-//! The terminal: raw mode, job control and size.
+//! The terminal: raw mode and job control.
 
 use std::io;
 
 use rustix::process::{Signal, getpgrp, kill_current_process_group};
-use rustix::termios::{
-    OptionalActions, OutputModes, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
-};
+use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
 use crate::client::stdio::write_all;
 
@@ -72,10 +70,4 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         self.restore();
     }
-}
-
-/// Returns the terminal's rows and columns, or 24 and 80 if they are unknown.
-pub(super) fn size() -> (usize, usize) {
-    let or = |count: u16, default| if count > 0 { count.into() } else { default };
-    tcgetwinsize(io::stdout()).map_or((24, 80), |size| (or(size.ws_row, 24), or(size.ws_col, 80)))
 }

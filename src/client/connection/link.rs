@@ -257,6 +257,25 @@ pub(crate) enum Cause {
     Untrusted,
 }
 
+impl Cause {
+    /// Returns whether the cause may go away by itself, for example when the server starts.
+    pub(crate) fn is_temporary(self) -> bool {
+        match self {
+            Self::Absent
+            | Self::Closed
+            | Self::Busy
+            | Self::Unavailable
+            | Self::Silent
+            | Self::Unreachable => true,
+            Self::Forbidden
+            | Self::Invalid
+            | Self::NotAServer
+            | Self::TlsFailed
+            | Self::Untrusted => false,
+        }
+    }
+}
+
 impl LinkError {
     pub(crate) fn new(cause: Cause, why: impl Into<String>) -> Self {
         Self { cause, why: why.into(), advice: None }

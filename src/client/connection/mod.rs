@@ -3,6 +3,7 @@
 pub(crate) mod address;
 mod backoff;
 pub(crate) mod dial;
+pub(crate) mod ending;
 pub(crate) mod link;
 mod name_claim;
 pub(crate) mod options;
@@ -11,17 +12,18 @@ pub(crate) mod requests;
 
 use std::time::{Duration, Instant};
 
-use crate::client::messages::{connection_cut, explain, explain_goodbye, no_answer, not_a_server};
+use crate::client::messages::{explain, no_answer, not_a_server};
 use crate::escape::escape_untrusted;
 use crate::protocol::{Command, ErrorCode, OkReply, Reply, Verb};
 use address::ServerAddress;
 use backoff::Backoff;
 use dial::{Dial, Dialer, Welcome};
+use ending::Ending;
 use link::{Link, LinkError};
 use name_claim::NameClaim;
 use options::ConnectOptions;
 use outage::Outage;
-use requests::{Ending, Incoming, Owner, RequestTracker};
+use requests::{Incoming, Owner, RequestTracker};
 
 /// A connection that lasts this long resets the backoff. So do a broadcast and `goodbye idle`.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
@@ -47,6 +49,8 @@ pub(crate) enum Event<'a> {
         why: String,
         /// Whether a broadcast or a direct message is unconfirmed.
         has_unconfirmed: bool,
+        /// Whether the server did not answer in time.
+        is_timeout: bool,
     },
 }
 
@@ -182,14 +186,10 @@ impl Connection {
         let options = &self.dialer.options;
         let why = if let Some(ending) = up.requests.ending() {
             // Expect nothing more, even if the socket stays open.
-            match ending {
-                Ending::Goodbye(reason) => explain_goodbye(reason),
-                Ending::Cut => connection_cut(),
-                Ending::Refused(why) => why.clone(),
-            }
+            ending.explain()
         } else if up.link.next_line().map_err(|sent| not_a_server(&options.server, &sent))? {
             return self.on_line(now);
-        } else if up.requests.has_pending() && up.is_overdue(options) {
+        } else if up.has_timed_out(options) {
             no_answer(options.timeout)
         } else if let Some(end) = &up.link.end {
             end.why.clone()
@@ -209,7 +209,7 @@ impl Connection {
         let options = &self.dialer.options;
         let (may_retry, max_pause) = match self.outage.was_connected {
             true => (options.reconnect, Duration::MAX),
-            false => (options.wait, MAX_PAUSE_BEFORE_START),
+            false => (options.wait && error.cause.is_temporary(), MAX_PAUSE_BEFORE_START),
         };
         if !may_retry {
             return Err(error.to_string());
@@ -290,17 +290,24 @@ impl Connection {
         {
             return Err(requires_secret(self.server()));
         }
-        if !self.dialer.options.reconnect {
+        if !self.dialer.options.reconnect || goodbye.is_some_and(is_final) {
             return Err(format!("{}: {why}", self.server()));
         }
         let has_unconfirmed = up.requests.has_unconfirmed();
+        let is_timeout = up.requests.ending().is_none() && up.has_timed_out(&self.dialer.options);
         self.outage = Outage::new(now, true);
         if goodbye == Some("idle") || now.duration_since(up.since) >= STABLE_AFTER {
             self.backoff.reset();
         }
         self.state = State::Down { until: now + self.backoff.next_pause() };
-        Ok(Some(Event::Disconnected { why, has_unconfirmed }))
+        Ok(Some(Event::Disconnected { why, has_unconfirmed, is_timeout }))
     }
+}
+
+/// Returns whether the server says goodbye, for this reason, to a client that it does not want back.
+/// The reason may be one that only a later version of the server gives.
+fn is_final(reason: &str) -> bool {
+    matches!(reason, "quit" | "kicked" | "auth-failed")
 }
 
 fn requires_secret(server: &ServerAddress) -> String {
@@ -328,6 +335,10 @@ impl Up {
             return None;
         };
         Some(self.link.silent_since + max_silence)
+    }
+
+    fn has_timed_out(&self, options: &ConnectOptions) -> bool {
+        self.requests.has_pending() && self.is_overdue(options)
     }
 
     fn is_overdue(&self, options: &ConnectOptions) -> bool {

@@ -23,6 +23,6 @@ pub struct ConnectOptions {
     pub timeout: Duration,
     /// Whether to send keep-alives, and to reconnect when the connection is lost.
     pub reconnect: bool,
-    /// Whether to retry until the first connection succeeds.
+    /// Whether to retry until the first connection succeeds, unless the failure is permanent.
     pub wait: bool,
 }

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use crate::cli::digits;
-use crate::client::messages::explain;
-use crate::protocol::{Command, ErrorClass, ErrorCode, Name, OkReply, Reply, Verb};
+use crate::client::connection::ending::Ending;
+use crate::protocol::{Command, Name, OkReply, Reply, Verb};
 
 /// How many requests may be pending before callers must stop sending more (backpressure).
 const MAX_PENDING: usize = 64 * 1024;
@@ -53,18 +53,6 @@ impl Incoming<'_> {
     pub(crate) fn completes_for(&self, owner: Owner) -> bool {
         self.completed.is_some_and(|request| request.owner == owner)
     }
-}
-
-/// Why no more replies are expected on a connection.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The server said goodbye, for this reason. It did not execute requests without a reply.
-    Goodbye(String),
-    /// The connection was cut. The server may or may not have received requests without a reply.
-    Cut,
-    /// The server refused, for this reason, a request that may succeed later over another
-    /// connection.
-    Refused(String),
 }
 
 /// The requests and replies of one connection.
@@ -171,15 +159,10 @@ impl RequestTracker {
     /// Drops pending broadcasts whose replies `lagged` may have replaced. Replies to other requests
     /// among the skipped lines follow the `lagged` line.
     fn drop_lagged(&mut self) {
-        while self.lagged > 0 && self.next_is(Verb::Broadcast) {
+        while self.lagged > 0 && self.is_next(Verb::Broadcast) {
             self.lagged -= 1;
             self.pending.pop_front();
         }
-    }
-
-    /// Returns whether the oldest pending request is of this kind.
-    fn next_is(&self, verb: Verb) -> bool {
-        self.pending.front().is_some_and(|first| first.verb == Some(verb))
     }
 
     /// Interprets a line from the server. The error describes a line that no server would send.
@@ -214,18 +197,17 @@ impl RequestTracker {
                 self.newest = seq;
                 self.lagged = 0;
                 // A client's own line is the reply to its broadcast, unless the client is quiet.
-                let is_reply = !self.is_quiet && self.is_own(from) && self.next_is(Verb::Broadcast);
+                let is_reply = !self.is_quiet && self.is_own(from) && self.is_next(Verb::Broadcast);
                 if is_reply { self.complete_up_to(0) } else { None }
             }
             Reply::Goodbye(reason) => {
                 self.end(Ending::Goodbye(reason.to_owned()));
-                let was_requested = |request: &Request| match request.verb {
-                    Some(Verb::Quit) => reason == "quit",
-                    Some(Verb::Shutdown) => reason == "shutdown",
-                    _ => false,
-                };
-                let is_reply = self.pending.front().is_some_and(was_requested);
-                if is_reply { self.complete_up_to(0) } else { None }
+                match reason {
+                    "quit" => self.complete(Verb::Quit).ok(),
+                    // Another client may have requested the shutdown.
+                    "shutdown" if self.is_next(Verb::Shutdown) => self.complete_up_to(0),
+                    _ => None,
+                }
             }
             Reply::Lagged(count) => {
                 self.lagged = self.lagged.saturating_add(count);
@@ -237,23 +219,11 @@ impl RequestTracker {
         Ok(Incoming { line, reply: Some(reply), completed })
     }
 
-    /// Returns the ending of the connection, if this error ends it.
-    ///
-    /// The error of a connection that was cut completes no request, because no request caused it. A
-    /// request of the connection itself, such as `auth`, is repeated over another connection if it
-    /// may succeed later. (`gone` is an exception: it says where to resume on this one.)
     fn ending_of(&self, code: &str, explanation: &str) -> Option<Ending> {
-        let code = ErrorCode::parse(code)?;
         let is_upkeep = self.pending.front().is_some_and(|request| {
             request.owner == Owner::Connection && request.verb != Some(Verb::Ping)
         });
-        match code.class() {
-            ErrorClass::Connection => Some(Ending::Cut),
-            ErrorClass::Transient if is_upkeep && code != ErrorCode::GONE => {
-                Some(Ending::Refused(explain(code.as_str(), explanation)))
-            }
-            _ => None,
-        }
+        Ending::of_error(code, explanation, is_upkeep)
     }
 
     /// Returns whether a line from `from` is this client's. No other client ever has its id, or has
@@ -263,6 +233,11 @@ impl RequestTracker {
             Some(name) => from == name,
             None => digits(from) == Some(self.id),
         }
+    }
+
+    /// Returns whether the oldest pending request is of this kind.
+    fn is_next(&self, verb: Verb) -> bool {
+        self.pending.front().is_some_and(|first| first.verb == Some(verb))
     }
 
     /// Completes the oldest pending request of this kind. Requests before it are broadcasts whose
@@ -468,6 +443,10 @@ mod tests {
     #[test]
     fn goodbye_completes_only_the_command_that_requested_it() {
         assert_eq!(play("> quit\n< goodbye quit | quit").goodbye(), Some("quit"));
+        assert_eq!(
+            play("> say a\n> quit\n< lagged 1\n< goodbye quit | quit").goodbye(),
+            Some("quit")
+        );
         assert_eq!(play("> ping\n< goodbye too-slow").goodbye(), Some("too-slow"));
         assert_eq!(play("> shutdown\n< goodbye idle").goodbye(), Some("idle"));
     }

@@ -3,6 +3,7 @@
 //! To deduplicate after a reconnect, the publisher waits until the server has closed the lost
 //! connection, and then searches the feed for the lines that arrived over it.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use crate::client::config::InputOptions;
@@ -10,7 +11,7 @@ use crate::client::connection::Event;
 use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::failure::Failure;
-use crate::client::messages::{connection_lost, explain, reconnected};
+use crate::client::messages::{OTHER_FEED, connection_lost, explain, reconnected};
 use crate::client::session::Session;
 use crate::client::stdio::{Progress, notice};
 use crate::client::tasks::ask::MAX_REPLY_LINES;
@@ -32,6 +33,9 @@ const MAX_CHECK_TIMEOUTS: u32 = 6;
 /// then starts after it, so the feed is more likely to still have the lines.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
+const SLOW_SERVER: &str =
+    "a server with --rate-limit delays its answers; if this one has it, use a longer --timeout";
+
 const CANNOT_TELL: &str = "cannot find out which lines were broadcast";
 
 /// Publishes the lines of standard input.
@@ -50,6 +54,8 @@ struct Publisher {
     feed: Option<FeedId>,
     /// Set from the first check that finds the lost connection open until lines are sent again.
     wait: Option<Wait>,
+    /// The user was told what can make the server slow.
+    is_advised: bool,
     progress: Progress,
 }
 
@@ -99,6 +105,7 @@ pub(crate) fn broadcast(session: &mut Session, input: &InputOptions) -> Result<(
         reply_lines: 0,
         feed: None,
         wait: None,
+        is_advised: false,
         progress: Progress::new(),
     };
     let result = publisher.run(session);
@@ -143,10 +150,13 @@ impl Publisher {
                         session.connection.reconnect(why);
                     }
                 }
-                Event::Disconnected { why, .. } => {
+                Event::Disconnected { why, is_timeout, .. } => {
                     self.queue.on_disconnect(false);
                     self.enter(Phase::Disconnected);
                     self.notice(&connection_lost(&self.server, &why));
+                    if is_timeout && !mem::replace(&mut self.is_advised, true) {
+                        self.notice(SLOW_SERVER);
+                    }
                 }
                 Event::NameRefused(why) => return Err(why),
                 Event::Notice(text) => self.notice(&text),
@@ -157,12 +167,12 @@ impl Publisher {
     fn on_welcome(&mut self, welcome: Welcome) -> Result<(), String> {
         let previous = self.feed.replace(welcome.feed);
         if !self.queue.on_welcome(welcome) {
-            return Err(format!("{} was restarted", self.server));
+            return Err(format!("{CANNOT_TELL}: {OTHER_FEED}"));
         }
         if let Some(previous) = previous {
             self.notice(&reconnected(&self.server));
             if previous != welcome.feed {
-                self.notice("the server was restarted and no longer has the lines sent before");
+                self.notice(&format!("{OTHER_FEED}; it does not have the lines sent before"));
             }
         }
         self.enter(Phase::Starting);

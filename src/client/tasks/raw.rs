@@ -7,8 +7,9 @@ use std::mem;
 use std::time::Instant;
 
 use crate::client::connection::Event;
+use crate::client::connection::ending::Ending;
 use crate::client::connection::link::{Link, LinkError, MAX_LINE};
-use crate::client::connection::requests::{Ending, RequestTracker};
+use crate::client::connection::requests::RequestTracker;
 use crate::client::failure::Failure;
 use crate::client::messages::{
     connection_cut, explain_goodbye, no_answer, not_a_server, unanswered,

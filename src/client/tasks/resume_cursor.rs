@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use crate::cli::digits;
 use crate::client::config::Since;
 use crate::client::connection::dial::Welcome;
-use crate::client::messages::{explain, reconnected};
+use crate::client::messages::{OTHER_FEED, explain, reconnected};
 use crate::protocol::{Command, ErrorCode, FeedId, FeedPosition, Reply};
 
 /// The maximum number of times per connection that a `resume` is retried because its lines were
@@ -30,8 +30,8 @@ pub(crate) struct ResumeCursor {
     seq: u64,
     /// The server has sent a welcome before.
     was_connected: bool,
-    /// A line was received, or the server has answered a `resume`.
-    has_started: bool,
+    /// The server cannot start after `since`.
+    is_refused: bool,
     /// While a `resume` is pending, the newest sequence number known. The server replays lines
     /// received before the reply.
     resuming: Option<u64>,
@@ -80,9 +80,10 @@ impl ResumeCursor {
         Some(FeedPosition { feed: self.feed?, seq })
     }
 
-    /// Returns the position at which another run can continue: that of the last line received.
+    /// Returns the position at which another run can continue: that of the last line received or,
+    /// before the first one, where this run has started. Returns `None` before the first welcome.
     pub(crate) fn position(&self) -> Option<FeedPosition> {
-        self.position_of(self.seq).filter(|_| self.has_started)
+        self.position_of(self.seq).filter(|_| self.was_connected && !self.is_refused)
     }
 
     /// Handles a new connection. `server` is its address, for messages.
@@ -116,10 +117,9 @@ impl ResumeCursor {
         if is_other_feed || self.seq > newest {
             self.seq = 0;
             notices.push(if was_connected {
-                "the server was restarted; lines sent just before that may be missing".to_owned()
+                format!("{OTHER_FEED}; the last lines before that may be missing")
             } else {
-                let missing = "lines sent before that may be missing";
-                format!("the server was restarted after {previous}; {missing}")
+                format!("{OTHER_FEED}; lines after {previous} may be missing")
             });
         }
         // Resume even if `seq` is the newest: a client that must authenticate misses all lines
@@ -138,19 +138,16 @@ impl ResumeCursor {
     pub(crate) fn on_resume_reply(&mut self, reply: &Reply<'_>) -> Result<Step, String> {
         let newest = self.resuming.take().unwrap_or(self.seq);
         let since = self.since.take();
-        let Reply::Error { code, explanation } = *reply else {
-            self.has_started = true;
-            return Ok(Step::default());
-        };
+        let Reply::Error { code, explanation } = *reply else { return Ok(Step::default()) };
         let is_gone = code == ErrorCode::GONE.as_str();
         match since {
             Some(Since::Position(_)) if is_gone => {}
             Some(since) => {
+                self.is_refused = true;
                 return Err(format!("cannot start after {since}: {}", explain(code, explanation)));
             }
             None => {}
         }
-        self.has_started = true;
         let first = self.seq.saturating_add(1);
         let is_gone = is_gone && self.retries < MAX_RETRIES;
         let oldest = explanation.split(' ').next().and_then(digits);
@@ -188,7 +185,6 @@ impl ResumeCursor {
             return LineState::Duplicate;
         }
         self.seq = seq;
-        self.has_started = true;
         LineState::New
     }
 }
@@ -199,7 +195,8 @@ mod tests {
     use crate::protocol::OkReply;
 
     const RECONNECTED: &str = "reconnected to here";
-    const RESTARTED: &str = "the server was restarted; lines sent just before that may be missing";
+    const RESTARTED: &str = "the server was restarted, or it is another server; \
+                             the last lines before that may be missing";
 
     fn welcome(feed: u32, seq: u64) -> Welcome {
         Welcome { id: 1, feed: FeedId(feed), seq }
@@ -325,14 +322,14 @@ mod tests {
         };
         let mut cursor = since(1, 7);
         assert_eq!(cursor.on_welcome(welcome(1, 9), "here"), step(&[], resume(7, 1)));
-        assert_eq!(cursor.position(), None, "the server has not answered");
+        assert_eq!(cursor.position(), Some(FeedPosition { feed: FeedId(1), seq: 7 }));
         let error = Reply::Error { code: "gone", explanation: "10 00000001 kept from 10 on" };
         assert_eq!(cursor.on_resume_reply(&error), missing("lines 8 to 9 are", resume(9, 1)));
         assert_eq!(cursor.position(), Some(FeedPosition { feed: FeedId(1), seq: 9 }));
 
         let mut cursor = since(1, 7);
-        let restarted =
-            "the server was restarted after 00000001-7; lines sent before that may be missing";
+        let restarted = "the server was restarted, or it is another server; \
+                         lines after 00000001-7 may be missing";
         let start = cursor.on_welcome(welcome(2, 20), "here");
         assert_eq!(start, step(&[restarted], resume(0, 2)));
         assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 0 })), complete());
@@ -344,6 +341,17 @@ mod tests {
         let error = Reply::Error { code: "bad-argument", explanation: "beyond the newest" };
         let expected = "cannot start after 00000001-7: bad-argument: beyond the newest";
         assert_eq!(cursor.on_resume_reply(&error), Err(expected.to_owned()));
+        assert_eq!(cursor.position(), None, "nobody can continue there");
+    }
+
+    #[test]
+    fn position_is_known_from_the_first_welcome() {
+        let mut cursor = ResumeCursor::default();
+        assert_eq!(cursor.position(), None);
+        cursor.on_welcome(welcome(1, 5), "here");
+        assert_eq!(cursor.position(), Some(FeedPosition { feed: FeedId(1), seq: 5 }));
+        let since = Since::Position(FeedPosition { feed: FeedId(1), seq: 5 });
+        assert_eq!(ResumeCursor::new(Some(since)).position(), None);
     }
 
     #[test]

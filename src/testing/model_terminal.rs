@@ -1,8 +1,20 @@
 //! A model of a terminal, for tests, with configurable character widths.
 
-/// What a terminal shows after the output of [`Screen`](super::screen::Screen). It understands only
-/// the control sequences that the screen uses.
-pub(super) struct ModelTerminal {
+use unicode_width::UnicodeWidthChar as _;
+
+/// The widths of characters on different terminals.
+pub(crate) const WIDTHS: [fn(char) -> usize; 5] = [
+    |c| c.width().unwrap_or_default(),
+    // East Asian terminals draw ambiguous characters wide.
+    |c| c.width_cjk().unwrap_or_default(),
+    // Old terminals do not know zero-width or wide characters.
+    |_| 1,
+    |c| c.width().unwrap_or_default().max(1),
+    |c| if c.is_ascii() { 1 } else { 2 },
+];
+
+/// What a terminal shows. It understands only the control sequences that the programs use.
+pub(crate) struct ModelTerminal {
     height: usize,
     columns: usize,
     /// Returns the number of columns of a character.
@@ -17,12 +29,12 @@ pub(super) struct ModelTerminal {
 }
 
 impl ModelTerminal {
-    pub(super) fn new(height: usize, columns: usize, width: fn(char) -> usize) -> Self {
+    pub(crate) fn new(height: usize, columns: usize, width: fn(char) -> usize) -> Self {
         Self { height, columns, width, has_autowrap: true, rows: vec![vec![]], row: 0, column: 0 }
     }
 
     /// Returns the rows on the screen that are not blank.
-    pub(super) fn rows(&self) -> Vec<String> {
+    pub(crate) fn rows(&self) -> Vec<String> {
         let rows = self.rows[self.top()..].iter().map(|cells| cells.concat());
         rows.filter(|row| !row.trim().is_empty()).collect()
     }
@@ -33,7 +45,7 @@ impl ModelTerminal {
     }
 
     /// Processes output.
-    pub(super) fn write(&mut self, output: &str) {
+    pub(crate) fn write(&mut self, output: &str) {
         let mut rest = output;
         while let Some(c) = rest.chars().next() {
             rest = &rest[c.len_utf8()..];
@@ -52,7 +64,7 @@ impl ModelTerminal {
 
     /// Makes the terminal narrower, and wraps the rows that no longer fit, as many terminals do.
     /// Leaves the cursor at the end of the last row.
-    pub(super) fn resize_and_wrap(&mut self, columns: usize) {
+    pub(crate) fn resize_and_wrap(&mut self, columns: usize) {
         self.columns = columns;
         let wrap = |row: Vec<String>| -> Vec<Vec<String>> {
             if row.is_empty() {

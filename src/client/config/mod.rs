@@ -1,35 +1,16 @@
-//! The command line of `oyez`.
+//! The command line of `oyez`: its options. The module `task` parses the command.
+
+mod task;
 
 use std::ffi::OsString;
-use std::fmt;
-use std::path::PathBuf;
 
 use crate::cli::help::{self, HelpGroup};
-use crate::cli::{
-    self, BEFORE_TEXT, CommandLine, CommandRow, Words, digits, number, one_of, seconds, unexpected,
-};
+use crate::cli::{self, CommandLine, digits, number, one_of, seconds};
 use crate::client::connection::address::ServerAddress;
 use crate::client::connection::options::ConnectOptions;
 use crate::net::tls_config::{ClientTlsConfig, ServerVerification};
-use crate::protocol::{FeedPosition, Name, validate_text};
-
-/// The usage and description of every command.
-#[rustfmt::skip] // One row per command.
-pub const COMMANDS: &[CommandRow] = &[
-    ("chat", "chat on a terminal (the default); type `/help` to list its commands"),
-    ("broadcast TEXT", "send a line to every listening client"),
-    ("broadcast -", "send every line of standard input, in order and exactly once; exit when all \
-        are confirmed"),
-    ("broadcast --file FILE", "send every line of FILE in the same way"),
-    ("listen", "print broadcast lines"),
-    ("send CLIENT TEXT", "send a line to one client, by id or name"),
-    ("clients", "list the ids and names of the other clients"),
-    ("ping [TEXT]", "measure the round-trip time to the server"),
-    ("stats", "print the server's counters"),
-    ("shutdown", "shut the server down gracefully"),
-    ("raw", "send standard input to the server unchanged, and print the lines it sends"),
-    ("help", "show this help"),
-];
+use crate::protocol::{FeedPosition, Name};
+pub use task::{COMMANDS, Format, InputOptions, Listen, Since, Task};
 
 const INTRO: &str = "\
 oyez - client for oyezd: chat on a terminal, or broadcast and listen in scripts
@@ -55,73 +36,6 @@ pub struct Config {
     pub route: ConnectOptions,
     /// The command to run.
     pub task: Task,
-}
-
-/// A command with its arguments and options.
-#[derive(Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // `COMMANDS` describes them.
-pub enum Task {
-    Chat,
-    Broadcast { text: String },
-    BroadcastInput(InputOptions),
-    Listen(Listen),
-    Send { client: String, text: String },
-    Clients,
-    Ping { text: Option<String> },
-    Stats,
-    Shutdown,
-    Raw,
-}
-
-/// Which input to broadcast, and what to do with bad lines: those that are too long or not text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InputOptions {
-    /// The files, in order. `-` is standard input.
-    pub files: Vec<PathBuf>,
-    /// Skip bad lines, instead of exiting.
-    pub skip_bad: bool,
-    /// Escape control characters and invalid UTF-8.
-    pub escape_bad: bool,
-}
-
-/// Which broadcast lines to print, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// Where to start. If `None`, only new lines are printed.
-    pub since: Option<Since>,
-    /// How many lines to print before exiting. If `None`, there is no limit.
-    pub count: Option<u64>,
-    /// The output format.
-    pub format: Format,
-}
-
-/// The line after which `listen` starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// A sequence number in the server's feed at the first connection.
-    Line(u64),
-    /// A sequence number in a given feed.
-    Position(FeedPosition),
-}
-
-impl fmt::Display for Since {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line(seq) => write!(f, "line {seq}"),
-            Self::Position(position) => position.fmt(f),
-        }
-    }
-}
-
-/// The output format of `listen`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// The text only.
-    Text,
-    /// The line as the server sent it.
-    Lines,
-    /// A JSON object.
-    Json,
 }
 
 /// Returns the text of `oyez --help`.
@@ -182,7 +96,7 @@ fn configure(line: &mut CommandLine, server: Option<OsString>) -> Result<Action,
     let is_file = !files.is_empty();
     let input = InputOptions { files, skip_bad, escape_bad };
     let listen = Listen { since, count, format: format.unwrap_or(Format::Text) };
-    let Some(task) = task(&line.words()?, input, listen)? else { return Ok(Action::Help) };
+    let Some(task) = task::parse(&line.words()?, input, listen)? else { return Ok(Action::Help) };
     let is_input = matches!(task, Task::BroadcastInput(_));
     let is_listen = matches!(task, Task::Listen(_));
     let stays = is_input || is_listen || task == Task::Chat;
@@ -240,57 +154,6 @@ fn default_server(variable: Option<OsString>) -> Result<ServerAddress, String> {
     }
 }
 
-/// Parses the command and its arguments. Returns `None` for `help`.
-fn task(words: &Words, input: InputOptions, listen: Listen) -> Result<Option<Task>, String> {
-    let takes_no_words = |command| COMMANDS.iter().any(|(usage, _)| usage == command);
-    let all = words
-        .all()
-        .map(|word| word.to_str().ok_or_else(|| format!("{word:?} is not UTF-8")))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(Some(match &*all {
-        [] | ["chat"] => Task::Chat,
-        ["broadcast"] if !input.files.is_empty() => Task::BroadcastInput(input),
-        ["broadcast"] => return Err("broadcast needs a text, or - for standard input".to_owned()),
-        ["broadcast", ..] if !input.files.is_empty() => {
-            return Err("broadcast sends either --file, or standard input, or a text".to_owned());
-        }
-        // After `--`, `-` is a text.
-        ["broadcast", "-", rest @ ..] if words.plain.len() > 1 => {
-            if !rest.is_empty() {
-                return Err(format!("broadcast - takes no text; {BEFORE_TEXT}"));
-            }
-            Task::BroadcastInput(InputOptions { files: vec!["-".into()], ..input })
-        }
-        ["broadcast", words @ ..] => Task::Broadcast { text: text(words)? },
-        ["listen"] => Task::Listen(listen),
-        ["send"] | ["send", _] => return Err("send needs a client and a text".to_owned()),
-        ["send", client, words @ ..] => {
-            Task::Send { client: client.to_string(), text: text(words)? }
-        }
-        ["clients"] => Task::Clients,
-        ["ping"] => Task::Ping { text: None },
-        ["ping", words @ ..] => Task::Ping { text: Some(text(words)?) },
-        ["stats"] => Task::Stats,
-        ["shutdown"] => Task::Shutdown,
-        ["raw"] => Task::Raw,
-        ["help", ..] => return Ok(None),
-        [command, word, ..] if takes_no_words(command) => {
-            return Err(format!("{}; {command} takes no arguments", unexpected(word)));
-        }
-        [command, ..] => return Err(format!("unknown command {command:?}")),
-    }))
-}
-
-/// Joins the words with spaces, like echo.
-fn text(words: &[&str]) -> Result<String, &'static str> {
-    match validate_text(words.join(" ").as_bytes()) {
-        Some("") => Err("the text is empty"),
-        Some(text) => Ok(text.to_owned()),
-        None => Err("the text has line breaks or control characters; to send several lines, pipe \
-                     them into: oyez broadcast -"),
-    }
-}
-
 fn name(text: &str) -> Result<String, &'static str> {
     const EXPECTED: &str = "expected 1 to 32 of A-Z a-z 0-9 _ . -, starting with a letter";
     Name::parse(text).map(|name| name.as_str().to_owned()).ok_or(EXPECTED)
@@ -314,6 +177,7 @@ fn format(text: &str) -> Result<Format, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::time::Duration;
 
     use super::*;
@@ -355,14 +219,6 @@ mod tests {
             let line = format!("stats {option}");
             let error = parse_words(&line.split(' ').collect::<Vec<_>>()).expect_err(usage);
             assert!(error.contains(" is only for "), "{error}");
-        }
-    }
-
-    #[test]
-    fn every_command_in_the_table_is_parsed() {
-        for (usage, _) in COMMANDS {
-            let words: Vec<&str> = usage.split(' ').collect();
-            assert!(parse_words(&words).is_ok(), "{words:?}");
         }
     }
 
@@ -411,37 +267,6 @@ mod tests {
 
     fn input(file: &str, skip_bad: bool) -> InputOptions {
         InputOptions { files: vec![file.into()], skip_bad, escape_bad: false }
-    }
-
-    #[test]
-    fn text_is_never_parsed() {
-        for (words, text) in [
-            (&["a", "b"][..], "a b"),
-            (&["run", "it", "with", "--timeout", "5", "please"], "run it with --timeout 5 please"),
-            (&["curl", "--insecure", "is", "bad"], "curl --insecure is bad"),
-            (&["see", "-h", "--version"], "see -h --version"),
-            (&["a", "--", "b", "--"], "a -- b --"),
-            (&["a", "-"], "a -"),
-            (&["--", "-"], "-"),
-            (&["--", "--"], "--"),
-            (&["--", "--help"], "--help"),
-            (&["--", "--count", "1"], "--count 1"),
-            (&["--", "- -", "--name=x"], "- - --name=x"),
-        ] {
-            let text = text.to_owned();
-            let parse_after = |command: &[&str]| match parse_words(&[command, words].concat()) {
-                Ok(Action::Run(config)) => *config,
-                other => panic!("{words:?}: {other:?}"),
-            };
-            let broadcast = parse_after(&["broadcast", "--name", "al"]);
-            assert_eq!(broadcast.task, Task::Broadcast { text: text.clone() }, "{words:?}");
-            assert!(broadcast.route.name.is_some() && !broadcast.route.insecure, "{words:?}");
-            let ping = parse_after(&["ping"]);
-            assert_eq!(ping.task, Task::Ping { text: Some(text.clone()) }, "{words:?}");
-            let send = parse_after(&["send", "bob"]);
-            assert_eq!(send.task, Task::Send { client: "bob".to_owned(), text }, "{words:?}");
-            assert_eq!((send.route, ping.route), (config("ping").route, config("ping").route));
-        }
     }
 
     #[test]
