@@ -21,6 +21,7 @@ use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
     SupportedProtocolVersion,
 };
+use support::terminal::Terminal;
 use support::tls::{self, Authority};
 use support::{Address, Client, Program, Server, TIMEOUT, oyez, oyezd, size, succeeds, wait_until};
 use tempfile::TempDir;
@@ -282,7 +283,7 @@ fn self_signed_certificate_is_created_once_and_reused() {
 fn expired_self_signed_certificate_is_replaced_at_start_and_at_reload() {
     let folder = tempfile::tempdir().unwrap();
     let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
-    tls::self_sign("localhost", 2020, &certificate, &key);
+    tls::self_sign_as("oyezd", "localhost", 2020, &certificate, &key);
     let old_key = fs::read(&key).unwrap();
     let mut command = oyezd();
     command.args(["--listen-tls", "127.0.0.1:0", "--tls-self-signed"]).arg(folder.path());
@@ -295,11 +296,95 @@ fn expired_self_signed_certificate_is_replaced_at_start_and_at_reload() {
         ping.args(["-s", &server.tcp().to_string(), "--tls-ca", certificate.to_str().unwrap()]);
         succeeds(ping.arg("ping"));
         assert_eq!(fs::read(&key).unwrap(), old_key);
-        tls::self_sign("localhost", 2020, &certificate, &folder.path().join("unused"));
+        let unused = folder.path().join("unused");
+        tls::self_sign_as("oyezd", "localhost", 2020, &certificate, &unused);
         server.signal("HUP");
     };
     check();
     check();
+}
+
+/// Starts a server with `--tls-self-signed`. Returns it and its log until it has loaded the
+/// certificate.
+fn start_self_signed(folder: &TempDir) -> (Server, String) {
+    let mut command = oyezd();
+    command.args(["--listen-tls", "127.0.0.1:0", "--tls-self-signed"]).arg(folder.path());
+    let mut server = Server::spawn(command);
+    let log = server.wait_for_log("[oyezd] ") + &server.wait_for_log("WARN  [oyezd] certificate ");
+    (server, log)
+}
+
+#[test]
+fn expired_certificate_of_others_is_never_replaced() {
+    for name in ["somebody", "oyezd2", "oyez"] {
+        let folder = tempfile::tempdir().unwrap();
+        let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+        tls::self_sign_as(name, "localhost", 2020, &certificate, &key);
+        let old = fs::read(&certificate).unwrap();
+        let (mut server, log) = start_self_signed(&folder);
+        let expected = "expired on 2020-01-01 00:00 UTC, so clients refuse it; replace it, then";
+        assert!(log.contains(expected), "{log}");
+        server.signal("HUP");
+        server.wait_for_log(expected);
+        assert_eq!(fs::read(&certificate).unwrap(), old, "{name}");
+    }
+    // One that an authority has signed.
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    let authority = Authority::new(&folder.path().join("ca"));
+    authority.issue_until("localhost", 2020, &certificate, &key);
+    let old = fs::read(&certificate).unwrap();
+    start_self_signed(&folder);
+    assert_eq!(fs::read(&certificate).unwrap(), old);
+}
+
+#[test]
+fn certificate_that_cannot_be_replaced_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    tls::self_sign_as("oyezd", "localhost", 2020, &certificate, &key);
+    let old = fs::read(&certificate).unwrap();
+    // Even root cannot write the file while a directory has its name.
+    fs::create_dir_all(folder.path().join("cert.new/full")).unwrap();
+    let mut command = oyezd();
+    command.args(["--listen-tls", "127.0.0.1:0", "--tls-self-signed"]).arg(folder.path());
+    let mut server = Server::spawn(command);
+    for _ in 0..2 {
+        let line = server.wait_for_log("WARN  [oyezd] keeping the certificate in ");
+        assert!(line.contains("expired on 2020-01-01 00:00 UTC: cannot replace it: "), "{line}");
+        assert!(line.contains("cannot write ") && line.contains("cert.new: File exists"), "{line}");
+        assert_eq!(fs::read(&certificate).unwrap(), old);
+        server.signal("HUP");
+    }
+    // Once the directory is writable, a reload replaces it.
+    fs::remove_dir_all(folder.path().join("cert.new")).unwrap();
+    server.signal("HUP");
+    server.wait_for_log("WARN  [oyezd] created a new certificate in");
+}
+
+/// Keys from which a certificate cannot be created. A valid certificate needs no new one.
+#[test]
+fn unusable_key_of_a_self_signed_certificate_is_explained() {
+    const SEC1: &str = "\
+        -----BEGIN EC PRIVATE KEY-----\n\
+        MHcCAQEEIP8AucbgJK8zziW03X6aZ9CPKQOOc3jddf4EZi6Emv41oAoGCCqGSM49\n\
+        AwEHoUQDQgAEKfQ3GLOl8PEnRjl1mti6OykVWmxGrEPs0osQLAIzB6iGOfuquvis\n\
+        uMTUYn6TRg84ROqF8ZDORRwtdCJvY4SUjg==\n\
+        -----END EC PRIVATE KEY-----\n";
+    for (key, expected) in [
+        (SEC1, "must be in PKCS#8 format; convert it: openssl pkey -in "),
+        ("hello", "no PEM private key found; the file has no line that starts with -----BEGIN"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("key.pem"), key).unwrap();
+        let mut command = oyezd();
+        command.args(["--listen-tls", "127.0.0.1:0", "--tls-self-signed"]).arg(folder.path());
+        let (status, _, stderr) = Program::run(&mut command);
+        assert!(status == 1 && stderr.contains(expected), "{stderr}");
+        assert!(stderr.contains("cannot create a certificate in "), "{stderr}");
+        assert_eq!(stderr.matches("key.pem: ").count(), 1, "{stderr}");
+        assert_eq!(fs::read_to_string(folder.path().join("key.pem")).unwrap(), key);
+    }
 }
 
 #[test]
@@ -349,7 +434,11 @@ fn certificate_or_key_file_of_another_kind_is_described() {
             [certificate.as_bytes(), &labeled(&key, "ENCRYPTED PRIVATE KEY")].concat(),
             "encrypted with a passphrase; remove the passphrase: openssl pkey -in",
         ),
-        ("key", traditional.into_bytes(), "encrypted with a passphrase; remove the passphrase: op"),
+        (
+            "key",
+            traditional.clone().into_bytes(),
+            "encrypted with a passphrase; remove the passphrase: op",
+        ),
         ("key", labeled(&key, "OPENSSH PRIVATE KEY"), "holds an OpenSSH key, which TLS does not"),
         ("key", labeled(&key, "DSA PRIVATE KEY"), "unsupported key (DSA); supported are RSA of"),
         ("key", labeled(&key, "PUBLIC KEY"), "holds a public key; give the private key"),
@@ -372,6 +461,11 @@ fn certificate_or_key_file_of_another_kind_is_described() {
         ("cert", b"hello\n".to_vec(), "the file has no line that starts with -----BEGIN"),
         ("cert", certificate[..200].to_owned().into_bytes(), "the file is cut off: a PEM section"),
         ("cert", certificate.replacen("CATE-----", "CATE----", 1).into(), "end with five dashes"),
+        ("cert", certificate.replace('\n', "").into(), "is on one line; put a line break after"),
+        ("cert", certificate.replace('\n', "\\n").into(), "is on one line; put a line break"),
+        ("key", key.replace('\n', " ").into(), "is on one line; put a line break after"),
+        ("key", certificate.replace('\n', "\r").into(), swapped),
+        ("key", traditional.replace('\n', "\r").into(), "encrypted with a passphrase; remove the"),
         ("cert", certificate.replacen("\nMII", "\n!!!", 1).into(), "a PEM section is damaged"),
         ("cert", certificate.replacen("\nMII", "\nAAA", 1).into(), "not a valid X.509 certificate"),
     ] {
@@ -400,16 +494,18 @@ fn chain_in_the_wrong_order_is_an_error_that_says_so() {
     assert!(status == 1 && stderr.contains("must come first in the file"), "{stderr}");
 }
 
-/// Some editors write U+FEFF at the beginning of a file.
+/// Some editors write U+FEFF at the beginning of a file, and systems end lines differently.
 #[test]
-fn byte_order_mark_is_not_part_of_a_pem_file() {
-    let files = Files::new();
-    for name in ["server.cert", "server.key", "ca"] {
-        let text = fs::read_to_string(files.path(name)).unwrap();
-        fs::write(files.path(name), format!("\u{feff}{text}")).unwrap();
+fn byte_order_mark_and_line_ends_do_not_change_a_pem_file() {
+    for (begin, line_end) in [("\u{feff}", "\n"), ("", "\r\n"), ("\u{feff}", "\r\n"), ("", "\r")] {
+        let files = Files::new();
+        for name in ["server.cert", "server.key", "ca"] {
+            let text = fs::read_to_string(files.path(name)).unwrap().replace('\n', line_end);
+            fs::write(files.path(name), format!("{begin}{text}")).unwrap();
+        }
+        let server = files.server("server", &[]);
+        succeeds(&mut files.oyez(&server, &["--tls-ca", &files.text("ca"), "ping"]));
     }
-    let server = files.server("server", &[]);
-    succeeds(&mut files.oyez(&server, &["--tls-ca", &files.text("ca"), "ping"]));
 }
 
 #[test]
@@ -727,6 +823,88 @@ fn garbage_after_the_handshake_ends_only_its_own_connection() {
     let line = server.wait_for_log("disconnected: ");
     assert!(line.contains("cannot decrypt"), "{line}");
     other.ask("ping", "pong");
+}
+
+/// A client that ends without a close_notify would be logged as cut off.
+#[test]
+fn every_task_ends_with_a_close_notify() {
+    let files = Files::new();
+    let mut server = files.server("server", &[]);
+    let trust = ["--tls-ca", &files.text("ca")];
+    let command = |arguments: &[&str]| files.oyez(&server, &[&trust[..], arguments].concat());
+    let tasks: [(&[&str], &[u8], i32); 9] = [
+        (&["ping"], b"", 0),
+        (&["clients"], b"", 0),
+        (&["stats"], b"", 0),
+        (&["broadcast", "a"], b"", 0),
+        (&["broadcast", "-"], b"b\nc\n", 0),
+        (&["send", "999999", "x"], b"", 1),
+        (&["listen", "--since", "1", "--count", "2"], b"", 0),
+        (&["raw"], b"ping\n", 0),
+        (&["raw"], b"quit\n", 0),
+    ];
+    let commands: Vec<_> = tasks.iter().map(|(arguments, ..)| command(arguments)).collect();
+    let mut listen = Program::start(&mut command(&["--name", "al", "listen"]));
+    let (mut retry, mut chat) = (command(&["--name", "al", "ping"]), command(&[]));
+    let mut other = server.client();
+    wait_until(|| other.stat("clients") == 2);
+    for ((arguments, input, expected), mut command) in tasks.into_iter().zip(commands) {
+        let (status, _, stderr) = Program::run_with(&mut command, input);
+        assert_eq!(status, expected, "{arguments:?}: {stderr}");
+        let line = server.wait_for_log("disconnected: ");
+        let reason = if input == b"quit\n" { "quit" } else { "end of input" };
+        assert!(line.contains(&format!("disconnected: {reason}; ")), "{arguments:?}: {line}");
+    }
+    if cfg!(feature = "chat") {
+        let mut chat = Terminal::start(chat.env("NO_COLOR", "1"), 24, 80);
+        chat.wait_until(|chat| chat.rows().iter().any(|row| row.ends_with('>')));
+        chat.press("/quit\r");
+        let line = server.wait_for_log("disconnected: ");
+        assert!(line.contains("disconnected: quit; "), "{line}");
+    }
+    // A name that is taken, and a signal.
+    listen.stdout.wait_for("c");
+    fails(&mut retry, "somebody is already called al");
+    let line = server.wait_for_log("disconnected: ");
+    assert!(line.contains("disconnected: end of input; "), "{line}");
+    listen.signal("TERM");
+    let line = server.wait_for_log("disconnected: ");
+    assert!(line.contains("(al)") && line.contains("disconnected: end of input; "), "{line}");
+}
+
+#[test]
+fn failure_to_connect_is_the_same_with_and_without_tls() {
+    let files = Files::new();
+    let ping = |address: &str, options: &[&str]| {
+        let (status, _, stderr) =
+            Program::run(oyez().args(["-s", address]).args(options).arg("ping"));
+        assert_eq!(status, 1, "{stderr}");
+        stderr
+    };
+    let tls = ["--tls-ca", &files.text("ca")];
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    fs::write(files.path("no-socket"), "").unwrap();
+    for (address, expected) in [
+        (free.clone(), format!("cannot reach {free}: connection refused; start a server with: ")),
+        (format!("unix:{}", files.text("none")), "none: no such socket; start a".to_owned()),
+        (format!("unix:{}", files.text("no-socket")), "no-socket: connection refused; ".to_owned()),
+    ] {
+        let plain = ping(&address, &[]);
+        assert!(plain.contains(&expected), "{plain}");
+        assert_eq!(ping(&address, &tls), plain);
+    }
+    // A server that resets the connection.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming().map(Result::unwrap) {
+            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+        }
+    });
+    for options in [&[][..], &tls] {
+        let error = ping(&address, options);
+        assert!(error.contains(": connection reset"), "{options:?}: {error}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use subtle::ConstantTimeEq as _;
 
 use crate::protocol::validate_text;
+pub(crate) use crate::protocol::wipe;
 
 /// The maximum length of a secret, in bytes.
 pub const MAX_SECRET: usize = 1024;
@@ -35,13 +36,6 @@ impl Secret {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0[..self.1]).expect("a secret is UTF-8")
     }
-}
-
-/// Zeroes bytes that must not stay in memory. `black_box` keeps the compiler from removing the
-/// write as a dead store.
-pub(crate) fn wipe(bytes: &mut [u8]) {
-    bytes.fill(0);
-    std::hint::black_box(bytes);
 }
 
 impl Drop for Secret {
@@ -85,5 +79,65 @@ mod tests {
             assert!(Secret::new(wrong).is_none(), "{wrong:?}");
         }
         assert!(Secret::new(&"x".repeat(MAX_SECRET)).is_some());
+    }
+
+    /// The bytes of a secret, which the test below never stores elsewhere.
+    #[cfg(target_os = "linux")]
+    fn secret_byte(offset: usize) -> u8 {
+        b'!' + (offset * offset * 7 + offset * 31) as u8 % 90
+    }
+
+    /// Returns whether this process has bytes 16 to 48 of the secret in memory. The allocator may
+    /// have reused the beginning of freed memory.
+    #[cfg(target_os = "linux")]
+    fn is_in_memory() -> bool {
+        use std::os::unix::fs::FileExt as _;
+        let memory = std::fs::File::open("/proc/self/mem").expect("own memory");
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("own mappings");
+        let is_secret =
+            |window: &[u8]| (16..48).zip(window).all(|(i, byte)| *byte == secret_byte(i));
+        maps.lines().filter(|line| line.contains(" rw-p ")).any(|line| {
+            let range = line.split([' ', '-']).take(2);
+            let range: Vec<_> = range.map(|hex| u64::from_str_radix(hex, 16)).collect();
+            let [Ok(start), Ok(end)] = range[..] else { return false };
+            let mut bytes = vec![0; (end - start) as usize];
+            let len = memory.read_at(&mut bytes, start).unwrap_or(0);
+            let is_found = bytes[..len].windows(32).any(is_secret);
+            wipe(&mut bytes);
+            is_found
+        })
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn no_copy_of_a_wiped_line_stays_in_memory() {
+        use crate::protocol::LineBuffer;
+        let mut buffer = LineBuffer::new(1000);
+        // The buffer grows with each byte.
+        for offset in 0..300 {
+            buffer.push(&[secret_byte(offset)]);
+            assert_eq!(buffer.peek(), None);
+        }
+        assert!(is_in_memory(), "the partial line");
+        buffer.push(b"\n");
+        assert!(buffer.peek().is_some());
+        buffer.wipe();
+        buffer.advance();
+        assert_eq!(buffer.peek(), None);
+        assert!(!is_in_memory(), "a copy of the line");
+        // The partial line is moved to the front of the buffer.
+        let mut input = Vec::with_capacity(1000);
+        input.extend([b'x'; 400]);
+        input.push(b'\n');
+        input.extend((0..300).map(secret_byte));
+        buffer.push(&input);
+        wipe(&mut input);
+        assert!(buffer.peek().is_some());
+        buffer.advance();
+        assert_eq!(buffer.peek(), None);
+        buffer.push(b"\n");
+        assert!(buffer.peek().is_some());
+        buffer.wipe();
+        assert!(!is_in_memory(), "a copy of the line");
     }
 }

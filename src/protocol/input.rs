@@ -7,6 +7,13 @@ use super::telnet::{self, IAC, Parsed, TelnetCommand};
 
 const LF: u8 = b'\n';
 
+/// Zeroes bytes that must not stay in memory. `black_box` keeps the compiler from removing the
+/// write as a dead store.
+pub(crate) fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    std::hint::black_box(bytes);
+}
+
 /// Unhandled input, which begins with the current line. Telnet commands are removed from the line.
 ///
 /// The buffer is `[handled | line | removed commands | not scanned]`. Without Telnet commands, no
@@ -44,7 +51,20 @@ impl Input {
     /// Appends input.
     pub(super) fn push(&mut self, input: &[u8], has_telnet: bool) {
         self.has_iac |= has_telnet && memchr(IAC, input).is_some();
+        let len = self.bytes.len() + input.len();
+        if len > self.bytes.capacity() {
+            self.reallocate(len.max(2 * self.bytes.capacity()));
+        }
         self.bytes.extend_from_slice(input);
+    }
+
+    /// Moves the bytes to a buffer of this capacity. Wipes the old one, because a partial line may
+    /// contain a secret.
+    fn reallocate(&mut self, capacity: usize) {
+        let mut bytes = Vec::with_capacity(capacity);
+        bytes.extend_from_slice(&self.bytes);
+        wipe(&mut self.bytes);
+        self.bytes = bytes;
     }
 
     /// Extends the current line up to its LF, to a Telnet command, or to the end of the input.
@@ -121,7 +141,7 @@ impl Input {
 
     /// Overwrites the scanned part of the current line, and stale copies of bytes that were moved.
     pub(super) fn wipe(&mut self) {
-        self.bytes[self.start..self.scanned].fill(0);
+        wipe(&mut self.bytes[self.start..self.scanned]);
     }
 
     /// The number of unhandled bytes.
@@ -132,15 +152,20 @@ impl Input {
     /// Frees the memory that the partial line does not need. More input must arrive before the next
     /// [`scan`](Self::scan) finds anything.
     pub(super) fn release_memory(&mut self) {
-        self.bytes.drain(self.end..self.scanned);
-        self.bytes.drain(..self.start);
+        // Any unscanned bytes are the beginning of a Telnet command.
+        let unscanned = self.bytes.len() - self.scanned;
+        self.bytes.copy_within(self.scanned.., self.end);
+        self.bytes.copy_within(self.start..self.end + unscanned, 0);
+        let len = self.len() - (self.scanned - self.end);
+        // The line may contain a secret.
+        wipe(&mut self.bytes[self.start.max(len)..]);
+        self.bytes.truncate(len);
         self.end -= self.start;
         self.start = 0;
         self.scanned = self.end;
-        // Any unscanned bytes are the beginning of a Telnet command.
-        self.has_iac = self.scanned < self.bytes.len();
-        if self.bytes.capacity() > 2 * self.bytes.len() {
-            self.bytes.shrink_to_fit();
+        self.has_iac = unscanned > 0;
+        if self.bytes.capacity() > 2 * len {
+            self.reallocate(len);
         }
     }
 }

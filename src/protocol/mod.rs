@@ -26,6 +26,7 @@ pub use error_code::{ErrorClass, ErrorCode};
 pub use feed_id::FeedId;
 pub use feed_position::FeedPosition;
 pub use foreign::ForeignProtocol;
+pub(crate) use input::wipe;
 pub use line::{Line, LineBuffer};
 pub use name::Name;
 pub use reply::{OkReply, Reply};

@@ -57,9 +57,9 @@ pub(super) fn started(
 /// or replace its key.
 fn log_certificate(tls: Option<&ServerTls>) {
     let Some(tls) = tls else { return };
-    let ServerTls { fingerprint, key_file: key, replaced, .. } = tls;
-    if let Some(replaced) = replaced {
-        warn!("{replaced}");
+    let ServerTls { fingerprint, key_file: key, renewal, .. } = tls;
+    if let Some(renewal) = renewal {
+        warn!("{renewal}");
     }
     info!("certificate {fingerprint}; to pin it: oyez --tls-fingerprint {fingerprint}");
     expiring(tls);

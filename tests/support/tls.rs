@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    date_time_ymd,
 };
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
@@ -50,7 +51,14 @@ impl Authority {
 /// Writes a self-signed certificate that is also an authority's, as `openssl req -x509` creates it,
 /// and its key. It expires on January 1 of `year`.
 pub fn self_sign(name: &str, year: i32, certificate: &Path, key: &Path) {
+    self_sign_as("somebody", name, year, certificate, key);
+}
+
+/// Like `self_sign`, with this common name as the subject and issuer.
+pub fn self_sign_as(subject: &str, name: &str, year: i32, certificate: &Path, key: &Path) {
     let mut parameters = CertificateParams::new([name.to_owned()]).unwrap();
+    parameters.distinguished_name = DistinguishedName::new();
+    parameters.distinguished_name.push(DnType::CommonName, subject);
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     parameters.not_after = date_time_ymd(year, 1, 1);
     let pair = KeyPair::generate().unwrap();

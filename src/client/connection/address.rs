@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::cli::digits;
+use crate::client::connection::link::{Cause, LinkError};
 use crate::net::address::{parse_unix, split_zone};
 use crate::net::stream::{DEFAULT_ADDRESS, Endpoint};
 
@@ -87,15 +89,15 @@ impl fmt::Display for ServerAddress {
 impl ServerAddress {
     /// Resolves the host name. Returns all its addresses, in the order to try them. This blocks:
     /// the standard library has no asynchronous resolver.
-    pub(crate) fn resolve(&self) -> Result<Vec<Endpoint>, String> {
+    pub(crate) fn resolve(&self) -> Result<Vec<Endpoint>, LinkError> {
         let (host, port) = match self {
             Self::Unix(path) => return Ok(vec![Endpoint::Unix(path.clone())]),
             Self::Tcp { host, port } => (host.as_str(), *port),
         };
         let found = (host, port).to_socket_addrs().map_err(|error| {
-            let error = error.to_string();
-            let why = error.strip_prefix("failed to lookup address information: ");
-            format!("host not found: {}", why.unwrap_or(&error))
+            let (why, advice) = explain_lookup(&error);
+            LinkError::new(Cause::Unavailable, format!("cannot reach {self}: {why}"))
+                .with_advice(advice)
         })?;
         let mut endpoints: Vec<Endpoint> = vec![];
         for endpoint in found.map(Endpoint::Tcp) {
@@ -138,6 +140,23 @@ impl ServerAddress {
             },
             Self::Unix(_) => format!("start a server with: oyezd --listen {self}"),
         }
+    }
+}
+
+/// Returns what happened in a failed name lookup, and advice. The standard library reports the
+/// resolver's error only as text.
+fn explain_lookup(error: &io::Error) -> (String, &'static str) {
+    let text = error.to_string();
+    let why = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+    let is_temporary = ["temporary failure", "try again"] // glibc and macOS; musl
+        .iter()
+        .any(|part| why.to_ascii_lowercase().contains(part));
+    if is_temporary || error.raw_os_error().is_some() {
+        let advice = "check this host's network and name servers, or try again later";
+        (format!("cannot look up the host name now: {why}"), advice)
+    } else {
+        let advice = "check its spelling, and whether this host can resolve names";
+        (format!("host not found: {why}"), advice)
     }
 }
 
@@ -231,6 +250,25 @@ mod tests {
             let error = text.parse::<ServerAddress>().expect_err(text);
             assert!(error.starts_with("a number is not a host; "), "{text}: {error}");
             assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_an_unknown_host_is_called_not_found() {
+        let lookup = |why| io::Error::other(format!("failed to lookup address information: {why}"));
+        for why in ["Name or service not known", "No address associated with hostname"] {
+            let (actual, advice) = explain_lookup(&lookup(why));
+            assert_eq!(actual, format!("host not found: {why}"));
+            assert!(advice.starts_with("check its spelling"), "{advice}");
+        }
+        for error in [
+            lookup("Temporary failure in name resolution"),
+            lookup("Try again"),
+            rustix::io::Errno::MFILE.into(),
+        ] {
+            let (why, advice) = explain_lookup(&error);
+            assert!(why.starts_with("cannot look up the host name now: "), "{why}");
+            assert!(!advice.contains("spelling"), "{advice}");
         }
     }
 

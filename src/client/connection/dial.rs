@@ -69,12 +69,7 @@ impl Dialer {
 
     /// Resolves the server's name. Fails if a secret would be sent over a network without TLS.
     pub(crate) fn dial(&self) -> Result<Dial, LinkError> {
-        let endpoints = self.options.server.resolve();
-        let endpoints = endpoints.map_err(|why| {
-            let why = format!("cannot reach {}: {why}", self.options.server);
-            LinkError::new(Cause::Unavailable, why)
-                .with_advice("check its spelling, and whether this host can resolve names")
-        })?;
+        let endpoints = self.options.server.resolve()?;
         if self.secret.is_some()
             && self.tls.is_none()
             && !self.options.insecure
@@ -154,12 +149,7 @@ impl Dialer {
             }
             // Do not repeat an address that the user specified.
             [(endpoint, error)] if endpoint.to_string() == server.to_string() => error.why.clone(),
-            _ => {
-                let list = failures
-                    .iter()
-                    .map(|(endpoint, LinkError { why, .. })| format!("{endpoint}: {why}"));
-                list.collect::<Vec<_>>().join("; ")
-            }
+            _ => list(failures),
         };
         let failed = match cause {
             Cause::TlsFailed | Cause::Untrusted => "cannot set up TLS with",
@@ -179,15 +169,31 @@ impl Dialer {
             Cause::Closed | Cause::Busy | Cause::Silent => "try again later",
             Cause::Unreachable => "check the address and the network",
             Cause::NotAServer => "check the address",
-            Cause::TlsFailed => "check that the server uses TLS at this address",
             Cause::Forbidden => match self.options.server {
                 ServerAddress::Unix(_) => "check the permissions of the socket (oyezd --unix-mode)",
                 ServerAddress::Tcp { .. } => "check this host's firewall",
             },
-            Cause::Unavailable | Cause::Invalid | Cause::Untrusted => return None,
+            Cause::Unavailable | Cause::Invalid | Cause::TlsFailed | Cause::Untrusted => {
+                return None;
+            }
         };
         Some(advice.to_owned())
     }
+}
+
+/// Lists the addresses with the reasons. Advice in the reasons, after a semicolon, is given only
+/// once.
+fn list(failures: &[(Endpoint, LinkError)]) -> String {
+    let (mut list, mut given) = (vec![], vec![]);
+    for (endpoint, error) in failures {
+        let mut parts = error.why.split("; ");
+        list.push(format!("{endpoint}: {}", parts.next().unwrap_or_default()));
+        for advice in parts.filter(|advice| !given.contains(advice)).collect::<Vec<_>>() {
+            given.push(advice);
+            list.push(advice.to_owned());
+        }
+    }
+    list.join("; ")
 }
 
 /// Returns why the server refused the connection, if this is a reply that a server sends instead of
@@ -249,25 +255,30 @@ mod tests {
 
     use super::*;
 
+    const TIMEOUT: Duration = Duration::from_millis(50);
+
     const WELCOME: &str = "welcome 1 00c0ffee 5 oyezd/9 hi\n";
 
-    /// Dials a host with one address per reply. Returns the outcome, and the addresses. Each address
-    /// accepts connections and sends its reply, or refuses connections if it has no reply.
-    fn dial(replies: &[Option<&str>]) -> (Result<Welcome, LinkError>, Vec<String>) {
-        let timeout = Duration::from_millis(50);
+    fn dialer(server: &str, registry: Registry) -> Dialer {
         let options = ConnectOptions {
-            server: "host.example".parse().expect("a valid address"),
+            server: server.parse().expect("a valid address"),
             name: None,
             secret_file: None,
             tls: None,
             insecure: false,
-            timeout,
+            timeout: TIMEOUT,
             reconnect: false,
             wait: false,
         };
+        Dialer::new(options, registry, Token(0)).expect("no files to read")
+    }
+
+    /// Dials a host with one address per reply. Returns the outcome, and the addresses. Each address
+    /// accepts connections and sends its reply, or refuses connections if it has no reply.
+    fn dial(replies: &[Option<&str>]) -> (Result<Welcome, LinkError>, Vec<String>) {
         let mut poll = Poll::new().expect("a poll");
         let registry = poll.registry().try_clone().expect("a registry");
-        let dialer = Dialer::new(options, registry, Token(0)).expect("no files to read");
+        let dialer = dialer("host.example", registry);
         let (mut servers, mut endpoints) = (vec![], vec![]);
         for reply in replies {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -291,7 +302,7 @@ mod tests {
                     accepted.push(stream);
                 }
             }
-            poll.poll(&mut events, Some(timeout)).expect("the poll works");
+            poll.poll(&mut events, Some(TIMEOUT)).expect("the poll works");
             if let Some(link) = dial.link() {
                 link.transfer(&events, &mut [0; 1000], Instant::now());
             }
@@ -313,6 +324,30 @@ mod tests {
             let (welcome, _) = dial(&[other, Some(WELCOME)]);
             let welcome = welcome.unwrap_or_else(|error| panic!("{other:?}: {}", error.why));
             assert!(matches!(welcome, Welcome { id: 1, seq: 5, .. }), "{other:?}: {welcome:?}");
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn tls_error_gives_each_piece_of_advice_once() {
+        let poll = Poll::new().expect("a poll");
+        let dialer = dialer("localhost", poll.registry().try_clone().expect("a registry"));
+        let endpoints = ["[::1]:5050", "127.0.0.1:5050"];
+        for failure in crate::net::tls::every_failure() {
+            for count in 1..=2 {
+                let failures = endpoints[..count].iter().map(|endpoint| {
+                    let endpoint = Endpoint::Tcp(endpoint.parse().expect("an address"));
+                    (endpoint, LinkError::from(failure.clone()))
+                });
+                let text = dialer.explain(&failures.collect::<Vec<_>>()).to_string();
+                let mut parts: Vec<&str> = text.split("; ").collect();
+                assert!(parts.len() >= count, "{text}");
+                parts.sort_unstable();
+                assert!(parts.windows(2).all(|pair| pair[0] != pair[1]), "{text}");
+                for advice in ["--tls-fingerprint", "clock", "--tls-ca", "--tls ", "its log"] {
+                    assert!(count > 1 || text.matches(advice).count() <= 1, "{advice}: {text}");
+                }
+            }
         }
     }
 

@@ -43,6 +43,9 @@ pub(crate) struct Link {
     pub(crate) is_connected: bool,
     /// The write side is shut down, or a write failed.
     is_write_closed: bool,
+    /// Why a write failed, unless the server had closed the connection. The system reports an error
+    /// once, to a write or to a read; over TLS, a failed connect is reported to a write.
+    write_error: Option<io::Error>,
     /// Shut down the write side (half-close) as soon as `unsent` is empty.
     pub(crate) is_finishing: bool,
     /// Why the input ended. Buffered lines may remain.
@@ -72,7 +75,11 @@ impl Link {
             Some(tls) => tls.connect(stream)?,
             None => Box::new(Plain(stream)),
         };
-        Ok(Self {
+        Ok(Self::new(token, transport, now))
+    }
+
+    fn new(token: Token, transport: Box<dyn Transport>, now: Instant) -> Self {
+        Self {
             token,
             transport,
             received: LineBuffer::for_replies(MAX_LINE),
@@ -82,11 +89,12 @@ impl Link {
             is_writable: false,
             is_connected: false,
             is_write_closed: false,
+            write_error: None,
             is_finishing: false,
             end: None,
             silent_since: now,
             drained_at: now,
-        })
+        }
     }
 
     /// Returns whether a read may return data without another poll.
@@ -120,9 +128,12 @@ impl Link {
             self.unsent.clear();
             // Over TLS, the last records and the close_notify may still be buffered.
             let _ = self.transport.flush();
-        } else if self.write().is_err() {
+        } else if let Err(error) = self.write() {
+            use io::ErrorKind::{BrokenPipe, NotConnected};
             self.is_write_closed = true;
-            // The next read reports why the write failed.
+            self.write_error =
+                Some(error).filter(|error| !matches!(error.kind(), BrokenPipe | NotConnected));
+            // Read the server's remaining lines, then report the error.
             self.is_readable = true;
         }
     }
@@ -153,7 +164,13 @@ impl Link {
         if !self.may_read() || self.received.peek().is_some() {
             return;
         }
-        let end = match self.transport.read(buffer).0 {
+        let mut outcome = self.transport.read(buffer).0;
+        if matches!(outcome, ReadOutcome::Eof | ReadOutcome::Truncated)
+            && let Some(error) = self.write_error.take()
+        {
+            outcome = ReadOutcome::Failed(error);
+        }
+        let end = match outcome {
             ReadOutcome::Data(bytes) => {
                 self.received.push(bytes);
                 // Only a complete line is a sign of life: a server could send single bytes forever.
@@ -173,12 +190,7 @@ impl Link {
             ReadOutcome::Truncated => {
                 LinkError::new(Cause::Unavailable, "the connection was cut off")
             }
-            ReadOutcome::TlsFailed(TlsFailure::Untrusted(why)) => {
-                LinkError::new(Cause::Untrusted, why)
-            }
-            ReadOutcome::TlsFailed(TlsFailure::Protocol(why)) => {
-                LinkError::new(Cause::TlsFailed, why)
-            }
+            ReadOutcome::TlsFailed(failure) => failure.into(),
             ReadOutcome::Failed(error) => error.into(),
         };
         self.received.end();
@@ -217,6 +229,15 @@ impl Link {
     /// Returns the line that [`next_line`](Self::next_line) moved to.
     pub(crate) fn line(&self) -> &str {
         &self.line
+    }
+}
+
+/// Over TLS, a connection that ends without a close_notify looks like one that was cut.
+impl Drop for Link {
+    fn drop(&mut self) {
+        if !self.is_write_closed && self.transport.is_handshake_complete() {
+            let _ = self.transport.shutdown_write();
+        }
     }
 }
 
@@ -295,6 +316,15 @@ impl fmt::Display for LinkError {
     }
 }
 
+impl From<TlsFailure> for LinkError {
+    fn from(failure: TlsFailure) -> Self {
+        match failure {
+            TlsFailure::Untrusted(why) => Self::new(Cause::Untrusted, why),
+            TlsFailure::Protocol(why) => Self::new(Cause::TlsFailed, why),
+        }
+    }
+}
+
 impl From<io::Error> for LinkError {
     fn from(error: io::Error) -> Self {
         use io::ErrorKind as Kind;
@@ -321,6 +351,67 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
+    use crate::net::stream::Stream;
+
+    /// A TLS connection whose socket fails: the first write returns the error, and reads return the
+    /// end of the input.
+    #[derive(Debug)]
+    struct Failing(Option<Errno>, bool);
+
+    impl Transport for Failing {
+        fn socket_mut(&mut self) -> &mut Stream {
+            unreachable!("the test does not poll")
+        }
+
+        fn is_handshake_complete(&self) -> bool {
+            false
+        }
+
+        fn read<'a>(&mut self, _: &'a mut [u8]) -> (ReadOutcome<'a>, usize) {
+            (if self.1 { ReadOutcome::Truncated } else { ReadOutcome::Eof }, 0)
+        }
+
+        fn write(&mut self, _: &[IoSlice<'_>]) -> io::Result<Sent> {
+            Ok(Sent { bytes: 0, is_full: true })
+        }
+
+        fn flush(&mut self) -> io::Result<bool> {
+            self.0.take().map_or(Ok(false), |errno| Err(errno.into()))
+        }
+
+        fn shutdown_write(&mut self) -> io::Result<bool> {
+            self.flush()
+        }
+    }
+
+    #[test]
+    fn error_that_a_write_returned_is_reported() {
+        let now = Instant::now();
+        for is_truncated in [false, true] {
+            for (errno, expected) in [
+                (Errno::CONNREFUSED, "connection refused"),
+                (Errno::TIMEDOUT, "connection timed out"),
+                (Errno::CONNRESET, "connection reset"),
+                (Errno::HOSTUNREACH, "no route to host"),
+                (Errno::NETUNREACH, "network unreachable"),
+                (Errno::ACCESS, "permission denied"),
+                (Errno::PIPE, ""),
+            ] {
+                let mut link =
+                    Link::new(Token(0), Box::new(Failing(Some(errno), is_truncated)), now);
+                link.is_writable = true;
+                link.flush();
+                link.read(&mut [0; 100], now);
+                let end = link.end.clone().expect("the connection has ended");
+                let expected = match (expected, is_truncated) {
+                    ("", true) => "the connection was cut off",
+                    ("", false) => "the server closed the connection",
+                    (expected, _) => expected,
+                };
+                assert_eq!(end.why, expected, "{errno:?}");
+            }
+        }
+    }
 
     #[test]
     fn errors_of_the_system_are_classified() {

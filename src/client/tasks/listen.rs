@@ -46,6 +46,8 @@ pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failur
         notice(&format!("continue with --since {position}"));
     }
     if let Some(signal) = signal {
+        // A signal ends the process without dropping the connection.
+        drop(session.connection.take_link());
         interrupt::end_by(signal);
     }
     result

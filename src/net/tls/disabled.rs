@@ -16,7 +16,7 @@ const NO_TLS: &str = "this build does not support TLS; rebuild with: cargo build
 pub(crate) struct ServerTls {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) key_file: PathBuf,
-    pub(crate) replaced: Option<String>,
+    pub(crate) renewal: Option<String>,
     never: Infallible,
 }
 

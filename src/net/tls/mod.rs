@@ -13,3 +13,6 @@ mod enabled;
 pub(crate) use disabled::{ClientTls, ServerTls};
 #[cfg(feature = "tls")]
 pub(crate) use enabled::{ClientTls, ServerTls};
+
+#[cfg(all(feature = "tls", test))]
+pub(crate) use enabled::every_failure;

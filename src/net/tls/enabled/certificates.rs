@@ -16,7 +16,7 @@ use crate::credentials::file::Files;
 use crate::credentials::secret::wipe;
 use crate::net::tls_config::Fingerprint;
 
-/// Reads certificates: one to present, followed by its intermediates, or trusted ones.
+/// Reads at least one certificate: one to present, followed by its intermediates, or trusted ones.
 pub(super) fn read_chain(
     path: &Path,
     files: &mut Files,
@@ -24,7 +24,7 @@ pub(super) fn read_chain(
     let fail = |error: &str| format!("certificate {}: {error}", path.display());
     let pem = files.read(path).map_err(|error| fail(&error.to_string()))?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let chain = chain.map_err(|error| fail(explain_pem(&error)))?;
+    let chain = chain.map_err(|error| fail(explain_pem(&error, &pem)))?;
     if chain.is_empty() {
         let found = file_kind::describe(&pem, Wanted::Certificate, path);
         return Err(fail(&format!("no PEM certificate found; {found}")));
@@ -75,7 +75,7 @@ pub(super) fn read_identity(
 }
 
 /// Reads a private key.
-fn read_key(path: &Path, files: &mut Files) -> Result<PrivateKeyDer<'static>, String> {
+pub(super) fn read_key(path: &Path, files: &mut Files) -> Result<PrivateKeyDer<'static>, String> {
     let fail = |error: &str| format!("key {}: {error}", path.display());
     let mut pem = files.read(path).map_err(|error| fail(&error.to_string()))?;
     let key = match PrivateKeyDer::from_pem_slice(&pem) {
@@ -87,14 +87,18 @@ fn read_key(path: &Path, files: &mut Files) -> Result<PrivateKeyDer<'static>, St
             let found = file_kind::describe(&pem, Wanted::Key, path);
             Err(fail(&format!("no PEM private key found; {found}")))
         }
-        Err(error) => Err(fail(explain_pem(&error))),
+        Err(error) => Err(fail(explain_pem(&error, &pem))),
     };
     wipe(&mut pem);
     key
 }
 
-fn explain_pem(error: &pem::Error) -> &'static str {
+fn explain_pem(error: &pem::Error, bytes: &[u8]) -> &'static str {
     match error {
+        _ if file_kind::has_section_on_one_line(bytes) => {
+            "a PEM section is on one line; put a line break after its -----BEGIN marker and before \
+             its -----END marker"
+        }
         pem::Error::MissingSectionEnd { .. } => {
             "the file is cut off: a PEM section has no -----END line; get a new copy"
         }

@@ -1,7 +1,7 @@
 //! The client side of TLS: verifies the server, and presents the client's certificate.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
@@ -30,49 +30,30 @@ use crate::net::transport::Transport;
 #[derive(Clone, Debug)]
 pub(crate) struct ClientTls {
     config: Arc<ClientConfig>,
-    peer: Arc<ServerIdentity>,
-}
-
-/// The server that the client expects.
-#[derive(Debug)]
-struct ServerIdentity {
-    name: ServerName<'static>,
     verifier: Arc<Verifier>,
 }
 
-impl PeerVerifier for ServerIdentity {
-    fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
-        let (end_entity, intermediates) =
-            chain.split_first().ok_or(Error::NoCertificatesPresented)?;
-        let now = UnixTime::now();
-        self.verifier.verify_server_cert(end_entity, intermediates, &self.name, &[], now)?;
-        Ok(())
-    }
-
-    fn refused(&self) -> Option<Fingerprint> {
-        *self.verifier.refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl ClientTls {
-    /// Reads the files. `host` is the server's name or IP address, which its certificate must cover
-    /// unless it is pinned. The error is one line for the user.
+    /// Reads the files. `host` is the server's name, or its IP address without a zone. The
+    /// certificate must cover it unless it is pinned. The error is one line for the user.
     pub(crate) fn new(
         host: &str,
         settings: &ClientTlsConfig,
         files: &mut Files,
     ) -> Result<Self, String> {
         let trust = Trust::new(&settings.verification, files)?;
-        let name = match &trust {
-            Trust::Pinned(_) => parse_name(host).unwrap_or(NO_NAME.into()),
-            Trust::Trusted { .. } => parse_name(host).ok_or_else(|| {
-                format!(
+        let name = match (ServerName::try_from(host.to_owned()), &trust) {
+            (Ok(name), _) => name,
+            // TLS does not send addresses to the server.
+            (Err(_), Trust::Pinned(_)) => IpAddr::from(Ipv4Addr::UNSPECIFIED).into(),
+            (Err(_), Trust::Trusted { .. }) => {
+                return Err(format!(
                     "no certificate can be valid for {host:?}; use the server's DNS name or its \
                      whole IP address, or --tls-fingerprint"
-                )
-            })?,
+                ));
+            }
         };
-        let verifier = Arc::new(Verifier { trust, refused: Mutex::new(None) });
+        let verifier = Arc::new(Verifier { name, trust, refused: Mutex::new(None) });
         let builder = ClientConfig::builder_with_provider(alerts::provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| to_io(&error).to_string())?
@@ -85,34 +66,22 @@ impl ClientTls {
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
             }
         };
-        let peer = Arc::new(ServerIdentity { name, verifier });
-        Ok(Self { config: Arc::new(config), peer })
+        Ok(Self { config: Arc::new(config), verifier })
     }
 
     /// Encrypts a connection. The handshake happens as the connection is read and written.
     pub(crate) fn connect<S: Socket>(&self, socket: S) -> io::Result<Box<dyn Transport<S>>> {
         let config = Arc::clone(&self.config);
-        let connection = rustls::ClientConnection::new(config, self.peer.name.clone());
+        let connection = rustls::ClientConnection::new(config, self.verifier.name.clone());
         let connection = connection.map_err(|error| to_io(&error))?;
-        Ok(Box::new(TlsStream::new(socket, connection, Some(Arc::clone(&self.peer) as _))))
+        Ok(Box::new(TlsStream::new(socket, connection, Some(Arc::clone(&self.verifier) as _))))
     }
 }
 
-/// Replaces a host that is not a valid name, if the certificate is pinned. TLS does not send
-/// addresses to the server.
-const NO_NAME: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-
-/// Parses the name that the server's certificate must have. It does not include the zone of an IPv6
-/// address, which names an interface of this host.
-fn parse_name(host: &str) -> Option<ServerName<'static>> {
-    let (address, _) = host.split_once('%').unwrap_or((host, ""));
-    let name = if address.parse::<Ipv6Addr>().is_ok() { address } else { host };
-    ServerName::try_from(name.to_owned()).ok()
-}
-
-/// Verifies a server's certificate.
+/// Verifies the certificate of one server.
 #[derive(Debug)]
 struct Verifier {
+    name: ServerName<'static>,
     trust: Trust,
     /// The certificate that was refused last, for the error message.
     refused: Mutex<Option<Fingerprint>>,
@@ -160,6 +129,19 @@ impl Trust {
                 .verify_server_cert(end_entity, intermediates, server_name, &[], now)
                 .map(|_| ()),
         }
+    }
+}
+
+impl PeerVerifier for Verifier {
+    fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
+        let (end_entity, intermediates) =
+            chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        self.verify_server_cert(end_entity, intermediates, &self.name, &[], UnixTime::now())?;
+        Ok(())
+    }
+
+    fn refused(&self) -> Option<Fingerprint> {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

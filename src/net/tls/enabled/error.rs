@@ -92,10 +92,6 @@ fn explain_protocol(error: &Error, peer: Peer) -> String {
         Error::NoApplicationProtocol => {
             format!("the {peer} wants to speak another protocol over TLS; use oyez or ncat --ssl")
         }
-        Error::InvalidEncryptedClientHello(_) => violation(peer, "invalid encrypted client hello"),
-        Error::InvalidCertRevocationList(_) => {
-            "a certificate revocation list is malformed; remove it".to_owned()
-        }
         error => explain_internal(error),
     }
 }
@@ -111,13 +107,7 @@ fn explain_internal(error: &Error) -> String {
         Error::FailedToGetRandomBytes => {
             "the system provides no random bytes; check that the process may call getrandom"
         }
-        Error::UnsupportedNameType => {
-            "TLS does not support this server name; use --tls-fingerprint"
-        }
-        Error::General(_) | Error::Other(_) => {
-            "TLS failed inside this program; please report how it happened"
-        }
-        // Wrong uses of the rustls API.
+        // Wrong uses of the rustls API, and features that oyez does not use.
         _ => "TLS failed because of a fault in this program; please report how it happened",
     }
     .to_owned()
@@ -223,6 +213,9 @@ pub(super) fn explain_own(error: &Error) -> String {
 pub(super) fn to_io(error: &Error) -> io::Error {
     io::Error::other(explain_internal(error))
 }
+
+#[cfg(test)]
+pub(crate) use tests::every_failure;
 
 #[cfg(test)]
 mod tests {
@@ -353,6 +346,11 @@ mod tests {
         errors
     }
 
+    /// Every explanation that a client can show.
+    pub(crate) fn every_failure() -> Vec<TlsFailure> {
+        errors().iter().map(|error| classify(error, Peer::Server, true)).collect()
+    }
+
     /// Names of types and variants mix cases within a word, as in `NotForPeople`.
     fn is_raw(word: &str) -> bool {
         const NAMES: [&str; 5] =
@@ -373,6 +371,9 @@ mod tests {
                 assert!(!text.split(' ').any(is_raw), "{error:?}: {text}");
                 assert!(text.len() > 30 && !text.ends_with('.'), "{error:?}: {text}");
                 assert!(text.contains([';', ':']), "no advice: {error:?}: {text}");
+                let mut parts: Vec<&str> = text.split([';', ':', ',']).map(str::trim).collect();
+                parts.sort_unstable();
+                assert!(parts.windows(2).all(|pair| pair[0] != pair[1]), "{error:?}: {text}");
             }
         }
     }

@@ -26,6 +26,11 @@ enum Kind {
     Parameters,
 }
 
+const BEGIN: &str = "-----BEGIN ";
+
+/// Lines of PEM may end with LF, CR LF or CR.
+const LINE_ENDS: [char; 2] = ['\n', '\r'];
+
 /// The kind of a PEM section, by its label.
 const LABELS: &[(&str, Kind)] = &[
     ("CERTIFICATE", Kind::Certificate),
@@ -53,8 +58,17 @@ const LABELS: &[(&str, Kind)] = &[
 /// Returns whether a key in this file is encrypted in OpenSSL's traditional format, which has
 /// headers inside the PEM section.
 pub(super) fn has_encrypted_section(bytes: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(bytes);
-    text.lines().any(|line| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED"))
+    has_line(bytes, |line| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED"))
+}
+
+/// Returns whether a PEM section begins and ends in the same line, as in an environment variable or
+/// a JSON string.
+pub(super) fn has_section_on_one_line(bytes: &[u8]) -> bool {
+    has_line(bytes, |line| line.starts_with(BEGIN) && line.contains("-----END "))
+}
+
+fn has_line(bytes: &[u8], is_wanted: impl Fn(&str) -> bool) -> bool {
+    String::from_utf8_lossy(bytes).split(LINE_ENDS).any(is_wanted)
 }
 
 /// Describes an encrypted key, and says how to decrypt it.
@@ -74,7 +88,7 @@ pub(super) fn describe(bytes: &[u8], wanted: Wanted, path: &Path) -> String {
         return kind.describe(wanted, false, path);
     }
     let text = String::from_utf8_lossy(bytes);
-    let mut labels: Vec<&str> = text.lines().filter_map(label).collect();
+    let mut labels: Vec<&str> = text.split(LINE_ENDS).filter_map(label).collect();
     // A file may hold a certificate and an encrypted key, or parameters and a key.
     labels.sort_by_key(|label| kind_of(label).map_or(3, |kind| kind.distance_from(wanted)));
     match labels.first() {
@@ -90,7 +104,7 @@ pub(super) fn describe(bytes: &[u8], wanted: Wanted, path: &Path) -> String {
 }
 
 fn label(line: &str) -> Option<&str> {
-    line.trim_end().strip_prefix("-----BEGIN ")?.strip_suffix("-----")
+    line.trim_end().strip_prefix(BEGIN)?.strip_suffix("-----")
 }
 
 fn kind_of(label: &str) -> Option<Kind> {

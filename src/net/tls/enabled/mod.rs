@@ -17,4 +17,6 @@ mod validity;
 mod wording;
 
 pub(crate) use client::ClientTls;
+#[cfg(test)]
+pub(crate) use error::every_failure;
 pub(crate) use server::ServerTls;

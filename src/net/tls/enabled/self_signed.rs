@@ -2,17 +2,19 @@
 
 use std::error::Error;
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::pki_types::CertificateDer;
 use time::{Duration, OffsetDateTime};
+use webpki::EndEntityCert;
 
-use super::certificates::read_chain;
+use super::certificates::{read_chain, read_key};
+use super::key;
 use super::validity::{Validity, date};
-use crate::credentials::file::{self, Files};
+use crate::credentials::file::Files;
 
 /// The validity period of a certificate. Clients pin it, so a shorter period would not make it
 /// safer.
@@ -22,33 +24,52 @@ const VALIDITY: Duration = Duration::days(20 * 365);
 /// host without a battery for its clock may not have synchronized it yet.
 const EARLIEST: u64 = 1_767_225_600;
 
-/// Returns the paths of a directory's certificate and key. Creates them if they do not exist, and
-/// replaces a certificate that is not valid at `now`, in seconds since 1970. If it was replaced,
-/// also returns why.
-pub(super) fn create_or_reuse(
-    folder: &Path,
-    now: u64,
-) -> Result<(PathBuf, PathBuf, Option<String>), String> {
+/// The subject and issuer of the certificates that this program creates, in DER: CN=oyezd.
+const NAME: &[u8] = b"\x31\x0e\x30\x0c\x06\x03\x55\x04\x03\x0c\x05oyezd";
+
+/// A directory's certificate.
+#[derive(Debug)]
+pub(super) struct SelfSigned {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+    /// Whether this program created the certificate, and replaces it when it is not valid.
+    pub(super) is_own: bool,
+    /// What happened, if a certificate was not valid.
+    pub(super) renewal: Option<String>,
+}
+
+/// Returns a directory's certificate and key. Creates them if they do not exist. Replaces a
+/// certificate that this program created and that is not valid at `now`, in seconds since 1970. If
+/// that fails, keeps the old one.
+pub(super) fn create_or_reuse(folder: &Path, now: u64) -> Result<SelfSigned, String> {
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-    let problem = match certificate.exists() {
-        true => read_chain(&certificate, &mut Files::default())?
-            .first()
-            .and_then(|first| problem(first, now)),
-        false => None,
+    let shown = folder.display();
+    let create = || create(folder, &certificate, &key, now);
+    let (is_own, renewal) = if certificate.exists() {
+        let chain = read_chain(&certificate, &mut Files::default())?;
+        let is_own = is_own(&chain[0]);
+        let problem = problem(&chain[0], now).filter(|_| is_own);
+        let renewal = problem.map(|problem| match create() {
+            Ok(()) => format!(
+                "created a new certificate in {shown}, because the old one {problem}; clients \
+                 need the new fingerprint or certificate"
+            ),
+            Err(error) => format!(
+                "keeping the certificate in {shown}, which {problem}: cannot replace it: {error}"
+            ),
+        });
+        (is_own, renewal)
+    } else {
+        create().map_err(|error| format!("cannot create a certificate in {shown}: {error}"))?;
+        (true, None)
     };
-    if problem.is_some() || !certificate.exists() {
-        create(folder, &certificate, &key, now).map_err(|error| {
-            format!("cannot create a certificate in {}: {error}", folder.display())
-        })?;
-    }
-    let replaced = problem.map(|problem| {
-        format!(
-            "created a new certificate in {}, because the old one {problem}; clients need the new \
-             fingerprint or certificate",
-            folder.display()
-        )
-    });
-    Ok((certificate, key, replaced))
+    Ok(SelfSigned { certificate, key, is_own, renewal })
+}
+
+/// Returns whether this program created the certificate.
+fn is_own(certificate: &CertificateDer<'_>) -> bool {
+    EndEntityCert::try_from(certificate)
+        .is_ok_and(|parsed| parsed.subject() == NAME && parsed.issuer() == NAME)
 }
 
 /// Returns why the certificate must be replaced, or `None`. While the clock is wrong, no
@@ -70,18 +91,29 @@ fn problem(certificate: &CertificateDer<'_>, now: u64) -> Option<String> {
 /// Writes the key first, and reuses an existing one, so that an interrupted start can be repeated.
 fn create(folder: &Path, certificate: &Path, key: &Path, now: u64) -> Result<(), Box<dyn Error>> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let pair = match file::read(key) {
-        Ok(pem) => KeyPair::from_pem(&String::from_utf8_lossy(&pem))
-            .map_err(|error| format!("key.pem: {error}"))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let pair = KeyPair::generate()?;
-            write(key, &pair.serialize_pem())?;
-            pair
-        }
-        Err(error) => return Err(error.into()),
+    let pair = if key.exists() {
+        read_pair(key)?
+    } else {
+        let pair = KeyPair::generate()?;
+        write(key, &pair.serialize_pem())?;
+        pair
     };
     write(certificate, &parameters(now)?.self_signed(&pair)?.pem())?;
     Ok(())
+}
+
+fn read_pair(path: &Path) -> Result<KeyPair, String> {
+    let key = read_key(path, &mut Files::default())?;
+    KeyPair::try_from(&key).map_err(|_| {
+        let path = path.display();
+        match key::load(&key) {
+            Ok(_) => format!(
+                "key {path}: to create a certificate, the key must be in PKCS#8 format; convert \
+                 it: openssl pkey -in {path} -out {path}.new && mv {path}.new {path}"
+            ),
+            Err(error) => format!("key {path}: {error}"),
+        }
+    })
 }
 
 fn parameters(now: u64) -> Result<CertificateParams, rcgen::Error> {
@@ -103,15 +135,19 @@ fn parameters(now: u64) -> Result<CertificateParams, rcgen::Error> {
 }
 
 /// Writes a file atomically, readable only by its owner.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+fn write(path: &Path, text: &str) -> Result<(), String> {
     let temporary = path.with_extension("new");
     // An interrupted start may have left the file behind. If it cannot be removed, creating it
     // fails.
     let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&temporary);
+    file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    })
+    .and_then(|()| fs::rename(&temporary, path))
+    .map_err(|error| format!("cannot write {}: {error}", temporary.display()))
 }
 
 #[cfg(test)]
@@ -123,12 +159,13 @@ mod tests {
     #[test]
     fn certificate_created_while_the_clock_is_wrong_is_valid_later() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (certificate, _, replaced) = create_or_reuse(folder.path(), 60).expect("it works");
-        assert_eq!(replaced, None);
+        let created = create_or_reuse(folder.path(), 60).expect("it works");
+        assert!(created.is_own && created.renewal.is_none(), "{created:?}");
+        let certificate = created.certificate;
         let chain = read_chain(&certificate, &mut Files::default()).expect("a certificate");
         let dates = Validity::of(&chain[0]).expect("valid dates");
         assert!(dates.not_before == 0 && dates.not_after > LATER, "{dates:?}");
-        assert_eq!(create_or_reuse(folder.path(), LATER).expect("it works").2, None);
+        assert_eq!(create_or_reuse(folder.path(), LATER).expect("it works").renewal, None);
         assert_eq!(read_chain(&certificate, &mut Files::default()), Ok(chain));
     }
 
@@ -148,11 +185,11 @@ mod tests {
             let pem = dates.self_signed(&pair).expect("a certificate").pem();
             write(&certificate, &pem).expect("it can be written");
             // A wrong clock replaces nothing.
-            assert_eq!(create_or_reuse(folder.path(), 60).expect("it works").2, None);
-            let replaced = create_or_reuse(folder.path(), LATER).expect("it works").2;
+            assert_eq!(create_or_reuse(folder.path(), 60).expect("it works").renewal, None);
+            let replaced = create_or_reuse(folder.path(), LATER).expect("it works").renewal;
             assert!(replaced.as_ref().is_some_and(|text| text.contains(part)), "{replaced:?}");
             assert_eq!(fs::read_to_string(&key).ok(), Some(pair.serialize_pem()));
-            assert_eq!(create_or_reuse(folder.path(), LATER).expect("it works").2, None);
+            assert_eq!(create_or_reuse(folder.path(), LATER).expect("it works").renewal, None);
         }
     }
 
@@ -160,12 +197,13 @@ mod tests {
     #[test]
     fn certificate_with_dates_before_1970_is_replaced() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (certificate, key, _) = create_or_reuse(folder.path(), LATER).expect("it works");
+        let SelfSigned { certificate, key, .. } =
+            create_or_reuse(folder.path(), LATER).expect("it works");
         let pair = KeyPair::from_pem(&fs::read_to_string(key).expect("a key")).expect("a key");
         let mut old = parameters(0).expect("valid parameters");
         old.not_before = OffsetDateTime::UNIX_EPOCH - Duration::days(1);
         write(&certificate, &old.self_signed(&pair).expect("a certificate").pem()).expect("a file");
-        let replaced = create_or_reuse(folder.path(), LATER).expect("it works").2;
+        let replaced = create_or_reuse(folder.path(), LATER).expect("it works").renewal;
         assert!(replaced.is_some_and(|text| text.contains("has no valid dates")));
     }
 }

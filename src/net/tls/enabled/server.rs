@@ -14,7 +14,7 @@ use super::alerts;
 use super::certificates::{fingerprint, read_identity};
 use super::error::to_io;
 use super::expiry::Expiry;
-use super::self_signed;
+use super::self_signed::{SelfSigned, create_or_reuse};
 use super::stream::{PeerVerifier, TlsStream};
 use super::trust::ClientVerifier;
 use super::validity::Validity;
@@ -40,8 +40,8 @@ pub(crate) struct ServerTls {
     pub(crate) fingerprint: Fingerprint,
     /// The file of the private key.
     pub(crate) key_file: PathBuf,
-    /// Why a new self-signed certificate replaced the one in the directory, if it did.
-    pub(crate) replaced: Option<String>,
+    /// What happened, if a self-signed certificate was not valid.
+    pub(crate) renewal: Option<String>,
     expiry: Expiry,
 }
 
@@ -49,17 +49,16 @@ impl ServerTls {
     /// Reads the files, at start and on every reload. The error is one line that names the file.
     pub(crate) fn read(settings: &ServerTlsConfig, files: &mut Files) -> Result<Self, String> {
         let now = SystemTime::now();
-        let (certificate, key_file, replaced, advice) = match &settings.identity {
+        let SelfSigned { certificate, key: key_file, is_own, renewal } = match &settings.identity {
             Identity::Files { certificate, key } => {
-                let advice = "replace it, then send SIGHUP to this process";
-                (certificate.clone(), key.clone(), None, advice)
+                let (certificate, key) = (certificate.clone(), key.clone());
+                SelfSigned { certificate, key, is_own: false, renewal: None }
             }
-            Identity::SelfSigned { folder } => {
-                let advice = "after that, SIGHUP or a restart creates a new one";
-                let (certificate, key, replaced) =
-                    self_signed::create_or_reuse(folder, seconds(now))?;
-                (certificate, key, replaced, advice)
-            }
+            Identity::SelfSigned { folder } => create_or_reuse(folder, seconds(now))?,
+        };
+        let advice = match is_own {
+            true => "SIGHUP or a restart replaces an expired one",
+            false => "replace it, then send SIGHUP to this process",
         };
         let identity = read_identity(&certificate, &key_file, files)?;
         let own = identity.end_entity_cert().expect("a chain is not empty");
@@ -84,7 +83,7 @@ impl ServerTls {
         config.ticketer = Arc::new(Tickets { tickets, not_after });
         config.send_tls13_tickets = TICKETS;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { config: Arc::new(config), verifier, fingerprint, key_file, replaced, expiry })
+        Ok(Self { config: Arc::new(config), verifier, fingerprint, key_file, renewal, expiry })
     }
 
     /// Returns a line for each of the server's certificates that is not valid now or will soon
