@@ -58,7 +58,7 @@ impl Hub {
     pub(super) fn bound_linger(&mut self, key: usize) {
         let latest_ms = self.now_ms + self.config.limits.drain_timeout_ms;
         let deadline_ms =
-            self.clients[key].deadline_ms.map_or(latest_ms, |at_ms| at_ms.min(latest_ms));
+            self.clients[key].deadline_ms().map_or(latest_ms, |at_ms| at_ms.min(latest_ms));
         self.set_deadline(key, Some(deadline_ms));
     }
 
