@@ -54,7 +54,8 @@ pub struct LineBuffer {
     peeked: Option<NextLine>,
     max_line: u32,
     state: State,
-    /// Discarded bytes of overlong lines that `take_discarded_lines` has not counted yet.
+    /// Discarded bytes, of overlong lines and Telnet commands, that `take_discarded_lines` has not
+    /// counted yet.
     discarded: u32,
     /// Set while the current line may begin with a byte order mark.
     expects_bom: bool,
@@ -162,8 +163,8 @@ impl LineBuffer {
         self.input.len()
     }
 
-    /// Returns how much input was discarded from overlong lines since the last call, in lines of
-    /// the maximum length. The remainder carries over to the next call.
+    /// Returns how much input was discarded since the last call, of overlong lines and Telnet
+    /// commands, in lines of the maximum length. The remainder carries over to the next call.
     pub fn take_discarded_lines(&mut self) -> usize {
         let max_line = self.max_line.max(1);
         let lines = self.discarded / max_line;
@@ -201,7 +202,10 @@ impl LineBuffer {
     pub fn advance(&mut self) {
         let Some(next) = self.peeked.take() else { return };
         match next.kind {
-            Kind::Telnet { len, .. } => return self.input.remove_command(len.into()),
+            Kind::Telnet { len, .. } => {
+                self.count_discarded(len.into());
+                return self.input.remove_command(len.into());
+            }
             Kind::Complete | Kind::Blank if next.has_lf => self.input.next_line(),
             Kind::Complete | Kind::Blank | Kind::Incomplete => self.input.clear(),
             Kind::TooLong { may_be_http } => self.state = State::Discarding { may_be_http },
