@@ -18,6 +18,8 @@ pub struct Origin {
     /// Whether the peer has a loopback address, or connects to a Unix socket as root or as the
     /// server's own user.
     pub is_local: bool,
+    /// A hash of its address. Clients of the same source share a limit of replays.
+    pub source: u16,
 }
 
 /// The client with this handle, if it is still connected.
