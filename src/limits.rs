@@ -35,6 +35,13 @@ pub const MAX_REPLY: usize = (CLIENTS_PER_PAGE + 1) * REPLY_OVERHEAD;
 /// The maximum number of a client's pending seeks. Computing the client's lag visits each of them.
 pub const MAX_PENDING_SEEKS: usize = 16;
 
+/// The window in which the replays of one source are counted, in milliseconds.
+pub const REPLAY_WINDOW_MS: u64 = 1_000;
+
+/// The number of sources that are counted separately. Some addresses share one, as in stochastic
+/// fairness queueing (McKenney 1990), so the memory is the same for any number of addresses.
+pub const REPLAY_SOURCES: usize = 1024;
+
 /// The minimum that a client must read within `stall_timeout_ms` while broadcasts wait for it, in
 /// bytes. The kernel accepts data in bursts of up to a whole receive buffer, so a steady reader can
 /// appear stalled unless it reads several times this much.
@@ -73,6 +80,9 @@ pub struct Limits {
     /// How long a reader whose socket is full still counts as making progress after the last write
     /// to it, in milliseconds. Broadcasts do not pause for readers without progress.
     pub reader_grace_ms: u64,
+    /// The maximum that the clients of one source replay within [`REPLAY_WINDOW_MS`], in bytes. The
+    /// last replay may exceed it.
+    pub replays_per_source: u64,
 
     // Internal to the hub and the poll loop.
     /// The budget of one turn of the poll loop.
@@ -141,6 +151,7 @@ impl Default for Limits {
             rate_limit: None,
             max_per_address: None,
             reader_grace_ms: 3_000,
+            replays_per_source: 128 * MIB as u64,
             turn: TurnLimits {
                 passes: 8,
                 read: 512 * KIB,

@@ -491,6 +491,8 @@ fn resume_replays_exactly_the_lines_after_any_kept_line() {
             // The hub sends the replay in small writes.
             let reader = driver.connect(0);
             driver.socket(reader).max_write = Some(1 + rng.below(70));
+            // One replay per second, for the limit on the replays of one source.
+            driver.now_ms += 1000;
             driver.send(reader, &format!("resume {after} 00000001\nping\n"));
             driver.add_room(reader, UNLIMITED);
             let lines = driver.received(reader);
@@ -586,6 +588,97 @@ fn replays_are_limited_to_one_feed_size_at_once_then_one_per_second() {
     );
     let limit = RateLimit::Replays;
     assert_eq!(driver.events(), [Event::RateLimited { id: 2, limit }]);
+}
+
+const WHOLE_FEED: &str = "
+    c+
+    c> history 20
+    c< ok history 20
+    c< broadcast 1..=20 *
+";
+
+/// Returns a hub whose clients of source 0 have replayed as much as they may within a second.
+fn replay_limited() -> Driver {
+    let mut driver = Driver::new(small_limits());
+    driver.play("sender+\nsender> quiet\nsender*20 say x...\nsender<< ok broadcast 20");
+    for _ in 0..9 {
+        driver.play(WHOLE_FEED);
+        driver.play("c> quit\nc< goodbye quit\nc.");
+    }
+    driver
+}
+
+#[test]
+fn reconnecting_does_not_evade_the_limit_on_replays() {
+    let mut driver = replay_limited();
+    driver.play(
+        r"
+        c+
+        c> history 20
+        c> ping
+        c-
+        current+
+        current> resume 20
+        current< ok resume 20
+        sender> say live
+        c< broadcast 21 * live
+        current< broadcast 21 * live
+        at 940
+        c-
+        at 1000
+        c< ok history 16
+        c< broadcast 6..=21 *
+        c< pong
+        ",
+    );
+    let limit = RateLimit::Replays;
+    assert_eq!(driver.events().last(), Some(&Event::RateLimited { id: 11, limit }));
+}
+
+#[test]
+fn limit_on_replays_does_not_affect_other_sources() {
+    let mut driver = replay_limited();
+    let other = driver.accept(Origin { is_local: true, source: 1 }, UNLIMITED);
+    driver.finish_handshake(other);
+    driver.send(other, "history 20\n");
+    assert_eq!(seqs(&driver.received(other)), (1..=20).collect::<Vec<_>>());
+}
+
+#[test]
+fn waiting_replays_are_served_in_the_order_of_connection() {
+    let mut driver = replay_limited();
+    let keys: Vec<usize> = (0..20).map(|_| driver.connect(UNLIMITED)).collect();
+    keys.iter().rev().for_each(|&key| driver.send(key, "history 20\n"));
+    let served = |driver: &Driver| {
+        keys.iter().take_while(|&&key| seqs(&driver.received(key)).len() == 20).count()
+    };
+    assert_eq!(served(&driver), 0);
+    for (now_ms, expected) in [(1000, 9), (2000, 18), (3000, 20)] {
+        // A client that connects in the same turn does not overtake those that wait.
+        let late = driver.accept(Origin { is_local: true, source: 0 }, UNLIMITED);
+        driver.finish_handshake(late);
+        driver.queue(late, "history 20\nquit\n");
+        driver.run_at(now_ms);
+        assert_eq!(served(&driver), expected);
+    }
+}
+
+#[test]
+fn clients_of_one_source_that_resume_together_all_receive_their_lines() {
+    let mut driver = replay_limited();
+    let keys: Vec<usize> = (0..200).map(|_| driver.connect(UNLIMITED)).collect();
+    for &key in &keys {
+        driver.send(key, "resume 18\nquit\n");
+    }
+    while let Some(deadline_ms) = driver.hub.next_deadline()
+        && driver.disconnects.len() < 209
+    {
+        driver.run_at(deadline_ms);
+        keys.iter().for_each(|&key| driver.half_close(key));
+    }
+    for key in keys {
+        assert_eq!(seqs(&driver.received(key)), [19, 20]);
+    }
 }
 
 #[test]
@@ -760,7 +853,7 @@ fn client_that_neither_sends_nor_receives_is_idle() {
 fn handshaking_client_is_not_listed_and_times_out() {
     let mut driver = Driver::new(small_limits());
     driver.hub.set_secrets(Secrets { user: Secret::new("x"), admin: None });
-    driver.accept(Origin { is_local: true }, UNLIMITED);
+    driver.accept(Origin { is_local: true, source: 0 }, UNLIMITED);
     driver.play(
         r"
         a+

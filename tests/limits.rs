@@ -143,6 +143,25 @@ fn connection_to_a_full_server_is_refused_with_an_error() {
 }
 
 #[test]
+fn connecting_again_for_every_history_does_not_evade_the_limit_on_replays() {
+    let mut server = Server::start(&["--feed-size", "8M"]);
+    let lines = 2000;
+    flood(server.tcp(), &"x".repeat(4000), lines).join().unwrap();
+    // While the server is stopped, the kernel queues all connections and requests.
+    server.signal("STOP");
+    let mut readers: Vec<_> = (0..20).map(|_| Client::connect(&server.address)).collect();
+    readers.iter_mut().for_each(|reader| reader.send("history 9999\nquit"));
+    server.signal("CONT");
+    server.wait_for_log("over the limit on replays");
+    for mut reader in readers {
+        reader.read_welcome();
+        reader.expect(&format!("ok history {lines}"));
+        assert_eq!(read_broadcasts(&mut reader, 0), (lines as u64, "goodbye quit".to_owned()));
+        reader.expect_end();
+    }
+}
+
+#[test]
 fn burst_of_connections_is_accepted() {
     let mut server = Server::start(&[]);
     // While the server is stopped, the kernel queues all connections.

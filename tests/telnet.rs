@@ -14,6 +14,14 @@ use support::{Server, TIMEOUT};
 const DO_TIMING_MARK: &[u8] = b"\xff\xfd\x06";
 const WONT_TIMING_MARK: &[u8] = b"\xff\xfc\x06";
 
+/// What PuTTY sends first: it offers and requests options, and reports its window size.
+const PUTTY_NEGOTIATION: &[u8] =
+    b"\xff\xfb\x1f\xff\xfb\x20\xff\xfb\x18\xff\xfb\x27\xff\xfd\x01\xff\xfb\x03\
+      \xff\xfd\x03\xff\xfa\x1f\0\x50\0\x18\xff\xf0";
+const PUTTY_REFUSALS: &[u8] =
+    b"\xff\xfe\x1f\xff\xfe\x20\xff\xfe\x18\xff\xfe\x27\xff\xfc\x01\xff\xfe\x03\
+      \xff\xfc\x03";
+
 /// A connection on which the server sends lines and Telnet commands.
 struct Connection(TcpStream);
 
@@ -59,14 +67,9 @@ impl Connection {
 #[test]
 fn first_command_after_a_negotiation_is_executed() {
     let server = Server::start(&[]);
-    // What PuTTY sends first: it offers and requests options, and reports its window size.
-    let negotiation = b"\xff\xfb\x1f\xff\xfb\x20\xff\xfb\x18\xff\xfb\x27\xff\xfd\x01\xff\xfb\x03\
-                        \xff\xfd\x03\xff\xfa\x1f\0\x50\0\x18\xff\xf0";
-    let refusals = b"\xff\xfe\x1f\xff\xfe\x20\xff\xfe\x18\xff\xfe\x27\xff\xfc\x01\xff\xfe\x03\
-                     \xff\xfc\x03";
     let mut client = Connection::open(&server);
-    client.send(negotiation);
-    client.expect(refusals);
+    client.send(PUTTY_NEGOTIATION);
+    client.expect(PUTTY_REFUSALS);
     client.send(b"ping\r\n");
     client.expect(b"pong\n");
     // Refusals of what was never offered are not answered.
@@ -212,13 +215,40 @@ fn telnet_command_counts_as_activity() {
     assert_eq!(driver.last_line(key), "goodbye idle");
 }
 
-#[test]
-fn rate_limit_covers_telnet_commands() {
-    let mut driver = Driver::new(Limits { rate_limit: Some(10), ..small_limits() });
+/// Returns a hub with a rate limit of one line per second, and the key of its client, which has sent
+/// these bytes.
+fn rate_limited(input: &[u8]) -> (Driver, usize) {
+    let mut driver = Driver::new(Limits { rate_limit: Some(1), ..small_limits() });
     let key = driver.connect(UNLIMITED);
     driver.socket(key).received.clear();
-    driver.socket(key).input = b"\xff\xfd\x06\xff\xf1".repeat(10);
+    driver.socket(key).input = input.to_vec();
     driver.hub.handle_readable(key);
-    driver.turn();
-    assert_eq!(driver.socket(key).received, WONT_TIMING_MARK.repeat(5));
+    driver.run();
+    (driver, key)
+}
+
+#[test]
+fn negotiation_does_not_delay_the_first_command_under_a_rate_limit() {
+    let input = [PUTTY_NEGOTIATION, b"ping\r\n"].concat();
+    // However the input is split, the first command is executed without delay.
+    for split in 0..=input.len() {
+        let (mut driver, key) = rate_limited(&input[..split]);
+        driver.socket(key).input.extend(&input[split..]);
+        driver.hub.handle_readable(key);
+        driver.run();
+        assert_eq!(driver.socket(key).received, [PUTTY_REFUSALS, b"pong\n"].concat(), "{split}");
+    }
+}
+
+#[test]
+fn telnet_commands_count_as_one_line_per_maximum_line_length() {
+    let commands = small_limits().max_line.div_ceil(3);
+    for (command, answer) in [(DO_TIMING_MARK, WONT_TIMING_MARK), (b"\xff\xfc\x06", b"")] {
+        let (mut driver, key) = rate_limited(&command.repeat(commands));
+        driver.send(key, "ping\n");
+        driver.run_at(940);
+        assert_eq!(driver.socket(key).received, answer.repeat(commands));
+        driver.run_at(1000);
+        assert!(driver.socket(key).received.ends_with(b"pong\n"));
+    }
 }

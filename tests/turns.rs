@@ -9,7 +9,7 @@ use oyez::limits::{FlushLimits, Limits};
 use oyez::read_outcome::{ReadOutcome, TlsFailure};
 use support::driver::{CHUNK_LINES, Driver, UNLIMITED, small_limits};
 
-const LOCAL: Origin = Origin { is_local: true };
+const LOCAL: Origin = Origin { is_local: true, source: 0 };
 
 /// Returns a hub and the keys of connected clients that have received their welcome.
 fn with_clients(limits: Limits, clients: usize) -> (Driver, Vec<usize>) {

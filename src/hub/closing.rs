@@ -1,8 +1,6 @@
 //! Closing connections (drain, goodbye, half-close): single clients, timeouts, and the graceful
 //! shutdown of the server.
 
-use std::mem;
-
 use crate::protocol::{LineBuffer, Reply};
 
 use super::event::{CloseStep, Disconnect, Event, Reason};
@@ -186,7 +184,7 @@ impl Hub {
     /// Sets, moves or clears the deadline of the client's current stage.
     pub(super) fn set_deadline(&mut self, key: usize, deadline_ms: Option<u64>) {
         let handle = self.clients[key].handle();
-        let before_ms = mem::replace(&mut self.clients[key].deadline_ms, deadline_ms);
+        let before_ms = self.clients[key].replace_deadline(deadline_ms);
         self.deadlines.set(handle, before_ms, deadline_ms);
     }
 }

@@ -148,6 +148,10 @@ impl Hub {
     /// Sends `reply`, then replays the lines after `seq`, which must still be kept, by moving the
     /// client's cursor back.
     fn replay_after(&mut self, key: usize, seq: u64, reply: OkReply<'_>) -> Result<(), Blocked> {
+        if seq < self.channel.feed.newest_seq() {
+            // Before the scan, since many clients may wait.
+            self.check_source(key)?;
+        }
         let head = self.head();
         let (offset, scanned) = self.channel.feed.offset_after(seq).unwrap_or((head, 0));
         self.budget.charge_scan(scanned);

@@ -185,7 +185,7 @@ impl Hub {
             // A line closed the client: the rest of its input is discarded.
             return;
         }
-        // An overlong line counts as one line for each `max-line` bytes.
+        // Overlong lines and Telnet commands count as one line for each `max-line` bytes.
         self.charge_rate(key, input.take_discarded_lines());
         let limited_until_ms = self.rate_limited_until_ms(key);
         let handle = self.clients[key].handle();
@@ -259,8 +259,9 @@ impl Hub {
         };
         self.budget.charge_work(LINE_COST + len);
         self.clients[key].last_line_ms = self.now_ms;
-        self.charge_rate(key, 1);
-        // Telnet commands are rate-limited like lines, but not counted as lines.
+        if !matches!(line, Line::Telnet(_)) {
+            self.charge_rate(key, 1);
+        }
         self.counters.lines_in += u64::from(!matches!(line, Line::Blank(_) | Line::Telnet(_)));
         Ok(())
     }

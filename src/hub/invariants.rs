@@ -19,7 +19,8 @@ impl Hub {
         };
         let active = self.clients.iter().filter(|(_, client)| client.is_active()).count();
         assert_eq!(self.directory.len(), active);
-        let with_deadline = self.clients.iter().filter(|(_, client)| client.deadline_ms.is_some());
+        let with_deadline =
+            self.clients.iter().filter(|(_, client)| client.deadline_ms().is_some());
         assert_eq!(self.deadlines.len(), with_deadline.count());
         let rate_limited = count(|state| matches!(state, InputState::RateLimited { .. }));
         assert_eq!(self.rate_limited.len(), rate_limited);
@@ -67,7 +68,7 @@ impl Hub {
         if let InputState::RateLimited { until_ms } = client.input_state {
             assert!(self.rate_limited.contains(handle, until_ms));
         }
-        if let Some(deadline_ms) = client.deadline_ms {
+        if let Some(deadline_ms) = client.deadline_ms() {
             assert!(self.deadlines.contains(handle, deadline_ms));
         }
         if client.is_active() {

@@ -57,13 +57,14 @@ pub use event::{CloseStep, Disconnect, Event, LineTrace, RateLimit, Reason};
 pub use registry::client::Origin;
 pub use registry::role::{AllowShutdown, Role, Secrets};
 
-use crate::limits::Limits;
+use crate::limits::{Limits, REPLAY_SOURCES};
 use crate::protocol::{FeedId, Reply};
 use channel::Channel;
 use channel::backpressure::Backpressure;
 use handle::Handle;
 use registry::client::{Client, Stage};
 use registry::directory::Directory;
+use registry::rate_limit::ReplayWindow;
 use schedule::budget::TurnBudget;
 use schedule::flush_schedule::FlushSchedule;
 use schedule::ready_queue::ReadyQueue;
@@ -122,6 +123,8 @@ pub struct Hub {
     deadlines: Timers,
     /// Clients in [`InputState::RateLimited`](registry::client::InputState::RateLimited).
     rate_limited: Timers,
+    /// What each source has replayed. Indexed by [`Origin::source`], modulo the length.
+    sources: Box<[ReplayWindow]>,
     events: VecDeque<Event>,
     /// The reply being encoded.
     line: Vec<u8>,
@@ -162,6 +165,7 @@ impl Hub {
             to_close: VecDeque::new(),
             deadlines: Timers::default(),
             rate_limited: Timers::default(),
+            sources: Box::new([ReplayWindow::default(); REPLAY_SOURCES]),
             events: VecDeque::new(),
             line: Vec::new(),
             turns: 0,

@@ -6,6 +6,7 @@ use super::Hub;
 use super::event::{Event, RateLimit};
 use super::execute::Blocked;
 use super::registry::client::InputState;
+use crate::limits::REPLAY_SOURCES;
 
 impl Hub {
     /// Counts lines against the client's rate limit.
@@ -23,20 +24,40 @@ impl Hub {
         (until_ms > self.now_ms).then_some(until_ms)
     }
 
-    /// Counts a replay of this many bytes against the client's limit: one feed size at once, then
-    /// one feed size per second. Without it, a few bytes of requests would fetch gigabytes.
+    /// Checks the limit on the replays of the client's source, which counts across connections: a
+    /// client cannot evade it by connecting again. Of those that wait for the next window, the one
+    /// that connected first is served first.
+    pub(super) fn check_source(&self, key: usize) -> Result<(), Blocked> {
+        let source = &self.sources[self.source(key)];
+        self.check_replay(key, source.ready_at_ms(self.config.limits.replays_per_source))
+    }
+
+    /// Counts a replay of this many bytes for the client's source, and against the client's own
+    /// limit: one feed size at once, then one feed size per second. Without limits, a few bytes of
+    /// requests would fetch gigabytes.
     pub(super) fn charge_replay(&mut self, key: usize, bytes: u64) -> Result<(), Blocked> {
         let feed_size = self.config.limits.feed_size as u64;
         let cost_us = bytes.min(feed_size) * 1_000_000 / feed_size;
-        let client = &mut self.clients[key];
-        let until_ms = client.replays.ready_at_us(cost_us).div_ceil(1000);
+        let until_us = self.clients[key].replays.ready_at_us(cost_us);
+        self.check_replay(key, until_us.div_ceil(1000))?;
+        self.clients[key].replays.charge(cost_us, self.now_ms * 1000);
+        let source = self.source(key);
+        self.sources[source].charge(bytes, self.now_ms);
+        Ok(())
+    }
+
+    fn check_replay(&self, key: usize, until_ms: u64) -> Result<(), Blocked> {
+        let client = &self.clients[key];
         // A client that hung up receives nothing, and must not keep its slot and its name.
         let hung_up = client.socket.reset || client.outbox.is_closed();
         if until_ms > self.now_ms && !hung_up {
             return Err(Blocked::ByRateLimit(RateLimit::Replays, until_ms));
         }
-        client.replays.charge(cost_us, self.now_ms * 1000);
         Ok(())
+    }
+
+    fn source(&self, key: usize) -> usize {
+        usize::from(self.clients[key].origin.source) % REPLAY_SOURCES
     }
 
     /// Stops reading and executing the client's input until then.
@@ -58,7 +79,7 @@ impl Hub {
     pub(super) fn bound_linger(&mut self, key: usize) {
         let latest_ms = self.now_ms + self.config.limits.drain_timeout_ms;
         let deadline_ms =
-            self.clients[key].deadline_ms.map_or(latest_ms, |at_ms| at_ms.min(latest_ms));
+            self.clients[key].deadline_ms().map_or(latest_ms, |at_ms| at_ms.min(latest_ms));
         self.set_deadline(key, Some(deadline_ms));
     }
 

@@ -23,15 +23,19 @@ pub(crate) fn wipe(bytes: &mut [u8]) {
 /// **Invariants**
 /// - `start <= end <= scanned <= bytes.len()`, and `bytes[start..end]` contains no LF.
 /// - Unless `has_iac` is set, `end == scanned`, and `bytes[scanned..]` contains no IAC.
+///
+/// The positions are small, since there is one `Input` per client.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     pub(super) bytes: Vec<u8>,
     /// Where the current line starts.
-    start: usize,
+    start: u32,
     /// Where the scanned part of the current line ends.
-    end: usize,
+    end: u32,
     /// Where the search continues.
-    scanned: usize,
+    scanned: u32,
+    /// Whether Telnet commands are detected.
+    pub(super) has_telnet: bool,
     /// Whether the unscanned input may contain Telnet commands.
     has_iac: bool,
 }
@@ -49,13 +53,14 @@ pub(super) enum Found {
 
 impl Input {
     /// Appends input.
-    pub(super) fn push(&mut self, input: &[u8], has_telnet: bool) {
-        self.has_iac |= has_telnet && memchr(IAC, input).is_some();
+    pub(super) fn push(&mut self, input: &[u8]) {
+        self.has_iac |= self.has_telnet && memchr(IAC, input).is_some();
         let len = self.bytes.len() + input.len();
         if len > self.bytes.capacity() {
             self.reallocate(len.max(2 * self.bytes.capacity()));
         }
         self.bytes.extend_from_slice(input);
+        debug_assert!(self.bytes.len() <= u32::MAX as usize, "the caller limits its input");
     }
 
     /// Moves the bytes to a buffer of this capacity. Wipes the old one, because a partial line may
@@ -74,8 +79,9 @@ impl Input {
         if self.has_iac {
             return self.scan_telnet(is_ended);
         }
-        let lf = memchr(LF, &self.bytes[self.scanned..]);
-        self.scanned = lf.map_or(self.bytes.len(), |offset| self.scanned + offset);
+        let rest = self.unscanned();
+        let lf = memchr(LF, rest);
+        self.scanned += lf.unwrap_or(rest.len()) as u32;
         self.end = self.scanned;
         if lf.is_some() { Found::Lf } else { Found::End }
     }
@@ -83,13 +89,13 @@ impl Input {
     #[cold]
     fn scan_telnet(&mut self, is_ended: bool) -> Found {
         loop {
-            let rest = &self.bytes[self.scanned..];
+            let rest = self.unscanned();
             let special = memchr2(LF, IAC, rest);
             self.extend_line(special.unwrap_or(rest.len()));
             if special.is_none() {
                 return Found::End;
             }
-            let rest = &self.bytes[self.scanned..];
+            let rest = self.unscanned();
             if rest[0] == LF {
                 return Found::Lf;
             }
@@ -104,27 +110,31 @@ impl Input {
 
     /// Appends the next `len` unscanned bytes to the current line.
     fn extend_line(&mut self, len: usize) {
-        let next = self.scanned..self.scanned + len;
-        self.scanned = next.end;
-        if self.end < next.start {
-            self.bytes.copy_within(next, self.end);
+        let from = self.scanned as usize;
+        if self.end < self.scanned {
+            self.bytes.copy_within(from..from + len, self.end as usize);
         }
-        self.end += len;
+        self.scanned += len as u32;
+        self.end += len as u32;
+    }
+
+    fn unscanned(&self) -> &[u8] {
+        &self.bytes[self.scanned as usize..]
     }
 
     /// The scanned part of the current line.
     pub(super) fn line(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
+        &self.bytes[self.start as usize..self.end as usize]
     }
 
     /// Removes the first bytes of the current line.
     pub(super) fn discard(&mut self, len: usize) {
-        self.start += len;
+        self.start += len as u32;
     }
 
     /// Removes the Telnet command that [`scan`](Self::scan) found.
     pub(super) fn remove_command(&mut self, len: usize) {
-        self.scanned += len;
+        self.scanned += len as u32;
     }
 
     /// Moves past the LF that [`scan`](Self::scan) found.
@@ -135,30 +145,31 @@ impl Input {
 
     /// Discards everything.
     pub(super) fn clear(&mut self) {
-        self.scanned = self.bytes.len();
+        self.scanned = self.bytes.len() as u32;
         (self.start, self.end) = (self.scanned, self.scanned);
     }
 
     /// Overwrites the scanned part of the current line, and stale copies of bytes that were moved.
     pub(super) fn wipe(&mut self) {
-        wipe(&mut self.bytes[self.start..self.scanned]);
+        wipe(&mut self.bytes[self.start as usize..self.scanned as usize]);
     }
 
     /// The number of unhandled bytes.
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.bytes.len() - self.start as usize
     }
 
     /// Frees the memory that the partial line does not need. More input must arrive before the next
     /// [`scan`](Self::scan) finds anything.
     pub(super) fn release_memory(&mut self) {
+        let (start, end, scanned) = (self.start as usize, self.end as usize, self.scanned as usize);
         // Any unscanned bytes are the beginning of a Telnet command.
-        let unscanned = self.bytes.len() - self.scanned;
-        self.bytes.copy_within(self.scanned.., self.end);
-        self.bytes.copy_within(self.start..self.end + unscanned, 0);
-        let len = self.len() - (self.scanned - self.end);
+        let unscanned = self.bytes.len() - scanned;
+        self.bytes.copy_within(scanned.., end);
+        self.bytes.copy_within(start..end + unscanned, 0);
+        let len = end - start + unscanned;
         // The line may contain a secret.
-        wipe(&mut self.bytes[self.start.max(len)..]);
+        wipe(&mut self.bytes[start.max(len)..]);
         self.bytes.truncate(len);
         self.end -= self.start;
         self.start = 0;

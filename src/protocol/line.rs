@@ -27,6 +27,9 @@ pub enum Line<'a> {
 /// U+FEFF, which some programs write at the beginning of a file (byte order mark).
 const BOM: &[u8] = "\u{feff}".as_bytes();
 
+/// The upper bound of `max_line`. Positions in the input are 32-bit numbers.
+const MAX_MAX_LINE: usize = 1 << 31;
+
 /// The number of bytes of an overlong line that are kept while it is discarded: enough to detect an
 /// HTTP version and a CR at its end.
 const DISCARD_TAIL: usize = foreign::HTTP_VERSION_LEN + 1;
@@ -49,18 +52,17 @@ pub struct LineBuffer {
     input: Input,
     /// The line that `peek` returned, until `advance`.
     peeked: Option<NextLine>,
-    max_line: usize,
+    max_line: u32,
     state: State,
-    /// Discarded bytes of overlong lines that `take_discarded_lines` has not counted yet.
-    discarded: usize,
+    /// Discarded bytes, of overlong lines and Telnet commands, that `take_discarded_lines` has not
+    /// counted yet.
+    discarded: u32,
     /// Whether this is a client's input, in which foreign protocols are detected.
     is_from_client: bool,
-    /// Whether Telnet commands are detected.
-    has_telnet: bool,
     /// Set while the current line may begin with a byte order mark.
     expects_bom: bool,
     /// Set while every line so far was blank, so that the next one may be an HTTP request line.
-    /// Never set without `is_from_client`.
+    /// Set only for a client's input.
     expects_first_line: bool,
     ending: Ending,
 }
@@ -87,11 +89,12 @@ enum State {
     Foreign,
 }
 
-/// A line in the buffer: its kind, the length of its content, and whether it is complete.
+/// A line in the buffer: its kind, the length of its content, and whether it is complete. Small,
+/// since there is one per client.
 #[derive(Clone, Copy, Debug)]
 struct NextLine {
+    len: u32,
     kind: Kind,
-    len: usize,
     has_lf: bool,
 }
 
@@ -101,7 +104,7 @@ enum Kind {
     Blank,
     TooLong { may_be_http: bool },
     Incomplete,
-    Telnet { command: TelnetCommand, len: usize },
+    Telnet { command: TelnetCommand, len: u16 },
     Foreign(ForeignProtocol),
 }
 
@@ -116,31 +119,30 @@ impl LineBuffer {
     /// Creates the buffer of a new connection. `max_line` is the maximum length of a line in bytes,
     /// not counting its line end.
     pub fn new(max_line: usize) -> Self {
-        Self {
-            max_line,
-            is_from_client: true,
-            has_telnet: true,
-            expects_bom: true,
-            expects_first_line: true,
-            ..Self::default()
-        }
+        let mut buffer = Self::for_replies(max_line);
+        buffer.is_from_client = true;
+        buffer.expects_bom = true;
+        buffer.expects_first_line = true;
+        buffer
     }
 
     /// Creates a buffer for a server's lines. It never returns [`Line::Foreign`].
     pub fn for_replies(max_line: usize) -> Self {
-        Self { max_line, has_telnet: true, ..Self::default() }
+        let mut buffer = Self::without_foreign_detection(max_line);
+        buffer.input.has_telnet = true;
+        buffer
     }
 
     /// Creates a buffer that never returns [`Line::Foreign`] or [`Line::Telnet`]: for local input.
     pub fn without_foreign_detection(max_line: usize) -> Self {
-        Self { max_line, ..Self::default() }
+        Self { max_line: max_line.min(MAX_MAX_LINE) as u32, ..Self::default() }
     }
 
     /// Appends input. The caller limits its size, and calls this only after `peek` has returned
     /// `None`.
     pub fn push(&mut self, input: &[u8]) {
         debug_assert!(!self.is_ended(), "input after the end of input");
-        self.input.push(input, self.has_telnet);
+        self.input.push(input);
     }
 
     /// Marks the end of input.
@@ -169,13 +171,13 @@ impl LineBuffer {
         self.input.len()
     }
 
-    /// Returns how much input was discarded from overlong lines since the last call, in lines of
-    /// the maximum length. The remainder carries over to the next call.
+    /// Returns how much input was discarded since the last call, of overlong lines and Telnet
+    /// commands, in lines of the maximum length. The remainder carries over to the next call.
     pub fn take_discarded_lines(&mut self) -> usize {
         let max_line = self.max_line.max(1);
         let lines = self.discarded / max_line;
         self.discarded %= max_line;
-        lines
+        lines as usize
     }
 
     /// Returns the next line. It remains the next line until [`advance`](Self::advance).
@@ -185,7 +187,7 @@ impl LineBuffer {
             self.input.release_memory();
             return None;
         };
-        let line = &self.input.line()[..next.len];
+        let line = &self.input.line()[..next.len as usize];
         Some(match next.kind {
             Kind::Complete => validate_text(line).map_or(Line::NotText(line), Line::Text),
             Kind::Blank => Line::Blank(validate_text(line).unwrap_or_default()),
@@ -208,7 +210,10 @@ impl LineBuffer {
     pub fn advance(&mut self) {
         let Some(next) = self.peeked.take() else { return };
         match next.kind {
-            Kind::Telnet { len, .. } => return self.input.remove_command(len),
+            Kind::Telnet { len, .. } => {
+                self.count_discarded(len.into());
+                return self.input.remove_command(len.into());
+            }
             Kind::Complete | Kind::Blank if next.has_lf => self.input.next_line(),
             Kind::Complete | Kind::Blank | Kind::Incomplete => self.input.clear(),
             Kind::TooLong { may_be_http } => self.state = State::Discarding { may_be_http },
@@ -245,7 +250,9 @@ impl LineBuffer {
             match found {
                 // An overlong line has ended. Continue with the next line.
                 Found::Lf => {}
-                Found::Telnet(command, len) => return Some(Kind::Telnet { command, len }.alone()),
+                Found::Telnet(command, len) => {
+                    return Some(Kind::Telnet { command, len: len as u16 }.alone());
+                }
                 Found::End => return None,
             }
         }
@@ -262,11 +269,15 @@ impl LineBuffer {
         };
         let discarded = len.saturating_sub(kept);
         self.input.discard(discarded);
-        self.discarded += discarded + lf;
+        self.count_discarded(discarded + lf);
         if found == Found::Lf {
             self.input.next_line();
             self.state = State::Reading;
         }
+    }
+
+    fn count_discarded(&mut self, bytes: usize) {
+        self.discarded = self.discarded.saturating_add(bytes as u32);
     }
 
     /// Drops a byte order mark at the beginning of a client's input.
@@ -288,7 +299,8 @@ impl LineBuffer {
         let whole = self.input.line();
         // A CR at the end may belong to the line end, even if the LF has not arrived yet.
         let line = without_cr(whole);
-        let is_too_long = line.len() > self.max_line;
+        let max_line = self.max_line as usize;
+        let is_too_long = line.len() > max_line;
         let is_complete = match found {
             Found::Lf => true,
             Found::Telnet(..) => false,
@@ -299,7 +311,7 @@ impl LineBuffer {
         }
         // Only the start of an overlong line is classified, because the result must not depend on
         // how much of the line has arrived.
-        let beginning = &line[..line.len().min(self.max_line + 1)];
+        let beginning = &line[..line.len().min(max_line + 1)];
         let may_be_http = self.expects_first_line && !foreign::starts_with_command(beginning);
         let is_http = (self.is_from_client && foreign::is_host_header(beginning))
             || (self.expects_first_line && foreign::starts_with_http_method(beginning))
@@ -317,7 +329,7 @@ impl LineBuffer {
         let (kind, line) = if has_lf { (Kind::Complete, line) } else { (Kind::Incomplete, whole) };
         let is_blank = line.iter().all(|byte| matches!(byte, b' ' | b'\t'));
         let kind = if is_blank { Kind::Blank } else { kind };
-        Some(NextLine { kind, len: line.len(), has_lf })
+        Some(NextLine { kind, len: line.len() as u32, has_lf })
     }
 }
 

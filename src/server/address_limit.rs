@@ -1,6 +1,8 @@
-//! Limits the connections from one IP address (`--max-per-address`).
+//! Limits the connections from one IP address (`--max-per-address`), and identifies the address to
+//! the hub.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 
 use super::peer::Peer;
@@ -21,6 +23,15 @@ impl AddressLimit {
     pub(super) fn has_room(&self, peer: Peer) -> bool {
         let count = peer.network().and_then(|network| self.connections.get(&network));
         count.zip(self.max).is_none_or(|(count, max)| *count < max)
+    }
+
+    /// A hash of what a limit counts: the peer's address, or the user of a Unix socket's peer.
+    pub(super) fn source(&self, peer: Peer) -> u16 {
+        let user = match peer {
+            Peer::Unix(process) => process.map(|(_, uid)| uid),
+            Peer::Tcp(_) => None,
+        };
+        self.connections.hasher().hash_one((peer.network(), user)) as u16
     }
 
     pub(super) fn add(&mut self, peer: Peer) {
@@ -59,6 +70,7 @@ mod tests {
             limit.add(peer(same));
             assert!(!limit.has_room(peer(ip)) && !limit.has_room(peer(same)), "{ip} and {same}");
             assert!(limit.has_room(peer(other)), "{ip} and {other}");
+            assert_eq!(limit.source(peer(ip)), limit.source(peer(same)), "{ip} and {same}");
             limit.remove(peer(same));
             assert!(limit.has_room(peer(ip)), "{ip}");
             limit.remove(peer(ip));

@@ -47,3 +47,17 @@ impl Connection {
         while reads.next() == Some(true) {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With optimizations, this is 64 bytes: mio's sockets are larger in debug builds.
+    #[test]
+    fn connection_takes_48_bytes_besides_its_transport() {
+        let besides = size_of::<Option<Connection>>() - size_of::<AnyTransport>();
+        if cfg!(target_pointer_width = "64") {
+            assert_eq!(besides, 48);
+        }
+    }
+}

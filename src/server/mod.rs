@@ -346,7 +346,8 @@ impl Server {
             }
         };
         self.address_limit.add(peer);
-        let key = self.hub.connect(Origin { is_local: peer.is_local() });
+        let source = self.address_limit.source(peer);
+        let key = self.hub.connect(Origin { is_local: peer.is_local(), source });
         let id = self.hub.id(key);
         self.connect_log.add(NewClient { key, id }, now_ms);
         if connection.transport().is_handshake_complete() {

@@ -24,7 +24,13 @@ pub const FEED_LINES: usize = 4 * CHUNK_LINES;
 
 /// Limits that tests reach with a few lines: the feed has four chunks of 512 bytes.
 pub fn small_limits() -> Limits {
-    Limits { max_line: 200, feed_size: 2048, reader_grace_ms: 10, ..Limits::default() }
+    Limits {
+        max_line: 200,
+        feed_size: 2048,
+        reader_grace_ms: 10,
+        replays_per_source: 8 * 2048,
+        ..Limits::default()
+    }
 }
 
 pub struct Driver {
@@ -121,7 +127,7 @@ impl Driver {
     /// Connects a client, completes its handshake and runs the hub. The socket accepts `room`
     /// bytes.
     pub fn connect(&mut self, room: usize) -> usize {
-        let key = self.accept(Origin { is_local: true }, room);
+        let key = self.accept(Origin { is_local: true, source: 0 }, room);
         self.finish_handshake(key);
         self.run();
         key

@@ -217,6 +217,7 @@ pub fn setup(choices: &mut Choices<'_>) -> Setup {
     limits.max_clients = 1 + choices.up_to(9);
     limits.max_line = 60 + choices.below(100);
     limits.feed_size = 1024 << choices.below(3);
+    limits.replays_per_source = 2 * limits.feed_size as u64;
     limits.max_outbox = limits.reply_room() + 200 + choices.below(4000);
     limits.drain_timeout_ms = choices.up_to(3000) as u64;
     limits.auth_timeout_ms = choices.up_to(3000) as u64;
@@ -636,7 +637,8 @@ impl World {
         if !has_room {
             return;
         }
-        let key = self.driver.accept(Origin { is_local }, room);
+        let source = self.clients.len() as u16 % 2;
+        let key = self.driver.accept(Origin { is_local, source }, room);
         let id = self.driver.ids[&key];
         assert_eq!(id, self.clients.len() as u64 + 1, "ids must count up");
         self.clients.push((key, id));

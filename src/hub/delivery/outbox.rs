@@ -14,6 +14,9 @@ pub enum Span<'a> {
     Feed(Range<Offset>),
 }
 
+/// The end of a feed that the client follows. Unlike an `Option`, it takes no memory of its own.
+const FOLLOWING: Offset = Offset::MAX;
+
 /// One client's pending output: the feed from the cursor on, interleaved with entries at given
 /// offsets. An entry is output for this client alone, or a seek of the cursor.
 ///
@@ -24,8 +27,8 @@ pub enum Span<'a> {
 pub(crate) struct Outbox {
     /// The offset of the next byte of the feed to send.
     pub(super) cursor: Offset,
-    /// The offset at which the feed ends for this client. `None` if it follows the feed.
-    pub(super) until: Option<Offset>,
+    /// The offset at which the feed ends for this client: [`FOLLOWING`] if it follows the feed.
+    pub(super) until: Offset,
     /// Allocated only while something besides the feed is pending, which is rare for most clients.
     pub(super) queue: Option<Box<Queue>>,
     /// Whether the client moved its cursor back and has not caught up since.
@@ -106,7 +109,7 @@ impl Queue {
 impl Default for Outbox {
     /// The outbox of a client that does not follow the feed.
     fn default() -> Self {
-        Self { cursor: 0, until: Some(0), queue: None, is_replaying: false, is_closed: false }
+        Self { cursor: 0, until: 0, queue: None, is_replaying: false, is_closed: false }
     }
 }
 
@@ -133,7 +136,7 @@ impl Outbox {
 
     /// Stops following the feed: the client receives no broadcasts after the head.
     pub(crate) fn unfollow(&mut self, head: Offset) {
-        self.until = Some(self.end(head));
+        self.until = self.end(head);
     }
 
     /// Follows the feed from its head on, unless the client follows it already.
@@ -152,7 +155,7 @@ impl Outbox {
         // A seek to the same offset is kept if output is pending: it separates the `lagged` counts
         // before and after it.
         let is_needed = at != to || self.has_pending(head);
-        self.until = None;
+        self.until = FOLLOWING;
         self.is_replaying |= to < head;
         if is_needed {
             let queue = self.queue.get_or_insert_default();
@@ -175,7 +178,7 @@ impl Outbox {
 
     /// Returns whether the client receives new broadcasts.
     pub(crate) fn follows(&self) -> bool {
-        self.until.is_none()
+        self.until == FOLLOWING
     }
 
     /// The size that counts against `max_outbox`, in bytes.
@@ -295,7 +298,7 @@ impl Outbox {
 
     /// The offset at which the feed ends for this client.
     pub(super) fn end(&self, head: Offset) -> Offset {
-        self.until.unwrap_or(head)
+        self.until.min(head)
     }
 
     /// The offset of the first entry, or the end if there is none.
@@ -361,7 +364,7 @@ mod tests {
 
     /// The outbox of a client that follows the feed from `cursor` on.
     fn following(cursor: Offset) -> Outbox {
-        Outbox { cursor, until: None, ..Outbox::default() }
+        Outbox { cursor, until: FOLLOWING, ..Outbox::default() }
     }
 
     #[test]

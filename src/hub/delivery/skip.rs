@@ -18,7 +18,7 @@ impl Outbox {
     /// Discards the pending broadcasts, except for the rest of a partial line. Keeps the replies.
     pub(crate) fn drop_feed_backlog(&mut self, feed: &Feed) {
         self.finish_partial_line(feed);
-        self.until = Some(self.cursor);
+        self.until = self.cursor;
         let Some(queue) = &mut self.queue else { return };
         queue.entries.clear();
         queue.seeks.clear();

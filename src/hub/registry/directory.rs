@@ -9,7 +9,7 @@ use crate::protocol::{Name, Recipient};
 /// in ascending order of ids, and because a hash map would draw a random seed.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    keys: BTreeMap<u64, usize>,
+    keys: BTreeMap<u64, u32>,
     /// The id of each name's holder. The keys are in lower case, since names are compared ignoring
     /// case.
     holders: BTreeMap<Box<str>, u64>,
@@ -21,7 +21,7 @@ impl Directory {
     }
 
     pub(crate) fn insert(&mut self, id: u64, key: usize) {
-        self.keys.insert(id, key);
+        self.keys.insert(id, key as u32);
     }
 
     /// Removes a client and frees its name.
@@ -47,12 +47,12 @@ impl Directory {
             Recipient::Id { id, .. } => id,
             Recipient::Name(name) => *self.holders.get(&fold(name.as_str()))?,
         };
-        self.keys.get(&id).copied()
+        self.keys.get(&id).map(|&key| key as usize)
     }
 
     /// The keys of the clients with an id above `after`, in ascending order of ids.
     pub(crate) fn after(&self, after: u64) -> impl Iterator<Item = usize> {
-        self.keys.range((Excluded(after), Unbounded)).map(|(_, &key)| key)
+        self.keys.range((Excluded(after), Unbounded)).map(|(_, &key)| key as usize)
     }
 
     fn free(&mut self, name: Option<&str>) {

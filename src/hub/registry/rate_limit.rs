@@ -1,4 +1,7 @@
-//! A rate limit of one client: lines per second, or replayed bytes per second.
+//! Rate limits: lines per second and replayed bytes per second of a client, and the replayed bytes
+//! of a source.
+
+use crate::limits::REPLAY_WINDOW_MS;
 
 /// The maximum burst: as much as the rate limit allows in this time.
 const BURST_US: u64 = 1_000_000;
@@ -20,6 +23,30 @@ impl RateLimiter {
     /// The earliest time for a use of this cost, both in microseconds.
     pub(crate) fn ready_at_us(&self, cost_us: u64) -> u64 {
         self.paid_until_us.saturating_add(cost_us).saturating_sub(BURST_US)
+    }
+}
+
+/// What the clients of one source have replayed in the current window.
+///
+/// Once the quota is used, all of them wait for the end of the window, so that a waiting client
+/// tries again only once per window, however many wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ReplayWindow {
+    end_ms: u64,
+    bytes: u64,
+}
+
+impl ReplayWindow {
+    pub(crate) fn charge(&mut self, bytes: u64, now_ms: u64) {
+        if now_ms >= self.end_ms {
+            *self = Self { end_ms: now_ms + REPLAY_WINDOW_MS, bytes: 0 };
+        }
+        self.bytes += bytes;
+    }
+
+    /// The earliest time for another replay. The last one in a window may exceed the quota.
+    pub(crate) fn ready_at_ms(&self, quota: u64) -> u64 {
+        if self.bytes < quota { 0 } else { self.end_ms }
     }
 }
 
