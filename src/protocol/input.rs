@@ -34,10 +34,18 @@ pub(super) struct Input {
     end: u32,
     /// Where the search continues.
     scanned: u32,
-    /// Whether Telnet commands are detected.
-    pub(super) has_telnet: bool,
+    pub(super) origin: Origin,
     /// Whether the unscanned input may contain Telnet commands.
     has_iac: bool,
+}
+
+/// Where input comes from. Telnet commands are detected in what a peer sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Origin {
+    Client,
+    Server,
+    #[default]
+    Local,
 }
 
 /// What ends the scanned part of the current line.
@@ -54,7 +62,7 @@ pub(super) enum Found {
 impl Input {
     /// Appends input.
     pub(super) fn push(&mut self, input: &[u8]) {
-        self.has_iac |= self.has_telnet && memchr(IAC, input).is_some();
+        self.has_iac |= self.origin != Origin::Local && memchr(IAC, input).is_some();
         let len = self.bytes.len() + input.len();
         if len > self.bytes.capacity() {
             self.reallocate(len.max(2 * self.bytes.capacity()));

@@ -1,7 +1,7 @@
 //! Splits a connection's input into lines, in bounded memory.
 
 use super::foreign::{self, ForeignProtocol};
-use super::input::{Found, Input};
+use super::input::{Found, Input, Origin};
 use super::telnet::TelnetCommand;
 use super::text::validate_text;
 
@@ -57,8 +57,6 @@ pub struct LineBuffer {
     /// Discarded bytes, of overlong lines and Telnet commands, that `take_discarded_lines` has not
     /// counted yet.
     discarded: u32,
-    /// Whether this is a client's input, in which foreign protocols are detected.
-    is_from_client: bool,
     /// Set while the current line may begin with a byte order mark.
     expects_bom: bool,
     /// Set while every line so far was blank, so that the next one may be an HTTP request line.
@@ -119,8 +117,8 @@ impl LineBuffer {
     /// Creates the buffer of a new connection. `max_line` is the maximum length of a line in bytes,
     /// not counting its line end.
     pub fn new(max_line: usize) -> Self {
-        let mut buffer = Self::for_replies(max_line);
-        buffer.is_from_client = true;
+        let mut buffer = Self::without_foreign_detection(max_line);
+        buffer.input.origin = Origin::Client;
         buffer.expects_bom = true;
         buffer.expects_first_line = true;
         buffer
@@ -129,7 +127,7 @@ impl LineBuffer {
     /// Creates a buffer for a server's lines. It never returns [`Line::Foreign`].
     pub fn for_replies(max_line: usize) -> Self {
         let mut buffer = Self::without_foreign_detection(max_line);
-        buffer.input.has_telnet = true;
+        buffer.input.origin = Origin::Server;
         buffer
     }
 
@@ -313,7 +311,7 @@ impl LineBuffer {
         // how much of the line has arrived.
         let beginning = &line[..line.len().min(max_line + 1)];
         let may_be_http = self.expects_first_line && !foreign::starts_with_command(beginning);
-        let is_http = (self.is_from_client && foreign::is_host_header(beginning))
+        let is_http = (self.input.origin == Origin::Client && foreign::is_host_header(beginning))
             || (self.expects_first_line && foreign::starts_with_http_method(beginning))
             || (may_be_http && !is_too_long && foreign::ends_with_http_version(line));
         if is_http {
