@@ -1,10 +1,10 @@
-//! Text on a terminal: which characters it can display, and rows that cannot imitate others.
+//! Text on a terminal: which characters it can display, and where lines wrap.
 //!
 //! A terminal continues a long row in column 0, where the text could pass for another message. Both
-//! programs therefore wrap text themselves, and indent all rows but the first.
+//! programs therefore wrap text themselves, and indent continuation rows.
 //!
 //! Widths are estimates: terminals disagree on the width of some characters. So only the appearance
-//! of a row may depend on them, and autowrap is off while a row is drawn.
+//! of a row may depend on them.
 
 use std::env;
 use std::io::IsTerminal as _;
@@ -21,21 +21,21 @@ use crate::escape::escape_non_ascii;
 /// Autowrap (DECAWM) is off while a row is drawn, in case the terminal draws a character wider than
 /// expected. The terminal then truncates the row.
 pub const DISABLE_AUTOWRAP: &str = "\x1b[?7l";
-/// The opposite of [`DISABLE_AUTOWRAP`].
+/// Undoes [`DISABLE_AUTOWRAP`].
 pub const ENABLE_AUTOWRAP: &str = "\x1b[?7h";
 
 /// The indentation of continuation rows.
 const INDENT: usize = 4;
 
-/// The minimum width: the indentation and a wide character. On a narrower terminal, rows are cut.
+/// The minimum width: the indentation and a wide character. A narrower terminal truncates the rows.
 const MIN_COLUMNS: usize = INDENT + 2;
 
 /// The distance between tab stops.
 const TAB: usize = 8;
 
-/// Formats a line for a stream. On a terminal, escapes what it cannot display, and returns rows;
-/// otherwise returns the line unchanged. The line begins in `column`. It has no LF and, except for
-/// TAB, no control characters.
+/// Formats a line for a stream. For a terminal, escapes what it cannot display, and wraps the line;
+/// otherwise returns it unchanged. The line begins in `column`. It has no control characters except
+/// TAB.
 pub fn line(text: &str, column: usize, stream: impl AsFd) -> String {
     if !stream.as_fd().is_terminal() {
         return text.to_owned();
@@ -138,8 +138,8 @@ pub fn is_dumb() -> bool {
     term.is_empty() || term == "dumb"
 }
 
-/// Returns whether the terminal uses UTF-8: as the locale says or, without a locale, which is common
-/// over ssh, as the terminal itself says. To assume UTF-8 instead would let text control an 8-bit
+/// Returns whether the terminal uses UTF-8, according to the locale or, if none is set, as is
+/// common over ssh, to the terminal itself. Wrongly assuming UTF-8 would let text control an 8-bit
 /// terminal.
 pub fn is_utf8(terminal: impl AsFd) -> bool {
     locale_is_utf8().unwrap_or_else(|| declares_utf8(terminal))
@@ -209,7 +209,7 @@ mod tests {
 
     #[cfg(feature = "chat")]
     #[test]
-    fn no_text_starts_a_row_except_the_first() {
+    fn continuation_rows_are_indented_on_every_terminal() {
         use crate::testing::model_terminal::{ModelTerminal, WIDTHS};
 
         for filler in ["x", " ", "你", "👩‍🚀", "e\u{301}", "ก\u{e47}", "❤\u{fe0f}", "ä", "Ω", "\t"]

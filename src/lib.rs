@@ -36,7 +36,7 @@
 //! - [`limits`]: every limit with its default, and their validation.
 //! - [`cli`]: the command-line parser, and the text of `--help`.
 //! - [`escape`]: escapes untrusted text before it is printed.
-//! - [`display`]: text on a terminal: the width of characters, and where lines wrap.
+//! - [`display`]: which characters a terminal can display, and where lines wrap.
 //!
 //! ## Architecture invariants
 //!

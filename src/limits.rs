@@ -38,8 +38,8 @@ pub const MAX_PENDING_SEEKS: usize = 16;
 /// The window in which the replays of one source are counted, in milliseconds.
 pub const REPLAY_WINDOW_MS: u64 = 1_000;
 
-/// The number of sources that are counted separately. Some addresses share one, as in stochastic
-/// fairness queueing (McKenney 1990), so the memory is the same for any number of addresses.
+/// The number of sources that are counted separately. Addresses may share one, as in stochastic
+/// fairness queueing (McKenney 1990), so memory does not grow with the number of addresses.
 pub const REPLAY_SOURCES: usize = 1024;
 
 /// The minimum that a client must read within `stall_timeout_ms` while broadcasts wait for it, in
@@ -80,7 +80,7 @@ pub struct Limits {
     /// How long a reader whose socket is full still counts as making progress after the last write
     /// to it, in milliseconds. Broadcasts do not pause for readers without progress.
     pub reader_grace_ms: u64,
-    /// The maximum that the clients of one source replay within [`REPLAY_WINDOW_MS`], in bytes. The
+    /// How much the clients of one source may replay within [`REPLAY_WINDOW_MS`], in bytes. The
     /// last replay may exceed it.
     pub replays_per_source: u64,
 

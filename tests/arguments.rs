@@ -185,7 +185,7 @@ fn empty_lines_are_skipped_and_bad_ones_escaped() {
 }
 
 #[test]
-fn line_that_cannot_be_escaped_is_skipped() {
+fn escape_bad_skips_lines_that_are_too_long() {
     let server = Server::start(&["--max-line", "1000"]);
     let mut bob = server.client();
     let long = [b'x'; 100_000];

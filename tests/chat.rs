@@ -235,7 +235,7 @@ fn unsent_line_survives_a_reconnect() {
     let server = Server::spawn(again);
     chat.expect(&[
         "- the server was restarted, or it is another server;",
-        "      the last lines before that may be missing",
+        "      lines may be missing",
         "al> kept",
     ]);
     let mut bob = bob(&server);

@@ -451,7 +451,7 @@ fn raw_counts_requests_as_the_server_does() {
         let proxy = Proxy::without_half_close(server.tcp());
         check_raw(oyez().args(["-s", &proxy.address.to_string(), "raw"]), input, replies, error);
     }
-    // The replies to these may need the half-close.
+    // The server answers some of these only after the half-close.
     let incomplete = "error incomplete-line";
     for (input, replies) in [
         (&b"ping\npi"[..], &["pong", incomplete][..]),
@@ -557,7 +557,7 @@ fn raw_fails_unless_the_server_answers_everything_or_a_quit() {
     }
 }
 
-/// It stops reading its input instead of losing count.
+/// It pauses its input while too many requests are pending.
 #[test]
 fn raw_counts_any_number_of_requests() {
     const MAX_PENDING: usize = 64 * 1024;

@@ -9,7 +9,7 @@ use support::fake_server::{FEED, FakeServer};
 use support::terminal::Terminal;
 use support::{Client, Server, oyez, oyezd};
 
-/// Runs a command on a terminal with both of its output streams, after a line of shell.
+/// Runs a command with both output streams on a terminal, after a line of shell script.
 fn start(script: &str, command: &Command, rows: u16, columns: u16) -> Terminal {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{script}\nexec \"$0\" \"$@\" 2>&1")]);
@@ -103,10 +103,9 @@ fn log_has_indented_continuation_rows() {
     }
 }
 
-/// A locale that is not set says nothing about the terminal. Its flag IUTF8 does.
 #[cfg(target_os = "linux")]
 #[test]
-fn terminal_declares_utf8_if_there_is_no_locale() {
+fn iutf8_flag_decides_if_no_locale_is_set() {
     let server = Server::start(&[]);
     server.client().ask("say é Û2J", "broadcast 1 1 é Û2J");
     for (script, shown) in [

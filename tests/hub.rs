@@ -491,7 +491,7 @@ fn resume_replays_exactly_the_lines_after_any_kept_line() {
             // The hub sends the replay in small writes.
             let reader = driver.connect(0);
             driver.socket(reader).max_write = Some(1 + rng.below(70));
-            // One replay per second, for the limit on the replays of one source.
+            // One replay per second stays below the replay limit of the source.
             driver.now_ms += 1000;
             driver.send(reader, &format!("resume {after} 00000001\nping\n"));
             driver.add_room(reader, UNLIMITED);
@@ -609,7 +609,7 @@ fn replay_limited() -> Driver {
 }
 
 #[test]
-fn reconnecting_does_not_evade_the_limit_on_replays() {
+fn reconnecting_does_not_evade_the_replay_limit() {
     let mut driver = replay_limited();
     driver.play(
         r"
@@ -636,7 +636,7 @@ fn reconnecting_does_not_evade_the_limit_on_replays() {
 }
 
 #[test]
-fn limit_on_replays_does_not_affect_other_sources() {
+fn replay_limit_does_not_affect_other_sources() {
     let mut driver = replay_limited();
     let other = driver.accept(Origin { is_local: true, source: 1 }, UNLIMITED);
     driver.finish_handshake(other);

@@ -143,7 +143,7 @@ fn connection_to_a_full_server_is_refused_with_an_error() {
 }
 
 #[test]
-fn connecting_again_for_every_history_does_not_evade_the_limit_on_replays() {
+fn reconnecting_for_every_history_does_not_evade_the_replay_limit() {
     let mut server = Server::start(&["--feed-size", "8M"]);
     let lines = 2000;
     flood(server.tcp(), &"x".repeat(4000), lines).join().unwrap();
@@ -152,7 +152,7 @@ fn connecting_again_for_every_history_does_not_evade_the_limit_on_replays() {
     let mut readers: Vec<_> = (0..20).map(|_| Client::connect(&server.address)).collect();
     readers.iter_mut().for_each(|reader| reader.send("history 9999\nquit"));
     server.signal("CONT");
-    server.wait_for_log("over the limit on replays");
+    server.wait_for_log("over the replay limit");
     for mut reader in readers {
         reader.read_welcome();
         reader.expect(&format!("ok history {lines}"));

@@ -13,7 +13,7 @@ use support::fake_server::{FEED, FakeServer};
 use support::proxy::{Cut, Direction, Manner, Proxy};
 use support::{Client, Program, SILENT_SUCCESS, Server, oyez, oyezd, size, wait_until};
 
-/// How `oyez` reports another feed.
+/// How `oyez` reports that the server has a different feed.
 const OTHER_FEED: &str = "the server was restarted, or it is another server";
 
 /// Waits until a program fails with status 1 and this error. Returns its stderr.
@@ -160,7 +160,7 @@ fn listener_reconnects_to_a_restarted_server() {
     again.args(["--listen", &address]);
     let server = Server::spawn(again);
     listen.stderr.expect(&format!("reconnected to {address}"));
-    listen.stderr.expect(&format!("{OTHER_FEED}; the last lines before that may be missing"));
+    listen.stderr.expect(&format!("{OTHER_FEED}; lines may be missing"));
     let mut bob = server.client();
     // The listener has set its name again.
     bob.send_to("al", "hi");
@@ -277,7 +277,7 @@ fn start_with_signals(fake: &FakeServer, wrapper: &[&str]) -> Program {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn each_signal_ends_a_listener_which_prints_where_to_continue() {
+fn listener_ended_by_a_signal_prints_where_to_continue() {
     use std::os::unix::process::ExitStatusExt as _;
 
     for (signal, number) in [("HUP", 1), ("INT", 2), ("TERM", 15)] {
@@ -472,7 +472,7 @@ fn lost_connection_is_an_error_without_reconnecting() {
 }
 
 #[test]
-fn listener_waits_only_for_what_may_change() {
+fn listener_waits_only_after_temporary_failures() {
     let fake = FakeServer::new();
     let mut listen = fake.start(&["listen", "--wait", "--count", "1"]);
     drop(fake.accept());
@@ -508,7 +508,7 @@ fn listener_waits_only_for_what_may_change() {
 
 #[cfg(feature = "tls")]
 #[test]
-fn listener_does_not_wait_for_another_certificate() {
+fn listener_does_not_wait_if_tls_fails() {
     let (tls, plain) = (Server::start_tls(&[]), Server::start(&[]));
     let fingerprint = format!("sha256:{}", "0".repeat(64));
     for server in [tls, plain] {
@@ -737,7 +737,7 @@ fn sender_gives_advice_once_when_the_server_answers_too_slowly() {
     server.expect("broadcast one");
     let lost = "lost: no answer from the server for 1 s; reconnecting";
     broadcast.stderr.expect(lost);
-    broadcast.stderr.expect("if this one has it, use a longer --timeout");
+    broadcast.stderr.expect("it may delay its answers; use a longer --timeout");
     let _silent = fake.welcome_as(8, FEED, 0);
     broadcast.stderr.expect("reconnected to ");
     broadcast.stderr.expect(lost);
@@ -775,7 +775,7 @@ fn sender_reports_a_restarted_server_and_continues() {
     let mut server = fake.welcome_sender(1, "00000001", 0);
     broadcast.stderr.expect("lost: ");
     broadcast.stderr.expect("connected to ");
-    broadcast.stderr.expect(&format!("{OTHER_FEED}; it does not have the lines sent before"));
+    broadcast.stderr.expect(&format!("{OTHER_FEED}; it does not have the lines sent so far"));
     broadcast.write_input(b"two\n");
     server.expect("broadcast two");
     server.send("ok broadcast 1");
@@ -912,7 +912,7 @@ fn endless_reply_is_an_error() {
 }
 
 #[test]
-fn endless_input_line_does_not_keep_the_sender_from_the_server() {
+fn sender_reads_replies_during_an_endless_input_line() {
     let fake = FakeServer::new();
     let options = ["--no-reconnect", "--skip-bad", "broadcast", "--file", "/dev/zero"];
     let mut broadcast = fake.start(&options);

@@ -215,8 +215,8 @@ fn telnet_command_counts_as_activity() {
     assert_eq!(driver.last_line(key), "goodbye idle");
 }
 
-/// Returns a hub with a rate limit of one line per second, and the key of its client, which has sent
-/// these bytes.
+/// Returns a hub with a rate limit of one line per second, and the key of a client that has sent
+/// this input.
 fn rate_limited(input: &[u8]) -> (Driver, usize) {
     let mut driver = Driver::new(Limits { rate_limit: Some(1), ..small_limits() });
     let key = driver.connect(UNLIMITED);

@@ -315,7 +315,7 @@ fn start_self_signed(folder: &TempDir) -> (Server, String) {
 }
 
 #[test]
-fn expired_certificate_of_others_is_never_replaced() {
+fn certificate_that_the_server_did_not_create_is_never_replaced() {
     for name in ["somebody", "oyezd2", "oyez"] {
         let folder = tempfile::tempdir().unwrap();
         let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
@@ -328,7 +328,7 @@ fn expired_certificate_of_others_is_never_replaced() {
         server.wait_for_log(expected);
         assert_eq!(fs::read(&certificate).unwrap(), old, "{name}");
     }
-    // One that an authority has signed.
+    // A certificate signed by an authority.
     let folder = tempfile::tempdir().unwrap();
     let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
     let authority = Authority::new(&folder.path().join("ca"));
@@ -351,7 +351,7 @@ fn certificate_that_cannot_be_replaced_is_kept() {
     let mut server = Server::spawn(command);
     for _ in 0..2 {
         let line = server.wait_for_log("WARN  [oyezd] keeping the certificate in ");
-        assert!(line.contains("expired on 2020-01-01 00:00 UTC: cannot replace it: "), "{line}");
+        assert!(line.contains("expired on 2020-01-01 00:00 UTC but cannot be replaced"), "{line}");
         assert!(line.contains("cannot write ") && line.contains("cert.new: File exists"), "{line}");
         assert_eq!(fs::read(&certificate).unwrap(), old);
         server.signal("HUP");
@@ -362,9 +362,8 @@ fn certificate_that_cannot_be_replaced_is_kept() {
     server.wait_for_log("WARN  [oyezd] created a new certificate in");
 }
 
-/// Keys from which a certificate cannot be created. A valid certificate needs no new one.
 #[test]
-fn unusable_key_of_a_self_signed_certificate_is_explained() {
+fn key_from_which_no_certificate_can_be_created_is_explained() {
     const SEC1: &str = "\
         -----BEGIN EC PRIVATE KEY-----\n\
         MHcCAQEEIP8AucbgJK8zziW03X6aZ9CPKQOOc3jddf4EZi6Emv41oAoGCCqGSM49\n\
@@ -496,7 +495,7 @@ fn chain_in_the_wrong_order_is_an_error_that_says_so() {
 
 /// Some editors write U+FEFF at the beginning of a file, and systems end lines differently.
 #[test]
-fn byte_order_mark_and_line_ends_do_not_change_a_pem_file() {
+fn pem_file_may_have_a_byte_order_mark_and_any_line_ends() {
     for (begin, line_end) in [("\u{feff}", "\n"), ("", "\r\n"), ("\u{feff}", "\r\n"), ("", "\r")] {
         let files = Files::new();
         for name in ["server.cert", "server.key", "ca"] {
@@ -873,7 +872,7 @@ fn every_task_ends_with_a_close_notify() {
 }
 
 #[test]
-fn failure_to_connect_is_the_same_with_and_without_tls() {
+fn connect_error_is_the_same_with_and_without_tls() {
     let files = Files::new();
     let ping = |address: &str, options: &[&str]| {
         let (status, _, stderr) =

@@ -32,7 +32,7 @@ impl Interrupt {
         let mut signals = vec![SIGHUP, SIGINT, SIGTERM];
         signals.retain(|&signal| match is_ignored(signal) {
             Some(is_ignored) => !is_ignored,
-            // A job whose shell ignores SIGINT for it does not have a terminal as its input.
+            // A shell that starts a job with SIGINT ignored also redirects the job's input.
             None => signal == SIGTERM || signal == SIGINT && io::stdin().is_terminal(),
         });
         let (signal, is_second) = (Arc::default(), Arc::new(AtomicBool::new(false)));

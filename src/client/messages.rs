@@ -27,7 +27,7 @@ pub(super) fn reconnected(server: &str) -> String {
     format!("reconnected to {server}")
 }
 
-/// Explains why the feed is another one.
+/// Explains why the server has a different feed.
 pub(super) const OTHER_FEED: &str = "the server was restarted, or it is another server";
 
 pub(super) fn lagged(count: u64) -> String {

@@ -29,7 +29,7 @@ pub(super) struct Output {
     pub(super) unwritten: Vec<u8>,
     /// Standard output is a terminal. [`line`](Self::line) then escapes and wraps.
     pub(super) is_terminal: bool,
-    /// If standard output is a terminal: it uses UTF-8.
+    /// The terminal uses UTF-8. Meaningful only if standard output is a terminal.
     pub(super) is_utf8: bool,
     /// The reader has closed standard output, or a write failed.
     is_closed: bool,

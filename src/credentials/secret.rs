@@ -81,14 +81,14 @@ mod tests {
         assert!(Secret::new(&"x".repeat(MAX_SECRET)).is_some());
     }
 
-    /// The bytes of a secret, which the test below never stores elsewhere.
+    /// Returns one byte of a secret. The whole secret is stored only in the buffer under test.
     #[cfg(target_os = "linux")]
     fn secret_byte(offset: usize) -> u8 {
         b'!' + (offset * offset * 7 + offset * 31) as u8 % 90
     }
 
-    /// Returns whether this process has bytes 16 to 48 of the secret in memory. The allocator may
-    /// have reused the beginning of freed memory.
+    /// Returns whether this process has bytes 16 to 48 of the secret in memory. It ignores the
+    /// first bytes, because the allocator may have overwritten the beginning of freed memory.
     #[cfg(target_os = "linux")]
     fn is_in_memory() -> bool {
         use std::os::unix::fs::FileExt as _;

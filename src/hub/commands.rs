@@ -149,7 +149,7 @@ impl Hub {
     /// client's cursor back.
     fn replay_after(&mut self, key: usize, seq: u64, reply: OkReply<'_>) -> Result<(), Blocked> {
         if seq < self.channel.feed.newest_seq() {
-            // Before the scan, since many clients may wait.
+            // Check before the scan: many clients may be waiting, and retry.
             self.check_source(key)?;
         }
         let head = self.head();

@@ -24,17 +24,17 @@ impl Hub {
         (until_ms > self.now_ms).then_some(until_ms)
     }
 
-    /// Checks the limit on the replays of the client's source, which counts across connections: a
-    /// client cannot evade it by connecting again. Of those that wait for the next window, the one
-    /// that connected first is served first.
+    /// Checks the replay limit of the client's source. It counts across connections, so a client
+    /// cannot evade it by reconnecting. Clients that wait for the next window are served in the
+    /// order in which they connected.
     pub(super) fn check_source(&self, key: usize) -> Result<(), Blocked> {
         let source = &self.sources[self.source(key)];
         self.check_replay(key, source.ready_at_ms(self.config.limits.replays_per_source))
     }
 
     /// Counts a replay of this many bytes for the client's source, and against the client's own
-    /// limit: one feed size at once, then one feed size per second. Without limits, a few bytes of
-    /// requests would fetch gigabytes.
+    /// limit: one feed size at once, then one feed size per second. Without limits, short requests
+    /// could fetch gigabytes.
     pub(super) fn charge_replay(&mut self, key: usize, bytes: u64) -> Result<(), Blocked> {
         let feed_size = self.config.limits.feed_size as u64;
         let cost_us = bytes.min(feed_size) * 1_000_000 / feed_size;

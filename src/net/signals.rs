@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
-/// Returns whether this signal is ignored, as `nohup` and shells without job control start programs.
-/// A handler would undo that. Returns `None` where the system does not say.
+/// Returns whether this signal is ignored: `nohup` and shells without job control start programs
+/// that way, and a handler would undo it. Returns `None` if the system does not say.
 pub(crate) fn is_ignored(signal: i32) -> Option<bool> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;

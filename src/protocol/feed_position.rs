@@ -18,8 +18,8 @@ pub struct FeedPosition {
 }
 
 impl FeedPosition {
-    /// Parses a position. Returns `None` if the text does not have the form `FEED-SEQ`. People may
-    /// write the feed in upper case; servers never do.
+    /// Parses a position. Returns `None` if the text does not have the form `FEED-SEQ`. Users may
+    /// write the feed in upper case; servers do not.
     pub fn parse(text: &str) -> Option<Self> {
         let (feed, seq) = text.split_once('-')?;
         let feed = FeedId::parse(&feed.to_ascii_lowercase())?;

@@ -24,7 +24,7 @@ pub(crate) fn wipe(bytes: &mut [u8]) {
 /// - `start <= end <= scanned <= bytes.len()`, and `bytes[start..end]` contains no LF.
 /// - Unless `has_iac` is set, `end == scanned`, and `bytes[scanned..]` contains no IAC.
 ///
-/// The positions are small, since there is one `Input` per client.
+/// Positions have 32 bits to save memory: there is one `Input` per client.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     pub(super) bytes: Vec<u8>,
@@ -39,7 +39,7 @@ pub(super) struct Input {
     has_iac: bool,
 }
 
-/// Where input comes from. Telnet commands are detected in what a peer sends.
+/// Where input comes from. Telnet commands are detected unless it is local.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Origin {
     Client,

@@ -41,7 +41,8 @@ const DISCARD_TAIL: usize = foreign::HTTP_VERSION_LEN + 1;
 /// handled, until `peek` returns `None`. A line that cannot be handled yet stays in the buffer.
 ///
 /// A client's input may contain Telnet commands, and a server's lines the answers to them. Each is
-/// removed from the line around it, and returned before that line. A byte order mark at the beginning of a client's input is dropped.
+/// removed from the line around it, and returned before that line. A byte order mark at the
+/// beginning of a client's input is dropped.
 ///
 /// **Invariant**: once `peek` has returned `None`, the buffer contains at most `max_line + 1` bytes
 /// of a line, or `DISCARD_TAIL` if that is more, and the beginning of a Telnet command, which has
@@ -87,8 +88,8 @@ enum State {
     Foreign,
 }
 
-/// A line in the buffer: its kind, the length of its content, and whether it is complete. Small,
-/// since there is one per client.
+/// A line in the buffer: its kind, the length of its content, and whether it is complete. Kept
+/// small, because there is one per client.
 #[derive(Clone, Copy, Debug)]
 struct NextLine {
     len: u32,

@@ -1,5 +1,5 @@
-//! Limits the connections from one IP address (`--max-per-address`), and identifies the address to
-//! the hub.
+//! Limits the connections from one IP address (`--max-per-address`), and hashes the address for the
+//! hub's replay limit.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
@@ -25,7 +25,8 @@ impl AddressLimit {
         count.zip(self.max).is_none_or(|(count, max)| *count < max)
     }
 
-    /// A hash of what a limit counts: the peer's address, or the user of a Unix socket's peer.
+    /// Returns the peer's source, for the replay limit: a hash of its network or, on a Unix socket,
+    /// of its user.
     pub(super) fn source(&self, peer: Peer) -> u16 {
         let user = match peer {
             Peer::Unix(process) => process.map(|(_, uid)| uid),

@@ -52,7 +52,8 @@ impl Connection {
 mod tests {
     use super::*;
 
-    /// With optimizations, this is 64 bytes: mio's sockets are larger in debug builds.
+    /// With its transport, a connection takes 64 bytes, or more in debug builds, where mio's
+    /// sockets are larger.
     #[test]
     fn connection_takes_48_bytes_besides_its_transport() {
         let besides = size_of::<Option<Connection>>() - size_of::<AnyTransport>();

@@ -122,7 +122,7 @@ pub(super) fn hub_event(event: Event) {
         Event::RateLimited { id, limit } => {
             let limit = match limit {
                 RateLimit::Lines => "over --rate-limit",
-                RateLimit::Replays => "over the limit on replays",
+                RateLimit::Replays => "over the replay limit",
             };
             info!("client {id}: {limit}, reading more slowly (logged once per client)");
         }

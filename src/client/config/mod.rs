@@ -82,7 +82,7 @@ fn configure(line: &mut CommandLine, server: Option<OsString>) -> Result<Action,
     let skip_bad = line.flag("--skip-bad",
         "with `broadcast -`: skip lines that cannot be sent, instead of exiting");
     let escape_bad = line.flag("--escape-bad", "with `broadcast -`: send control characters and \
-        invalid UTF-8 escaped, such as `\\u{1b}` and `\\xff`");
+        invalid UTF-8 escaped, such as `\\u{1b}` and `\\xff`; skip lines that are too long");
     let since = line.option(["--since FEED-SEQ", "", "with `listen`: start after this \
         position, which `listen` prints when it ends, and as `id` in JSON; a number alone refers \
         to the server's current feed"]).optional(since)?;

@@ -143,8 +143,8 @@ impl ServerAddress {
     }
 }
 
-/// Returns what happened in a failed name lookup, and advice. The standard library reports the
-/// resolver's error only as text.
+/// Returns why a name lookup failed, and advice. The standard library reports the resolver's error
+/// only as text.
 fn explain_lookup(error: &io::Error) -> (String, &'static str) {
     let text = error.to_string();
     let why = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
@@ -153,7 +153,7 @@ fn explain_lookup(error: &io::Error) -> (String, &'static str) {
         .any(|part| why.to_ascii_lowercase().contains(part));
     if is_temporary || error.raw_os_error().is_some() {
         let advice = "check this host's network and name servers, or try again later";
-        (format!("cannot look up the host name now: {why}"), advice)
+        (format!("host name lookup failed: {why}"), advice)
     } else {
         let advice = "check its spelling, and whether this host can resolve names";
         (format!("host not found: {why}"), advice)
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_unknown_host_is_called_not_found() {
+    fn only_an_unknown_host_is_reported_as_not_found() {
         let lookup = |why| io::Error::other(format!("failed to lookup address information: {why}"));
         for why in ["Name or service not known", "No address associated with hostname"] {
             let (actual, advice) = explain_lookup(&lookup(why));
@@ -267,7 +267,7 @@ mod tests {
             rustix::io::Errno::MFILE.into(),
         ] {
             let (why, advice) = explain_lookup(&error);
-            assert!(why.starts_with("cannot look up the host name now: "), "{why}");
+            assert!(why.starts_with("host name lookup failed: "), "{why}");
             assert!(!advice.contains("spelling"), "{advice}");
         }
     }

@@ -181,8 +181,8 @@ impl Dialer {
     }
 }
 
-/// Lists the addresses with the reasons. Advice in the reasons, after a semicolon, is given only
-/// once.
+/// Lists each address and why it failed. Advice, which follows a semicolon in the reason, is not
+/// repeated.
 fn list(failures: &[(Endpoint, LinkError)]) -> String {
     let (mut list, mut given) = (vec![], vec![]);
     for (endpoint, error) in failures {
@@ -273,8 +273,8 @@ mod tests {
         Dialer::new(options, registry, Token(0)).expect("no files to read")
     }
 
-    /// Dials a host with one address per reply. Returns the outcome, and the addresses. Each address
-    /// accepts connections and sends its reply, or refuses connections if it has no reply.
+    /// Dials a host with one address per reply. Returns the outcome, and the addresses. Each
+    /// address accepts connections and sends its reply, or refuses connections if it has no reply.
     fn dial(replies: &[Option<&str>]) -> (Result<Welcome, LinkError>, Vec<String>) {
         let mut poll = Poll::new().expect("a poll");
         let registry = poll.registry().try_clone().expect("a registry");

@@ -22,8 +22,8 @@ impl Ending {
     /// oldest pending request is one of the connection itself, such as `auth`.
     ///
     /// The error of a connection that was cut completes no request, because no request caused it.
-    /// Upkeep is repeated over another connection if it may succeed later. (`gone` is an exception:
-    /// it says where to resume on this one.)
+    /// An upkeep request that may succeed later is repeated over another connection, except after
+    /// `gone`, which says where to resume on this one.
     pub(super) fn of_error(code: &str, explanation: &str, is_upkeep: bool) -> Option<Self> {
         let code = ErrorCode::parse(code)?;
         match code.class() {

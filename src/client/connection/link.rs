@@ -44,7 +44,7 @@ pub(crate) struct Link {
     /// The write side is shut down, or a write failed.
     is_write_closed: bool,
     /// Why a write failed, unless the server had closed the connection. The system reports an error
-    /// once, to a write or to a read; over TLS, a failed connect is reported to a write.
+    /// only once, from a write or a read; over TLS, it reports a failed connect from a write.
     write_error: Option<io::Error>,
     /// Shut down the write side (half-close) as soon as `unsent` is empty.
     pub(crate) is_finishing: bool,
@@ -208,7 +208,7 @@ impl Link {
                     true
                 }
                 // Skip blank lines, a partial line at the end of the connection, and the answers to
-                // Telnet commands, which only the input of `raw` contains.
+                // Telnet commands, which only `raw` can send.
                 Line::Blank(_) | Line::Incomplete(_) | Line::Telnet(_) => false,
                 Line::NotText(line) => {
                     let shown = escape_untrusted(&String::from_utf8_lossy(line), 80);
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn error_that_a_write_returned_is_reported() {
+    fn error_of_a_failed_write_is_reported() {
         let now = Instant::now();
         for is_truncated in [false, true] {
             for (errno, expected) in [

@@ -304,8 +304,8 @@ impl Connection {
     }
 }
 
-/// Returns whether the server says goodbye, for this reason, to a client that it does not want back.
-/// The reason may be one that only a later version of the server gives.
+/// Returns whether a client must not reconnect after a goodbye with this reason. The current server
+/// never sends `kicked`, but a later version may.
 fn is_final(reason: &str) -> bool {
     matches!(reason, "quit" | "kicked" | "auth-failed")
 }

@@ -9,7 +9,7 @@ use crate::cli::digits;
 use crate::client::connection::ending::Ending;
 use crate::protocol::{Command, Name, OkReply, Reply, Verb};
 
-/// How many requests may be pending before callers must stop sending more (backpressure).
+/// While this many requests are pending, callers must not send more (backpressure).
 const MAX_PENDING: usize = 64 * 1024;
 
 /// A command that was sent. One final reply completes it.
@@ -69,8 +69,8 @@ pub(crate) struct RequestTracker {
     is_quiet: bool,
     newest: u64,
     pending: VecDeque<Request>,
-    /// How many broadcasts `lagged` may have skipped whose replies would have come before the next
-    /// `broadcast` line.
+    /// How many lines `lagged` skipped since the last `broadcast` line, minus the pending
+    /// broadcasts that were dropped because one of these lines may have been the reply.
     lagged: u64,
     /// The number of requests sent.
     sent: u64,
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn lagged_is_the_reply_to_at_most_as_many_broadcasts_as_it_skipped() {
+    fn lagged_drops_at_most_as_many_broadcasts_as_it_skipped_lines() {
         for (transcript, pending) in [
             ("> say a\n> say b\n< lagged 2", 0),
             ("> say a\n> say b\n> say c\n< lagged 2", 1),

@@ -34,7 +34,7 @@ const MAX_CHECK_TIMEOUTS: u32 = 6;
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
 const SLOW_SERVER: &str =
-    "a server with --rate-limit delays its answers; if this one has it, use a longer --timeout";
+    "if the server has a --rate-limit, it may delay its answers; use a longer --timeout";
 
 const CANNOT_TELL: &str = "cannot find out which lines were broadcast";
 
@@ -54,7 +54,7 @@ struct Publisher {
     feed: Option<FeedId>,
     /// Set from the first check that finds the lost connection open until lines are sent again.
     wait: Option<Wait>,
-    /// The user was told what can make the server slow.
+    /// The user was told about [`SLOW_SERVER`].
     is_advised: bool,
     progress: Progress,
 }
@@ -96,7 +96,7 @@ pub(crate) fn broadcast(session: &mut Session, input: &InputOptions) -> Result<(
     let mut publisher = Publisher {
         server: session.connection.server().to_string(),
         timeout: session.connection.dialer.options.timeout,
-        // What is still bad when it is escaped must not end a stream either.
+        // An escaped line can still be too long.
         skip_bad: input.skip_bad || input.escape_bad,
         source: Source::new(input.escape_bad),
         queue: PublishQueue::default(),
@@ -172,7 +172,7 @@ impl Publisher {
         if let Some(previous) = previous {
             self.notice(&reconnected(&self.server));
             if previous != welcome.feed {
-                self.notice(&format!("{OTHER_FEED}; it does not have the lines sent before"));
+                self.notice(&format!("{OTHER_FEED}; it does not have the lines sent so far"));
             }
         }
         self.enter(Phase::Starting);

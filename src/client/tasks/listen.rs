@@ -46,7 +46,7 @@ pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failur
         notice(&format!("continue with --since {position}"));
     }
     if let Some(signal) = signal {
-        // A signal ends the process without dropping the connection.
+        // The signal ends the process without running destructors.
         drop(session.connection.take_link());
         interrupt::end_by(signal);
     }

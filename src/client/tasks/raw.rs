@@ -1,7 +1,8 @@
 //! `oyez raw`: passes the protocol through, for people and scripts that speak it.
 //!
-//! At the end of its input, it first waits until everything is answered, and only then half-closes
-//! the connection. Some proxies turn a half-close into a full close, which would lose the replies.
+//! At the end of its input, it first waits until every complete line is answered, and only then
+//! half-closes the connection. Some proxies turn a half-close into a full close, which would lose
+//! the replies.
 
 use std::mem;
 use std::time::Instant;
@@ -17,15 +18,16 @@ use crate::client::messages::{
 use crate::client::session::Session;
 use crate::protocol::{ForeignProtocol, Line, LineBuffer, Reply};
 
-/// What was sent, and which of it the server has answered.
+/// What was sent, and how much of it the server has answered.
 struct Sent {
-    /// Everything that was sent, split into lines as the server does it.
+    /// Everything that was sent, split into lines as the server splits it.
     lines: LineBuffer,
     /// The requests of complete lines.
     requests: RequestTracker,
-    /// The server has already answered the line at the end of `lines`, which is not complete.
+    /// The server has already answered the partial line at the end of `lines`.
     is_partial_line_answered: bool,
-    /// The protocol that the server takes the input for. It closes the connection without a reply.
+    /// The foreign protocol that the input looks like. The server closes the connection without a
+    /// reply.
     foreign: Option<ForeignProtocol>,
     /// The server has answered a `quit` or `shutdown` with a goodbye. Nothing after it is executed.
     has_quit: bool,
@@ -74,8 +76,8 @@ pub(crate) fn raw(session: &mut Session) -> Result<(), Failure> {
     }
 }
 
-/// Connects, authenticates and requests the name. Prints the server's lines until then. Adds what
-/// is sent to `lines`.
+/// Connects, authenticates and requests the name. Meanwhile, prints the server's lines, and adds
+/// what it sends to `lines`.
 fn sign_in(session: &mut Session, lines: &mut LineBuffer) -> Result<(), Failure> {
     while !session.connection.has_room() {
         match session.connection.next_event(Instant::now())? {
@@ -164,7 +166,7 @@ impl Sent {
         }
     }
 
-    /// Returns the outcome once the server sends no more lines, for this reason.
+    /// Returns the outcome of the task. `why` is the reason that the server sends no more lines.
     fn outcome(&self, why: &str) -> Result<(), String> {
         match self.unanswered() {
             _ if self.has_quit => Ok(()),

@@ -30,7 +30,7 @@ pub(crate) struct ResumeCursor {
     seq: u64,
     /// The server has sent a welcome before.
     was_connected: bool,
-    /// The server cannot start after `since`.
+    /// The server refused to start after `since`.
     is_refused: bool,
     /// While a `resume` is pending, the newest sequence number known. The server replays lines
     /// received before the reply.
@@ -81,7 +81,8 @@ impl ResumeCursor {
     }
 
     /// Returns the position at which another run can continue: that of the last line received or,
-    /// before the first one, where this run has started. Returns `None` before the first welcome.
+    /// before the first one, where this run started. Returns `None` before the first welcome, or if
+    /// the server refused to start there.
     pub(crate) fn position(&self) -> Option<FeedPosition> {
         self.position_of(self.seq).filter(|_| self.was_connected && !self.is_refused)
     }
@@ -117,7 +118,7 @@ impl ResumeCursor {
         if is_other_feed || self.seq > newest {
             self.seq = 0;
             notices.push(if was_connected {
-                format!("{OTHER_FEED}; the last lines before that may be missing")
+                format!("{OTHER_FEED}; lines may be missing")
             } else {
                 format!("{OTHER_FEED}; lines after {previous} may be missing")
             });
@@ -195,8 +196,8 @@ mod tests {
     use crate::protocol::OkReply;
 
     const RECONNECTED: &str = "reconnected to here";
-    const RESTARTED: &str = "the server was restarted, or it is another server; \
-                             the last lines before that may be missing";
+    const RESTARTED: &str =
+        "the server was restarted, or it is another server; lines may be missing";
 
     fn welcome(feed: u32, seq: u64) -> Welcome {
         Welcome { id: 1, feed: FeedId(feed), seq }

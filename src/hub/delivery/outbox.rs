@@ -14,7 +14,7 @@ pub enum Span<'a> {
     Feed(Range<Offset>),
 }
 
-/// The end of a feed that the client follows. Unlike an `Option`, it takes no memory of its own.
+/// The value of [`Outbox::until`] while the client follows the feed. Smaller than an `Option`.
 const FOLLOWING: Offset = Offset::MAX;
 
 /// One client's pending output: the feed from the cursor on, interleaved with entries at given
@@ -27,7 +27,7 @@ const FOLLOWING: Offset = Offset::MAX;
 pub(crate) struct Outbox {
     /// The offset of the next byte of the feed to send.
     pub(super) cursor: Offset,
-    /// The offset at which the feed ends for this client: [`FOLLOWING`] if it follows the feed.
+    /// The offset at which the feed ends for this client, or [`FOLLOWING`] if it follows the feed.
     pub(super) until: Offset,
     /// Allocated only while something besides the feed is pending, which is rare for most clients.
     pub(super) queue: Option<Box<Queue>>,

@@ -18,7 +18,7 @@ pub struct Origin {
     /// Whether the peer has a loopback address, or connects to a Unix socket as root or as the
     /// server's own user.
     pub is_local: bool,
-    /// A hash of its address. Clients of the same source share a limit of replays.
+    /// A hash of the peer's address. Clients of the same source share a replay limit.
     pub source: u16,
 }
 
@@ -39,7 +39,8 @@ pub(crate) struct Client {
     pub(crate) last_write_ms: u64,
     /// When its last line was executed.
     pub(crate) last_line_ms: u64,
-    /// The deadline of its current stage, or `u64::MAX` if it has none. The hub's timers hold a copy.
+    /// The deadline of its current stage, or `u64::MAX` if it has none: an `Option` would take more
+    /// memory. The hub's timers hold a copy.
     deadline_ms: u64,
     /// The role that it has authenticated for, if any.
     pub(crate) role: Option<Role>,
@@ -167,7 +168,7 @@ impl Client {
         (self.deadline_ms != u64::MAX).then_some(self.deadline_ms)
     }
 
-    /// Sets or clears the deadline, and returns the one before.
+    /// Sets or clears the deadline. Returns the previous one.
     pub(crate) fn replace_deadline(&mut self, deadline_ms: Option<u64>) -> Option<u64> {
         let before_ms = self.deadline_ms();
         self.deadline_ms = deadline_ms.unwrap_or(u64::MAX);
@@ -221,8 +222,7 @@ impl Client {
 mod tests {
     use super::*;
 
-    /// An idle client has no buffers, so this is most of its memory. docs/server.md promises 400
-    /// bytes in total.
+    /// An idle client has no buffers, so this is most of the 400 bytes that docs/server.md states.
     #[test]
     fn client_takes_232_bytes() {
         if cfg!(target_pointer_width = "64") {

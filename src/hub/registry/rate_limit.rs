@@ -1,5 +1,5 @@
-//! Rate limits: lines per second and replayed bytes per second of a client, and the replayed bytes
-//! of a source.
+//! Rate limits: the lines and replayed bytes per second of a client, and the replayed bytes per
+//! window of a source.
 
 use crate::limits::REPLAY_WINDOW_MS;
 
@@ -28,8 +28,8 @@ impl RateLimiter {
 
 /// What the clients of one source have replayed in the current window.
 ///
-/// Once the quota is used, all of them wait for the end of the window, so that a waiting client
-/// tries again only once per window, however many wait.
+/// Once the quota is used up, all of them wait for the end of the window. Each waiting client
+/// therefore retries only once per window.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ReplayWindow {
     end_ms: u64,

@@ -16,7 +16,8 @@ use crate::credentials::file::Files;
 use crate::credentials::secret::wipe;
 use crate::net::tls_config::Fingerprint;
 
-/// Reads at least one certificate: one to present, followed by its intermediates, or trusted ones.
+/// Reads certificates: one to present, followed by its intermediates, or trusted ones. Returns at
+/// least one.
 pub(super) fn read_chain(
     path: &Path,
     files: &mut Files,

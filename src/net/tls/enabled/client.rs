@@ -34,8 +34,8 @@ pub(crate) struct ClientTls {
 }
 
 impl ClientTls {
-    /// Reads the files. `host` is the server's name, or its IP address without a zone. The
-    /// certificate must cover it unless it is pinned. The error is one line for the user.
+    /// Reads the files. `host` is the server's name, or its IP address without a zone. A
+    /// certificate that is not pinned must be valid for it. The error is one line for the user.
     pub(crate) fn new(
         host: &str,
         settings: &ClientTlsConfig,
@@ -44,7 +44,7 @@ impl ClientTls {
         let trust = Trust::new(&settings.verification, files)?;
         let name = match (ServerName::try_from(host.to_owned()), &trust) {
             (Ok(name), _) => name,
-            // TLS does not send addresses to the server.
+            // A placeholder: TLS sends only names to the server, not addresses.
             (Err(_), Trust::Pinned(_)) => IpAddr::from(Ipv4Addr::UNSPECIFIED).into(),
             (Err(_), Trust::Trusted { .. }) => {
                 return Err(format!(

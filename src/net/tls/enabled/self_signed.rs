@@ -32,9 +32,9 @@ const NAME: &[u8] = b"\x31\x0e\x30\x0c\x06\x03\x55\x04\x03\x0c\x05oyezd";
 pub(super) struct SelfSigned {
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
-    /// Whether this program created the certificate, and replaces it when it is not valid.
+    /// Whether this program created the certificate, and therefore replaces it if it is not valid.
     pub(super) is_own: bool,
-    /// What happened, if a certificate was not valid.
+    /// For the log: whether a certificate that was not valid could be replaced.
     pub(super) renewal: Option<String>,
 }
 
@@ -55,7 +55,8 @@ pub(super) fn create_or_reuse(folder: &Path, now: u64) -> Result<SelfSigned, Str
                  need the new fingerprint or certificate"
             ),
             Err(error) => format!(
-                "keeping the certificate in {shown}, which {problem}: cannot replace it: {error}"
+                "keeping the certificate in {shown}, which {problem} but cannot be replaced: \
+                 {error}"
             ),
         });
         (is_own, renewal)

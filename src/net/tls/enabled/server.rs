@@ -40,7 +40,7 @@ pub(crate) struct ServerTls {
     pub(crate) fingerprint: Fingerprint,
     /// The file of the private key.
     pub(crate) key_file: PathBuf,
-    /// What happened, if a self-signed certificate was not valid.
+    /// For the log: whether a self-signed certificate that was not valid could be replaced.
     pub(crate) renewal: Option<String>,
     expiry: Expiry,
 }
