@@ -34,16 +34,16 @@ pub(super) struct Input {
     end: u32,
     /// Where the search continues.
     scanned: u32,
-    pub(super) origin: Origin,
+    pub(super) kind: InputKind,
     /// Whether the unscanned input may contain Telnet commands.
     has_iac: bool,
 }
 
 /// Where input comes from. Telnet commands are detected unless it is local.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Origin {
-    Client,
-    Server,
+pub(super) enum InputKind {
+    FromClient,
+    FromServer,
     #[default]
     Local,
 }
@@ -62,7 +62,7 @@ pub(super) enum Found {
 impl Input {
     /// Appends input.
     pub(super) fn push(&mut self, input: &[u8]) {
-        self.has_iac |= self.origin != Origin::Local && memchr(IAC, input).is_some();
+        self.has_iac |= self.kind != InputKind::Local && memchr(IAC, input).is_some();
         let len = self.bytes.len() + input.len();
         if len > self.bytes.capacity() {
             self.reallocate(len.max(2 * self.bytes.capacity()));

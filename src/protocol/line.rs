@@ -1,7 +1,7 @@
 //! Splits a connection's input into lines, in bounded memory.
 
 use super::foreign::{self, ForeignProtocol};
-use super::input::{Found, Input, Origin};
+use super::input::{Found, Input, InputKind};
 use super::telnet::TelnetCommand;
 use super::text::validate_text;
 
@@ -119,7 +119,7 @@ impl LineBuffer {
     /// not counting its line end.
     pub fn new(max_line: usize) -> Self {
         let mut buffer = Self::without_foreign_detection(max_line);
-        buffer.input.origin = Origin::Client;
+        buffer.input.kind = InputKind::FromClient;
         buffer.expects_bom = true;
         buffer.expects_first_line = true;
         buffer
@@ -128,7 +128,7 @@ impl LineBuffer {
     /// Creates a buffer for a server's lines. It never returns [`Line::Foreign`].
     pub fn for_replies(max_line: usize) -> Self {
         let mut buffer = Self::without_foreign_detection(max_line);
-        buffer.input.origin = Origin::Server;
+        buffer.input.kind = InputKind::FromServer;
         buffer
     }
 
@@ -312,7 +312,8 @@ impl LineBuffer {
         // how much of the line has arrived.
         let beginning = &line[..line.len().min(max_line + 1)];
         let may_be_http = self.expects_first_line && !foreign::starts_with_command(beginning);
-        let is_http = (self.input.origin == Origin::Client && foreign::is_host_header(beginning))
+        let is_http = (self.input.kind == InputKind::FromClient
+            && foreign::is_host_header(beginning))
             || (self.expects_first_line && foreign::starts_with_http_method(beginning))
             || (may_be_http && !is_too_long && foreign::ends_with_http_version(line));
         if is_http {
