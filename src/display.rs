@@ -51,7 +51,13 @@ fn rows(text: &str, columns: usize, column: usize, can_disable_autowrap: bool) -
     }
     let rows = wrap(text, columns.max(MIN_COLUMNS), column, INDENT);
     let rows = rows.join(&format!("\n{:INDENT$}", ""));
-    if can_disable_autowrap { format!("{DISABLE_AUTOWRAP}{rows}{ENABLE_AUTOWRAP}") } else { rows }
+    // A process that is stopped or killed inside a row leaves autowrap off.
+    let needs_no_autowrap = !text.is_ascii() || columns < MIN_COLUMNS;
+    if needs_no_autowrap && can_disable_autowrap {
+        format!("{DISABLE_AUTOWRAP}{rows}{ENABLE_AUTOWRAP}")
+    } else {
+        rows
+    }
 }
 
 fn expand_tabs(text: &str) -> String {
@@ -190,7 +196,7 @@ mod tests {
         assert_eq!(rows("one two", 7, 0, true), "one two");
         assert_eq!(rows("one two", 6, 0, false), "one\n    tw\n    o");
         assert_eq!(rows("one two", 3, 0, true), "\x1b[?7lone\n    tw\n    o\x1b[?7h");
-        assert_eq!(rows("one two", 10, 6, false), "one\n    two");
+        assert_eq!(rows("one two", 10, 6, true), "one\n    two");
         assert_eq!(rows("one", 8, 20, false), "\n    one");
         assert_eq!(rows("é", 8, 0, true), "\x1b[?7lé\x1b[?7h");
     }

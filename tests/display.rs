@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
 use support::fake_server::{FEED, FakeServer};
@@ -59,6 +60,27 @@ fn listener_indents_continuation_rows() {
             let is_start = start.iter().any(|start| row.starts_with(start));
             assert!(is_start || row.starts_with("oyez: continue with"), "{row:?}");
         }
+    }
+}
+
+/// The terminal also discards pending output on Ctrl-C, so autowrap is always enabled at the end.
+#[test]
+fn signal_inside_a_row_leaves_autowrap_enabled() {
+    let server = Server::start(&[]);
+    let mut eve = server.client();
+    let text = "你".repeat(100);
+    for seq in 1..=2000 {
+        eve.ask(&format!("say {text}"), &format!("broadcast {seq} 1 {text}"));
+    }
+    let mut raw = oyez();
+    raw.args(["-s", &server.address.to_string(), "raw"]);
+    for (command, keys) in [(listen(&server, &["--since", "0"]), ""), (raw, "history 2000\n")] {
+        let mut terminal = start("stty -echo", &command, 24, 80);
+        terminal.press(keys);
+        terminal.wait_until(|terminal| terminal.output().contains('你'));
+        terminal.program.signal("INT");
+        assert_eq!(terminal.program.wait().signal(), Some(2));
+        terminal.wait_until(|terminal| terminal.output().ends_with("\x1b[?7h"));
     }
 }
 

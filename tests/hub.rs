@@ -663,6 +663,31 @@ fn waiting_replays_are_served_in_the_order_of_connection() {
     }
 }
 
+/// 20 clients use the whole limit all the time. Others that connect later are served next.
+#[test]
+fn replay_limit_does_not_starve_clients_that_connect_later() {
+    let mut driver = replay_limited();
+    let greedy: Vec<usize> = (0..20).map(|_| driver.connect(UNLIMITED)).collect();
+    for &key in &greedy {
+        driver.send(key, &"history 20\n".repeat(50));
+    }
+    let mut late = None;
+    for now_ms in (50..20_000).step_by(50) {
+        driver.run_at(now_ms);
+        // From then on, each of the 20 has replayed.
+        if now_ms >= 4000 && now_ms % 2000 == 0 {
+            if let Some(late) = late {
+                assert_eq!(seqs(&driver.received(late)).len(), 20, "after {now_ms} ms");
+            }
+            let key = driver.accept(Origin { is_local: true, source: 0 }, UNLIMITED);
+            driver.finish_handshake(key);
+            driver.send(key, "history 20\n");
+            late = Some(key);
+        }
+    }
+    assert!(greedy.iter().all(|&key| seqs(&driver.received(key)).len() > 60));
+}
+
 #[test]
 fn clients_of_one_source_that_resume_together_all_receive_their_lines() {
     let mut driver = replay_limited();

@@ -333,7 +333,12 @@ fn debug_log_has_every_line_but_no_mistyped_secret() {
     }
     client.send("quit");
     drop(client);
-    server.wait_for_log("disconnected");
+    server.wait_for_log("client 1: closing: quit");
+    server.wait_for_log("client 1 from 127.0.0.1");
+    let mut client = server.client();
+    client.shutdown_write();
+    server.wait_for_log("client 2: closing: end of input");
+    server.wait_for_log("client 2 from 127.0.0.1");
     server.signal("TERM");
     let (_, log) = server.wait();
     assert!(log.contains("unknown command (12 bytes)") && log.contains("auth (12 bytes)"), "{log}");

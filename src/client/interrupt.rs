@@ -1,4 +1,4 @@
-//! Signals that end `oyez listen`, which first prints its position.
+//! Signals that end `oyez listen`, which first prints its position, and `oyez raw`.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -8,12 +8,15 @@ use mio::{Registry, Token};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
 
+use crate::cli::write_all;
+use crate::display;
 use crate::net::signals::{Signals, is_ignored};
 
 /// SIGHUP, SIGINT and SIGTERM, except those that were ignored when the process started.
 ///
 /// A second signal ends the process immediately, and so does a first one while the process may be
-/// blocked in a write to standard output.
+/// blocked in a write to standard output, unless that is a terminal: the end of a row restores its
+/// autowrap.
 #[derive(Debug)]
 pub(super) struct Interrupt {
     /// The last signal, or 0.
@@ -37,7 +40,9 @@ impl Interrupt {
         });
         let (signal, is_second) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         for &number in &signals {
-            flag::register_conditional_default(number, Arc::clone(is_writing))?;
+            if !io::stdout().is_terminal() {
+                flag::register_conditional_default(number, Arc::clone(is_writing))?;
+            }
             flag::register_conditional_default(number, Arc::clone(&is_second))?;
             flag::register(number, Arc::clone(&is_second))?;
             flag::register_usize(number, Arc::clone(&signal), number as usize)?;
@@ -55,6 +60,12 @@ impl Interrupt {
 }
 
 /// Ends the process by the signal's default action, so that a shell sees which signal ended it.
+///
+/// First enables autowrap. On Ctrl-C, the terminal discards pending output, which may include the
+/// end of a row.
 pub(super) fn end_by(signal: i32) {
+    if io::stdout().is_terminal() && !display::is_dumb() {
+        let _ = write_all(display::ENABLE_AUTOWRAP.as_bytes());
+    }
     let _ = low_level::emulate_default_handler(signal);
 }

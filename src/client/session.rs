@@ -11,12 +11,14 @@ use crate::client::connection::dial::Dialer;
 use crate::client::connection::options::ConnectOptions;
 use crate::client::failure::Failure;
 use crate::client::input::Input;
+use crate::client::interrupt::Interrupt;
 use crate::client::stdio::Output;
 use crate::limits::READ_CHUNK;
 
 const SERVER: Token = Token(0);
 const INPUT: Token = Token(1);
 const OUTPUT: Token = Token(2);
+const INTERRUPT: Token = Token(3);
 
 /// The resources of every task.
 pub(super) struct Session {
@@ -54,6 +56,13 @@ impl Session {
             events: Events::with_capacity(16),
             buffer: vec![0; READ_CHUNK].into(),
         })
+    }
+
+    /// Lets the poll return when a signal arrives that asks the task to end.
+    pub(super) fn handle_signals(&self) -> Result<Interrupt, Failure> {
+        let interrupt =
+            Interrupt::register(self.poll.registry(), INTERRUPT, &self.output.is_writing);
+        Ok(interrupt.map_err(|error| format!("cannot handle signals: {error}"))?)
     }
 
     /// Sends queued output, waits for an event or the deadline, and exchanges data with the server.

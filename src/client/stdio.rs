@@ -155,8 +155,10 @@ impl Progress {
         }
     }
 
-    /// Overwrites the previous text, and returns the cursor to the start of the row.
+    /// Overwrites the previous text, and returns the cursor to the start of the row. The text fits
+    /// into one row.
     fn write(text: &str) {
-        let _ = write!(io::stderr(), "\r{text:<60}\r");
+        let columns = display::size(io::stderr()).1.saturating_sub(1).min(60);
+        let _ = write!(io::stderr(), "\r{text:<columns$.columns$}\r");
     }
 }

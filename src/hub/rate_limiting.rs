@@ -25,11 +25,22 @@ impl Hub {
     }
 
     /// Checks the replay limit of the client's source. It counts across connections, so a client
-    /// cannot evade it by reconnecting. Clients that wait for the next window are served in the
-    /// order in which they connected.
+    /// cannot evade it by reconnecting.
+    ///
+    /// Clients that wait for the next window try again in order of their last replay, the oldest
+    /// first, so that clients that replay all the time do not starve others. Clients that have not
+    /// replayed come before them, in the order in which they connected.
     pub(super) fn check_source(&self, key: usize) -> Result<(), Blocked> {
-        let source = &self.sources[self.source(key)];
-        self.check_replay(key, source.ready_at_ms(self.config.limits.replays_per_source))
+        const MAX_DELAY_MS: u64 = 100;
+        let quota = self.config.limits.replays_per_source;
+        let Some(ready_ms) = self.sources[self.source(key)].full_until_ms(quota) else {
+            return Ok(());
+        };
+        let delay_ms = self.clients[key].replays.last_use_us().map_or(0, |last_us| {
+            let idle_ms = self.now_ms.saturating_sub(last_us / 1000);
+            MAX_DELAY_MS * 1000 / (1000 + idle_ms)
+        });
+        self.check_replay(key, ready_ms + delay_ms)
     }
 
     /// Counts a replay of this many bytes for the client's source, and against the client's own

@@ -186,6 +186,8 @@ impl Server {
                     return Ok(End::Forced);
                 }
             }
+            // What a client did comes before its disconnection in the log.
+            self.log_events();
             self.close();
             self.accept(now_ms);
             if self.expiry.is_due(now_ms) {

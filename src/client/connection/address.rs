@@ -122,23 +122,24 @@ impl ServerAddress {
     }
 
     /// Returns advice for when no server answers at this address.
-    pub(crate) fn advice(&self) -> String {
+    pub(crate) fn advice(&self, has_tls: bool) -> String {
+        let listen = if has_tls { "--listen-tls" } else { "--listen" };
         match self {
-            _ if *self == Self::default() => "start a server with: oyezd".to_owned(),
+            _ if *self == Self::default() && !has_tls => "start a server with: oyezd".to_owned(),
             Self::Tcp { host, port } => match parse_ip(host) {
                 Some(ip) if ip.is_loopback() => {
-                    format!("start a server with: oyezd --listen {}", SocketAddr::new(ip, *port))
+                    format!("start a server with: oyezd {listen} {}", SocketAddr::new(ip, *port))
                 }
                 None if host == "localhost" => {
-                    format!("start a server with: oyezd --listen 127.0.0.1:{port}")
+                    format!("start a server with: oyezd {listen} 127.0.0.1:{port}")
                 }
                 _ => {
                     format!(
-                        "start a server there with: oyezd --listen 0.0.0.0:{port} or [::]:{port}"
+                        "start a server there with: oyezd {listen} 0.0.0.0:{port} or [::]:{port}"
                     )
                 }
             },
-            Self::Unix(_) => format!("start a server with: oyezd --listen {self}"),
+            Self::Unix(_) => format!("start a server with: oyezd {listen} {self}"),
         }
     }
 }

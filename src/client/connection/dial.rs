@@ -162,7 +162,7 @@ impl Dialer {
     /// Returns advice for the user, or `None` if the reason of the failure contains it.
     fn advice(&self, cause: Cause) -> Option<String> {
         let advice = match cause {
-            Cause::Absent => return Some(self.options.server.advice()),
+            Cause::Absent => return Some(self.options.server.advice(self.tls.is_some())),
             Cause::Silent if self.tls.is_none() => {
                 "if it uses TLS, add --tls; otherwise try again later"
             }

@@ -2,21 +2,17 @@
 
 use std::time::Instant;
 
-use mio::Token;
-
 use crate::client::config::Listen;
 use crate::client::connection::Event;
 use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::failure::Failure;
-use crate::client::interrupt::{self, Interrupt};
+use crate::client::interrupt::{Interrupt, end_by};
 use crate::client::messages::connection_lost;
 use crate::client::session::Session;
 use crate::client::stdio::{Output, notice};
 use crate::client::tasks::format;
 use crate::client::tasks::resume_cursor::{LineState, ResumeCursor, Step};
 use crate::protocol::{Reply, Verb};
-
-const INTERRUPT: Token = Token(10);
 
 /// The state of `oyez listen`.
 struct Listener {
@@ -31,9 +27,7 @@ struct Listener {
 pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failure> {
     let cursor = ResumeCursor::new(listen.since);
     let mut listener = Listener { listen, cursor, printed: 0 };
-    let Session { poll, output, .. } = &*session;
-    let interrupt = Interrupt::register(poll.registry(), INTERRUPT, &output.is_writing)
-        .map_err(|error| format!("cannot handle signals: {error}"))?;
+    let interrupt = session.handle_signals()?;
     let result = listener.run(session, &interrupt);
     let signal = interrupt.signal().filter(|_| result.is_ok());
     let is_all_written = match signal {
@@ -48,7 +42,7 @@ pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failur
     if let Some(signal) = signal {
         // The signal ends the process without running destructors.
         drop(session.connection.take_link());
-        interrupt::end_by(signal);
+        end_by(signal);
     }
     result
 }

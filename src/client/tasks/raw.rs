@@ -12,10 +12,12 @@ use crate::client::connection::ending::Ending;
 use crate::client::connection::link::{Link, LinkError, MAX_LINE};
 use crate::client::connection::requests::RequestTracker;
 use crate::client::failure::Failure;
+use crate::client::interrupt::end_by;
 use crate::client::messages::{
     connection_cut, explain_goodbye, no_answer, not_a_server, unanswered,
 };
 use crate::client::session::Session;
+use crate::limits::Limits;
 use crate::protocol::{ForeignProtocol, Line, LineBuffer, Reply};
 
 /// What was sent, and how much of it the server has answered.
@@ -29,6 +31,8 @@ struct Sent {
     /// The foreign protocol that the input looks like. The server closes the connection without a
     /// reply.
     foreign: Option<ForeignProtocol>,
+    /// The number of blank lines that the server may refuse as too long.
+    long_blank_lines: usize,
     /// The server has answered a `quit` or `shutdown` with a goodbye. Nothing after it is executed.
     has_quit: bool,
 }
@@ -43,7 +47,14 @@ pub(crate) fn raw(session: &mut Session) -> Result<(), Failure> {
     let Some((mut link, requests)) = session.connection.take_link() else { return Ok(()) };
     let mut sent = Sent::new(lines, requests);
     let timeout = session.connection.dialer.options.timeout;
+    let interrupt = session.handle_signals()?;
     loop {
+        if let Some(signal) = interrupt.signal() {
+            // The signal ends the process without running destructors.
+            drop(link);
+            end_by(signal);
+            return Ok(());
+        }
         // Read the input first: if it has ended, the end of the connection is not an error.
         if sent.wants_input(&link) {
             let len = session.read_input()?;
@@ -102,7 +113,14 @@ fn sign_in(session: &mut Session, lines: &mut LineBuffer) -> Result<(), Failure>
 
 impl Sent {
     fn new(lines: LineBuffer, requests: RequestTracker) -> Self {
-        Self { lines, requests, is_partial_line_answered: false, foreign: None, has_quit: false }
+        Self {
+            lines,
+            requests,
+            is_partial_line_answered: false,
+            foreign: None,
+            long_blank_lines: 0,
+            has_quit: false,
+        }
     }
 
     /// Returns whether to read more input.
@@ -123,8 +141,10 @@ impl Sent {
                 Line::Telnet(_) => {}
                 Line::Foreign(protocol) => self.foreign = Some(protocol),
                 _ if mem::take(&mut self.is_partial_line_answered) => {}
-                // The server does not reply to a blank line.
-                Line::Blank(_) => {}
+                // The server replies to a blank line only if it is longer than its `--max-line`.
+                Line::Blank(blank) => {
+                    self.long_blank_lines += usize::from(blank.len() > Limits::MIN_MAX_LINE);
+                }
                 Line::Text(text) => self.requests.sent_line(Some(text)),
                 Line::NotText(_) | Line::TooLong => self.requests.sent_line(None),
             }
@@ -138,6 +158,10 @@ impl Sent {
         // everything else.
         let is_for_partial_line = !self.requests.has_pending() && self.lines.buffered_bytes() > 0;
         self.is_partial_line_answered |= is_for_partial_line && line.starts_with("error ");
+        if self.long_blank_lines > 0 && line.starts_with("error line-too-long ") {
+            self.long_blank_lines -= 1;
+            return;
+        }
         // Every line is printed, so protocol violations do not matter.
         let Ok(incoming) = self.requests.on_line(line) else { return };
         let is_goodbye = matches!(incoming.reply, Some(Reply::Goodbye(_)));
@@ -204,6 +228,7 @@ mod tests {
             (b"ping\npi", &["pong"], 1),
             (b"ping\npi", &["pong", "error incomplete-line"], 0),
             (b"ping\n \t", &["pong"], 0),
+            (&[&[b' '; 5000][..], b"\nping\n"].concat(), &["error line-too-long at most"], 1),
             // The connection was cut: the ping did not arrive.
             (b"ping\n", &["error incomplete-line"], 1),
             (b"ping\npi", &["error incomplete-line"], 2),

@@ -20,6 +20,11 @@ impl RateLimiter {
         self.paid_until_us = self.paid_until_us.max(now_us).saturating_add(cost_us);
     }
 
+    /// About when it was last charged, in microseconds. `None` before the first use.
+    pub(crate) fn last_use_us(&self) -> Option<u64> {
+        (self.paid_until_us > 0).then_some(self.paid_until_us)
+    }
+
     /// The earliest time for a use of this cost, both in microseconds.
     pub(crate) fn ready_at_us(&self, cost_us: u64) -> u64 {
         self.paid_until_us.saturating_add(cost_us).saturating_sub(BURST_US)
@@ -44,9 +49,9 @@ impl ReplayWindow {
         self.bytes += bytes;
     }
 
-    /// The earliest time for another replay. The last one in a window may exceed the quota.
-    pub(crate) fn ready_at_ms(&self, quota: u64) -> u64 {
-        if self.bytes < quota { 0 } else { self.end_ms }
+    /// The end of the window, if its quota is used up. The last replay may exceed the quota.
+    pub(crate) fn full_until_ms(&self, quota: u64) -> Option<u64> {
+        (self.bytes >= quota).then_some(self.end_ms)
     }
 }
 

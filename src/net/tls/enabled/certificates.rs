@@ -97,8 +97,7 @@ pub(super) fn read_key(path: &Path, files: &mut Files) -> Result<PrivateKeyDer<'
 fn explain_pem(error: &pem::Error, bytes: &[u8]) -> &'static str {
     match error {
         _ if file_kind::has_section_on_one_line(bytes) => {
-            "a PEM section is on one line; put a line break after its -----BEGIN marker and before \
-             its -----END marker"
+            "the file has lost its line breaks; get a new copy"
         }
         pem::Error::MissingSectionEnd { .. } => {
             "the file is cut off: a PEM section has no -----END line; get a new copy"

@@ -32,8 +32,8 @@ const NAME: &[u8] = b"\x31\x0e\x30\x0c\x06\x03\x55\x04\x03\x0c\x05oyezd";
 pub(super) struct SelfSigned {
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
-    /// Whether this program created the certificate, and therefore replaces it if it is not valid.
-    pub(super) is_own: bool,
+    /// Whether this program will replace the certificate once it has expired.
+    pub(super) is_renewable: bool,
     /// For the log: whether a certificate that was not valid could be replaced.
     pub(super) renewal: Option<String>,
 }
@@ -45,26 +45,32 @@ pub(super) fn create_or_reuse(folder: &Path, now: u64) -> Result<SelfSigned, Str
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let shown = folder.display();
     let create = || create(folder, &certificate, &key, now);
-    let (is_own, renewal) = if certificate.exists() {
-        let chain = read_chain(&certificate, &mut Files::default())?;
-        let is_own = is_own(&chain[0]);
-        let problem = problem(&chain[0], now).filter(|_| is_own);
-        let renewal = problem.map(|problem| match create() {
-            Ok(()) => format!(
-                "created a new certificate in {shown}, because the old one {problem}; clients \
-                 need the new fingerprint or certificate"
-            ),
-            Err(error) => format!(
-                "keeping the certificate in {shown}, which {problem} but cannot be replaced: \
-                 {error}"
-            ),
-        });
-        (is_own, renewal)
-    } else {
+    if !certificate.exists() {
         create().map_err(|error| format!("cannot create a certificate in {shown}: {error}"))?;
-        (true, None)
+        return Ok(SelfSigned { certificate, key, is_renewable: true, renewal: None });
+    }
+    let chain = read_chain(&certificate, &mut Files::default())?;
+    let is_own = is_own(&chain[0]);
+    let (is_renewable, renewal) = match problem(&chain[0], now).filter(|_| is_own) {
+        None => (is_own, None),
+        Some(problem) => match create() {
+            Ok(()) => {
+                let renewal = format!(
+                    "created a new certificate in {shown}, because the old one {problem}; clients \
+                     need the new fingerprint or certificate"
+                );
+                (true, Some(renewal))
+            }
+            Err(error) => {
+                let renewal = format!(
+                    "keeping the certificate in {shown}, which {problem} but cannot be replaced: \
+                     {error}"
+                );
+                (false, Some(renewal))
+            }
+        },
     };
-    Ok(SelfSigned { certificate, key, is_own, renewal })
+    Ok(SelfSigned { certificate, key, is_renewable, renewal })
 }
 
 /// Returns whether this program created the certificate.
@@ -161,7 +167,7 @@ mod tests {
     fn certificate_created_while_the_clock_is_wrong_is_valid_later() {
         let folder = tempfile::tempdir().expect("a folder");
         let created = create_or_reuse(folder.path(), 60).expect("it works");
-        assert!(created.is_own && created.renewal.is_none(), "{created:?}");
+        assert!(created.is_renewable && created.renewal.is_none(), "{created:?}");
         let certificate = created.certificate;
         let chain = read_chain(&certificate, &mut Files::default()).expect("a certificate");
         let dates = Validity::of(&chain[0]).expect("valid dates");

@@ -49,14 +49,15 @@ impl ServerTls {
     /// Reads the files, at start and on every reload. The error is one line that names the file.
     pub(crate) fn read(settings: &ServerTlsConfig, files: &mut Files) -> Result<Self, String> {
         let now = SystemTime::now();
-        let SelfSigned { certificate, key: key_file, is_own, renewal } = match &settings.identity {
-            Identity::Files { certificate, key } => {
-                let (certificate, key) = (certificate.clone(), key.clone());
-                SelfSigned { certificate, key, is_own: false, renewal: None }
-            }
-            Identity::SelfSigned { folder } => create_or_reuse(folder, seconds(now))?,
-        };
-        let advice = match is_own {
+        let SelfSigned { certificate, key: key_file, is_renewable, renewal } =
+            match &settings.identity {
+                Identity::Files { certificate, key } => {
+                    let (certificate, key) = (certificate.clone(), key.clone());
+                    SelfSigned { certificate, key, is_renewable: false, renewal: None }
+                }
+                Identity::SelfSigned { folder } => create_or_reuse(folder, seconds(now))?,
+            };
+        let advice = match is_renewable {
             true => "SIGHUP or a restart replaces an expired one",
             false => "replace it, then send SIGHUP to this process",
         };
