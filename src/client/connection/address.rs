@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::cli::digits;
-use crate::client::connection::link::{Cause, LinkError};
+use crate::client::connection::error::{Cause, LinkError};
 use crate::net::address::{parse_unix, split_zone};
 use crate::net::stream::{DEFAULT_ADDRESS, Endpoint};
 

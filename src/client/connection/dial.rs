@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token};
 
 use crate::client::connection::address::ServerAddress;
-use crate::client::connection::link::{Cause, Link, LinkError};
+use crate::client::connection::error::{Cause, LinkError};
+use crate::client::connection::link::Link;
 use crate::client::connection::options::ConnectOptions;
 use crate::client::messages::{connection_cut, explain};
 use crate::client::stdio::notice;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::connection::link::{Cause, LinkError};
+use crate::client::connection::error::{Cause, LinkError};
 
 /// How long a lost server may be absent before the absence is reported. A restarting server is
 /// absent for a moment, and the user already knows that the connection was lost.

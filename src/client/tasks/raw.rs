@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use crate::client::connection::Event;
 use crate::client::connection::ending::Ending;
-use crate::client::connection::link::{Link, LinkError, MAX_LINE};
+use crate::client::connection::error::LinkError;
+use crate::client::connection::link::{Link, MAX_LINE};
 use crate::client::connection::requests::RequestTracker;
 use crate::client::failure::Failure;
 use crate::client::interrupt::end_by;

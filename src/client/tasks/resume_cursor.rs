@@ -342,7 +342,7 @@ mod tests {
         let error = Reply::Error { code: "bad-argument", explanation: "beyond the newest" };
         let expected = "cannot start after 00000001-7: bad-argument: beyond the newest";
         assert_eq!(cursor.on_resume_reply(&error), Err(expected.to_owned()));
-        assert_eq!(cursor.position(), None, "nobody can continue there");
+        assert_eq!(cursor.position(), None, "the server refused to start there");
     }
 
     #[test]
