@@ -27,7 +27,7 @@ use rustix::io::Errno;
 
 use crate::display;
 use crate::escape::escape_untrusted;
-use help::{HelpGroup, HelpRow};
+use help::{HelpGroup, HelpRow, list_commands};
 pub use split::CommandRow;
 pub(crate) use split::{BEFORE_TEXT, Words, unexpected};
 use split::{OptionNames, Split, split};
@@ -101,6 +101,8 @@ pub fn fail(name: &str, status: u8, error: &str) -> ExitCode {
 pub(crate) struct CommandLine {
     split: Split,
     options: Vec<HelpGroup>,
+    /// The commands that have the next options. If empty, every command has them.
+    commands: &'static [&'static str],
     /// The first error from [`require`](Self::require), if any.
     error: Option<&'static str>,
 }
@@ -123,7 +125,7 @@ pub(crate) fn parse<C>(
     }
     match split.error {
         Some(error) => Err(error),
-        None => configure(&mut CommandLine { split, options: vec![], error: None }),
+        None => configure(&mut CommandLine::new(split)),
     }
 }
 
@@ -131,7 +133,7 @@ pub(crate) fn parse<C>(
 pub(crate) fn options<C>(
     configure: impl FnOnce(&mut CommandLine) -> Result<Action<C>, String>,
 ) -> Vec<HelpGroup> {
-    let mut line = CommandLine { split: Split::default(), options: vec![], error: None };
+    let mut line = CommandLine::new(Split::default());
     configure(&mut line).expect("an empty command line is valid");
     line.group("Help").flag("-h, --help", "show this help");
     line.flag("-V, --version", "show the version");
@@ -139,10 +141,37 @@ pub(crate) fn options<C>(
 }
 
 impl CommandLine {
-    /// Starts a group of options.
+    fn new(split: Split) -> Self {
+        Self { split, options: vec![], commands: &[], error: None }
+    }
+
+    /// Starts a group of options that every command has.
     pub(crate) fn group(&mut self, title: &'static str) -> &mut Self {
         self.options.push((title, vec![]));
+        self.commands = &[];
         self
+    }
+
+    /// Sets the commands that have the next options of the group. `broadcast` includes every usage
+    /// of that command, and `broadcast -` only that one.
+    pub(crate) fn only_for(&mut self, commands: &'static [&'static str]) -> &mut Self {
+        self.commands = commands;
+        self
+    }
+
+    /// Checks that `command` has all given options. It is a usage, such as `broadcast -`.
+    pub(crate) fn check_command(&self, command: &str) -> Result<(), String> {
+        let name = command.split(' ').next().unwrap_or_default();
+        let is_misplaced = |row: &HelpRow| {
+            let long = OptionNames::parse(row.usage).long;
+            !row.commands.is_empty()
+                && !row.commands.iter().any(|&has| has == command || has == name)
+                && self.split.options.iter().any(|(given, _)| *given == long)
+        };
+        let mut rows = self.options.iter().flat_map(|(_, group)| group);
+        let Some(row) = rows.find(|row| is_misplaced(row)) else { return Ok(()) };
+        let commands = list_commands(row.commands).replace('`', "");
+        Err(format!("{} is only for {commands}", OptionNames::parse(row.usage).long))
     }
 
     /// Reads an option without a value. Returns whether it was given. Repeating it has no effect.
@@ -152,10 +181,9 @@ impl CommandLine {
     }
 
     /// Declares an option. The methods of the returned [`OptionReader`] read its value.
-    pub(crate) fn option(&mut self, row: HelpRow) -> OptionReader {
+    pub(crate) fn option(&mut self, [usage, default, help]: [&'static str; 3]) -> OptionReader {
         let (_, group) = self.options.last_mut().expect("every option is in a group");
-        group.push(row);
-        let [usage, default, _] = row;
+        group.push(HelpRow { usage, default, help, commands: self.commands });
         let name = OptionNames::parse(usage).long;
         // pico-args receives only this option, so that it does not find options among the words.
         let given = self.split.options.iter().filter(|(option, _)| *option == name);
@@ -312,14 +340,14 @@ pub(crate) mod tests {
         options: &[HelpGroup],
         parse: impl Fn(&str) -> Result<Action<C>, String>,
     ) {
-        for [usage, default, _] in options.iter().flat_map(|(_, group)| group) {
+        for HelpRow { usage, default, .. } in options.iter().flat_map(|(_, group)| group) {
             let (_, usage) = usage.rsplit_once("--").expect("every option has a long name");
             let (name, metavariable) = usage.split_once(' ').unwrap_or((usage, ""));
             let value = match (metavariable, *default) {
                 ("", _) => "",
                 ("ADDR", "") => "127.0.0.1:1",
                 ("HASH", "") => &format!("sha256:{}", "0".repeat(64)),
-                ("N" | "FEED-SEQ", "") => "7",
+                ("N" | "FEED-SEQ" | "SECS", "") => "7",
                 (_, "") => "x",
                 (_, default) => default,
             };

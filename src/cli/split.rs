@@ -88,7 +88,7 @@ struct OptionTable(Vec<OptionNames>);
 impl OptionTable {
     fn new(options: &[HelpGroup]) -> Self {
         let rows = options.iter().flat_map(|(_, group)| group);
-        Self(rows.map(|[usage, ..]| OptionNames::parse(usage)).collect())
+        Self(rows.map(|row| OptionNames::parse(row.usage)).collect())
     }
 
     /// Returns the option in this argument, and the value that the argument contains, if any.
@@ -177,6 +177,7 @@ pub(crate) fn unexpected(argument: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::help::HelpRow;
 
     const COMMANDS: &[CommandRow] = &[
         ("broadcast TEXT", ""),
@@ -192,7 +193,8 @@ mod tests {
 
     fn split_words(words: &[&str]) -> Split {
         let rows = ["-s, --server ADDR", "--name NAME", "--tls", "-h, --help"];
-        let options = [("Options", rows.map(|usage| [usage, "", ""]).to_vec())];
+        let row = |usage| HelpRow { usage, default: "", help: "", commands: &[] };
+        let options = [("Options", rows.map(row).to_vec())];
         split(words.iter().map(OsString::from).collect(), &options, COMMANDS)
     }
 

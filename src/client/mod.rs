@@ -44,27 +44,27 @@ use tasks::{ask, broadcast, listen, raw};
 pub fn run(config: Config) -> Result<(), Failure> {
     let task = config.task;
     let inputs = match &task {
-        Task::Chat | Task::Raw => vec!["-".into()],
+        Task::Chat(_) | Task::Raw => vec!["-".into()],
         Task::BroadcastInput(input) => input.files.clone(),
         _ => vec![],
     };
-    let watches_output = matches!(task, Task::Chat | Task::Listen(_) | Task::Raw);
+    let watches_output = matches!(task, Task::Chat(_) | Task::Listen(_) | Task::Raw);
     let mut session = Session::new(config.route, &inputs, watches_output)?;
     let result = match task {
         #[cfg(feature = "chat")]
-        Task::Chat => chat::chat(&mut session),
+        Task::Chat(_) => chat::chat(&mut session),
         #[cfg(not(feature = "chat"))]
-        Task::Chat => {
+        Task::Chat(_) => {
             let error = "this oyez was built without chat; use oyez raw instead";
             Err(Failure::Usage(error.to_owned()))
         }
-        Task::Broadcast { text } => ask::broadcast(&mut session, &text),
+        Task::Broadcast { text, .. } => ask::broadcast(&mut session, &text),
         Task::BroadcastInput(input) => broadcast::broadcast(&mut session, &input),
         Task::Listen(listen) => listen::listen(&mut session, listen),
         Task::Send { client, text } => ask::send(&mut session, &client, &text),
-        Task::Clients => ask::clients(&mut session),
+        Task::Clients { .. } => ask::clients(&mut session),
         Task::Ping { text } => ask::ping(&mut session, text.as_deref()),
-        Task::Stats => ask::stats(&mut session),
+        Task::Stats { .. } => ask::stats(&mut session),
         Task::Shutdown => ask::shutdown(&mut session),
         Task::Raw => raw::raw(&mut session),
     };

@@ -4,13 +4,13 @@ mod task;
 
 use std::ffi::OsString;
 
-use crate::cli::help::{self, HelpGroup};
+use crate::cli::help::{self, HelpGroup, HelpRow};
 use crate::cli::{self, CommandLine, digits, number, one_of, seconds};
 use crate::client::connection::address::ServerAddress;
 use crate::client::connection::options::ConnectOptions;
 use crate::net::tls_config::{ClientTlsConfig, ServerVerification};
 use crate::protocol::{FeedPosition, Name};
-pub use task::{COMMANDS, Format, InputOptions, Listen, Since, Task};
+pub use task::{COMMANDS, ChatOptions, Format, InputOptions, Listen, Since, Start, Task};
 
 const INTRO: &str = "\
 oyez - client for oyezd: chat on a terminal, or broadcast and listen in scripts
@@ -26,6 +26,9 @@ Notices and errors go to standard error.
 Exit status: 0 on success, 1 on failure, 2 for wrong arguments.
 ";
 
+/// How many of the last lines the chat shows by default.
+const CHAT_HISTORY: u64 = 10;
+
 /// The action that the command line requests.
 pub type Action = cli::Action<Config>;
 
@@ -40,7 +43,8 @@ pub struct Config {
 
 /// Returns the text of `oyez --help`.
 pub fn help() -> String {
-    let commands = COMMANDS.iter().map(|&(usage, help)| [usage, "", help]);
+    let row = |&(usage, help)| HelpRow { usage, default: "", help, commands: &[] };
+    let commands = COMMANDS.iter().map(row);
     let mut groups = vec![("Commands", commands.collect())];
     groups.append(&mut options());
     help::help(INTRO, &groups, NOTES)
@@ -71,48 +75,48 @@ fn configure(line: &mut CommandLine, server: Option<OsString>) -> Result<Action,
         insecure: line.flag("--insecure", "allow sending the secret over a network without TLS"),
         timeout: line.option(["--timeout SECS", "60",
             "time limit for a reply; at most 10 for each connection attempt"]).value(seconds)?,
-        reconnect: !line.flag("--no-reconnect", "exit when the connection is lost. By default, \
-            `chat`, `listen` and `broadcast -` reconnect, but not `broadcast -` with `--name`"),
+        reconnect: !line.only_for(&["chat", "listen", "broadcast -"]).flag("--no-reconnect",
+            "exit when the connection is lost. By default they reconnect, but not `broadcast -` \
+            with `--name`"),
         wait: false,
         tls: tls(line)?,
     };
-    let files = line.group("Command options").option(["--file FILE", "", "with `broadcast`: send \
-        the lines of FILE, as `broadcast -` does with standard input; may be repeated"])
+    let files = line.group("Command options").only_for(&["broadcast"]).option(["--file FILE", "",
+        "send the lines of FILE, as `broadcast -` does with standard input; may be repeated"])
         .paths()?;
-    let skip_bad = line.flag("--skip-bad",
-        "with `broadcast -`: skip lines that cannot be sent, instead of exiting");
-    let escape_bad = line.flag("--escape-bad", "with `broadcast -`: send control characters and \
-        invalid UTF-8 escaped, such as `\\u{1b}` and `\\xff`; skip lines that are too long");
-    let since = line.option(["--since FEED-SEQ", "", "with `listen`: start after this \
+    let skip_bad = line.only_for(&["broadcast -"]).flag("--skip-bad",
+        "skip lines that cannot be sent, instead of exiting");
+    let escape_bad = line.flag("--escape-bad", "send control characters and invalid UTF-8 \
+        escaped, such as `\\u{1b}` and `\\xff`; skip lines that are too long");
+    let history = line.only_for(&["chat", "listen"]).option(["--history N", "",
+        "start with the last N lines; in the chat, the default is 10"]).optional(number)?;
+    let presence = !line.only_for(&["chat"]).flag("--no-presence",
+        "do not show who comes and goes");
+    let since = line.only_for(&["listen"]).option(["--since FEED-SEQ", "", "start after this \
         position, which `listen` prints when it ends, and as `id` in JSON; a number alone refers \
         to the server's current feed"]).optional(since)?;
-    let count = line.option(["--count N", "",
-        "with `listen`: exit after N lines"]).optional(at_least_one)?;
-    route.wait = line.flag("--wait", "with `listen`: wait for the server to start, instead of \
-        exiting if it cannot be reached");
-    let format = line.option(["--format FORMAT", "text", "with `listen`: `text`, `lines` (as the \
-        server sends them) or `json` (one object per line)"]).optional(format)?;
+    let count = line.option(["--count N", "", "exit after N lines"]).optional(at_least_one)?;
+    let duration = line.option(["--for SECS", "", "exit after this time"]).optional(seconds)?;
+    route.wait = line.flag("--wait", "wait for the server to start, instead of exiting if it \
+        cannot be reached");
+    let format = line.only_for(&["listen", "broadcast TEXT", "clients", "stats"]).option([
+        "--format FORMAT", "text", "`text` or `json` (one object per line); `listen` also has \
+        `named` (`<from>: <text>`) and `lines` (as the server sends them)"]).value(format)?;
 
-    let is_file = !files.is_empty();
+    let is_one = since.is_none() || history.is_none();
+    line.require(is_one, "--since and --history cannot be combined");
     let input = InputOptions { files, skip_bad, escape_bad };
-    let listen = Listen { since, count, format: format.unwrap_or(Format::Text) };
-    let Some(task) = task::parse(&line.words()?, input, listen)? else { return Ok(Action::Help) };
+    let start = match (since, history) {
+        (Some(since), _) => Start::After(since),
+        (None, Some(lines)) => Start::Last(lines),
+        (None, None) => Start::New,
+    };
+    let chat = ChatOptions { history: history.unwrap_or(CHAT_HISTORY), presence };
+    let options = task::Options { chat, input, listen: Listen { start, count, duration, format } };
+    let Some(task) = task::parse(&line.words()?, options)? else { return Ok(Action::Help) };
+    line.check_command(task.usage())?;
     let is_input = matches!(task, Task::BroadcastInput(_));
-    let is_listen = matches!(task, Task::Listen(_));
-    let stays = is_input || is_listen || task == Task::Chat;
-    let misplaced = [
-        ("--no-reconnect", "chat, listen and broadcast -", !route.reconnect && !stays),
-        ("--file", "broadcast", is_file && !is_input),
-        ("--skip-bad", "broadcast -", skip_bad && !is_input),
-        ("--escape-bad", "broadcast -", escape_bad && !is_input),
-        ("--since", "listen", since.is_some() && !is_listen),
-        ("--count", "listen", count.is_some() && !is_listen),
-        ("--wait", "listen", route.wait && !is_listen),
-        ("--format", "listen", format.is_some() && !is_listen),
-    ];
-    if let Some((name, commands, _)) = misplaced.iter().find(|(.., is_misplaced)| *is_misplaced) {
-        return Err(format!("{name} is only for {commands}"));
-    }
+    let stays = is_input || matches!(task, Task::Listen(_) | Task::Chat(_));
     // Deduplication after a reconnect would fail: lines under this name may be another client's.
     let cannot_deduplicate = is_input && route.name.is_some();
     route.reconnect &= stays && !cannot_deduplicate;
@@ -172,7 +176,13 @@ fn at_least_one(text: &str) -> Result<u64, &'static str> {
 }
 
 fn format(text: &str) -> Result<Format, String> {
-    one_of(text, &[("text", Format::Text), ("lines", Format::Lines), ("json", Format::Json)])
+    let choices = [
+        ("text", Format::Text),
+        ("named", Format::Named),
+        ("lines", Format::Lines),
+        ("json", Format::Json),
+    ];
+    one_of(text, &choices)
 }
 
 #[cfg(test)]
@@ -201,6 +211,7 @@ mod tests {
             let command = match option.split(' ').next() {
                 Some("--file") => "broadcast",
                 Some("--skip-bad" | "--escape-bad") => "broadcast -",
+                Some("--no-presence") => "chat",
                 _ => "listen",
             };
             let line = format!("{command} {option}");
@@ -213,10 +224,13 @@ mod tests {
         let groups = options();
         let (_, group) =
             groups.iter().find(|(title, _)| *title == "Command options").expect("a group");
-        for [usage, ..] in group {
-            let option =
-                usage.replace("FORMAT", "json").replace("FEED-SEQ", "7").replace(" N", " 7");
-            let line = format!("stats {option}");
+        for HelpRow { usage, .. } in group {
+            let option = usage
+                .replace("FORMAT", "json")
+                .replace("FEED-SEQ", "7")
+                .replace(" N", " 7")
+                .replace("SECS", "7");
+            let line = format!("raw {option}");
             let error = parse_words(&line.split(' ').collect::<Vec<_>>()).expect_err(usage);
             assert!(error.contains(" is only for "), "{error}");
         }
@@ -224,7 +238,9 @@ mod tests {
 
     #[test]
     fn commands_are_parsed_with_their_options() {
-        assert_eq!(config("").task, Task::Chat);
+        assert_eq!(config("").task, Task::Chat(ChatOptions { history: 10, presence: true }));
+        let chat = Task::Chat(ChatOptions { history: 0, presence: false });
+        assert_eq!(config("--history 0 --no-presence").task, chat);
         for (arguments, reconnects) in [
             ("listen", true),
             ("broadcast -", true),
@@ -237,7 +253,9 @@ mod tests {
         assert!(config("").route.reconnect && !config("chat --no-reconnect").route.reconnect);
         assert_eq!(config("").route.server.to_string(), "127.0.0.1:5050");
         assert_eq!(config("-s host stats").route.server.to_string(), "host:5050");
-        assert_eq!(config("broadcast a b").task, Task::Broadcast { text: "a b".to_owned() });
+        let text = Task::Broadcast { text: "a b".to_owned(), format: Format::Text };
+        assert_eq!(config("broadcast a b").task, text);
+        assert_eq!(config("stats --format json").task, Task::Stats { format: Format::Json });
         assert_eq!(config("broadcast -").task, Task::BroadcastInput(input("-", false)));
         assert_eq!(config("broadcast --skip-bad -").task, Task::BroadcastInput(input("-", true)));
         assert_eq!(config("broadcast --file x").task, Task::BroadcastInput(input("x", false)));
@@ -251,10 +269,15 @@ mod tests {
         assert_eq!(config("--name al send bob -- -h x").task, send);
         assert_eq!(config("send --name al bob --timeout 5 x -h").route.timeout.as_secs(), 5);
         assert_eq!(config("ping").task, Task::Ping { text: None });
-        let listen = Listen { since: Some(Since::Line(0)), count: Some(3), format: Format::Json };
+        let start = Start::After(Since::Line(0));
+        let listen = Listen { start, count: Some(3), duration: None, format: Format::Json };
         assert_eq!(config("listen --since 0 --count=3 --format json").task, Task::Listen(listen));
+        let duration = Some(Duration::from_secs(5));
+        let listen = Listen { start: Start::Last(0), count: None, duration, format: Format::Named };
+        assert_eq!(config("listen --history 0 --for 5 --format named").task, Task::Listen(listen));
         let position = Since::Position(FeedPosition { feed: FeedId(0x9f3c_21aa), seq: 25 });
-        let listen = Listen { since: Some(position), count: None, format: Format::Text };
+        let start = Start::After(position);
+        let listen = Listen { start, count: None, duration: None, format: Format::Text };
         assert_eq!(config("listen --since 9f3c21aa-25").task, Task::Listen(listen));
         assert_eq!(config("--timeout 5 raw").route.timeout, Duration::from_secs(5));
         assert!(config("ping").route.tls.is_none() && config("--tls ping").route.tls.is_some());
@@ -364,7 +387,16 @@ mod tests {
             (&["raw", "--no-reconnect"], "--no-reconnect is only for chat, listen and broadcast -"),
             (&["listen", "--count", "0"], "expected a number of at least 1"),
             (&["listen", "--count"], "--count needs a value"),
-            (&["listen", "--format", "xml"], "expected text, lines or json"),
+            (&["listen", "--format", "xml"], "expected text, named, lines or json"),
+            (&["clients", "--format", "lines"], "clients has the formats text and json"),
+            (&["broadcast", "--format", "named", "x"], "broadcast has the formats text and json"),
+            (
+                &["broadcast", "-", "--format", "json"],
+                "--format is only for listen, broadcast TEXT,",
+            ),
+            (&["listen", "--history", "1", "--since", "1"], "--since and --history cannot be"),
+            (&["listen", "--history", "x"], "expected a number"),
+            (&["listen", "--no-presence"], "--no-presence is only for chat"),
             (&["listen", "--since", "9f3c21aa"], "expected FEED-SEQ, such as 9f3c21aa-25, or a"),
             (&["listen", "--since", "1", "--since", "2"], "--since is given more than once"),
             (&["--name", "1a"], "starting with a letter"),

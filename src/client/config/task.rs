@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::cli::{BEFORE_TEXT, CommandRow, Words, unexpected};
 use crate::protocol::{FeedPosition, validate_text};
@@ -28,16 +29,51 @@ pub const COMMANDS: &[CommandRow] = &[
 #[derive(Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // `COMMANDS` describes them.
 pub enum Task {
-    Chat,
-    Broadcast { text: String },
+    Chat(ChatOptions),
+    Broadcast { text: String, format: Format },
     BroadcastInput(InputOptions),
     Listen(Listen),
     Send { client: String, text: String },
-    Clients,
+    Clients { format: Format },
     Ping { text: Option<String> },
-    Stats,
+    Stats { format: Format },
     Shutdown,
     Raw,
+}
+
+impl Task {
+    /// Returns the start of the command's usage, which tells apart the usages of `broadcast`.
+    pub(super) fn usage(&self) -> &'static str {
+        match self {
+            Self::Chat(_) => "chat",
+            Self::Broadcast { .. } => "broadcast TEXT",
+            Self::BroadcastInput(_) => "broadcast -",
+            Self::Listen(_) => "listen",
+            Self::Send { .. } => "send",
+            Self::Clients { .. } => "clients",
+            Self::Ping { .. } => "ping",
+            Self::Stats { .. } => "stats",
+            Self::Shutdown => "shutdown",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+/// The options of all commands.
+pub(super) struct Options {
+    pub(super) chat: ChatOptions,
+    pub(super) input: InputOptions,
+    /// Its format is also that of other commands.
+    pub(super) listen: Listen,
+}
+
+/// What the chat shows besides new lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChatOptions {
+    /// How many of the last lines to show at the start.
+    pub history: u64,
+    /// Whether to show who comes and goes.
+    pub presence: bool,
 }
 
 /// Which input to broadcast, and what to do with bad lines: those that are too long or not text.
@@ -54,12 +90,25 @@ pub struct InputOptions {
 /// Which broadcast lines to print, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// Where to start. If `None`, only new lines are printed.
-    pub since: Option<Since>,
+    /// Where to start.
+    pub start: Start,
     /// How many lines to print before exiting. If `None`, there is no limit.
     pub count: Option<u64>,
+    /// How long to run. If `None`, there is no limit.
+    pub duration: Option<Duration>,
     /// The output format.
     pub format: Format,
+}
+
+/// Where `listen` starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the first new line.
+    New,
+    /// With the last lines, this many.
+    Last(u64),
+    /// After a line.
+    After(Since),
 }
 
 /// The line after which `listen` starts.
@@ -80,11 +129,13 @@ impl fmt::Display for Since {
     }
 }
 
-/// The output format of `listen`.
+/// The output format. Only `listen` has all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The text only.
     Text,
+    /// The sender and the text.
+    Named,
     /// The line as the server sent it.
     Lines,
     /// A JSON object.
@@ -94,16 +145,19 @@ pub enum Format {
 /// Parses the command and its arguments. Returns `None` for `help`.
 pub(super) fn parse(
     words: &Words,
-    input: InputOptions,
-    listen: Listen,
+    Options { chat, input, listen }: Options,
 ) -> Result<Option<Task>, String> {
+    let format = |command| match listen.format {
+        format @ (Format::Text | Format::Json) => Ok(format),
+        Format::Named | Format::Lines => Err(format!("{command} has the formats text and json")),
+    };
     let takes_no_words = |command| COMMANDS.iter().any(|(usage, _)| usage == command);
     let all = words
         .all()
         .map(|word| word.to_str().ok_or_else(|| format!("{word:?} is not UTF-8")))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Some(match &*all {
-        [] | ["chat"] => Task::Chat,
+        [] | ["chat"] => Task::Chat(chat),
         ["broadcast"] if !input.files.is_empty() => Task::BroadcastInput(input),
         ["broadcast"] => return Err("broadcast needs a text, or - for standard input".to_owned()),
         ["broadcast", ..] if !input.files.is_empty() => {
@@ -116,16 +170,18 @@ pub(super) fn parse(
             }
             Task::BroadcastInput(InputOptions { files: vec!["-".into()], ..input })
         }
-        ["broadcast", words @ ..] => Task::Broadcast { text: text(words)? },
+        ["broadcast", words @ ..] => {
+            Task::Broadcast { text: text(words)?, format: format("broadcast")? }
+        }
         ["listen"] => Task::Listen(listen),
         ["send"] | ["send", _] => return Err("send needs a client and a text".to_owned()),
         ["send", client, words @ ..] => {
             Task::Send { client: client.to_string(), text: text(words)? }
         }
-        ["clients"] => Task::Clients,
+        ["clients"] => Task::Clients { format: format("clients")? },
         ["ping"] => Task::Ping { text: None },
         ["ping", words @ ..] => Task::Ping { text: Some(text(words)?) },
-        ["stats"] => Task::Stats,
+        ["stats"] => Task::Stats { format: format("stats")? },
         ["shutdown"] => Task::Shutdown,
         ["raw"] => Task::Raw,
         ["help", ..] => return Ok(None),
@@ -185,7 +241,8 @@ mod tests {
             let text = text.to_owned();
             let parse_after = |command: &[&str]| config(&[command, words].concat());
             let broadcast = parse_after(&["broadcast", "--name", "al"]);
-            assert_eq!(broadcast.task, Task::Broadcast { text: text.clone() }, "{words:?}");
+            let expected = Task::Broadcast { text: text.clone(), format: Format::Text };
+            assert_eq!(broadcast.task, expected, "{words:?}");
             assert!(broadcast.route.name.is_some() && !broadcast.route.insecure, "{words:?}");
             let ping = parse_after(&["ping"]);
             assert_eq!(ping.task, Task::Ping { text: Some(text.clone()) }, "{words:?}");

@@ -24,10 +24,13 @@ pub(crate) fn print(
     match (format, *reply) {
         (Format::Lines, _) => output.line(line),
         (Format::Text, Reply::Broadcast { text, .. }) => output.line(text),
-        (Format::Text, Reply::Direct { from, text }) => {
+        (Format::Named, Reply::Broadcast { from, text, .. }) => {
+            output.line(&format!("{from}: {text}"));
+        }
+        (Format::Text | Format::Named, Reply::Direct { from, text }) => {
             notice(&format!("direct message from {from}: {text}"));
         }
-        (Format::Text, Reply::Lagged(count)) => notice(&lagged(count)),
+        (Format::Text | Format::Named, Reply::Lagged(count)) => notice(&lagged(count)),
         (Format::Json, Reply::Broadcast { seq, from, text }) => {
             let id = position.map(|id| id.to_string()).unwrap_or_default();
             let feed = position.map(|id| id.feed.to_string()).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::client::config::Listen;
+use crate::client::config::{Listen, Start};
 use crate::client::connection::Event;
 use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::failure::Failure;
@@ -25,7 +25,11 @@ struct Listener {
 /// Prints broadcast lines until `--count` is reached, standard output is closed, or a signal arrives.
 /// Then prints the position to continue at, unless output may have been lost.
 pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failure> {
-    let cursor = ResumeCursor::new(listen.since);
+    let since = match listen.start {
+        Start::After(since) => Some(since),
+        Start::New | Start::Last(_) => None,
+    };
+    let cursor = ResumeCursor::new(since);
     let mut listener = Listener { listen, cursor, printed: 0 };
     let interrupt = session.handle_signals()?;
     let result = listener.run(session, &interrupt);
