@@ -1,17 +1,17 @@
-//! Server addresses as people write them: `IP:PORT`, `[IPv6%ZONE]:PORT` and `unix:PATH`.
+//! The syntax that the addresses of clients and servers share: `unix:PATH`, and IPv6 zones.
 
-use std::fmt;
-use std::io;
-use std::net::{SocketAddrV6, ToSocketAddrs as _};
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use super::stream::{DEFAULT_ADDRESS, Endpoint};
-
-/// Parses `unix:PATH`. Returns `None` for an address of another kind.
+/// Parses `unix:PATH`. Returns `None` for an address of another kind. `unix://PATH` is an
+/// error, because it may be meant as a URL; `unix:///PATH` means the same in both.
 pub(crate) fn parse_unix(text: &str) -> Option<Result<PathBuf, &'static str>> {
     let path = text.strip_prefix("unix:")?;
     Some(match path.chars().next() {
+        Some('/') if path.starts_with("//") && !path.starts_with("///") => {
+            Err("unix: is not a URL")
+        }
+        Some('~') if path.starts_with("~/") => Err("the shell does not expand this ~"),
         None => Err("unix: needs a path"),
         // In many programs, this means an abstract socket, which is not a file.
         Some('@') => Err("abstract sockets are not supported; for a file, write unix:./@NAME"),
@@ -24,132 +24,8 @@ pub(crate) fn split_zone(ip: &str) -> (&str, Option<&str>) {
     ip.split_once('%').map_or((ip, None), |(ip, zone)| (ip, Some(zone)))
 }
 
-/// An address for a server to listen on. The interface of a link-local address may appear only
-/// after parsing, so `resolve` looks it up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenAddress {
-    /// The address, without its zone.
-    endpoint: Endpoint,
-    /// The zone of a link-local address: the name of its network interface.
-    zone: Option<String>,
-}
-
-impl Default for ListenAddress {
-    /// The address that `oyezd` listens on by default.
-    fn default() -> Self {
-        Self { endpoint: Endpoint::Tcp(DEFAULT_ADDRESS), zone: None }
-    }
-}
-
-impl ListenAddress {
-    /// The address of a Unix socket.
-    pub fn unix(path: PathBuf) -> Self {
-        Self { endpoint: Endpoint::Unix(path), zone: None }
-    }
-
-    /// Looks up the network interface, if the address names one.
-    pub(crate) fn resolve(&self) -> io::Result<Endpoint> {
-        let (Endpoint::Tcp(address), Some(zone)) = (&self.endpoint, &self.zone) else {
-            return Ok(self.endpoint.clone());
-        };
-        // The resolver parses the address itself, so this asks no name server.
-        let found = (format!("{}%{zone}", address.ip()), address.port()).to_socket_addrs();
-        let found = found.ok().and_then(|mut addresses| addresses.next());
-        found
-            .map(Endpoint::Tcp)
-            .ok_or_else(|| io::Error::other(format!("this host has no network interface {zone}")))
-    }
-}
-
-impl FromStr for ListenAddress {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "expected IP:PORT, [IPv6]:PORT or unix:PATH, as in 127.0.0.1:5050";
-        if let Some(path) = parse_unix(text) {
-            return path.map(Self::unix);
-        }
-        // This includes zones that are numbers.
-        if let Ok(address) = text.parse() {
-            return Ok(Self { endpoint: Endpoint::Tcp(address), zone: None });
-        }
-        let (ip, rest) = text.split_once('%').ok_or(EXPECTED)?;
-        let (zone, port) = rest.split_once(']').ok_or(EXPECTED)?;
-        let address: SocketAddrV6 = format!("{ip}]{port}").parse().map_err(|_| EXPECTED)?;
-        if zone.is_empty() || zone.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(EXPECTED);
-        }
-        if !address.ip().is_unicast_link_local() {
-            return Err("only a link-local address (fe80::/10) can name an interface");
-        }
-        Ok(Self { endpoint: Endpoint::Tcp(address.into()), zone: Some(zone.to_owned()) })
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.endpoint, &self.zone) {
-            (Endpoint::Tcp(address), Some(zone)) => {
-                write!(f, "[{}%{zone}]:{}", address.ip(), address.port())
-            }
-            (endpoint, _) => endpoint.fmt(f),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use super::*;
-
-    #[test]
-    fn listen_addresses_are_parsed_and_shown_as_written() {
-        for text in [
-            "127.0.0.1:0",
-            "[::]:5050",
-            "[fe80::1%2]:5050",
-            "[fe80::1%eth0]:5050",
-            "[fe80::1%br-lan.7]:0",
-            "unix:/run/oyez",
-            "unix:./@name",
-            "unix:a@b",
-        ] {
-            let address: ListenAddress = text.parse().expect(text);
-            assert_eq!(address.to_string(), text);
-        }
-        for (text, error) in [
-            ("", "expected IP:PORT"),
-            ("5050", "expected IP:PORT"),
-            (":5050", "expected IP:PORT"),
-            ("127.1:5050", "expected IP:PORT"),
-            ("localhost:5050", "expected IP:PORT"),
-            ("fe80::1%eth0", "expected IP:PORT"),
-            ("[fe80::1%eth0]", "expected IP:PORT"),
-            ("[fe80::1%]:5050", "expected IP:PORT"),
-            ("[fe80::1%a b]:5050", "expected IP:PORT"),
-            ("[127.0.0.1%eth0]:5050", "expected IP:PORT"),
-            ("[::1%lo]:5050", "only a link-local address"),
-            ("unix:", "unix: needs a path"),
-            ("unix:@name", "write unix:./@NAME"),
-            ("unix:@", "write unix:./@NAME"),
-        ] {
-            let actual = text.parse::<ListenAddress>().expect_err(text);
-            assert!(actual.contains(error), "{text:?}: {actual}");
-        }
-    }
-
-    #[test]
-    fn interface_of_a_link_local_address_is_looked_up() {
-        let resolve = |text: &str| text.parse::<ListenAddress>().expect(text).resolve();
-        let resolved = resolve("[fe80::1%lo]:7").expect("every host has a loopback interface");
-        let Endpoint::Tcp(SocketAddr::V6(address)) = resolved else { panic!("{resolved}") };
-        assert!(address.scope_id() > 0 && address.port() == 7, "{address}");
-        assert!(Endpoint::Tcp(address.into()).check().is_ok());
-        let error = resolve("[fe80::1%nosuch0]:7").expect_err("no such interface");
-        assert_eq!(error.to_string(), "this host has no network interface nosuch0");
-        let error = resolve("[fe80::1]:7").expect("no interface to look up").check();
-        let error = error.expect_err("an address without a zone");
-        assert!(error.to_string().ends_with(", as in [fe80::1%eth0]:7"), "{error}");
-    }
+/// Returns whether this is an IPv6 address, with or without a zone.
+pub(crate) fn is_ipv6(text: &str) -> bool {
+    let (ip, zone) = split_zone(text);
+    ip.parse::<Ipv6Addr>().is_ok() && !zone.is_some_and(|zone| zone.contains(':'))
 }

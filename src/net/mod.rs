@@ -1,6 +1,8 @@
 //! Connections over TCP and Unix sockets, plain or encrypted with TLS. Also signals as poll events.
 
-pub mod address;
+pub(crate) mod address;
+pub(crate) mod address_guess;
+pub mod listen_address;
 pub(crate) mod signals;
 pub mod stream;
 pub(crate) mod tls;

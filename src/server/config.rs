@@ -10,7 +10,7 @@ use crate::cli::help::{self, HelpGroup};
 use crate::cli::{self, CommandLine, digits, number, one_of, seconds, unexpected};
 use crate::hub::{AllowShutdown, SlowConsumerPolicy};
 use crate::limits::Limits;
-use crate::net::address::ListenAddress;
+use crate::net::listen_address::ListenAddress;
 use crate::net::tls_config::{Identity, ServerTlsConfig};
 
 const INTRO: &str = "\
@@ -324,10 +324,10 @@ mod tests {
             ("--secret-file --admin-secret-file x", "--secret-file needs a value; if"),
             ("--feed-size 1M --feed-size 2M", "--feed-size is given more than once"),
             ("--listen", "--listen needs a value"),
-            ("--listen localhost:5050", "expected IP:PORT"),
-            ("--listen 5050", "expected IP:PORT"),
+            ("--listen host:5050", "expected IP:PORT"),
+            ("--listen 5050", "not an address; write 127.0.0.1:5050, or 0.0.0.0:5050"),
             ("--listen unix:", "unix: needs a path"),
-            ("--listen-tls 5050", "expected IP:PORT"),
+            ("--listen-tls 65536", "expected IP:PORT"),
             ("--listen-tls 127.0.0.1:1", "--listen-tls needs --tls-cert and --tls-key, or"),
             (
                 "--listen-tls 127.0.0.1:1 --tls-cert x",

@@ -15,7 +15,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 
 use super::config::Config;
 use super::peer::Peer;
-use crate::net::address::ListenAddress;
+use crate::net::listen_address::ListenAddress;
 use crate::net::stream::{Endpoint, Stream, tune};
 
 /// The listen(2) backlog. The kernel caps it at net.core.somaxconn.

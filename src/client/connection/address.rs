@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::cli::digits;
 use crate::client::connection::error::{Cause, LinkError};
-use crate::net::address::{parse_unix, split_zone};
+use crate::net::address::{is_ipv6, parse_unix, split_zone};
+use crate::net::address_guess::{Guess, split_port};
 use crate::net::stream::{DEFAULT_ADDRESS, Endpoint};
 
 /// A server's address. A host name is resolved again for each connection.
@@ -37,6 +38,18 @@ impl FromStr for ServerAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|error| {
+            let guess = Guess::new(text);
+            match Self::parse(&guess.address) {
+                Ok(_) => guess.advice("--tls"),
+                Err(_) => error.to_owned(),
+            }
+        })
+    }
+}
+
+impl ServerAddress {
+    fn parse(text: &str) -> Result<Self, &'static str> {
         const EXPECTED: &str = "expected HOST, HOST:PORT, [IPv6]:PORT or unix:PATH";
         if let Some(path) = parse_unix(text) {
             return Ok(Self::Unix(path?));
@@ -44,24 +57,16 @@ impl FromStr for ServerAddress {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => rest.split_once(']').ok_or(EXPECTED)?,
             // The colons in an IPv6 address do not introduce a port.
-            None if split_zone(text).0.parse::<Ipv6Addr>().is_ok() => (text, ""),
+            None if is_ipv6(text) => (text, ""),
             None => text.split_at(text.find(':').unwrap_or(text.len())),
         };
-        let is_host = |c: char| !c.is_whitespace() && !c.is_control() && c != '/';
+        let is_host = |c: char| !c.is_whitespace() && !c.is_control() && !"/@".contains(c);
         if host.is_empty() || !host.chars().all(is_host) {
-            return Err(EXPECTED.to_owned());
+            return Err(EXPECTED);
         }
         // The resolver would read 5050 as 0.0.19.186.
         if !host.contains('.') && parse_ipv4(host).is_some() {
-            let ip = DEFAULT_ADDRESS.ip();
-            return Err(match digits::<u16>(host) {
-                Some(number @ 1..) if port.is_empty() => {
-                    format!(
-                        "a number is not a host; for port {number} on this host, write {ip}:{number}"
-                    )
-                }
-                _ => format!("a number is not a host; {EXPECTED}"),
-            });
+            return Err("a number is not a host; expected HOST:PORT");
         }
         let port = match port {
             "" => DEFAULT_ADDRESS.port(),
@@ -96,8 +101,12 @@ impl ServerAddress {
         };
         let found = (host, port).to_socket_addrs().map_err(|error| {
             let (why, advice) = explain_lookup(&error);
-            LinkError::new(Cause::Unavailable, format!("cannot reach {self}: {why}"))
-                .with_advice(advice)
+            let why = format!("cannot reach {self}: {why}");
+            if host.ends_with(".sock") || Path::new(host).exists() {
+                let advice = format!("for a Unix socket, write unix:{host}");
+                return LinkError::new(Cause::Invalid, why).with_advice(advice);
+            }
+            LinkError::new(Cause::Unavailable, why).with_advice(advice)
         })?;
         let mut endpoints: Vec<Endpoint> = vec![];
         for endpoint in found.map(Endpoint::Tcp) {
@@ -119,6 +128,13 @@ impl ServerAddress {
             },
             Self::Unix(_) => "localhost".into(),
         }
+    }
+
+    /// Returns the address that was probably meant if no host has this one: an IPv6 address that
+    /// ends with a port, but has no brackets.
+    pub(crate) fn meant(&self) -> Option<String> {
+        let Self::Tcp { host, .. } = self else { return None };
+        split_port(host).map(|(ip, port)| format!("[{ip}]:{port}"))
     }
 
     /// Returns advice for when no server answers at this address.
@@ -241,16 +257,15 @@ mod tests {
     #[test]
     fn number_instead_of_a_host_is_explained() {
         for (text, expected) in [
-            ("5050", "for port 5050 on this host, write 127.0.0.1:5050"),
-            ("65536", "expected HOST, HOST:PORT"),
-            ("2130706433", "expected HOST, HOST:PORT"),
-            ("0", "expected HOST, HOST:PORT"),
-            ("0x13ba", "expected HOST, HOST:PORT"),
-            ("7:5050", "expected HOST, HOST:PORT"),
+            ("5050", "not an address; write 127.0.0.1:5050"),
+            ("65536", "a number is not a host; expected HOST:PORT"),
+            ("2130706433", "a number is not a host; expected HOST:PORT"),
+            ("0", "a number is not a host; expected HOST:PORT"),
+            ("0x13ba", "a number is not a host; expected HOST:PORT"),
+            ("7:5050", "a number is not a host; expected HOST:PORT"),
         ] {
             let error = text.parse::<ServerAddress>().expect_err(text);
-            assert!(error.starts_with("a number is not a host; "), "{text}: {error}");
-            assert!(error.contains(expected), "{text}: {error}");
+            assert_eq!(error, expected, "{text}");
         }
     }
 

@@ -162,6 +162,11 @@ impl Dialer {
 
     /// Returns advice for the user, or `None` if the reason of the failure contains it.
     fn advice(&self, cause: Cause) -> Option<String> {
+        if matches!(cause, Cause::Absent | Cause::Unreachable)
+            && let Some(address) = self.options.server.meant()
+        {
+            return Some(format!("if it ends with the port, write {address}"));
+        }
         let advice = match cause {
             Cause::Absent => return Some(self.options.server.advice(self.tls.is_some())),
             Cause::Silent if self.tls.is_none() => {
