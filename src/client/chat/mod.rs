@@ -35,6 +35,7 @@ use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::Owner;
 use crate::client::failure::Failure;
 use crate::client::session::Session;
+use crate::client::stdio::notice;
 use crate::display;
 use crate::net::signals::{Signals, is_ignored};
 use conversation::Conversation;
@@ -69,6 +70,7 @@ pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
     let welcome = loop {
         match session.connection.next_event(Instant::now())? {
             Some(Event::Connected(welcome)) => break welcome,
+            Some(Event::Notice(text)) => notice(&text),
             Some(_) => {}
             None => session.wait(None, false)?,
         }

@@ -22,6 +22,9 @@ use crate::protocol::{Command, ErrorClass, ErrorCode, FeedId, Reply};
 /// The maximum time to connect to one address and receive the welcome.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a server may be silent during an attempt before the user gets a hint.
+const HINT_DELAY: Duration = Duration::from_secs(2);
+
 /// This client's id, the feed, and the newest sequence number, from the server's `welcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Welcome {
@@ -138,6 +141,33 @@ impl Dialer {
         }
     }
 
+    /// Returns a hint once the current attempt has taken unusually long. It explains what the
+    /// client is waiting for. If the server `was_connected` before, the options are right.
+    pub(crate) fn poll_hint(
+        &self,
+        dial: &mut Dial,
+        was_connected: bool,
+        now: Instant,
+    ) -> Option<String> {
+        dial.hint_at().filter(|due| *due <= now)?;
+        dial.has_hinted = true;
+        let link = dial.link()?;
+        let server = &self.options.server;
+        if !link.is_connected {
+            return Some(format!("{server} has not answered yet; still trying to connect"));
+        }
+        let (is_waiting_for, advice) = match self.tls {
+            None => ("says nothing yet", "if it uses TLS, add --tls"),
+            Some(_) if link.is_handshake_complete() => ("says nothing yet", ""),
+            Some(_) => (
+                "does not answer the TLS handshake",
+                "if it does not use TLS, leave out the --tls options",
+            ),
+        };
+        let advice = if was_connected || advice.is_empty() { "still waiting" } else { advice };
+        Some(format!("{server} has accepted the connection but {is_waiting_for}; {advice}"))
+    }
+
     /// Builds the error for when all addresses have failed.
     fn explain(&self, failures: &[(Endpoint, LinkError)]) -> LinkError {
         let server = &self.options.server;
@@ -224,6 +254,8 @@ fn refusal(reply: Option<Reply<'_>>) -> Option<LinkError> {
 pub(crate) struct Dial {
     untried: std::vec::IntoIter<Endpoint>,
     current: Option<Attempt>,
+    /// The user got a hint about this pass.
+    has_hinted: bool,
     /// The addresses that failed, with the reasons.
     failures: Vec<(Endpoint, LinkError)>,
 }
@@ -239,7 +271,7 @@ struct Attempt {
 impl Dial {
     fn new(endpoints: Vec<Endpoint>) -> Self {
         let untried = endpoints.into_iter();
-        Self { untried, current: None, failures: vec![] }
+        Self { untried, current: None, has_hinted: false, failures: vec![] }
     }
 
     /// The link of the current attempt.
@@ -248,7 +280,13 @@ impl Dial {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.current.as_ref().map(|attempt| attempt.deadline)
+        let deadline = self.current.as_ref().map(|attempt| attempt.deadline);
+        [deadline, self.hint_at()].into_iter().flatten().min()
+    }
+
+    fn hint_at(&self) -> Option<Instant> {
+        let attempt = self.current.as_ref().filter(|_| !self.has_hinted)?;
+        Some(attempt.link.silent_since + HINT_DELAY)
     }
 }
 

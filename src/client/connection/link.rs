@@ -50,8 +50,9 @@ pub(crate) struct Link {
     pub(crate) is_finishing: bool,
     /// Why the input ended. Buffered lines may remain.
     pub(crate) end: Option<LinkError>,
-    /// When the server's current silence began: when the last line arrived, or when a request was
-    /// sent while none was pending, whichever was later.
+    /// When the server's current silence began: when this client began to connect, when it was
+    /// connected, when the last line arrived, or when a request was sent while none was pending,
+    /// whichever was latest.
     pub(crate) silent_since: Instant,
     /// When the socket was last read until it would block. Timeouts measure the server's silence up
     /// to this time, not up to now, because this process may itself have been blocked on standard
@@ -102,6 +103,11 @@ impl Link {
         self.is_readable && self.end.is_none()
     }
 
+    /// Returns whether the TLS handshake is complete. Always true without TLS.
+    pub(crate) fn is_handshake_complete(&self) -> bool {
+        self.transport.is_handshake_complete()
+    }
+
     /// Returns whether more output may be queued.
     pub(crate) fn has_room(&self) -> bool {
         self.unsent.len() < MAX_UNSENT
@@ -113,7 +119,10 @@ impl Link {
         for event in events.iter().filter(|event| event.token() == self.token) {
             self.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
             self.is_writable |= event.is_writable() || event.is_write_closed() || event.is_error();
-            self.is_connected |= self.is_writable;
+        }
+        if self.is_writable && !self.is_connected {
+            self.is_connected = true;
+            self.silent_since = now;
         }
         self.flush();
         self.read(buffer, now);

@@ -175,7 +175,10 @@ impl Connection {
         }
         if let State::Dialing(dial) = &mut self.state {
             return match self.dialer.advance(dial, now) {
-                Ok(None) => Ok(None),
+                Ok(None) => {
+                    let hint = self.dialer.poll_hint(dial, self.outage.was_connected, now);
+                    Ok(hint.and_then(|hint| self.outage.on_hint(hint)).map(Event::Notice))
+                }
                 Ok(Some((welcome, link))) => {
                     self.start(welcome, link, now);
                     Ok(Some(Event::Connected(welcome)))

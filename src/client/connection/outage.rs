@@ -1,5 +1,6 @@
 //! Reports to the user why connecting fails while the client keeps trying: each new reason once.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use crate::client::connection::error::{Cause, LinkError};
@@ -19,11 +20,12 @@ pub(super) struct Outage {
     /// The server was reached before.
     pub(super) was_connected: bool,
     reported: Vec<String>,
+    has_hinted: bool,
 }
 
 impl Outage {
     pub(super) fn new(now: Instant, was_connected: bool) -> Self {
-        Self { since: now, was_connected, reported: vec![] }
+        Self { since: now, was_connected, reported: vec![], has_hinted: false }
     }
 
     /// Handles a failed attempt to connect. Returns a notice if the reason must be reported.
@@ -36,6 +38,11 @@ impl Outage {
         }
         self.reported.push(error.why.clone());
         Some(format!("{}; still trying", error.why))
+    }
+
+    /// Handles a hint about an attempt that takes long. Returns the first one of the outage.
+    pub(super) fn on_hint(&mut self, hint: String) -> Option<String> {
+        (!mem::replace(&mut self.has_hinted, true)).then_some(hint)
     }
 }
 

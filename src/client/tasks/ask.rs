@@ -7,7 +7,7 @@ use crate::client::connection::requests::{Owner, RequestTracker};
 use crate::client::failure::Failure;
 use crate::client::messages::explain;
 use crate::client::session::Session;
-use crate::client::stdio::Output;
+use crate::client::stdio::{Output, notice};
 use crate::escape::escape_untrusted;
 use crate::protocol::{Command, Recipient, Reply};
 
@@ -86,6 +86,7 @@ fn wait_until_ready(session: &mut Session) -> Result<(), Failure> {
     while !session.connection.has_room() {
         match session.connection.next_event(Instant::now())? {
             Some(Event::NameRefused(why)) => return Err(Failure::Error(why)),
+            Some(Event::Notice(text)) => notice(&text),
             Some(_) => {}
             None => session.wait(None, false)?,
         }

@@ -18,6 +18,7 @@ use crate::client::messages::{
     connection_cut, explain_goodbye, no_answer, not_a_server, unanswered,
 };
 use crate::client::session::Session;
+use crate::client::stdio::notice;
 use crate::limits::Limits;
 use crate::protocol::{ForeignProtocol, Line, LineBuffer, Reply};
 
@@ -105,7 +106,8 @@ fn sign_in(session: &mut Session, lines: &mut LineBuffer) -> Result<(), Failure>
             }
             Some(Event::Received(incoming)) => session.output.line(incoming.line),
             Some(Event::NameRefused(why)) => return Err(Failure::Error(why)),
-            Some(Event::Notice(_) | Event::Disconnected { .. }) => {}
+            Some(Event::Notice(text)) => notice(&text),
+            Some(Event::Disconnected { .. }) => {}
             None => session.wait(None, false)?,
         }
     }
