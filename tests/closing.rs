@@ -204,7 +204,11 @@ fn sigterm_drains_readers_and_cuts_off_stalled_clients() {
 
 #[test]
 fn second_signal_stops_the_server_immediately() {
-    let mut server = Server::start(&["--drain-timeout", "3600"]);
+    let mut command = Command::new("env");
+    // These tests may run in a shell that ignores SIGINT.
+    command.args(["--default-signal=INT", oyezd().get_program().to_str().unwrap()]);
+    command.args(["--listen", "127.0.0.1:0", "--drain-timeout", "3600"]);
+    let mut server = Server::spawn(command);
     let mut stalled = server.client();
     stalled.send_until_full(b"stats\n", 64 << 20);
     server.signal("INT");

@@ -31,7 +31,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::credentials::file::Files;
 use crate::hub::{CloseStep, Hub, HubConfig, Origin, Secrets};
 use crate::limits::READ_CHUNK;
-use crate::net::signals::Signals;
+use crate::net::signals::{Signals, is_ignored};
 use crate::net::tls::ServerTls;
 use crate::net::transport::Sent;
 use crate::protocol::FeedId;
@@ -109,9 +109,15 @@ impl Server {
         let mut files = Files::default();
         let (secrets, tls) = read_files(&config, &mut files)?;
         let poll = Poll::new().map_err(fail)?;
-        let signals =
-            Signals::register(poll.registry(), SIGNALS, &[SIGINT, SIGTERM]).map_err(fail)?;
-        // With nothing to reload, SIGHUP keeps its default action.
+        // A script starts its background jobs with SIGINT ignored, so that Ctrl-C ends only the
+        // script.
+        let stop = match is_ignored(SIGINT) {
+            Some(true) => &[SIGTERM][..],
+            _ => &[SIGTERM, SIGINT],
+        };
+        let signals = Signals::register(poll.registry(), SIGNALS, stop).map_err(fail)?;
+        // With nothing to reload, SIGHUP keeps its action: it ends the server, or is ignored after
+        // `nohup`.
         let has_files = config.secret_file.is_some()
             || config.admin_secret_file.is_some()
             || config.tls.is_some();
