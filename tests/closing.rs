@@ -3,12 +3,15 @@
 
 mod support;
 
+use std::fs::{self, Permissions};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use support::crowd::flood;
 use support::transcript::{play, play_on, play_with};
 use support::{Client, Server, oyezd, wait_until};
 
@@ -254,6 +257,83 @@ fn sighup_terminates_the_server_unless_ignored() {
     let server = Server::spawn(command);
     server.signal("HUP");
     server.client().ask("ping", "pong");
+}
+
+/// A shell without job control starts its background jobs with SIGINT ignored.
+#[cfg(target_os = "linux")]
+#[test]
+fn ignored_sigint_does_not_stop_the_server() {
+    let server = Server::start_after_script("trap '' INT", &[]);
+    server.signal("INT");
+    server.client().ask("ping", "pong");
+    server.signal("TERM");
+    let (status, log) = server.wait();
+    assert!(status.success() && log.contains("shutting down (signal)"), "{log}");
+}
+
+/// A server with files to reload handles SIGHUP even if `nohup` started it.
+#[test]
+fn nohup_does_not_prevent_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "hunter22\n").unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+    let mut command = Command::new("nohup");
+    command.arg(oyezd().get_program()).args(["--listen", "127.0.0.1:0", "--secret-file"]);
+    let mut server = Server::spawn(command.arg(&secret));
+    server.signal("HUP");
+    server.wait_for_log("reloaded ");
+}
+
+/// The connection of a client that sends nothing is logged later, but not after its other lines.
+#[test]
+fn log_shows_the_connection_of_a_slow_consumer_first() {
+    let options = ["--slow-clients", "skip", "--feed-size", "256K", "--send-buffer", "4K"];
+    let mut server = Server::start(&options);
+    let _stalled = server.client();
+    flood(server.tcp(), &"x".repeat(1000), 3000).join().unwrap();
+    let line = server.wait_for_log("client 1");
+    assert!(line.contains("client 1 connected from "), "{line}");
+    server.wait_for_log("client 1: slow consumer, skipped ");
+}
+
+/// In the log, what a client did comes before the end of its connection or of the server.
+#[test]
+fn log_has_what_a_client_did_before_the_end() {
+    let server = Server::start(&["--log-level", "debug"]);
+    // While the server is stopped, the kernel queues all connections and lines.
+    server.signal("STOP");
+    let mut clients: Vec<_> = (0..100).map(|_| Client::connect(&server.address)).collect();
+    for (i, client) in clients.iter_mut().enumerate() {
+        client.send("say one\nping two");
+        match i % 4 {
+            0 => client.send("quit"),
+            1 => client.shutdown_write(),
+            2 => client.send("GET / HTTP/1.1"),
+            _ => {}
+        }
+    }
+    server.signal("CONT");
+    for client in &mut clients {
+        client.read_welcome();
+    }
+    clients.remove(3).send("shutdown");
+    drop(clients);
+    let (status, log) = server.wait();
+    assert!(status.success(), "{log}");
+    let position = |text: &str| log.find(text).unwrap_or_else(|| panic!("no {text:?} in:\n{log}"));
+    for id in 1..=100 {
+        let steps = [
+            format!("client {id} connected from "),
+            format!("client {id}: \"say one\" -> "),
+            format!("client {id}: \"ping two\" -> "),
+            format!("client {id}: closing: "),
+            format!("client {id} from 127.0.0.1:"),
+        ];
+        let found = steps.map(|step| position(&step));
+        assert!(found.is_sorted(), "client {id}: {found:?}\n{log}");
+    }
+    assert!(position("\"shutdown\" -> ") < position("shutting down (shutdown command)"), "{log}");
 }
 
 /// A server that was stopped and continued reads waiting input before it checks timeouts.

@@ -7,11 +7,11 @@ use std::fs;
 use std::io::Read as _;
 use std::net::Ipv6Addr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::{Address, Client, Program, Server, fails, oyez, oyezd, succeeds, wait_until};
+use support::{Address, Client, Output, Program, Server, fails, oyez, oyezd, succeeds, wait_until};
 use tempfile::TempDir;
 
 /// Returns a command for a server that listens on a Unix socket.
@@ -348,8 +348,7 @@ fn debug_log_has_every_line_but_no_mistyped_secret() {
 
 /// A server that logs every request to the given stderr.
 struct LoggingServer {
-    address: Address,
-    _program: Program,
+    server: Server,
     _folder: TempDir,
 }
 
@@ -357,11 +356,8 @@ impl LoggingServer {
     fn start(stderr: impl Into<Stdio>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let mut command = unix_server(&path, &["--log-level", "debug"]);
-        let program = Program::from(command.stderr(stderr).spawn().unwrap());
-        // The test cannot read this log to find out when the server listens.
-        wait_until(|| UnixStream::connect(&path).is_ok());
-        Self { address: Address::Unix(path), _program: program, _folder: folder }
+        let command = unix_server(&path, &["--log-level", "debug"]);
+        Self { server: Server::spawn_with_log(command, stderr, path), _folder: folder }
     }
 
     /// Makes the server log far more than a pipe or a terminal buffers, and asserts that it still
@@ -369,12 +365,12 @@ impl LoggingServer {
     #[track_caller]
     fn fill_log(&self) -> Client {
         for _ in 0..200 {
-            let mut client = Client::connect_and_read_welcome(&self.address);
+            let mut client = self.server.client();
             for _ in 0..20 {
                 client.ask("ping x", "pong x");
             }
         }
-        Client::connect_and_read_welcome(&self.address)
+        self.server.client()
     }
 }
 
@@ -397,27 +393,66 @@ fn log_on_a_full_disk_does_not_stop_the_server() {
 
 #[test]
 fn unread_log_pipe_does_not_block_the_server_and_dropped_lines_are_reported() {
-    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
     let server = LoggingServer::start(writer);
     let mut client = server.fill_log();
-    let dropped = client.stat("log_dropped");
-    assert!(dropped > 1000);
-    // Once the pipe is read again, the log reports that lines were dropped.
-    let mut log = String::new();
-    while !log.contains(" log lines: stderr was full") {
-        let mut bytes = [0; 64 * 1024];
-        let len = reader.read(&mut bytes).unwrap();
-        log.push_str(std::str::from_utf8(&bytes[..len]).unwrap());
-        client.ask("ping", "pong");
-    }
-    drop(server);
-    reader.read_to_string(&mut log).unwrap();
+    assert!(client.stat("log_dropped") > 1000);
+    // Once the pipe is read again, the report appears without another event.
+    let mut log = Output::capture(Some(reader));
+    let report = log.wait_for(" log lines: stderr was full");
+    assert_eq!(client.stat("log_dropped"), dropped_lines(&report) as u64);
+    drop((client, server));
+    let log = log.all();
     let is_whole = |line: &str| {
         line.starts_with("20")
             && (line.contains("Z INFO ") || line.contains("Z DEBUG ") || line.contains("Z WARN "))
     };
     let torn: Vec<&str> = log.lines().filter(|line| !is_whole(line)).collect();
     assert!(torn.is_empty(), "the log has torn lines: {torn:?}");
+}
+
+#[test]
+fn dropped_log_lines_are_reported_where_they_are_missing() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let server = LoggingServer::start(writer);
+    let mut client = server.server.client();
+    let pings = 5000;
+    for i in 0..pings {
+        client.ask(&format!("ping {i}"), &format!("pong {i}"));
+    }
+    // Make room for the report and one more line.
+    let mut before = vec![0; 64 * 1024];
+    let len = reader.read(&mut before).unwrap();
+    client.ask("ping last", "pong last");
+    let mut after = Output::capture(Some(reader));
+    after.wait_for("\"ping last\"");
+    drop((client, server));
+    let log = String::from_utf8_lossy(&before[..len]).into_owned() + &after.all();
+    let mut next = 0;
+    for line in log.lines() {
+        if let Some((_, rest)) = line.split_once(": \"ping ") {
+            let number = rest.split('"').next().unwrap();
+            let expected = if next == pings { "last" } else { &next.to_string() };
+            assert_eq!(number, expected);
+            next += 1;
+        }
+        next += dropped_lines(line);
+    }
+    assert_eq!(next, pings + 1);
+}
+
+/// Returns how many lines are missing before this line of the log.
+fn dropped_lines(line: &str) -> usize {
+    let count = line.split_once(" dropped ").and_then(|(_, rest)| rest.split_once(" log line"));
+    count.map_or(0, |(count, _)| count.parse().unwrap())
+}
+
+#[test]
+fn server_with_an_unread_log_sleeps() {
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let server = LoggingServer::start(writer);
+    assert!(server.fill_log().stat("log_dropped") > 1000);
+    server.server.assert_idle();
 }
 
 #[test]

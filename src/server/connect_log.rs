@@ -29,7 +29,8 @@ const BATCH_INTERVAL_MS: u64 = 10;
 /// disconnected.
 #[derive(Debug)]
 pub(super) struct ConnectLog {
-    /// The clients with their deadlines, in milliseconds since the server's start. Oldest first.
+    /// The clients with their deadlines, in milliseconds since the server's start. Oldest first, so
+    /// both the deadlines and the ids ascend.
     clients: VecDeque<(u64, NewClient)>,
     /// How many clients have the newest deadline.
     batch: usize,
@@ -70,6 +71,12 @@ impl ConnectLog {
         let is_full = self.clients.len() > self.max_clients;
         let is_due = is_full || self.next_deadline().is_some_and(|due_ms| due_ms <= now_ms);
         is_due.then(|| self.clients.pop_front()).flatten().map(|(_, client)| client)
+    }
+
+    /// Returns the client with this id, if it connected recently.
+    pub(super) fn find(&self, id: u64) -> Option<NewClient> {
+        let index = self.clients.binary_search_by_key(&id, |(_, client)| client.id).ok()?;
+        Some(self.clients[index].1)
     }
 
     pub(super) fn next_deadline(&self) -> Option<u64> {
@@ -139,6 +146,7 @@ mod tests {
         let [a, b, c] = [1, 2, 3].map(|id| NewClient { key: 0, id });
         log.add(a, 10);
         log.add(b, 240);
+        assert_eq!([1, 2, 3].map(|id| log.find(id)), [Some(a), Some(b), None]);
         assert_eq!((log.next_deadline(), log.poll(1249)), (Some(1250), None));
         log.add(c, 1249);
         assert_eq!([log.poll(1249), log.poll(1249)], [Some(a), None]);

@@ -6,10 +6,12 @@ use std::time::SystemTime;
 use log::{Level, debug, info, log, warn};
 
 use super::config::Config;
+use super::connect_log::{ConnectLog, NewClient};
+use super::connection::Connection;
 use super::listener::Listener;
 use super::peer::Peer;
 use crate::credentials::file::{is_readable_by_others, is_writable_by_others};
-use crate::hub::{Disconnect, Event, LineTrace, RateLimit, Reason, Secrets};
+use crate::hub::{Disconnect, Event, Hub, LineTrace, RateLimit, Reason, Secrets};
 use crate::limits::{Limits, STALL_BYTES};
 use crate::net::stream::Endpoint;
 use crate::net::tls::ServerTls;
@@ -96,7 +98,41 @@ pub(super) fn reloaded(config: &Config, tls: Option<&ServerTls>, pipes: &[&Path]
     log_certificate(tls);
 }
 
-pub(super) fn hub_event(event: Event) {
+/// Logs the client's connection, unless it has been logged or the client is gone.
+pub(super) fn connected(hub: &Hub, connections: &mut [Option<Connection>], client: NewClient) {
+    let NewClient { key, id } = client;
+    if let Some(Some(Connection { visit, peer, .. })) = connections.get_mut(key)
+        && hub.id(key) == id
+    {
+        visit.log(id, *peer);
+    }
+}
+
+/// Logs what the hub reports. A client's connection comes first, even if its own line is not due.
+pub(super) fn hub_events(
+    hub: &mut Hub,
+    connect_log: &ConnectLog,
+    connections: &mut [Option<Connection>],
+) {
+    while let Some(event) = hub.poll_event() {
+        if let Some(client) = affected(&event).and_then(|id| connect_log.find(id)) {
+            connected(hub, connections, client);
+        }
+        hub_event(event);
+    }
+}
+
+/// Returns the client that the event happened to, if it may have sent nothing so far. For the end
+/// of a health check there is none: its connection is not logged.
+fn affected(event: &Event) -> Option<u64> {
+    match event {
+        Event::Lagged { id, .. } | Event::PublishersBlocked { id, .. } => Some(*id),
+        Event::Closing { id, reason } if reason.goodbye().is_some() => Some(*id),
+        _ => None,
+    }
+}
+
+fn hub_event(event: Event) {
     match event {
         Event::Line(LineTrace { id, received, answered }) => {
             debug!("client {id}: {:?} -> {:?}", shorten(received), shorten(answered));

@@ -2,7 +2,8 @@
 //!
 //! `simple_logger` writes with `eprintln!`, which blocks on a pipe that nobody reads and panics on
 //! a pipe that is closed. This module's logger wraps it. It writes a line only if stderr has
-//! room. Otherwise it drops and counts the line, and reports the count once stderr has room again.
+//! room. Otherwise it drops and counts the line. Once stderr has room again, it reports the count
+//! before the next line, so the report stands where the lines are missing.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::panic::{self, AssertUnwindSafe};
@@ -19,6 +20,9 @@ use crate::escape::escape_untrusted;
 /// The maximum length of a message, in bytes. With its time and level, a message stays below
 /// PIPE_BUF, so writing it to a pipe that has room does not block.
 const MAX_MESSAGE: usize = 3 * 1024;
+
+/// How often to check whether stderr has room for a report, in milliseconds.
+const REPORT_INTERVAL_MS: u64 = 250;
 
 /// The width of the time, the level and the target before a message.
 const MESSAGE_COLUMN: usize = "2026-01-01T00:00:00.000Z INFO  [oyezd] ".len();
@@ -69,21 +73,38 @@ fn unblock_stderr() {
     }
 }
 
-/// Logs the number of lines dropped since the last report, unless it is zero or stderr is full.
-/// Returns the number dropped since the start.
-pub fn report_dropped() -> u64 {
-    let dropped = DROPPED.load(Relaxed);
-    let new = dropped - REPORTED.load(Relaxed);
-    if new > 0
-        && let Some(logger) = LOGGER.get()
-        && logger.write(Level::Warn, &format!("dropped {new} log lines: stderr was full"))
-    {
-        REPORTED.store(dropped, Relaxed);
+/// Reports the lines dropped since the last report, unless there are none or stderr is full. Returns
+/// the number dropped since the start.
+pub(super) fn report_dropped() -> u64 {
+    if let Some(logger) = LOGGER.get() {
+        logger.report_dropped();
     }
-    dropped
+    DROPPED.load(Relaxed)
+}
+
+/// When to call [`report_dropped`] again, in milliseconds from now. `None` if all dropped lines are
+/// reported. A timer also covers what a poll cannot watch: files on a full disk.
+pub(super) fn report_due_in_ms() -> Option<u64> {
+    (DROPPED.load(Relaxed) > REPORTED.load(Relaxed)).then_some(REPORT_INTERVAL_MS)
 }
 
 impl NonBlockingLogger {
+    /// See [`report_dropped`]. Returns whether all dropped lines are reported.
+    fn report_dropped(&self) -> bool {
+        let dropped = DROPPED.load(Relaxed);
+        let new = dropped - REPORTED.load(Relaxed);
+        if new == 0 {
+            return true;
+        }
+        let lines = if new == 1 { "line" } else { "lines" };
+        let is_written =
+            self.write(Level::Warn, &format!("dropped {new} log {lines}: stderr was full"));
+        if is_written {
+            REPORTED.store(dropped, Relaxed);
+        }
+        is_written
+    }
+
     /// Writes a line if stderr has room. Returns whether it was written.
     fn write(&self, level: Level, message: &str) -> bool {
         // The partial line may have disabled autowrap.
@@ -115,7 +136,7 @@ impl Log for NonBlockingLogger {
     fn log(&self, record: &Record<'_>) {
         let message = record.args().to_string();
         let message = escape_untrusted(&message, MAX_MESSAGE);
-        if !self.write(record.level(), &message) {
+        if !self.report_dropped() || !self.write(record.level(), &message) {
             DROPPED.fetch_add(1, Relaxed);
         }
     }

@@ -182,6 +182,7 @@ impl Server {
                 }
             }
             self.write();
+            self.log_events();
             match signals {
                 0 if self.hub.is_shutdown_requested() => self.begin_shutdown("shutdown command"),
                 0 => {}
@@ -192,8 +193,6 @@ impl Server {
                     return Ok(End::Forced);
                 }
             }
-            // What a client did comes before its disconnection in the log.
-            self.log_events();
             self.close();
             self.accept(now_ms);
             if self.expiry.is_due(now_ms) {
@@ -236,6 +235,7 @@ impl Server {
     }
 
     fn handle_write_failed(&mut self, key: usize, error: &io::Error) {
+        self.log_events();
         debug!("client {}: write failed: {error}", self.hub.id(key));
         self.hub.handle_write_failed(key);
     }
@@ -272,6 +272,7 @@ impl Server {
                     connection.tls_failure = Some(Box::new(failure.clone()));
                 }
                 ReadOutcome::Failed(error) => {
+                    events::hub_events(&mut self.hub, &self.connect_log, &mut self.connections);
                     debug!("client {}: read failed: {error}", self.hub.id(key));
                 }
                 _ => {}
@@ -309,6 +310,7 @@ impl Server {
     }
 
     fn close_connection(&mut self, key: usize) {
+        self.log_events();
         let Some(mut connection) = self.connections[key].take() else { return };
         if connection.tls_failure.is_some() {
             connection.discard_input(&mut self.read_buffer);
@@ -398,6 +400,7 @@ impl Server {
             self.refused.next_deadline(),
             self.expiry.next_deadline(),
             self.connect_log.next_deadline(),
+            logging::report_due_in_ms().map(|ms| self.now_ms() + ms),
         ];
         let next = deadlines.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(self.now_ms())))
@@ -411,19 +414,15 @@ impl Server {
     /// accepting.
     fn log_connected(&mut self, now_ms: u64) {
         for _ in 0..self.config.limits.turn.accept {
-            let Some(NewClient { key, id }) = self.connect_log.poll(now_ms) else { break };
-            if let Some(Some(Connection { visit, peer, .. })) = self.connections.get_mut(key)
-                && self.hub.id(key) == id
-            {
-                visit.log(id, *peer);
-            }
+            let Some(client) = self.connect_log.poll(now_ms) else { break };
+            events::connected(&self.hub, &mut self.connections, client);
         }
     }
 
+    /// Logs what the clients did since the last call. Call it before logging the end of a
+    /// connection or of the server, so that the end comes last.
     fn log_events(&mut self) {
-        while let Some(event) = self.hub.poll_event() {
-            events::hub_event(event);
-        }
+        events::hub_events(&mut self.hub, &self.connect_log, &mut self.connections);
         self.hub.set_log_dropped(logging::report_dropped());
     }
 }

@@ -25,7 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use client::Client;
-pub use program::{Program, SILENT_SUCCESS, fails, oyez, succeeds};
+pub use program::{Output, Program, SILENT_SUCCESS, fails, oyez, succeeds};
 pub use rng::Rng;
 pub use server::{Address, Server, listening_address, oyezd};
 

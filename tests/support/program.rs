@@ -144,7 +144,8 @@ impl Drop for Program {
 }
 
 impl Output {
-    fn capture(pipe: Option<impl Read + Send + 'static>) -> Self {
+    /// Reads lines from the pipe, if there is one.
+    pub fn capture(pipe: Option<impl Read + Send + 'static>) -> Self {
         let (sender, lines) = channel();
         if let Some(pipe) = pipe {
             thread::spawn(move || {

@@ -4,6 +4,7 @@ use std::borrow::BorrowMut;
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{Client, Program, TIMEOUT};
+use super::{Client, Program, TIMEOUT, wait_until};
 
 /// Returns a command that runs the built `oyezd`, without arguments.
 pub fn oyezd() -> Command {
@@ -79,6 +80,15 @@ impl Server {
         let mut program = Program::start_with_piped_stderr(command.borrow_mut());
         let line = program.stderr.wait_for("listening on ");
         Self { program, address: listening_address(&line), certificates: None }
+    }
+
+    /// Starts a server that listens on this Unix socket and logs to `stderr`, with a command that
+    /// is complete except for that.
+    pub fn spawn_with_log(mut command: Command, stderr: impl Into<Stdio>, path: PathBuf) -> Self {
+        let program = Program::from(command.stderr(stderr).spawn().unwrap());
+        // The log does not say when the server listens.
+        wait_until(|| UnixStream::connect(&path).is_ok());
+        Self { program, address: Address::Unix(path), certificates: None }
     }
 
     pub fn tcp(&self) -> SocketAddr {
