@@ -193,7 +193,7 @@ fn listen_prints_broadcasts_and_exits_after_count() {
     assert_eq!(lines.wait().code(), Some(0));
     assert_eq!(lines.stdout.all(), "broadcast 1 bob  two\twords \nbroadcast 2 bob \"你\" \\ \n");
     let first = objects.stdout.line();
-    let (head, tail) = first.split_once("\"time\":\"").unwrap();
+    let (head, tail) = first.split_once("\"received\":\"").unwrap();
     assert_eq!(head, r#"{"type":"broadcast","#);
     let (time, tail) = tail.split_once("\",").unwrap();
     assert!(time.len() == 24 && time.contains('T') && time.ends_with('Z'), "{time}");

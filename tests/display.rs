@@ -42,7 +42,7 @@ fn listener_indents_continuation_rows() {
         eve.send(&format!("say {text}"));
         count += 1;
     }
-    for format in ["text", "lines", "json"] {
+    for format in ["text", "named", "lines", "json"] {
         let count = count.to_string();
         let listen = listen(&server, &["--since", "0", "--count", &count, "--format", format]);
         let mut terminal = start("", &listen, 3000, 60);
@@ -53,6 +53,7 @@ fn listener_indents_continuation_rows() {
         assert!(rows.iter().any(|row| row.starts_with(&format!("    {FORGED}"))), "{rows:#?}");
         let start = match format {
             "text" => ["x", "你", "ä", "        "].as_slice(),
+            "named" => &["1:"],
             "lines" => &["broadcast "],
             _ => &["{"],
         };

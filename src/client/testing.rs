@@ -13,7 +13,7 @@ use crate::protocol::{Command, FeedId, Reply, Verb, validate_text};
 pub fn converse(data: &[u8]) {
     let welcome = Welcome { id: 7, feed: FeedId(1), seq: 5 };
     let mut requests = RequestTracker::new(welcome.id, welcome.seq);
-    let (mut cursor, mut queue) = (ResumeCursor::new(None), PublishQueue::default());
+    let (mut cursor, mut queue) = (ResumeCursor::default(), PublishQueue::default());
     cursor.on_welcome(welcome, "the server");
     assert!(queue.on_welcome(welcome));
     let (mut sent, mut completed) = (Vec::<Option<Verb>>::new(), 0);
@@ -36,6 +36,7 @@ pub fn converse(data: &[u8]) {
             continue;
         }
         let Ok(incoming) = requests.on_line(line) else { return };
+        let before = cursor.position().map(|position| position.seq);
         if let Some(done) = incoming.completed {
             assert!(done.number >= completed, "replies arrive in order");
             assert_eq!(sent[done.number as usize], done.verb);
@@ -60,10 +61,18 @@ pub fn converse(data: &[u8]) {
             }
             assert_eq!(queue.confirmed(), confirmed);
         }
-        if let Some(Reply::Broadcast { seq, .. }) = incoming.reply {
-            cursor.on_broadcast(seq);
-            newest = newest.max(seq);
+        match incoming.reply {
+            Some(Reply::Broadcast { seq, .. }) => {
+                cursor.on_broadcast(seq);
+                newest = newest.max(seq);
+            }
+            Some(Reply::Lagged(count)) => {
+                cursor.on_lagged(count);
+            }
+            _ => {}
         }
+        let after = cursor.position().map(|position| position.seq);
+        assert!(after >= before, "the cursor never moves back within a feed");
         match requests.ending() {
             Some(Ending::Goodbye(_)) => {
                 queue.on_disconnect(true);

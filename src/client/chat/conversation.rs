@@ -124,7 +124,7 @@ impl Conversation {
         match event {
             Event::Connected(welcome) => {
                 let step = self.cursor.on_welcome(welcome, &self.server);
-                step.notices.iter().for_each(|text| screen.notice(text));
+                step.notices.iter().for_each(|notice| screen.notice(&notice.to_string()));
                 return step.request;
             }
             Event::Received(line) => return self.on_line(&line, screen),
@@ -149,7 +149,7 @@ impl Conversation {
         if line.completes(Verb::Resume) {
             // `on_resume_reply` fails only if `since` is set, and a chat never sets it.
             let step = self.cursor.on_resume_reply(&reply).unwrap_or_default();
-            step.notices.iter().for_each(|text| screen.notice(text));
+            step.notices.iter().for_each(|notice| screen.notice(&notice.to_string()));
             return step.request;
         }
         if line.completes_for(Owner::Connection) {

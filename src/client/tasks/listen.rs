@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::client::config::{Listen, Start};
+use crate::client::config::{Format, Listen};
 use crate::client::connection::Event;
 use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::failure::Failure;
@@ -11,7 +11,7 @@ use crate::client::messages::connection_lost;
 use crate::client::session::Session;
 use crate::client::stdio::{Output, notice};
 use crate::client::tasks::format;
-use crate::client::tasks::resume_cursor::{LineState, ResumeCursor, Step};
+use crate::client::tasks::resume_cursor::{LineState, Notice, ResumeCursor, Step};
 use crate::protocol::{Reply, Verb};
 
 /// The state of `oyez listen`.
@@ -25,11 +25,7 @@ struct Listener {
 /// Prints broadcast lines until `--count` is reached, standard output is closed, or a signal arrives.
 /// Then prints the position to continue at, unless output may have been lost.
 pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failure> {
-    let since = match listen.start {
-        Start::After(since) => Some(since),
-        Start::New | Start::Last(_) => None,
-    };
-    let cursor = ResumeCursor::new(since);
+    let cursor = ResumeCursor::new(listen.start);
     let mut listener = Listener { listen, cursor, printed: 0 };
     let interrupt = session.handle_signals()?;
     let result = listener.run(session, &interrupt);
@@ -72,7 +68,12 @@ impl Listener {
                     continue;
                 }
             };
-            step.notices.iter().for_each(|text| notice(text));
+            for item in &step.notices {
+                match item {
+                    Notice::Text(text) => notice(text),
+                    Notice::Gap(gap) => format::print_gap(self.listen.format, gap, output),
+                }
+            }
             if let Some(command) = step.request {
                 connection.send(&command, Owner::Connection);
             }
@@ -82,23 +83,27 @@ impl Listener {
 
     /// Prints the line if it is part of the output. Returns what to do next.
     fn on_line(&mut self, incoming: &Incoming<'_>, output: &mut Output) -> Result<Step, String> {
+        let format = self.listen.format;
         let Some(reply) = incoming.reply else { return Ok(Step::default()) };
+        let mut position = None;
         match reply {
             _ if incoming.completes(Verb::Resume) => return self.cursor.on_resume_reply(&reply),
             Reply::Broadcast { seq, .. } => {
                 if self.cursor.on_broadcast(seq) != LineState::New {
                     return Ok(Step::default());
                 }
+                position = self.cursor.position_of(seq);
                 self.printed += 1;
             }
-            Reply::Direct { .. } | Reply::Lagged(_) => {}
+            Reply::Direct { .. } => {}
+            Reply::Lagged(count) => match self.cursor.on_lagged(count) {
+                // The line itself reports the gap.
+                Some(_) if format == Format::Lines => {}
+                gap => return Ok(Step::gap(gap)),
+            },
             _ => return Ok(Step::default()),
         }
-        let position = match reply {
-            Reply::Broadcast { seq, .. } => self.cursor.position_of(seq),
-            _ => None,
-        };
-        format::print(self.listen.format, position, incoming.line, &reply, output);
+        format::print(format, position, incoming.line, &reply, output);
         Ok(Step::default())
     }
 }

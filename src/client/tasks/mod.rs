@@ -3,6 +3,8 @@
 pub(super) mod ask;
 pub(super) mod broadcast;
 mod format;
+mod gap;
+mod json;
 pub(super) mod listen;
 pub(super) mod publish_queue;
 pub(super) mod raw;

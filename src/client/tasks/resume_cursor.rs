@@ -2,12 +2,13 @@
 //!
 //! This module performs **no I/O** and reads no clock.
 
-use std::cmp::Ordering;
+use std::fmt;
 
 use crate::cli::digits;
-use crate::client::config::Since;
+use crate::client::config::{Since, Start};
 use crate::client::connection::dial::Welcome;
-use crate::client::messages::{OTHER_FEED, explain, reconnected};
+use crate::client::messages::{explain, reconnected};
+use crate::client::tasks::gap::{Cause, Gap};
 use crate::protocol::{Command, ErrorCode, FeedId, FeedPosition, Reply};
 
 /// The maximum number of times per connection that a `resume` is retried because its lines were
@@ -17,8 +18,10 @@ const MAX_RETRIES: u8 = 10;
 /// The position after the last line received, from which every new connection resumes.
 ///
 /// Call [`on_welcome`](Self::on_welcome) for each connection,
-/// [`on_resume_reply`](Self::on_resume_reply) for the reply to each `resume`, and
-/// [`on_broadcast`](Self::on_broadcast) for each broadcast line.
+/// [`on_resume_reply`](Self::on_resume_reply) for the reply to each `resume`,
+/// [`on_broadcast`](Self::on_broadcast) for each broadcast line, and [`on_lagged`](Self::on_lagged)
+/// for each `lagged`. Every line of a feed after the start is then either new once, or part of one
+/// gap.
 #[derive(Debug, Default)]
 pub(crate) struct ResumeCursor {
     /// The line to start after, until the server has answered the `resume` for it. It is a line of
@@ -42,10 +45,17 @@ pub(crate) struct ResumeCursor {
 /// What the task must do next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// Notices for the user.
-    pub(crate) notices: Vec<String>,
+    /// What to tell the user, in this order.
+    pub(crate) notices: Vec<Notice>,
     /// The request to send, if any.
     pub(crate) request: Option<Command<'static>>,
+}
+
+/// Something to tell the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    Text(String),
+    Gap(Gap),
 }
 
 /// How a broadcast line relates to the lines received before it.
@@ -61,13 +71,30 @@ pub(crate) enum LineState {
 
 impl Step {
     pub(crate) fn notice(text: String) -> Self {
-        Self { notices: vec![text], request: None }
+        Self { notices: vec![Notice::Text(text)], request: None }
+    }
+
+    /// Reports a gap, if there is one.
+    pub(crate) fn gap(gap: Option<Gap>) -> Self {
+        Self { notices: gap.map(Notice::Gap).into_iter().collect(), request: None }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Gap(gap) => gap.fmt(f),
+        }
     }
 }
 
 impl ResumeCursor {
-    /// Starts after line `since` or, if that is `None`, with the first new line.
-    pub(crate) fn new(since: Option<Since>) -> Self {
+    pub(crate) fn new(start: Start) -> Self {
+        let since = match start {
+            Start::After(since) => Some(since),
+            Start::New | Start::Last(_) => None,
+        };
         let (feed, seq) = match since {
             Some(Since::Position(FeedPosition { feed, seq })) => (Some(feed), seq),
             Some(Since::Line(_)) | None => (None, 0),
@@ -95,7 +122,7 @@ impl ResumeCursor {
         let was_connected = std::mem::replace(&mut self.was_connected, true);
         let mut notices = vec![];
         if was_connected {
-            notices.push(reconnected(server));
+            notices.push(Notice::Text(reconnected(server)));
         }
         let previous = self.position_of(self.seq);
         self.feed = Some(feed);
@@ -111,17 +138,13 @@ impl ResumeCursor {
             };
             return Step { notices, request: Some(self.resume(seq, feed, newest)) };
         }
-        let Some(previous) = previous else {
+        let Some(after) = previous else {
             self.seq = newest;
             return Step::default();
         };
         if is_other_feed || self.seq > newest {
             self.seq = 0;
-            notices.push(if was_connected {
-                format!("{OTHER_FEED}; lines may be missing")
-            } else {
-                format!("{OTHER_FEED}; lines after {previous} may be missing")
-            });
+            notices.push(Notice::Gap(Gap { cause: Cause::Restarted, after }));
         }
         // Resume even if `seq` is the newest: a client that must authenticate misses all lines
         // between the welcome and its `auth`.
@@ -150,6 +173,7 @@ impl ResumeCursor {
             None => {}
         }
         let first = self.seq.saturating_add(1);
+        let after = self.seq;
         let is_gone = is_gone && self.retries < MAX_RETRIES;
         let oldest = explanation.split(' ').next().and_then(digits);
         let (last, request) = match oldest.filter(|oldest| is_gone && *oldest > first) {
@@ -164,16 +188,22 @@ impl ResumeCursor {
                 (newest, None)
             }
         };
-        let notices = match last.cmp(&first) {
-            Ordering::Less => vec![],
-            Ordering::Equal => {
-                vec![format!("line {first} is missing here: the server no longer has it")]
-            }
-            Ordering::Greater => vec![format!(
-                "lines {first} to {last} are missing here: the server no longer has them"
-            )],
-        };
-        Ok(Step { notices, request })
+        let count = last.saturating_sub(after);
+        let after = self.position_of(after).filter(|_| count > 0);
+        let gap = after.map(|after| Gap { cause: Cause::Gone { count }, after });
+        Ok(Step { request, ..Step::gap(gap) })
+    }
+
+    /// Handles a `lagged` line, by which the server says that it skipped `count` lines. Returns the
+    /// gap, or `None` if the pending `resume` replays the lines.
+    pub(crate) fn on_lagged(&mut self, count: u64) -> Option<Gap> {
+        if let Some(newest) = &mut self.resuming {
+            *newest = newest.saturating_add(count);
+            return None;
+        }
+        let after = self.position_of(self.seq)?;
+        self.seq = self.seq.saturating_add(count);
+        Some(Gap { cause: Cause::Lagged { count }, after })
     }
 
     /// Handles a broadcast line.
@@ -196,8 +226,6 @@ mod tests {
     use crate::protocol::OkReply;
 
     const RECONNECTED: &str = "reconnected to here";
-    const RESTARTED: &str =
-        "the server was restarted, or it is another server; lines may be missing";
 
     fn welcome(feed: u32, seq: u64) -> Welcome {
         Welcome { id: 1, feed: FeedId(feed), seq }
@@ -207,17 +235,38 @@ mod tests {
         Some(Command::Resume { seq, feed: Some(FeedId(feed)) })
     }
 
-    fn step(notices: &[&str], request: Option<Command<'static>>) -> Step {
-        Step { notices: notices.iter().map(ToString::to_string).collect(), request }
+    /// Returns the step after a reconnect.
+    fn reconnected(gap: Option<Gap>, request: Option<Command<'static>>) -> Step {
+        let mut notices = vec![Notice::Text(RECONNECTED.to_owned())];
+        notices.extend(gap.map(Notice::Gap));
+        Step { notices, request }
+    }
+
+    fn request(request: Option<Command<'static>>) -> Step {
+        Step { notices: vec![], request }
+    }
+
+    fn at(feed: u32, seq: u64) -> FeedPosition {
+        FeedPosition { feed: FeedId(feed), seq }
+    }
+
+    fn restarted(feed: u32, seq: u64) -> Gap {
+        Gap { cause: Cause::Restarted, after: at(feed, seq) }
     }
 
     fn complete() -> Result<Step, String> {
         Ok(Step::default())
     }
 
-    fn missing(lines: &str, request: Option<Command<'static>>) -> Result<Step, String> {
-        let notice = format!("{lines} missing here: the server no longer has them");
-        Ok(step(&[&notice], request))
+    /// Returns the step after an error that leaves `count` lines after line `after` of feed 1
+    /// missing.
+    fn missing(after: u64, count: u64, request: Option<Command<'static>>) -> Result<Step, String> {
+        let gap = Gap { cause: Cause::Gone { count }, after: at(1, after) };
+        Ok(Step { request, ..Step::gap(Some(gap)) })
+    }
+
+    fn error_reply<'a>(code: &'a str, explanation: &'a str) -> Reply<'a> {
+        Reply::Error { code, explanation }
     }
 
     /// Returns a cursor at line 7 of feed 1.
@@ -232,7 +281,7 @@ mod tests {
     fn nothing_is_reported_when_nothing_is_missing() {
         let mut cursor = at_seven();
         assert_eq!(cursor.on_welcome(welcome(1, 7), "here").request, resume(7, 1));
-        let error = Reply::Error { code: "not-allowed", explanation: "not in this version" };
+        let error = error_reply("not-allowed", "not in this version");
         assert_eq!(cursor.on_resume_reply(&error), complete());
         assert_eq!(
             [cursor.on_broadcast(8), cursor.on_broadcast(8)],
@@ -244,7 +293,7 @@ mod tests {
     fn lines_before_the_resume_reply_are_early() {
         let mut cursor = at_seven();
         let start = cursor.on_welcome(welcome(1, 9), "here");
-        assert_eq!(start, step(&[RECONNECTED], resume(7, 1)));
+        assert_eq!(start, reconnected(None, resume(7, 1)));
         assert_eq!(cursor.on_broadcast(10), LineState::Early);
         assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 7 })), complete());
         for seq in 8..=11 {
@@ -257,8 +306,8 @@ mod tests {
         let mut cursor = at_seven();
         cursor.on_welcome(welcome(1, 9), "here");
         assert_eq!(cursor.on_broadcast(10), LineState::Early);
-        let error = Reply::Error { code: "not-allowed", explanation: "not in this version" };
-        assert_eq!(cursor.on_resume_reply(&error), missing("lines 8 to 10 are", None));
+        let error = error_reply("not-allowed", "not in this version");
+        assert_eq!(cursor.on_resume_reply(&error), missing(7, 3, None));
         assert_eq!(cursor.on_broadcast(11), LineState::New);
     }
 
@@ -266,8 +315,8 @@ mod tests {
     fn lines_that_are_gone_are_skipped_and_the_rest_is_requested() {
         let mut cursor = at_seven();
         cursor.on_welcome(welcome(1, 90), "here");
-        let error = Reply::Error { code: "gone", explanation: "50 00000001 kept from 50 on" };
-        assert_eq!(cursor.on_resume_reply(&error), missing("lines 8 to 49 are", resume(49, 1)));
+        let error = error_reply("gone", "50 00000001 kept from 50 on");
+        assert_eq!(cursor.on_resume_reply(&error), missing(7, 42, resume(49, 1)));
         assert_eq!(cursor.on_broadcast(91), LineState::Early);
         assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 49 })), complete());
         assert_eq!(cursor.on_broadcast(50), LineState::New);
@@ -277,69 +326,64 @@ mod tests {
     fn new_feed_is_requested_from_its_beginning() {
         let mut cursor = at_seven();
         let start = cursor.on_welcome(welcome(2, 3), "here");
-        assert_eq!(start, step(&[RECONNECTED, RESTARTED], resume(0, 2)));
+        assert_eq!(start, reconnected(Some(restarted(1, 7)), resume(0, 2)));
         assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 0 })), complete());
         assert_eq!(cursor.on_broadcast(1), LineState::New);
         let start = cursor.on_welcome(welcome(3, 0), "here");
-        assert_eq!(start, step(&[RECONNECTED, RESTARTED], resume(0, 3)));
+        assert_eq!(start, reconnected(Some(restarted(2, 1)), resume(0, 3)));
     }
 
     #[test]
     fn since_is_requested_again_until_the_server_replies() {
-        let request = Some(Command::Resume { seq: 9, feed: None });
-        let mut cursor = ResumeCursor::new(Some(Since::Line(9)));
-        assert_eq!(cursor.on_welcome(welcome(1, 5), "here"), step(&[], request));
+        let resume_9 = Some(Command::Resume { seq: 9, feed: None });
+        let mut cursor = ResumeCursor::new(Start::After(Since::Line(9)));
+        assert_eq!(cursor.on_welcome(welcome(1, 5), "here"), request(resume_9));
         // The connection is lost before the reply arrives.
-        assert_eq!(cursor.on_welcome(welcome(1, 5), "here"), step(&[RECONNECTED], request));
-        let error = Reply::Error { code: "bad-argument", explanation: "beyond the newest" };
+        assert_eq!(cursor.on_welcome(welcome(1, 5), "here"), reconnected(None, resume_9));
+        let error = error_reply("bad-argument", "beyond the newest");
         assert_eq!(
             cursor.on_resume_reply(&error),
             Err("cannot start after line 9: bad-argument: beyond the newest".to_owned())
         );
 
-        let mut cursor = ResumeCursor::new(Some(Since::Line(5)));
+        let mut cursor = ResumeCursor::new(Start::After(Since::Line(5)));
         cursor.on_welcome(welcome(1, 5), "here");
         assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 5 })), complete());
         // After the start, lines that are gone are only reported.
         cursor.on_welcome(welcome(1, 90), "here");
-        let error = Reply::Error { code: "gone", explanation: "50 00000001 kept from 50 on" };
-        let request = resume(49, 1);
-        assert_eq!(cursor.on_resume_reply(&error), missing("lines 6 to 49 are", request));
+        let error = error_reply("gone", "50 00000001 kept from 50 on");
+        assert_eq!(cursor.on_resume_reply(&error), missing(5, 44, resume(49, 1)));
     }
 
     #[test]
     fn number_to_start_after_belongs_to_the_feed_of_the_first_welcome() {
-        let mut cursor = ResumeCursor::new(Some(Since::Line(9)));
+        let mut cursor = ResumeCursor::new(Start::After(Since::Line(9)));
         cursor.on_welcome(welcome(1, 20), "here");
         // The connection is lost before the reply, and the server is restarted.
         let start = cursor.on_welcome(welcome(2, 30), "here");
-        assert_eq!(start, step(&[RECONNECTED, RESTARTED], resume(0, 2)));
+        assert_eq!(start, reconnected(Some(restarted(1, 9)), resume(0, 2)));
     }
 
     #[test]
     fn position_is_resumed_like_after_a_reconnect() {
-        let since = |feed, seq| {
-            ResumeCursor::new(Some(Since::Position(FeedPosition { feed: FeedId(feed), seq })))
-        };
+        let since = |feed, seq| ResumeCursor::new(Start::After(Since::Position(at(feed, seq))));
         let mut cursor = since(1, 7);
-        assert_eq!(cursor.on_welcome(welcome(1, 9), "here"), step(&[], resume(7, 1)));
-        assert_eq!(cursor.position(), Some(FeedPosition { feed: FeedId(1), seq: 7 }));
-        let error = Reply::Error { code: "gone", explanation: "10 00000001 kept from 10 on" };
-        assert_eq!(cursor.on_resume_reply(&error), missing("lines 8 to 9 are", resume(9, 1)));
-        assert_eq!(cursor.position(), Some(FeedPosition { feed: FeedId(1), seq: 9 }));
+        assert_eq!(cursor.on_welcome(welcome(1, 9), "here"), request(resume(7, 1)));
+        assert_eq!(cursor.position(), Some(at(1, 7)));
+        let error = error_reply("gone", "10 00000001 kept from 10 on");
+        assert_eq!(cursor.on_resume_reply(&error), missing(7, 2, resume(9, 1)));
+        assert_eq!(cursor.position(), Some(at(1, 9)));
 
         let mut cursor = since(1, 7);
-        let restarted = "the server was restarted, or it is another server; \
-                         lines after 00000001-7 may be missing";
         let start = cursor.on_welcome(welcome(2, 20), "here");
-        assert_eq!(start, step(&[restarted], resume(0, 2)));
+        assert_eq!(start, Step { request: resume(0, 2), ..Step::gap(Some(restarted(1, 7))) });
         assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 0 })), complete());
         assert_eq!(cursor.on_broadcast(1), LineState::New);
-        assert_eq!(cursor.position(), Some(FeedPosition { feed: FeedId(2), seq: 1 }));
+        assert_eq!(cursor.position(), Some(at(2, 1)));
 
         let mut cursor = since(1, 7);
-        assert_eq!(cursor.on_welcome(welcome(1, 6), "here"), step(&[], resume(7, 1)));
-        let error = Reply::Error { code: "bad-argument", explanation: "beyond the newest" };
+        assert_eq!(cursor.on_welcome(welcome(1, 6), "here"), request(resume(7, 1)));
+        let error = error_reply("bad-argument", "beyond the newest");
         let expected = "cannot start after 00000001-7: bad-argument: beyond the newest";
         assert_eq!(cursor.on_resume_reply(&error), Err(expected.to_owned()));
         assert_eq!(cursor.position(), None, "the server refused to start there");
@@ -350,9 +394,26 @@ mod tests {
         let mut cursor = ResumeCursor::default();
         assert_eq!(cursor.position(), None);
         cursor.on_welcome(welcome(1, 5), "here");
-        assert_eq!(cursor.position(), Some(FeedPosition { feed: FeedId(1), seq: 5 }));
-        let since = Since::Position(FeedPosition { feed: FeedId(1), seq: 5 });
-        assert_eq!(ResumeCursor::new(Some(since)).position(), None);
+        assert_eq!(cursor.position(), Some(at(1, 5)));
+        let start = Start::After(Since::Position(at(1, 5)));
+        assert_eq!(ResumeCursor::new(start).position(), None);
+    }
+
+    #[test]
+    fn lagged_lines_are_reported_once() {
+        let mut cursor = at_seven();
+        let gap = Gap { cause: Cause::Lagged { count: 5 }, after: at(1, 7) };
+        assert_eq!(cursor.on_lagged(5), Some(gap));
+        // The connection is lost before the next line arrives.
+        assert_eq!(cursor.on_welcome(welcome(1, 20), "here"), reconnected(None, resume(12, 1)));
+        // The server replays lines that it skips before the reply.
+        assert_eq!(cursor.on_broadcast(21), LineState::Early);
+        assert_eq!(cursor.on_lagged(3), None);
+        let gone = error_reply("gone", "15 00000001 kept from 15 on");
+        assert_eq!(cursor.on_resume_reply(&gone), missing(12, 2, resume(14, 1)));
+        let refused = error_reply("not-allowed", "not in this version");
+        assert_eq!(cursor.on_resume_reply(&refused), missing(14, 10, None));
+        assert_eq!(cursor.on_broadcast(25), LineState::New);
     }
 
     #[test]

@@ -1,0 +1,272 @@
+//! `oyez` in scripts: where `listen` starts and ends, its output formats, gaps, and JSON.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fmt::Write as _;
+use std::process::{Command, Stdio};
+
+use support::fake_server::{FEED, FakeServer};
+use support::terminal::Terminal;
+use support::{Client, Program, Server, oyez, wait_until};
+
+/// Returns a command that runs `oyez` with this server.
+fn client(server: &Server, arguments: &[&str]) -> Command {
+    at(&server.address.to_string(), arguments)
+}
+
+fn at(address: &str, arguments: &[&str]) -> Command {
+    let mut command = oyez();
+    command.args(["-s", address]).args(arguments);
+    command
+}
+
+/// Returns the feed of a server.
+fn feed(server: &Server) -> String {
+    Client::connect(&server.address).line().split(' ').nth(2).unwrap().to_owned()
+}
+
+/// Broadcasts these texts, and waits until the server has them.
+fn say<T: ToString>(server: &Server, texts: impl IntoIterator<Item = T>) {
+    let mut sender = server.client();
+    for text in texts {
+        sender.send(&format!("say {}", text.to_string()));
+    }
+    sender.shutdown_write();
+    sender.rest();
+}
+
+/// Replaces each time in JSON output, which must be a UTC time in milliseconds.
+#[track_caller]
+fn without_times(json: &str) -> String {
+    const KEY: &str = r#""received":""#;
+    let mut parts = json.split(KEY);
+    let mut out = parts.next().unwrap().to_owned();
+    for part in parts {
+        let (time, rest) = part.split_once('"').unwrap();
+        let digits: String =
+            time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(digits, "0000-00-00T00:00:00.000Z");
+        write!(out, "{KEY}TIME\"{rest}").unwrap();
+    }
+    out
+}
+
+/// The notice with which a listener ends.
+fn continue_with(feed: &str, seq: u64) -> String {
+    format!("oyez: continue with --since {feed}-{seq}\n")
+}
+
+#[test]
+fn named_format_prints_the_sender() {
+    let fake = FakeServer::new();
+    let listen = fake.start(&["listen", "--format", "named", "--count", "2"]);
+    let mut server = fake.welcome(FEED, 0);
+    server.send("broadcast 1 bob  two\twords \ndirect 7 psst\nlagged 3\nbroadcast 5 7 a: b");
+    let (status, stdout, stderr) = listen.wait_all();
+    assert_eq!((status, stdout.as_str()), (0, "bob:  two\twords \n7: a: b\n"));
+    let notices = "oyez: direct message from 7: psst\n\
+                   oyez: missed 3 lines here: this client read too slowly\n";
+    assert_eq!(stderr, notices.to_owned() + &continue_with(FEED, 5));
+}
+
+#[test]
+fn named_format_escapes_invisible_characters_on_a_terminal() {
+    let server = Server::start(&[]);
+    say(&server, ["a\u{ad}b"]);
+    let listen = ["listen", "--since", "0", "--count", "1", "--format", "named"];
+    let mut command = client(&server, &listen);
+    let mut terminal = Terminal::start(&mut command, 24, 60);
+    assert_eq!(terminal.program.wait().code(), Some(0));
+    terminal.wait_until(|terminal| terminal.rows().iter().any(|row| row == "1: a\\u{ad}b"));
+}
+
+/// Plays a connection after which lines are missing for each cause. Returns the output of `listen`.
+fn listen_with_gaps(format: &str) -> (String, String) {
+    let fake = FakeServer::new();
+    let since = format!("{FEED}-4");
+    let listen = ["listen", "--since", &since, "--count", "5", "--format", format];
+    let listen = fake.start(&listen);
+    let mut server = fake.welcome(FEED, 5);
+    server.expect(&format!("resume 4 {FEED}"));
+    server.send("ok resume 4\nbroadcast 5 bob five\nlagged 3\nbroadcast 9 bob nine\nlagged 1");
+    drop(server);
+    // Line 10 was reported as missed.
+    let mut server = fake.welcome(FEED, 90);
+    server.expect(&format!("resume 10 {FEED}"));
+    server.send(&format!("lagged 2\nerror gone 50 {FEED} kept from 50 on"));
+    server.expect(&format!("resume 49 {FEED}"));
+    server.send("ok resume 49\nbroadcast 50 bob fifty");
+    drop(server);
+    let mut server = fake.welcome("00000001", 2);
+    server.expect("resume 0 00000001");
+    server.send("error gone 2 00000001 kept from 2 on");
+    server.expect("resume 1 00000001");
+    server.send("ok resume 1\nbroadcast 2 bob two\nbroadcast 3 bob three");
+    let (status, stdout, stderr) = listen.wait_all();
+    assert_eq!(status, 0, "{stderr}");
+    let address = fake.address();
+    let stderr = stderr
+        .replace(&format!("connection to {address} lost: the server closed the connection"), "lost")
+        .replace(&format!("reconnected to {address}"), "reconnected");
+    (stdout, stderr)
+}
+
+#[test]
+fn each_gap_is_a_json_object() {
+    let (stdout, stderr) = listen_with_gaps("json");
+    let line = |feed: &str, seq: u64, text: &str| {
+        format!(
+            r#"{{"type":"broadcast","received":"TIME","id":"{feed}-{seq}","feed":"{feed}","seq":{seq},"from":"bob","text":"{text}"}}"#
+        )
+    };
+    let gap = |cause: &str, after: &str, count: &str| {
+        format!(
+            r#"{{"type":"gap","received":"TIME","cause":"{cause}","after":"{after}","count":{count}}}"#
+        )
+    };
+    let expected = [
+        line(FEED, 5, "five"),
+        gap("lagged", "00c0ffee-5", "3"),
+        line(FEED, 9, "nine"),
+        gap("lagged", "00c0ffee-9", "1"),
+        gap("gone", "00c0ffee-10", "39"),
+        line(FEED, 50, "fifty"),
+        gap("restarted", "00c0ffee-50", "null"),
+        gap("gone", "00000001-0", "1"),
+        line("00000001", 2, "two"),
+        line("00000001", 3, "three"),
+    ];
+    assert_eq!(without_times(&stdout), expected.map(|line| line + "\n").concat());
+    assert_eq!(
+        stderr,
+        "oyez: lost; reconnecting\noyez: reconnected\n".repeat(2) + &continue_with("00000001", 3)
+    );
+}
+
+#[test]
+fn each_gap_is_a_notice_in_other_formats() {
+    let (stdout, stderr) = listen_with_gaps("text");
+    assert_eq!(stdout, "five\nnine\nfifty\ntwo\nthree\n");
+    let later = "oyez: lost; reconnecting
+oyez: reconnected
+oyez: lines 11 to 49 are missing here: the server no longer has them
+oyez: lost; reconnecting
+oyez: reconnected
+oyez: the server was restarted, or it is another server; lines may be missing
+oyez: line 1 is missing here: the server no longer has it
+oyez: continue with --since 00000001-3
+";
+    let missed = "oyez: missed 3 lines here: this client read too slowly
+oyez: missed 1 line here: this client read too slowly
+";
+    assert_eq!(stderr, missed.to_owned() + later);
+
+    let (stdout, stderr) = listen_with_gaps("lines");
+    let printed = "broadcast 5 bob five
+lagged 3
+broadcast 9 bob nine
+lagged 1
+broadcast 50 bob fifty
+broadcast 2 bob two
+broadcast 3 bob three
+";
+    assert_eq!((stdout.as_str(), stderr.as_str()), (printed, later));
+}
+
+/// Returns the value of a field whose value contains no comma.
+fn field<'a>(object: &'a str, key: &str) -> &'a str {
+    let (_, rest) = object.split_once(&format!("\"{key}\":")).unwrap();
+    rest.split([',', '}']).next().unwrap().trim_matches('"')
+}
+
+/// A listener whose standard output is not read for a while misses lines. It accounts for each.
+#[test]
+fn slow_listener_prints_or_counts_every_line() {
+    const LAST: u64 = 30_000;
+    let options = ["--slow-clients", "skip", "--feed-size", "256K", "--send-buffer", "4K"];
+    let server = Server::start(&options);
+    let feed = feed(&server);
+    let mut listen = client(&server, &["listen", "--format", "json"]);
+    let listen = listen.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut bob = server.client();
+    bob.ask("quiet", "ok quiet");
+    wait_until(|| bob.stat("clients") >= 2);
+    let lines = format!("say {}\n", "x".repeat(1000)).repeat(100);
+    for seq in (1..=LAST).step_by(100) {
+        bob.send_bytes(lines.as_bytes());
+        (seq..seq + 100).for_each(|seq| bob.expect(&format!("ok broadcast {seq}")));
+    }
+    // From here on, its output is read.
+    let mut listen = Program::from(listen);
+    let (mut last, mut missed) = (0, 0);
+    while last < LAST {
+        let object = listen.stdout.line();
+        match field(&object, "type") {
+            "gap" => {
+                assert_eq!(field(&object, "cause"), "lagged");
+                assert_eq!(field(&object, "after"), format!("{feed}-{last}"));
+                let count: u64 = field(&object, "count").parse().unwrap();
+                missed += count;
+                last += count;
+            }
+            _ => {
+                last += 1;
+                assert_eq!(field(&object, "id"), format!("{feed}-{last}"));
+            }
+        }
+    }
+    assert_eq!((last, missed), (LAST, server.stat("lagged")));
+    assert!(missed > 0);
+}
+
+#[test]
+fn gaps_before_the_first_line_are_reported() {
+    let server = Server::start(&["--feed-size", "256K"]);
+    let feed = feed(&server);
+    let line = "x".repeat(1000);
+    say(&server, (1..=1000).map(|i| format!("{i} {line}")));
+    let oldest = server.stat("feed_oldest");
+    let first_gap = |since: &str| {
+        let listen = ["listen", "--since", since, "--count", "1", "--format", "json"];
+        let (status, stdout, stderr) = Program::run(&mut client(&server, &listen));
+        let position = continue_with(&feed, oldest);
+        assert_eq!((status, stderr), (0, position), "the notice is not repeated");
+        let (gaps, line) = stdout.trim_end().rsplit_once('\n').unwrap();
+        assert_eq!(field(line, "seq"), oldest.to_string());
+        without_times(gaps)
+    };
+    let gone = |after: u64| {
+        let count = oldest - 1 - after;
+        format!(
+            r#"{{"type":"gap","received":"TIME","cause":"gone","after":"{feed}-{after}","count":{count}}}"#
+        )
+    };
+    assert_eq!(first_gap(&format!("{feed}-7")), gone(7));
+    let other = if feed == FEED { "00000001" } else { FEED };
+    let restarted = format!(
+        r#"{{"type":"gap","received":"TIME","cause":"restarted","after":"{other}-7","count":null}}"#
+    );
+    assert_eq!(first_gap(&format!("{other}-7")), format!("{restarted}\n{}", gone(0)));
+}
+
+/// Whatever a server sends, each object is one line of valid JSON.
+#[test]
+fn json_output_cannot_be_forged() {
+    let fake = FakeServer::new();
+    let listen = fake.start(&["listen", "--format", "json", "--count", "2"]);
+    let mut server = fake.welcome(FEED, 0);
+    server.send(r#"broadcast 1 "},{" \"},{"type":"gap"}"#);
+    server.send("direct \\ \t\"\u{ad}é👍");
+    server.send(&format!("broadcast {} bob \\", u64::MAX));
+    let (status, stdout, _) = listen.wait_all();
+    let expected = format!(
+        r#"{{"type":"broadcast","received":"TIME","id":"{FEED}-1","feed":"{FEED}","seq":1,"from":"\"}},{{\"","text":"\\\"}},{{\"type\":\"gap\"}}"}}
+{{"type":"direct","received":"TIME","from":"\\","text":"\t\"{soft_hyphen}é👍"}}
+{{"type":"broadcast","received":"TIME","id":"{FEED}-{max}","feed":"{FEED}","seq":{max},"from":"bob","text":"\\"}}
+"#,
+        soft_hyphen = '\u{ad}',
+        max = u64::MAX,
+    );
+    assert_eq!((status, without_times(&stdout)), (0, expected));
+}
