@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 
 use support::fake_server::{FEED, FakeServer};
+use support::proxy::{Cut, Direction, Manner, Proxy};
 use support::terminal::Terminal;
 use support::{Client, Program, Server, oyez, wait_until};
 
@@ -55,6 +56,126 @@ fn without_times(json: &str) -> String {
 /// The notice with which a listener ends.
 fn continue_with(feed: &str, seq: u64) -> String {
     format!("oyez: continue with --since {feed}-{seq}\n")
+}
+
+#[test]
+fn history_starts_with_the_last_lines() {
+    let server = Server::start(&[]);
+    let feed = feed(&server);
+    say(&server, 1..=5);
+    for (history, count, stdout) in
+        [("2", "2", "4\n5\n"), ("2", "1", "4\n"), ("5", "5", "1\n2\n3\n4\n5\n")]
+    {
+        let listen = ["listen", "--history", history, "--count", count];
+        let last = 5 - history.parse::<u64>().unwrap() + count.parse::<u64>().unwrap();
+        let expected = (0, stdout.to_owned(), continue_with(&feed, last));
+        assert_eq!(Program::run(&mut client(&server, &listen)), expected);
+    }
+    // There are fewer lines. The next ones follow.
+    let mut listen = client(&server, &["listen", "--history", "99", "--count", "7"]);
+    let mut listen = Program::start(&mut listen);
+    (1..=5).for_each(|line| assert_eq!(listen.stdout.line(), line.to_string()));
+    say(&server, 6..=7);
+    let all = "1\n2\n3\n4\n5\n6\n7\n".to_owned();
+    assert_eq!(listen.wait_all(), (0, all, continue_with(&feed, 7)));
+
+    let mut listen = client(&server, &["listen", "--history", "0", "--count", "1"]);
+    let listen = Program::start(&mut listen);
+    let mut bob = server.client();
+    wait_until(|| bob.stat("clients") >= 2);
+    bob.send("say 8");
+    assert_eq!(listen.wait_all(), (0, "8\n".to_owned(), continue_with(&feed, 8)));
+}
+
+#[test]
+fn history_that_is_no_longer_kept_starts_with_the_oldest_line() {
+    let server = Server::start(&["--feed-size", "256K"]);
+    let line = "x".repeat(1000);
+    say(&server, (1..=1000).map(|i| format!("{i} {line}")));
+    let mut bob = server.client();
+    let oldest = bob.stat("feed_oldest");
+    assert!(oldest > 1);
+    let count = (1000 - oldest + 1).to_string();
+    let mut listen = client(&server, &["listen", "--history", "5000", "--count", &count]);
+    let (status, stdout, stderr) = Program::run(&mut listen);
+    assert_eq!((status, stderr), (0, continue_with(&feed(&server), 1000)));
+    let expected = (oldest..=1000).fold(String::new(), |all, i| all + &format!("{i} {line}\n"));
+    assert!(stdout == expected, "{}", stdout.len());
+}
+
+/// The lines that arrive while the client authenticates are new ones.
+#[test]
+fn history_is_complete_with_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "sesame\n").unwrap();
+    let fake = FakeServer::new();
+    let secret = secret.to_str().unwrap();
+    let listen = fake.start(&["--secret-file", secret, "listen", "--history", "2", "--count", "4"]);
+    let mut server = fake.welcome(FEED, 5);
+    server.expect("auth sesame");
+    server.expect(&format!("resume 3 {FEED}"));
+    server.send("ok auth user\nok resume 3");
+    (4..=7).for_each(|seq| server.send(&format!("broadcast {seq} bob {seq}")));
+    let stdout = "4\n5\n6\n7\n".to_owned();
+    assert_eq!(listen.wait_all(), (0, stdout, continue_with(FEED, 7)));
+
+    let server = Server::start(&["--secret-file", secret]);
+    let mut bob = server.client();
+    bob.ask("auth sesame", "ok auth user");
+    (1..=3).for_each(|seq| bob.ask(&format!("say {seq}"), &format!("broadcast {seq} 1 {seq}")));
+    let listen = ["--secret-file", secret, "listen", "--history", "2", "--count", "2"];
+    let (status, stdout, _) = Program::run(&mut client(&server, &listen));
+    assert_eq!((status, stdout.as_str()), (0, "2\n3\n"));
+}
+
+/// Cuts the first connections of many listeners, each after another byte. A connection that is cut
+/// inside the welcome line is a failure to connect, so the cuts begin after it.
+#[test]
+fn history_is_complete_after_a_cut_at_any_byte() {
+    let server = Server::start(&[]);
+    // From here on, all ids and sequence numbers have three digits.
+    (0..100).for_each(|_| drop(server.client()));
+    let mut seq = 100;
+    say(&server, 1..=seq);
+    let welcome = Client::connect(&server.address).line();
+    let feed = welcome.split(' ').nth(2).unwrap();
+    let from_server = "ok resume 100\n".len() + 5 * "broadcast 103 200 103\n".len();
+    let from_server =
+        (0..from_server).map(|after| (Direction::FromServer, welcome.len() + 1 + after));
+    let to_server = format!("resume 100 {feed}\n").len();
+    let cuts = from_server.chain((1..to_server).map(|after| (Direction::ToServer, after)));
+    for cuts in cuts.collect::<Vec<_>>().chunks(20) {
+        let start = |&(direction, after): &(Direction, usize)| {
+            let cut = Cut { direction, after: after as u64, manner: Manner::Close };
+            let proxy = Proxy::start(server.tcp(), vec![cut]);
+            let listen = ["listen", "--history", "3", "--count", "5"];
+            let listen = Program::start(&mut at(&proxy.address.to_string(), &listen));
+            (cut, proxy, listen)
+        };
+        let listeners: Vec<_> = cuts.iter().map(start).collect();
+        for (_, proxy, _) in &listeners {
+            wait_until(|| proxy.passed(Direction::FromServer) > welcome.len() as u64);
+        }
+        say(&server, seq + 1..=seq + 2);
+        let stdout = (seq - 2..=seq + 2).fold(String::new(), |all, i| all + &format!("{i}\n"));
+        seq += 2;
+        for (cut, proxy, listen) in listeners {
+            let (status, printed, stderr) = listen.wait_all();
+            assert_eq!((status, &printed), (0, &stdout), "{cut:?}: {stderr}");
+            let reports = stderr.strip_suffix(&continue_with(feed, seq)).unwrap();
+            match reports.lines().collect::<Vec<_>>()[..] {
+                [] => {}
+                [lost, reconnected] => {
+                    let address = proxy.address;
+                    let expected = format!("oyez: connection to {address} lost: ");
+                    assert!(lost.starts_with(&expected), "{cut:?}: {stderr}");
+                    assert_eq!(reconnected, format!("oyez: reconnected to {address}"));
+                }
+                _ => panic!("{cut:?}: {stderr}"),
+            }
+        }
+    }
 }
 
 #[test]

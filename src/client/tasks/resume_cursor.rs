@@ -27,13 +27,18 @@ pub(crate) struct ResumeCursor {
     /// The line to start after, until the server has answered the `resume` for it. It is a line of
     /// `feed`.
     since: Option<Since>,
+    /// How many lines to replay first, until the first welcome says which lines they are.
+    history: Option<u64>,
+    /// The last line of the history, until the server has answered the `resume` for it. Older lines
+    /// that are gone are not missing: the user asked for as many lines as there are.
+    history_end: Option<u64>,
     /// The feed of `seq`, or `None` before the first welcome.
     feed: Option<FeedId>,
     /// The sequence number of the last line received.
     seq: u64,
     /// The server has sent a welcome before.
     was_connected: bool,
-    /// The server refused to start after `since`.
+    /// The server refused to start after `since`, or with the history.
     is_refused: bool,
     /// While a `resume` is pending, the newest sequence number known. The server replays lines
     /// received before the reply.
@@ -91,15 +96,16 @@ impl fmt::Display for Notice {
 
 impl ResumeCursor {
     pub(crate) fn new(start: Start) -> Self {
-        let since = match start {
-            Start::After(since) => Some(since),
-            Start::New | Start::Last(_) => None,
+        let (since, history) = match start {
+            Start::New => (None, None),
+            Start::Last(count) => (None, Some(count)),
+            Start::After(since) => (Some(since), None),
         };
         let (feed, seq) = match since {
             Some(Since::Position(FeedPosition { feed, seq })) => (Some(feed), seq),
             Some(Since::Line(_)) | None => (None, 0),
         };
-        Self { since, feed, seq, ..Self::default() }
+        Self { since, history, feed, seq, ..Self::default() }
     }
 
     /// Returns the position of a line in the current feed.
@@ -139,11 +145,18 @@ impl ResumeCursor {
             return Step { notices, request: Some(self.resume(seq, feed, newest)) };
         }
         let Some(after) = previous else {
-            self.seq = newest;
-            return Step::default();
+            let Some(count) = self.history.take() else {
+                self.seq = newest;
+                return Step::default();
+            };
+            // A `resume` instead of `history`: after a reconnect, it can be repeated as it is.
+            self.history_end = Some(newest);
+            let request = self.resume(newest.saturating_sub(count), Some(feed), newest);
+            return Step { notices, request: Some(request) };
         };
         if is_other_feed || self.seq > newest {
             self.seq = 0;
+            self.history_end = None;
             notices.push(Notice::Gap(Gap { cause: Cause::Restarted, after }));
         }
         // Resume even if `seq` is the newest: a client that must authenticate misses all lines
@@ -162,18 +175,25 @@ impl ResumeCursor {
     pub(crate) fn on_resume_reply(&mut self, reply: &Reply<'_>) -> Result<Step, String> {
         let newest = self.resuming.take().unwrap_or(self.seq);
         let since = self.since.take();
-        let Reply::Error { code, explanation } = *reply else { return Ok(Step::default()) };
+        let Reply::Error { code, explanation } = *reply else {
+            self.history_end = None;
+            return Ok(Step::default());
+        };
         let is_gone = code == ErrorCode::GONE.as_str();
-        match since {
-            Some(Since::Position(_)) if is_gone => {}
-            Some(since) => {
-                self.is_refused = true;
-                return Err(format!("cannot start after {since}: {}", explain(code, explanation)));
+        let failed = match since {
+            Some(Since::Position(_)) if is_gone => None,
+            Some(since) => Some(format!("cannot start after {since}")),
+            None if self.history_end.is_some() && !is_gone => {
+                Some("cannot replay earlier lines".to_owned())
             }
-            None => {}
+            None => None,
+        };
+        if let Some(failed) = failed {
+            self.is_refused = true;
+            return Err(format!("{failed}: {}", explain(code, explanation)));
         }
         let first = self.seq.saturating_add(1);
-        let after = self.seq;
+        let after = self.seq.max(self.history_end.unwrap_or(0));
         let is_gone = is_gone && self.retries < MAX_RETRIES;
         let oldest = explanation.split(' ').next().and_then(digits);
         let (last, request) = match oldest.filter(|oldest| is_gone && *oldest > first) {
@@ -185,6 +205,7 @@ impl ResumeCursor {
                 // The server cannot replay, so all lines up to the newest one known are missing,
                 // too.
                 self.seq = newest;
+                self.history_end = None;
                 (newest, None)
             }
         };
@@ -395,8 +416,76 @@ mod tests {
         assert_eq!(cursor.position(), None);
         cursor.on_welcome(welcome(1, 5), "here");
         assert_eq!(cursor.position(), Some(at(1, 5)));
-        let start = Start::After(Since::Position(at(1, 5)));
-        assert_eq!(ResumeCursor::new(start).position(), None);
+        for start in [Start::After(Since::Position(at(1, 5))), Start::Last(3)] {
+            assert_eq!(ResumeCursor::new(start).position(), None);
+        }
+    }
+
+    /// Returns a cursor that has requested the last 10 of 90 lines of feed 1.
+    fn last_ten() -> ResumeCursor {
+        let mut cursor = ResumeCursor::new(Start::Last(10));
+        assert_eq!(cursor.on_welcome(welcome(1, 90), "here"), request(resume(80, 1)));
+        assert_eq!(cursor.position(), Some(at(1, 80)));
+        cursor
+    }
+
+    #[test]
+    fn history_is_counted_from_the_first_welcome() {
+        let mut cursor = last_ten();
+        assert_eq!(cursor.on_broadcast(91), LineState::Early);
+        // The connection is lost before the reply arrives, and then in the middle of the replay.
+        assert_eq!(cursor.on_welcome(welcome(1, 95), "here"), reconnected(None, resume(80, 1)));
+        assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 80 })), complete());
+        assert_eq!(cursor.on_broadcast(81), LineState::New);
+        assert_eq!(cursor.on_welcome(welcome(1, 99), "here"), reconnected(None, resume(81, 1)));
+
+        for (count, start) in [(0, 90), (90, 0), (u64::MAX, 0)] {
+            let mut cursor = ResumeCursor::new(Start::Last(count));
+            assert_eq!(cursor.on_welcome(welcome(1, 90), "here"), request(resume(start, 1)));
+        }
+    }
+
+    #[test]
+    fn history_begins_with_the_oldest_line_kept() {
+        let mut cursor = last_ten();
+        let gone = error_reply("gone", "85 00000001 kept from 85 on");
+        assert_eq!(cursor.on_resume_reply(&gone), Ok(request(resume(84, 1))));
+        // The connection is lost. Until it is back, more lines are dropped, new ones included.
+        assert_eq!(cursor.on_welcome(welcome(1, 300), "here"), reconnected(None, resume(84, 1)));
+        let gone = error_reply("gone", "200 00000001 kept from 200 on");
+        assert_eq!(cursor.on_resume_reply(&gone), missing(90, 109, resume(199, 1)));
+        assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 199 })), complete());
+        assert_eq!(cursor.on_broadcast(200), LineState::New);
+    }
+
+    #[test]
+    fn lines_gone_after_the_history_has_started_are_missing() {
+        let mut cursor = last_ten();
+        assert_eq!(cursor.on_resume_reply(&Reply::Ok(OkReply::Resume { seq: 80 })), complete());
+        assert_eq!(cursor.on_broadcast(81), LineState::New);
+        cursor.on_welcome(welcome(1, 99), "here");
+        let gone = error_reply("gone", "85 00000001 kept from 85 on");
+        assert_eq!(cursor.on_resume_reply(&gone), missing(81, 3, resume(84, 1)));
+    }
+
+    #[test]
+    fn history_of_a_restarted_server_begins_with_its_first_line() {
+        let mut cursor = last_ten();
+        let start = cursor.on_welcome(welcome(2, 30), "here");
+        assert_eq!(start, reconnected(Some(restarted(1, 80)), resume(0, 2)));
+        let gone = error_reply("gone", "5 00000002 kept from 5 on");
+        let gap = Gap { cause: Cause::Gone { count: 4 }, after: at(2, 0) };
+        let expected = Step { request: resume(4, 2), ..Step::gap(Some(gap)) };
+        assert_eq!(cursor.on_resume_reply(&gone), Ok(expected));
+    }
+
+    #[test]
+    fn history_that_is_refused_is_an_error() {
+        let mut cursor = last_ten();
+        let expected = "cannot replay earlier lines: not-allowed: not in this version";
+        let error = error_reply("not-allowed", "not in this version");
+        assert_eq!(cursor.on_resume_reply(&error), Err(expected.to_owned()));
+        assert_eq!(cursor.position(), None);
     }
 
     #[test]
