@@ -202,6 +202,60 @@ fn named_format_escapes_invisible_characters_on_a_terminal() {
     terminal.wait_until(|terminal| terminal.rows().iter().any(|row| row == "1: a\\u{ad}b"));
 }
 
+#[test]
+fn listener_ends_after_the_given_time() {
+    let server = Server::start(&[]);
+    let feed = feed(&server);
+    say(&server, ["one"]);
+    // With both limits, the first one that is reached counts.
+    for (count, time) in [("1", "60"), ("2", "1")] {
+        let listen = ["listen", "--history", "1", "--count", count, "--for", time];
+        let expected = (0, "one\n".to_owned(), continue_with(&feed, 1));
+        assert_eq!(Program::run(&mut client(&server, &listen)), expected);
+    }
+    let silent = (0, String::new(), continue_with(&feed, 1));
+    assert_eq!(Program::run(&mut client(&server, &["listen", "--for", "1"])), silent);
+
+    // Lines that keep arriving do not delay the end.
+    let fake = FakeServer::new();
+    let listen = fake.start(&["listen", "--for", "1"]);
+    let mut server = fake.welcome(FEED, 0);
+    let mut seq = 0;
+    while server.try_send_bytes(format!("broadcast {} bob x\n", seq + 1).as_bytes()) {
+        seq += 1;
+    }
+    let (status, stdout, stderr) = listen.wait_all();
+    let printed = stdout.lines().count() as u64;
+    assert!(printed > 0 && printed <= seq, "{printed} of {seq}");
+    assert_eq!((status, stderr), (0, continue_with(FEED, printed)));
+}
+
+#[test]
+fn listener_without_a_connection_ends_after_the_given_time() {
+    // The connection is lost, and the server does not come back.
+    let fake = FakeServer::new();
+    let address = fake.address();
+    let listen = fake.start(&["listen", "--for", "2"]);
+    fake.welcome(FEED, 7).send("broadcast 8 bob eight");
+    drop(fake);
+    let (status, stdout, stderr) = listen.wait_all();
+    let lost = format!("oyez: connection to {address} lost: ");
+    assert!(stderr.starts_with(&lost) && stderr.ends_with(&continue_with(FEED, 8)), "{stderr}");
+    assert_eq!((status, stdout.as_str()), (0, "eight\n"));
+
+    // The server was never reached, or sends no welcome.
+    let mut listen = at(&address, &["listen", "--wait", "--for", "1"]);
+    let (status, stdout, stderr) = Program::run(&mut listen);
+    let error = format!("oyez: cannot reach {address} within --for\n");
+    assert!(stderr.ends_with(&error), "{stderr}");
+    assert_eq!((status, stdout.as_str()), (1, ""));
+    let fake = FakeServer::new();
+    let listen = fake.start(&["listen", "--for", "1"]);
+    let _silent = fake.accept();
+    let error = format!("oyez: cannot reach {} within --for\n", fake.address());
+    assert_eq!(listen.wait_all(), (1, String::new(), error));
+}
+
 /// Plays a connection after which lines are missing for each cause. Returns the output of `listen`.
 fn listen_with_gaps(format: &str) -> (String, String) {
     let fake = FakeServer::new();

@@ -17,16 +17,18 @@ use crate::protocol::{Reply, Verb};
 /// The state of `oyez listen`.
 struct Listener {
     listen: Listen,
+    ends_at: Option<Instant>,
     cursor: ResumeCursor,
     /// The number of broadcast lines printed.
     printed: u64,
 }
 
-/// Prints broadcast lines until `--count` is reached, standard output is closed, or a signal arrives.
-/// Then prints the position to continue at, unless output may have been lost.
+/// Prints broadcast lines until `--count` or `--for` is reached, standard output is closed, or a
+/// signal arrives. Then prints the position to continue at, unless output may have been lost.
 pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failure> {
     let cursor = ResumeCursor::new(listen.start);
-    let mut listener = Listener { listen, cursor, printed: 0 };
+    let ends_at = listen.duration.map(|duration| Instant::now() + duration);
+    let mut listener = Listener { listen, ends_at, cursor, printed: 0 };
     let interrupt = session.handle_signals()?;
     let result = listener.run(session, &interrupt);
     let signal = interrupt.signal().filter(|_| result.is_ok());
@@ -54,8 +56,12 @@ impl Listener {
             if interrupt.signal().is_some() {
                 return Ok(());
             }
+            let now = Instant::now();
+            if self.ends_at.is_some_and(|ends_at| ends_at <= now) {
+                return self.end_in_time(&server);
+            }
             let Session { connection, output, .. } = &mut *session;
-            let step = match connection.next_event(Instant::now())? {
+            let step = match connection.next_event(now)? {
                 Some(Event::Connected(welcome)) => self.cursor.on_welcome(welcome, &server),
                 Some(Event::Received(incoming)) => self.on_line(&incoming, output)?,
                 Some(Event::Notice(text)) => Step::notice(text),
@@ -64,7 +70,7 @@ impl Listener {
                 }
                 Some(Event::NameRefused(why)) => return Err(Failure::Error(why)),
                 None => {
-                    session.wait(None, false)?;
+                    session.wait(self.ends_at, false)?;
                     continue;
                 }
             };
@@ -79,6 +85,14 @@ impl Listener {
             }
         }
         Ok(())
+    }
+
+    /// Ends after `--for`. A server that was never reached is a failure.
+    fn end_in_time(&self, server: &str) -> Result<(), Failure> {
+        match self.cursor.position() {
+            Some(_) => Ok(()),
+            None => Err(Failure::Error(format!("cannot reach {server} within --for"))),
+        }
     }
 
     /// Prints the line if it is part of the output. Returns what to do next.
