@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use support::fake_server::{FEED, FakeServer};
 use support::proxy::{Cut, Direction, Manner, Proxy};
 use support::terminal::Terminal;
-use support::{Client, Program, Server, oyez, wait_until};
+use support::{Client, Program, Server, fails, oyez, succeeds, wait_until};
 
 /// Returns a command that runs `oyez` with this server.
 fn client(server: &Server, arguments: &[&str]) -> Command {
@@ -444,4 +444,90 @@ fn json_output_cannot_be_forged() {
         max = u64::MAX,
     );
     assert_eq!((status, without_times(&stdout)), (0, expected));
+}
+
+#[test]
+fn broadcast_prints_its_number_as_json() {
+    let server = Server::start(&[]);
+    let feed = feed(&server);
+    for seq in 1..=2 {
+        let mut broadcast = client(&server, &["broadcast", "--format", "json", "hi"]);
+        let id =
+            format!(r#"{{"type":"broadcast","id":"{feed}-{seq}","feed":"{feed}","seq":{seq}}}"#);
+        assert_eq!(succeeds(&mut broadcast), id + "\n");
+    }
+    assert_eq!(succeeds(&mut client(&server, &["broadcast", "--format", "text", "hi"])), "");
+    let mut broadcast = client(&server, &["broadcast", "--format", "json", &"x".repeat(5000)]);
+    fails(&mut broadcast, 1, "line-too-long");
+}
+
+#[test]
+fn clients_are_listed_as_json() {
+    let server = Server::start(&[]);
+    let list = || client(&server, &["clients", "--format", "json"]);
+    assert_eq!(succeeds(&mut list()), "");
+    let mut bob = server.client();
+    bob.ask("name bob", "ok name bob");
+    let _nameless = server.client();
+    assert_eq!(succeeds(&mut list()), "{\"id\":2,\"name\":\"bob\"}\n{\"id\":3,\"name\":null}\n");
+
+    let fake = FakeServer::new();
+    let list = fake.start(&["clients", "--format", "json"]);
+    let mut server = fake.welcome_as(5, FEED, 0);
+    server.expect("clients");
+    server.send(&format!("client 5 me\nclient {} \"}},{{\"\nok clients 2 2", u64::MAX));
+    server.expect(&format!("clients {}", u64::MAX));
+    server.send("ok clients 0 2");
+    let object = "{\"id\":18446744073709551615,\"name\":\"\\\"},{\\\"\"}\n".to_owned();
+    assert_eq!(list.wait_all(), (0, object, String::new()));
+}
+
+#[test]
+fn counters_are_one_json_object() {
+    let server = Server::start(&["--max-line", "1000"]);
+    let text = succeeds(&mut client(&server, &["stats"]));
+    let keys = text.lines().map(|line| line.split(' ').next().unwrap());
+    let json = succeeds(&mut client(&server, &["stats", "--format", "json"]));
+    let fields = json.strip_prefix('{').unwrap().strip_suffix("}\n").unwrap();
+    let fields: Vec<_> = fields.split(',').map(|field| field.split_once(':').unwrap()).collect();
+    assert!(fields.iter().map(|(key, _)| key.trim_matches('"')).eq(keys), "{text}{json}");
+    assert!(fields.iter().all(|(_, value)| value.parse::<u64>().is_ok()), "{json}");
+    assert_eq!((field(&json, "clients_total"), field(&json, "max_line")), ("2", "1000"));
+}
+
+#[test]
+fn counters_that_are_no_json_object_are_an_error() {
+    let run = |counters: &str| {
+        let fake = FakeServer::new();
+        let stats = fake.start(&["stats", "--format", "json"]);
+        let mut server = fake.welcome(FEED, 0);
+        server.expect("stats");
+        server.send(&format!("{counters}ok stats"));
+        stats.wait_all()
+    };
+    let object = "{\"a\":18446744073709551615,\"\\\"\":0}\n".to_owned();
+    assert_eq!(run("stat a 18446744073709551615\nstat \" 0\n"), (0, object, String::new()));
+    assert_eq!(run(""), (0, "{}\n".to_owned(), String::new()));
+    let invalid = "oyez: the server's list of counters is invalid\n".to_owned();
+    let many = (0..1001).fold(String::new(), |all, i| all + &format!("stat x{i} 1\n"));
+    let long = format!("stat {} 1\n", "x".repeat(101));
+    for counters in ["stat a 1\nstat b 1\nstat a 2\n", &many, &long] {
+        assert_eq!(run(counters), (1, String::new(), invalid.clone()));
+    }
+}
+
+#[test]
+fn options_that_do_not_fit_are_refused() {
+    fails(
+        oyez().args(["listen", "--history", "1", "--since", "1"]),
+        2,
+        "--since and --history cannot be combined",
+    );
+    fails(oyez().args(["listen", "--history", "x"]), 2, "--history");
+    fails(oyez().args(["listen", "--for", "0"]), 2, "--for");
+    fails(oyez().args(["stats", "--for", "1"]), 2, "--for is only for listen");
+    fails(oyez().args(["clients", "--format", "named"]), 2, "text and json");
+    fails(oyez().args(["stats", "--format", "lines"]), 2, "text and json");
+    fails(oyez().args(["broadcast", "--format", "lines", "x"]), 2, "text and json");
+    fails(oyez().args(["broadcast", "-", "--format", "json"]), 2, "--format is only for ");
 }

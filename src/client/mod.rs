@@ -58,13 +58,13 @@ pub fn run(config: Config) -> Result<(), Failure> {
             let error = "this oyez was built without chat; use oyez raw instead";
             Err(Failure::Usage(error.to_owned()))
         }
-        Task::Broadcast { text, .. } => ask::broadcast(&mut session, &text),
+        Task::Broadcast { text, format } => ask::broadcast(&mut session, &text, format),
         Task::BroadcastInput(input) => broadcast::broadcast(&mut session, &input),
         Task::Listen(listen) => listen::listen(&mut session, listen),
         Task::Send { client, text } => ask::send(&mut session, &client, &text),
-        Task::Clients { .. } => ask::clients(&mut session),
+        Task::Clients { format } => ask::clients(&mut session, format),
         Task::Ping { text } => ask::ping(&mut session, text.as_deref()),
-        Task::Stats { .. } => ask::stats(&mut session),
+        Task::Stats { format } => ask::stats(&mut session, format),
         Task::Shutdown => ask::shutdown(&mut session),
         Task::Raw => raw::raw(&mut session),
     };

@@ -2,24 +2,40 @@
 
 use std::time::Instant;
 
+use crate::client::config::Format;
 use crate::client::connection::Event;
+use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::{Owner, RequestTracker};
 use crate::client::failure::Failure;
 use crate::client::messages::explain;
 use crate::client::session::Session;
 use crate::client::stdio::{Output, notice};
+use crate::client::tasks::format;
 use crate::escape::escape_untrusted;
-use crate::protocol::{Command, Recipient, Reply};
+use crate::protocol::{Command, FeedPosition, OkReply, Recipient, Reply};
 
 /// The maximum number of lines in a reply. oyezd sends fewer: at most one page of clients.
 pub(crate) const MAX_REPLY_LINES: usize = 10_000;
 
+/// The maximum number of counters in JSON output. oyezd has far fewer.
+const MAX_COUNTERS: usize = 1000;
+
+/// The maximum length of a counter's name in JSON output, in bytes. oyezd's are much shorter.
+const MAX_COUNTER_NAME: usize = 100;
+
 /// `oyez broadcast TEXT`
-pub(crate) fn broadcast(session: &mut Session, text: &str) -> Result<(), Failure> {
+pub(crate) fn broadcast(session: &mut Session, text: &str, format: Format) -> Result<(), Failure> {
+    let Welcome { feed, .. } = connect(session)?;
     // After `quiet`, the reply is `ok broadcast`. Otherwise it would be this client's own line,
     // which `lagged` could skip.
     ask(session, &Command::Quiet, |_, _| ())?;
-    ask(session, &Command::Broadcast { text }, |_, _| ())
+    ask(session, &Command::Broadcast { text }, |reply, output| {
+        if let (Format::Json, Reply::Ok(OkReply::Broadcast { seq })) = (format, reply) {
+            let object = format::object(output).field("type", "broadcast");
+            let position = FeedPosition { feed, seq };
+            output.line(&format::with_position(object, Some(position)).finish());
+        }
+    })
 }
 
 /// `oyez send CLIENT TEXT`
@@ -27,12 +43,13 @@ pub(crate) fn send(session: &mut Session, client: &str, text: &str) -> Result<()
     let Some(client) = Recipient::parse(client) else {
         return Err(Failure::Usage(format!("{client:?} is not a client's id or name")));
     };
+    connect(session)?;
     ask(session, &Command::Send { client, text }, |_, _| ())
 }
 
 /// `oyez clients`: prints all other clients, page by page.
-pub(crate) fn clients(session: &mut Session) -> Result<(), Failure> {
-    wait_until_ready(session)?;
+pub(crate) fn clients(session: &mut Session, format: Format) -> Result<(), Failure> {
+    connect(session)?;
     let own = session.connection.requests().map(RequestTracker::id);
     let mut last = 0;
     loop {
@@ -43,9 +60,13 @@ pub(crate) fn clients(session: &mut Session) -> Result<(), Failure> {
             let Reply::Client { id, name } = reply else { return };
             is_ascending &= id > last;
             last = id;
-            if Some(id) != own {
-                output.line(&format!("{id} {}", escape_untrusted(name.unwrap_or("-"), 64)));
+            if Some(id) == own {
+                return;
             }
+            output.line(&match format {
+                Format::Json => format::object(output).field("id", id).field("name", name).finish(),
+                _ => format!("{id} {}", escape_untrusted(name.unwrap_or("-"), 64)),
+            });
         })?;
         if !is_ascending {
             return Err(Failure::Error("the server's list of clients is out of order".to_owned()));
@@ -57,22 +78,42 @@ pub(crate) fn clients(session: &mut Session) -> Result<(), Failure> {
 }
 
 /// `oyez stats`
-pub(crate) fn stats(session: &mut Session) -> Result<(), Failure> {
-    ask(session, &Command::Stats, |reply, output| {
-        if let Reply::Stat { key, value } = reply {
-            output.line(&format!("{key} {value}"));
+pub(crate) fn stats(session: &mut Session, format: Format) -> Result<(), Failure> {
+    connect(session)?;
+    if format != Format::Json {
+        return ask(session, &Command::Stats, |reply, output| {
+            if let Reply::Stat { key, value } = reply {
+                output.line(&format!("{key} {value}"));
+            }
+        });
+    }
+    let (mut counters, mut is_valid) = (vec![], true);
+    ask(session, &Command::Stats, |reply, _| {
+        let Reply::Stat { key, value } = reply else { return };
+        let is_new = counters.iter().all(|(other, _)| other != key);
+        is_valid &= is_new && counters.len() < MAX_COUNTERS && key.len() <= MAX_COUNTER_NAME;
+        if is_valid {
+            counters.push((key.to_owned(), value));
         }
-    })
+    })?;
+    if !is_valid {
+        return Err(Failure::Error("the server's list of counters is invalid".to_owned()));
+    }
+    let object = format::object(&session.output);
+    let object = counters.iter().fold(object, |object, (key, value)| object.field(key, *value));
+    session.output.line(&object.finish());
+    Ok(())
 }
 
 /// `oyez shutdown`
 pub(crate) fn shutdown(session: &mut Session) -> Result<(), Failure> {
+    connect(session)?;
     ask(session, &Command::Shutdown, |_, _| ())
 }
 
 /// `oyez ping [TEXT]`
 pub(crate) fn ping(session: &mut Session, text: Option<&str>) -> Result<(), Failure> {
-    wait_until_ready(session)?;
+    connect(session)?;
     let sent_at = Instant::now();
     ask(session, &Command::Ping { text }, |_, _| ())?;
     let ms = sent_at.elapsed().as_secs_f64() * 1000.0;
@@ -81,27 +122,30 @@ pub(crate) fn ping(session: &mut Session, text: Option<&str>) -> Result<(), Fail
     Ok(())
 }
 
-/// Waits until the client is connected and signed in.
-fn wait_until_ready(session: &mut Session) -> Result<(), Failure> {
-    while !session.connection.has_room() {
+/// Waits until the client is connected and signed in. Returns the server's welcome.
+fn connect(session: &mut Session) -> Result<Welcome, Failure> {
+    let mut welcome = None;
+    loop {
+        if let Some(welcome) = welcome.filter(|_| session.connection.has_room()) {
+            return Ok(welcome);
+        }
         match session.connection.next_event(Instant::now())? {
+            Some(Event::Connected(received)) => welcome = Some(received),
             Some(Event::NameRefused(why)) => return Err(Failure::Error(why)),
             Some(Event::Notice(text)) => notice(&text),
             Some(_) => {}
             None => session.wait(None, false)?,
         }
     }
-    Ok(())
 }
 
-/// Sends a command and waits for its final reply. Passes each `client` and `stat` line to
-/// `on_line`. Returns an `error` as a failure.
+/// Sends a command and waits for its final reply. Passes this reply and, before it, each `client`
+/// and `stat` line to `on_line`. Returns an `error` as a failure.
 fn ask(
     session: &mut Session,
     command: &Command<'_>,
     mut on_line: impl FnMut(Reply<'_>, &mut Output),
 ) -> Result<(), Failure> {
-    wait_until_ready(session)?;
     session.connection.send(command, Owner::Task);
     let mut lines = 0;
     loop {
@@ -135,7 +179,10 @@ fn ask(
             Some(Reply::Error { code, explanation }) if is_final => {
                 return Err(Failure::Error(explain(code, explanation)));
             }
-            _ if is_final => return Ok(()),
+            Some(reply) if is_final => {
+                on_line(reply, &mut session.output);
+                return Ok(());
+            }
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! The output formats of `oyez listen`.
+//! The output formats.
 
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -27,16 +27,9 @@ pub(crate) fn print(
         (Format::Text | Format::Named, Reply::Direct { from, text }) => {
             notice(&format!("direct message from {from}: {text}"));
         }
-        (Format::Json, Reply::Broadcast { seq, from, text }) => {
-            let (id, feed) =
-                (position.map(|id| id.to_string()), position.map(|id| id.feed.to_string()));
-            let object = received("broadcast", output)
-                .field("id", id.as_deref())
-                .field("feed", feed.as_deref())
-                .field("seq", seq)
-                .field("from", from)
-                .field("text", text);
-            output.line(&object.finish());
+        (Format::Json, Reply::Broadcast { from, text, .. }) => {
+            let object = with_position(received("broadcast", output), position);
+            output.line(&object.field("from", from).field("text", text).finish());
         }
         (Format::Json, Reply::Direct { from, text }) => {
             let object = received("direct", output).field("from", from).field("text", text);
@@ -59,12 +52,21 @@ pub(crate) fn print_gap(format: Format, gap: &Gap, output: &mut Output) {
 }
 
 /// Starts a JSON object for standard output.
-fn object(output: &Output) -> Object {
+pub(crate) fn object(output: &Output) -> Object {
     Object::new(match output {
         Output { is_terminal: false, .. } => Escaping::Minimal,
         Output { is_utf8: true, .. } => Escaping::Invisible,
         _ => Escaping::NonAscii,
     })
+}
+
+/// Adds the position of a broadcast to a JSON object.
+pub(crate) fn with_position(object: Object, position: Option<FeedPosition>) -> Object {
+    let (id, feed) = (position.map(|id| id.to_string()), position.map(|id| id.feed.to_string()));
+    object
+        .field("id", id.as_deref())
+        .field("feed", feed.as_deref())
+        .field("seq", position.map(|id| id.seq))
 }
 
 /// Starts a JSON object of this type for something that was just received.
