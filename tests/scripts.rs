@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use support::fake_server::{FEED, FakeServer};
 use support::proxy::{Cut, Direction, Manner, Proxy};
 use support::terminal::Terminal;
-use support::{Client, Program, Server, fails, oyez, succeeds, wait_until};
+use support::{Client, Program, SILENT_SUCCESS, Server, fails, oyez, succeeds, wait_until};
 
 /// Returns a command that runs `oyez` with this server.
 fn client(server: &Server, arguments: &[&str]) -> Command {
@@ -459,6 +459,42 @@ fn broadcast_prints_its_number_as_json() {
     assert_eq!(succeeds(&mut client(&server, &["broadcast", "--format", "text", "hi"])), "");
     let mut broadcast = client(&server, &["broadcast", "--format", "json", &"x".repeat(5000)]);
     fails(&mut broadcast, 1, "line-too-long");
+}
+
+#[test]
+fn files_are_broadcast_in_order() {
+    let server = Server::start(&[]);
+    let mut bob = server.client();
+    let folder = tempfile::tempdir().unwrap();
+    let [first, last] = [("first", "one\ntwo"), ("last", "five\n")].map(|(name, text)| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let files = ["broadcast", "--file", &first, "--file", "-", "--file", &last];
+    let sent = Program::run_with(&mut client(&server, &files), b"three\nfour");
+    assert_eq!(sent, SILENT_SUCCESS);
+    for (seq, text) in (1..).zip(["one", "two", "three", "four", "five"]) {
+        bob.expect(&format!("broadcast {seq} 2 {text}"));
+    }
+    let missing = folder.path().join("missing");
+    let missing = missing.to_str().unwrap();
+    let mut broadcast = client(&server, &["broadcast", "--file", &first, "--file", missing]);
+    fails(&mut broadcast, 1, &format!("cannot read {missing}: "));
+    bob.ask("ping", "pong");
+}
+
+#[test]
+fn hyphen_after_two_hyphens_is_a_text() {
+    let server = Server::start(&[]);
+    let mut bob = server.client();
+    assert_eq!(succeeds(&mut client(&server, &["broadcast", "--", "-"])), "");
+    bob.expect("broadcast 1 2 -");
+    assert_eq!(
+        Program::run_with(&mut client(&server, &["broadcast", "-"]), b"-\n"),
+        SILENT_SUCCESS
+    );
+    bob.expect("broadcast 2 3 -");
 }
 
 #[test]
