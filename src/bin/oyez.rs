@@ -8,7 +8,7 @@ use oyez::client::{self, Failure};
 
 fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1).collect();
-    let action = config::parse(arguments, std::env::var_os("OYEZ_SERVER"));
+    let action = config::parse(arguments, &|variable| std::env::var_os(variable));
     cli::start("oyez", action, config::help, run)
 }
 

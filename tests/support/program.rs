@@ -9,10 +9,27 @@ use std::time::{Duration, Instant};
 
 use super::TIMEOUT;
 
+/// The variables that change what `oyez` does. Tests set those that they need. Without a home
+/// directory, `oyez` knows no servers.
+const ENVIRONMENT: [&str; 9] = [
+    "OYEZ_SERVER",
+    "OYEZ_SECRET_FILE",
+    "OYEZ_NAME",
+    "OYEZ_TLS",
+    "OYEZ_TLS_CA",
+    "OYEZ_TLS_FINGERPRINT",
+    "XDG_STATE_HOME",
+    "HOME",
+    "NO_COLOR",
+];
+
 /// Returns a command that runs the built `oyez`, without arguments.
 pub fn oyez() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oyez"));
-    command.stdin(Stdio::null()).env_remove("OYEZ_SERVER").env_remove("NO_COLOR");
+    for variable in ENVIRONMENT {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null());
     command
 }
 

@@ -1,5 +1,7 @@
-//! The command line of `oyez`: its options. The module `task` parses the command.
+//! The command line of `oyez`: its options. The module `task` parses the command, and `environment`
+//! reads the environment variables.
 
+mod environment;
 mod task;
 
 use std::ffi::OsString;
@@ -10,6 +12,8 @@ use crate::client::connection::address::ServerAddress;
 use crate::client::connection::options::ConnectOptions;
 use crate::net::tls_config::{ClientTlsConfig, ServerVerification};
 use crate::protocol::{FeedPosition, Name};
+use environment::Environment;
+pub use environment::Lookup;
 pub use task::{COMMANDS, ChatOptions, Format, InputOptions, Listen, Since, Start, Task};
 
 const INTRO: &str = "\
@@ -21,6 +25,9 @@ Usage: oyez [OPTIONS] [COMMAND]
 const NOTES: &str = "\
 Options may appear anywhere before the text; its first word, or --, ends them.
 After --, every argument is text: oyez broadcast -- \"$TEXT\"
+
+The environment variables OYEZ_SERVER, OYEZ_NAME, OYEZ_SECRET_FILE, OYEZ_TLS_CA
+and OYEZ_TLS_FINGERPRINT are defaults for these options; OYEZ_TLS=1 means --tls.
 
 Notices and errors go to standard error.
 Exit status: 0 on success, 1 on failure, 2 for wrong arguments.
@@ -52,24 +59,25 @@ pub fn help() -> String {
 
 /// Returns every option.
 pub fn options() -> Vec<HelpGroup> {
-    cli::options(|line| configure(line, None))
+    cli::options(|line| configure(line, &Environment(&|_| None)))
 }
 
-/// Parses the arguments that follow the program's name. `server` is the value of OYEZ_SERVER. The
-/// error is one line.
-pub fn parse(arguments: Vec<OsString>, server: Option<OsString>) -> Result<Action, String> {
-    cli::parse(arguments, &options(), COMMANDS, |line| configure(line, server))
+/// Parses the arguments that follow the program's name. `variable` returns the value of an
+/// environment variable. The error is one line.
+pub fn parse(arguments: Vec<OsString>, variable: Lookup<'_>) -> Result<Action, String> {
+    cli::parse(arguments, &options(), COMMANDS, |line| configure(line, &Environment(variable)))
 }
 
 /// Reads the options and the command.
 #[rustfmt::skip] // One row per option.
-fn configure(line: &mut CommandLine, server: Option<OsString>) -> Result<Action, String> {
+fn configure(line: &mut CommandLine, environment: &Environment<'_>) -> Result<Action, String> {
     let address = line.group("Connection").option(["-s, --server ADDR", "127.0.0.1:5050", "address \
         of the server: `HOST`, `HOST:PORT`, `[IPv6]:PORT` or `unix:PATH`; overrides the \
         environment variable OYEZ_SERVER"]).address(ServerAddress::Unix)?;
     let mut route = ConnectOptions {
-        server: address.map_or_else(|| default_server(server), Ok)?,
+        server: ServerAddress::default(),
         name: line.option(["--name NAME", "", "use this name on the server"]).optional(name)?,
+        is_name_optional: false,
         secret_file: line.option(["--secret-file FILE", "",
             "authenticate with the secret in FILE"]).path()?,
         insecure: line.flag("--insecure", "allow sending the secret over a network without TLS"),
@@ -80,6 +88,7 @@ fn configure(line: &mut CommandLine, server: Option<OsString>) -> Result<Action,
             with `--name`"),
         wait: false,
         tls: tls(line)?,
+        known_servers: environment.known_servers(),
     };
     let files = line.group("Command options").only_for(&["broadcast"]).option(["--file FILE", "",
         "send the lines of FILE, as `broadcast -` does with standard input; may be repeated"])
@@ -115,6 +124,18 @@ fn configure(line: &mut CommandLine, server: Option<OsString>) -> Result<Action,
     let options = task::Options { chat, input, listen: Listen { start, count, duration, format } };
     let Some(task) = task::parse(&line.words()?, options)? else { return Ok(Action::Help) };
     line.check_command(task.usage())?;
+    route.server = address.map_or_else(|| environment.server().map(Option::unwrap_or_default),
+        Ok)?;
+    route.secret_file = route.secret_file.or_else(|| environment.path("OYEZ_SECRET_FILE"));
+    if route.tls.is_none() {
+        route.tls = environment.tls()?;
+    }
+    // Other commands would take the name from a chat of the same user, or do not use it.
+    let is_talk = matches!(task, Task::Chat(_) | Task::Broadcast { .. } | Task::Send { .. });
+    if route.name.is_none() && is_talk {
+        route.name = environment.text("OYEZ_NAME", name)?;
+        route.is_name_optional = route.name.is_some();
+    }
     let is_input = matches!(task, Task::BroadcastInput(_));
     let stays = is_input || matches!(task, Task::Listen(_) | Task::Chat(_));
     // Deduplication after a reconnect would fail: lines under this name may be another client's.
@@ -127,7 +148,8 @@ fn configure(line: &mut CommandLine, server: Option<OsString>) -> Result<Action,
 #[rustfmt::skip] // One row per option.
 fn tls(line: &mut CommandLine) -> Result<Option<ClientTlsConfig>, String> {
     let is_tls = line.group("TLS").flag("--tls",
-        "use TLS and trust the system's CA certificates");
+        "use TLS and trust the system's CA certificates; on a terminal, ask whether to trust any \
+        other certificate, and remember the answer");
     let roots = line.option(["--tls-ca FILE", "",
         "use TLS and trust the certificates in FILE: CA certificates, or the server's own"]).path()?;
     let pinned = line.option(["--tls-fingerprint HASH", "", "use TLS and trust the certificate \
@@ -147,15 +169,6 @@ fn tls(line: &mut CommandLine) -> Result<Option<ClientTlsConfig>, String> {
     let is_tls = is_tls || verification.is_some() || identity.is_some();
     let verification = verification.unwrap_or(ServerVerification::System);
     Ok(is_tls.then_some(ClientTlsConfig { verification, identity }))
-}
-
-/// Returns the server in OYEZ_SERVER, or the default.
-fn default_server(variable: Option<OsString>) -> Result<ServerAddress, String> {
-    match variable.filter(|text| !text.is_empty()) {
-        Some(text) => cli::address(&text, ServerAddress::Unix)
-            .map_err(|error| format!("OYEZ_SERVER {text:?}: {error}")),
-        None => Ok(ServerAddress::default()),
-    }
 }
 
 fn name(text: &str) -> Result<String, &'static str> {
@@ -195,7 +208,7 @@ mod tests {
     use crate::protocol::FeedId;
 
     fn parse_words(words: &[&str]) -> Result<Action, String> {
-        parse(words.iter().map(OsString::from).collect(), None)
+        parse(words.iter().map(OsString::from).collect(), &|_| None)
     }
 
     fn config(line: &str) -> Config {
@@ -299,7 +312,7 @@ mod tests {
         let path = PathBuf::from(bytes(b"\xff"));
         let parse_bytes = |arguments: &[&[u8]], server: Option<&[u8]>| {
             let arguments = arguments.iter().copied().map(bytes).collect();
-            match parse(arguments, server.map(bytes)) {
+            match parse(arguments, &|name| server.filter(|_| name == "OYEZ_SERVER").map(bytes)) {
                 Ok(Action::Run(config)) => Ok(*config),
                 Ok(other) => panic!("{other:?}"),
                 Err(error) => Err(error),
@@ -345,19 +358,6 @@ mod tests {
         ] {
             assert_eq!(parse_bytes(arguments, variable).err().as_deref(), Some(error));
         }
-    }
-
-    #[test]
-    fn server_option_overrides_the_environment_variable() {
-        let server = |words: &[&str]| match parse(
-            words.iter().map(OsString::from).collect(),
-            Some("[::1]:7".into()),
-        ) {
-            Ok(Action::Run(config)) => config.route.server.to_string(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(server(&["stats"]), "[::1]:7");
-        assert_eq!(server(&["stats", "--server=h:1"]), "h:1");
     }
 
     #[test]

@@ -208,7 +208,7 @@ mod tests {
     use crate::client::config::{self, Action, Config};
 
     fn config(words: &[&str]) -> Config {
-        match config::parse(words.iter().map(Into::into).collect(), None) {
+        match config::parse(words.iter().map(Into::into).collect(), &|_| None) {
             Ok(Action::Run(config)) => *config,
             other => panic!("{words:?}: {other:?}"),
         }
@@ -218,7 +218,7 @@ mod tests {
     fn every_command_in_the_table_is_parsed() {
         for (usage, _) in COMMANDS {
             let words: Vec<&str> = usage.split(' ').collect();
-            let parsed = config::parse(words.iter().map(Into::into).collect(), None);
+            let parsed = config::parse(words.iter().map(Into::into).collect(), &|_| None);
             assert!(parsed.is_ok(), "{words:?}");
         }
     }

@@ -307,8 +307,10 @@ mod tests {
         let options = ConnectOptions {
             server: server.parse().expect("a valid address"),
             name: None,
+            is_name_optional: false,
             secret_file: None,
             tls: None,
+            known_servers: None,
             insecure: false,
             timeout: TIMEOUT,
             reconnect: false,

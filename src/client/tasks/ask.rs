@@ -124,6 +124,7 @@ pub(crate) fn ping(session: &mut Session, text: Option<&str>) -> Result<(), Fail
 
 /// Waits until the client is connected and signed in. Returns the server's welcome.
 fn connect(session: &mut Session) -> Result<Welcome, Failure> {
+    let is_name_optional = session.connection.dialer.options.is_name_optional;
     let mut welcome = None;
     loop {
         if let Some(welcome) = welcome.filter(|_| session.connection.has_room()) {
@@ -131,6 +132,9 @@ fn connect(session: &mut Session) -> Result<Welcome, Failure> {
         }
         match session.connection.next_event(Instant::now())? {
             Some(Event::Connected(received)) => welcome = Some(received),
+            Some(Event::NameRefused(why)) if is_name_optional => {
+                notice(&format!("sending without the name in OYEZ_NAME: {why}"));
+            }
             Some(Event::NameRefused(why)) => return Err(Failure::Error(why)),
             Some(Event::Notice(text)) => notice(&text),
             Some(_) => {}

@@ -49,7 +49,7 @@ pub(super) fn classify(error: &Error, peer: Peer, is_handshaking: bool) -> TlsFa
                 }
                 Peer::Server => {
                     "the server does not speak TLS on this port; use its TLS port, or leave out \
-                     the --tls options"
+                     the --tls options and set OYEZ_TLS=0"
                 }
             }
             .to_owned(),
