@@ -44,6 +44,14 @@ impl From<io::Error> for ReadOutcome<'_> {
 pub enum TlsFailure {
     /// One side does not trust the other's certificate.
     Untrusted(String),
+    /// The client refused the server's certificate only because it does not know it: no trusted
+    /// authority has signed it, or another one is pinned.
+    UnknownCertificate {
+        /// The explanation.
+        why: String,
+        /// The SHA-256 hash of the certificate.
+        sha256: [u8; 32],
+    },
     /// The peer does not speak TLS, or violates the protocol.
     Protocol(String),
 }
@@ -51,7 +59,9 @@ pub enum TlsFailure {
 impl fmt::Display for TlsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Untrusted(reason) | Self::Protocol(reason) => f.write_str(reason),
+            Self::Untrusted(why) | Self::UnknownCertificate { why, .. } | Self::Protocol(why) => {
+                f.write_str(why)
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Reads the small files named by options: secrets, keys and certificates.
+//! Reads and writes small files: secrets, keys, certificates and known servers.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -98,6 +98,22 @@ fn read_to_end(file: File, len: u64) -> io::Result<Vec<u8>> {
         bytes.truncate(len);
     }
     Ok(bytes)
+}
+
+/// Writes a file atomically, readable only by its owner.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), String> {
+    let temporary = path.with_extension("new");
+    // An interrupted write may have left the file behind. If it cannot be removed, creating it
+    // fails.
+    let _ = fs::remove_file(&temporary);
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&temporary);
+    file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    })
+    .and_then(|()| fs::rename(&temporary, path))
+    .map_err(|error| format!("cannot write {}: {error}", temporary.display()))
 }
 
 /// Returns whether a file's mode lets its group or others read it. Returns false if the mode is

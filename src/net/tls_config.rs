@@ -33,7 +33,7 @@ pub struct ServerTlsConfig {
 /// How the client verifies the server's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerVerification {
-    /// It must be signed by an authority that this system trusts.
+    /// It must be signed by an authority that this system trusts, or the user must trust it.
     System,
     /// It must be signed by an authority in this file.
     Roots(PathBuf),
@@ -51,7 +51,7 @@ pub struct ClientTlsConfig {
 }
 
 /// The SHA-256 hash of a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint(pub [u8; 32]);
 
 impl FromStr for Fingerprint {

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::num::NonZero;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Starts a program on an xterm of this size.
+    /// Starts a program on an xterm of this size. Its standard error is not the terminal.
     pub fn start(command: &mut Command, rows: u16, columns: u16) -> Self {
         Self::start_as("xterm", command, rows, columns)
     }
@@ -43,7 +43,22 @@ impl Terminal {
     /// Starts a program on a terminal of this type and size. The locale is UTF-8 unless the command
     /// sets LC_ALL.
     pub fn start_as(term: &str, command: &mut Command, rows: u16, columns: u16) -> Self {
+        Self::start_on(open(), command.stderr(Stdio::piped()).env("TERM", term), rows, columns)
+    }
+
+    /// Starts a program on an xterm of this size, with its standard error.
+    pub fn start_with_stderr(command: &mut Command, rows: u16, columns: u16) -> Self {
         let (controller, terminal) = open();
+        command.stderr(terminal.try_clone().unwrap()).env("TERM", "xterm");
+        Self::start_on((controller, terminal), command, rows, columns)
+    }
+
+    fn start_on(
+        (controller, terminal): (File, File),
+        command: &mut Command,
+        rows: u16,
+        columns: u16,
+    ) -> Self {
         resize(&terminal, rows, columns);
         let mut reader = controller.try_clone().unwrap();
         let (sender, bytes) = channel();
@@ -59,7 +74,7 @@ impl Terminal {
         if !has_locale {
             command.env("LC_ALL", "C.UTF-8");
         }
-        let program = Program::start_with_piped_stderr(command.env("TERM", term));
+        let program = Program::from(command.spawn().unwrap());
         let screen = vt100::Parser::new(some(rows), some(columns), 1000);
         Self { program, controller, terminal, bytes, screen, output: Vec::new() }
     }

@@ -7,6 +7,7 @@ use mio::{Registry, Token};
 
 use crate::client::connection::address::ServerAddress;
 use crate::client::connection::error::{Cause, LinkError};
+use crate::client::connection::first_use::FirstUse;
 use crate::client::connection::link::Link;
 use crate::client::connection::options::ConnectOptions;
 use crate::client::messages::{connection_cut, explain};
@@ -17,6 +18,7 @@ use crate::credentials::secret_file;
 use crate::escape::escape_untrusted;
 use crate::net::stream::Endpoint;
 use crate::net::tls::ClientTls;
+use crate::net::tls_config::{ClientTlsConfig, Fingerprint, ServerVerification};
 use crate::protocol::{Command, ErrorClass, ErrorCode, FeedId, Reply};
 
 /// The maximum time to connect to one address and receive the welcome.
@@ -39,6 +41,7 @@ pub(crate) struct Dialer {
     pub(crate) options: ConnectOptions,
     secret: Option<Secret>,
     tls: Option<ClientTls>,
+    first_use: Option<FirstUse>,
     registry: Registry,
     token: Token,
 }
@@ -60,9 +63,29 @@ impl Dialer {
             notice(&warning);
         }
         let host = options.server.certified_name();
-        let tls =
-            options.tls.as_ref().map(|config| ClientTls::new(&host, config, files)).transpose()?;
-        Ok(Self { options, secret, tls, registry, token })
+        let first_use = FirstUse::new(&options);
+        let known = first_use.as_ref().and_then(FirstUse::trusted);
+        let settings = options.tls.clone().map(|settings| match known {
+            Some(known) => {
+                ClientTlsConfig { verification: ServerVerification::Pinned(known), ..settings }
+            }
+            None => settings,
+        });
+        let tls = settings.map(|settings| ClientTls::new(&host, &settings, files)).transpose()?;
+        Ok(Self { options, secret, tls, first_use, registry, token })
+    }
+
+    /// Asks the user, once, whether to trust this certificate. Returns whether to dial again: then
+    /// the server must present exactly this one. No connection is open meanwhile.
+    pub(crate) fn ask_to_trust(&mut self, certificate: Fingerprint) -> Result<bool, String> {
+        let (Some(tls), Some(first_use)) = (&mut self.tls, self.first_use.take()) else {
+            return Ok(false);
+        };
+        let is_trusted = first_use.ask(certificate)?;
+        if is_trusted {
+            tls.pin(certificate);
+        }
+        Ok(is_trusted)
     }
 
     /// Returns the `auth` command, if there is a secret. It must be the first command on every
@@ -183,7 +206,9 @@ impl Dialer {
             _ => list(failures),
         };
         let failed = match cause {
-            Cause::TlsFailed | Cause::Untrusted => "cannot set up TLS with",
+            Cause::TlsFailed | Cause::Untrusted | Cause::UnknownCertificate(_) => {
+                "cannot set up TLS with"
+            }
             _ => "cannot reach",
         };
         let error = LinkError::new(cause, format!("{failed} {server}: {why}"));
@@ -199,6 +224,7 @@ impl Dialer {
         }
         let advice = match cause {
             Cause::Absent => return Some(self.options.server.advice(self.tls.is_some())),
+            Cause::UnknownCertificate(_) => return self.first_use.as_ref()?.advice(),
             Cause::Silent if self.tls.is_none() => {
                 "if it uses TLS, add --tls; otherwise try again later"
             }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use crate::net::tls_config::Fingerprint;
 use crate::read_outcome::TlsFailure;
 
 /// Why connecting failed, or why the connection ended.
@@ -40,6 +41,8 @@ pub(crate) enum Cause {
     TlsFailed,
     /// One side does not trust the other's certificate, or the secret must not be sent there.
     Untrusted,
+    /// The client does not know the server's certificate. The user can decide to trust it.
+    UnknownCertificate(Fingerprint),
 }
 
 impl Cause {
@@ -56,7 +59,8 @@ impl Cause {
             | Self::Invalid
             | Self::NotAServer
             | Self::TlsFailed
-            | Self::Untrusted => false,
+            | Self::Untrusted
+            | Self::UnknownCertificate(_) => false,
         }
     }
 }
@@ -84,6 +88,9 @@ impl From<TlsFailure> for LinkError {
     fn from(failure: TlsFailure) -> Self {
         match failure {
             TlsFailure::Untrusted(why) => Self::new(Cause::Untrusted, why),
+            TlsFailure::UnknownCertificate { why, sha256 } => {
+                Self::new(Cause::UnknownCertificate(Fingerprint(sha256)), why)
+            }
             TlsFailure::Protocol(why) => Self::new(Cause::TlsFailed, why),
         }
     }

@@ -5,6 +5,8 @@ mod backoff;
 pub(crate) mod dial;
 pub(crate) mod ending;
 pub(crate) mod error;
+mod first_use;
+mod known_servers;
 pub(crate) mod link;
 mod name_claim;
 pub(crate) mod options;
@@ -20,7 +22,7 @@ use address::ServerAddress;
 use backoff::Backoff;
 use dial::{Dial, Dialer, Welcome};
 use ending::Ending;
-use error::LinkError;
+use error::{Cause, LinkError};
 use link::Link;
 use name_claim::NameClaim;
 use options::ConnectOptions;
@@ -216,6 +218,13 @@ impl Connection {
             true => (options.reconnect, Duration::MAX),
             false => (options.wait && error.cause.is_temporary(), MAX_PAUSE_BEFORE_START),
         };
+        if !self.outage.was_connected
+            && let Cause::UnknownCertificate(certificate) = error.cause
+            && self.dialer.ask_to_trust(certificate)?
+        {
+            self.state = State::Down { until: now };
+            return Ok(None);
+        }
         if !may_retry {
             return Err(error.to_string());
         }

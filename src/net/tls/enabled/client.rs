@@ -14,11 +14,12 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme,
 };
+use webpki::EndEntityCert;
 
 use super::alerts;
 use super::certificates::{fingerprint, read_identity};
 use super::error::{Explained, to_io};
-use super::stream::{PeerVerifier, TlsStream};
+use super::stream::{PeerVerifier, Refused, TlsStream};
 use super::trust::{Trusted, algorithms};
 use super::validity::check_dates;
 use crate::credentials::file::Files;
@@ -46,14 +47,14 @@ impl ClientTls {
             (Ok(name), _) => name,
             // A placeholder: TLS sends only names to the server, not addresses.
             (Err(_), Trust::Pinned(_)) => IpAddr::from(Ipv4Addr::UNSPECIFIED).into(),
-            (Err(_), Trust::Trusted { .. }) => {
+            (Err(_), _) => {
                 return Err(format!(
                     "no certificate can be valid for {host:?}; use the server's DNS name or its \
                      whole IP address, or --tls-fingerprint"
                 ));
             }
         };
-        let verifier = Arc::new(Verifier { name, trust, refused: Mutex::new(None) });
+        let verifier = Verifier::new(name, trust);
         let builder = ClientConfig::builder_with_provider(alerts::provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| to_io(&error).to_string())?
@@ -67,6 +68,14 @@ impl ClientTls {
             }
         };
         Ok(Self { config: Arc::new(config), verifier })
+    }
+
+    /// From now on, trusts only the certificate with this fingerprint.
+    pub(crate) fn pin(&mut self, fingerprint: Fingerprint) {
+        self.verifier = Verifier::new(self.verifier.name.clone(), Trust::Pinned(fingerprint));
+        let mut config = ClientConfig::clone(&self.config);
+        config.dangerous().set_certificate_verifier(Arc::clone(&self.verifier) as _);
+        self.config = Arc::new(config);
     }
 
     /// Encrypts a connection. The handshake happens as the connection is read and written.
@@ -84,13 +93,24 @@ struct Verifier {
     name: ServerName<'static>,
     trust: Trust,
     /// The certificate that was refused last, for the error message.
-    refused: Mutex<Option<Fingerprint>>,
+    refused: Mutex<Option<Refused>>,
+}
+
+impl Verifier {
+    fn new(name: ServerName<'static>, trust: Trust) -> Arc<Self> {
+        Arc::new(Self { name, trust, refused: Mutex::new(None) })
+    }
 }
 
 /// Which certificates a client trusts.
 #[derive(Debug)]
 enum Trust {
-    Trusted { trusted: Trusted, by_authority: Arc<WebPkiServerVerifier> },
+    Trusted {
+        trusted: Trusted,
+        by_authority: Arc<WebPkiServerVerifier>,
+    },
+    /// No certificate, because this system trusts none.
+    Nothing,
     Pinned(Fingerprint),
 }
 
@@ -99,7 +119,10 @@ impl Trust {
         let trusted = match verification {
             ServerVerification::Pinned(fingerprint) => return Ok(Self::Pinned(*fingerprint)),
             ServerVerification::Roots(path) => Trusted::read(path, files)?,
-            ServerVerification::System => Trusted::system()?,
+            ServerVerification::System => match Trusted::system() {
+                Some(trusted) => trusted,
+                None => return Ok(Self::Nothing),
+            },
         };
         let provider = Arc::new(ring::default_provider());
         let roots = Arc::clone(&trusted.authorities);
@@ -117,10 +140,11 @@ impl Trust {
     ) -> Result<(), Error> {
         match self {
             Self::Pinned(expected) if *expected == fingerprint(end_entity) => Ok(()),
-            Self::Pinned(expected) => {
-                let explained = Explained(format!("expected certificate {expected}"));
-                Err(CertificateError::Other(OtherError(Arc::new(explained))).into())
-            }
+            Self::Pinned(expected) => Err(explained(format!("expected certificate {expected}"))),
+            Self::Nothing => Err(explained(
+                "found no trusted certificates on this system; use --tls-ca or --tls-fingerprint"
+                    .to_owned(),
+            )),
             Self::Trusted { trusted, .. } if trusted.contains(end_entity) => {
                 check_dates(end_entity, now)?;
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
@@ -130,6 +154,26 @@ impl Trust {
                 .map(|_| ()),
         }
     }
+
+    /// Returns whether the certificate was refused only because no trusted one vouches for it. For
+    /// a self-signed CA certificate, the verifier returns another error than for other ones.
+    fn is_unknown(&self, end_entity: &CertificateDer<'_>, error: &Error) -> bool {
+        let Self::Trusted { .. } = self else { return true };
+        match error {
+            Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
+            Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
+                let is_authority = other.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity);
+                is_authority
+                    && EndEntityCert::try_from(end_entity)
+                        .is_ok_and(|parsed| parsed.subject() == parsed.issuer())
+            }
+            _ => false,
+        }
+    }
+}
+
+fn explained(text: String) -> Error {
+    CertificateError::Other(OtherError(Arc::new(Explained(text)))).into()
 }
 
 impl PeerVerifier for Verifier {
@@ -140,7 +184,7 @@ impl PeerVerifier for Verifier {
         Ok(())
     }
 
-    fn refused(&self) -> Option<Fingerprint> {
+    fn refused(&self) -> Option<Refused> {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -155,7 +199,10 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let verified = self.trust.verify(end_entity, intermediates, server_name, now);
-        let refused = verified.is_err().then(|| fingerprint(end_entity));
+        let refused = verified.as_ref().err().map(|error| Refused {
+            fingerprint: fingerprint(end_entity),
+            is_unknown: self.trust.is_unknown(end_entity, error),
+        });
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         verified.map(|()| ServerCertVerified::assertion())
     }

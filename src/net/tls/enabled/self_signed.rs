@@ -1,9 +1,8 @@
 //! A self-signed certificate, created on the first start and reused after that.
 
 use std::error::Error;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
@@ -14,7 +13,7 @@ use webpki::EndEntityCert;
 use super::certificates::{read_chain, read_key};
 use super::key;
 use super::validity::{Validity, date};
-use crate::credentials::file::Files;
+use crate::credentials::file::{Files, write};
 
 /// The validity period of a certificate. Clients pin it, so a shorter period would not make it
 /// safer.
@@ -141,24 +140,10 @@ fn parameters(now: u64) -> Result<CertificateParams, rcgen::Error> {
     Ok(parameters)
 }
 
-/// Writes a file atomically, readable only by its owner.
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    let temporary = path.with_extension("new");
-    // An interrupted start may have left the file behind. If it cannot be removed, creating it
-    // fails.
-    let _ = fs::remove_file(&temporary);
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(&temporary);
-    file.and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    })
-    .and_then(|()| fs::rename(&temporary, path))
-    .map_err(|error| format!("cannot write {}: {error}", temporary.display()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const LATER: u64 = EARLIEST + 1_000_000;

@@ -22,14 +22,21 @@ const MAX_READS: usize = 4;
 /// into the 64 KiB that the kernel sends as one large segment.
 const MAX_WRITE: usize = 63 * 1024;
 
+/// A certificate that was refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    pub(super) fingerprint: Fingerprint,
+    /// The only reason is that the client does not know the certificate.
+    pub(super) is_unknown: bool,
+}
+
 /// Verifies the certificate of the peer.
 pub(super) trait PeerVerifier: Debug + Send + Sync {
     /// The peer's own certificate comes first, then its intermediates.
     fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error>;
 
-    /// Returns the fingerprint of the certificate that was refused last, if it belongs in the error
-    /// message.
-    fn refused(&self) -> Option<Fingerprint> {
+    /// Returns the certificate that was refused last, if it belongs in the error message.
+    fn refused(&self) -> Option<Refused> {
         None
     }
 }
@@ -103,7 +110,12 @@ impl<S: Socket> TlsStream<S> {
         let refused = self.verifier.as_ref().and_then(|verifier| verifier.refused());
         match (failure, error, refused) {
             (TlsFailure::Untrusted(why), Error::InvalidCertificate(_), Some(refused)) => {
-                TlsFailure::Untrusted(format!("{why}; received certificate {refused}"))
+                let why = format!("{why}; received certificate {}", refused.fingerprint);
+                if refused.is_unknown {
+                    TlsFailure::UnknownCertificate { why, sha256: refused.fingerprint.0 }
+                } else {
+                    TlsFailure::Untrusted(why)
+                }
             }
             (failure, ..) => failure,
         }

@@ -39,17 +39,13 @@ impl Trusted {
         Ok(Self { authorities: Arc::new(authorities), certificates })
     }
 
-    /// The certificates that the system trusts, without those that cannot be used.
-    pub(super) fn system() -> Result<Self, String> {
+    /// The certificates that the system trusts, without those that cannot be used. Returns `None` if
+    /// there are none.
+    pub(super) fn system() -> Option<Self> {
         let certificates = rustls_native_certs::load_native_certs().certs;
         let mut authorities = RootCertStore::empty();
         authorities.add_parsable_certificates(certificates.iter().cloned());
-        if authorities.is_empty() {
-            return Err("found no trusted certificates on this system; use --tls-ca or \
-                        --tls-fingerprint"
-                .to_owned());
-        }
-        Ok(Self { authorities: Arc::new(authorities), certificates })
+        (!authorities.is_empty()).then(|| Self { authorities: Arc::new(authorities), certificates })
     }
 
     /// Returns whether this certificate itself is trusted. Many instructions create a CA
