@@ -1,30 +1,19 @@
-//! The command line of `oyez`: its options. The module `task` parses the command.
+//! The command line of `oyez`: its options. The module `task` parses the command, and `pages`
+//! has the texts of the help.
 
+mod pages;
 mod task;
 
 use std::ffi::OsString;
 
-use crate::cli::help::{self, HelpGroup, HelpRow};
+use crate::cli::help::{HelpGroup, Page};
 use crate::cli::{self, CommandLine, digits, number, one_of, seconds};
 use crate::client::connection::address::ServerAddress;
 use crate::client::connection::options::ConnectOptions;
 use crate::net::tls_config::{ClientTlsConfig, ServerVerification};
 use crate::protocol::{FeedPosition, Name};
+pub use pages::EXAMPLES;
 pub use task::{COMMANDS, ChatOptions, Format, InputOptions, Listen, Since, Start, Task};
-
-const INTRO: &str = "\
-oyez - client for oyezd: chat on a terminal, or broadcast and listen in scripts
-
-Usage: oyez [OPTIONS] [COMMAND]
-";
-
-const NOTES: &str = "\
-Options may appear anywhere before the text; its first word, or --, ends them.
-After --, every argument is text: oyez broadcast -- \"$TEXT\"
-
-Notices and errors go to standard error.
-Exit status: 0 on success, 1 on failure, 2 for wrong arguments.
-";
 
 /// How many of the last lines the chat shows by default.
 const CHAT_HISTORY: u64 = 10;
@@ -41,13 +30,9 @@ pub struct Config {
     pub task: Task,
 }
 
-/// Returns the text of `oyez --help`.
-pub fn help() -> String {
-    let row = |&(usage, help)| HelpRow { usage, default: "", help, commands: &[] };
-    let commands = COMMANDS.iter().map(row);
-    let mut groups = vec![("Commands", commands.collect())];
-    groups.append(&mut options());
-    help::help(INTRO, &groups, NOTES)
+/// Formats a page of the help.
+pub fn help(page: Page) -> String {
+    pages::help(options()).page(page)
 }
 
 /// Returns every option.
@@ -76,8 +61,8 @@ fn configure(line: &mut CommandLine, server: Option<OsString>) -> Result<Action,
         timeout: line.option(["--timeout SECS", "60",
             "time limit for a reply; at most 10 for each connection attempt"]).value(seconds)?,
         reconnect: !line.only_for(&["chat", "listen", "broadcast -"]).flag("--no-reconnect",
-            "exit when the connection is lost. By default they reconnect, but not `broadcast -` \
-            with `--name`"),
+            "exit when the connection is lost, instead of reconnecting; `broadcast -` with `--name` \
+            always does"),
         wait: false,
         tls: tls(line)?,
     };
@@ -113,7 +98,7 @@ fn configure(line: &mut CommandLine, server: Option<OsString>) -> Result<Action,
     };
     let chat = ChatOptions { history: history.unwrap_or(CHAT_HISTORY), presence };
     let options = task::Options { chat, input, listen: Listen { start, count, duration, format } };
-    let Some(task) = task::parse(&line.words()?, options)? else { return Ok(Action::Help) };
+    let Some(task) = task::parse(&line.words()?, options)? else { return Ok(Action::Help(Page::Full)) };
     line.check_command(task.usage())?;
     let is_input = matches!(task, Task::BroadcastInput(_));
     let stays = is_input || matches!(task, Task::Listen(_) | Task::Chat(_));
@@ -191,6 +176,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cli::help::HelpRow;
     use crate::cli::tests::check_options;
     use crate::protocol::FeedId;
 
@@ -283,9 +269,25 @@ mod tests {
         assert!(config("ping").route.tls.is_none() && config("--tls ping").route.tls.is_some());
         let roots = config("--tls-ca x ping").route.tls.map(|tls| tls.verification);
         assert_eq!(roots, Some(ServerVerification::Roots("x".into())));
-        assert_eq!(parse_words(&["help"]), Ok(Action::Help));
-        assert_eq!(parse_words(&["broadcast", "-h"]), Ok(Action::Help));
         assert_eq!(parse_words(&["stats", "-V"]), Ok(Action::Version));
+    }
+
+    #[test]
+    fn help_is_requested_for_the_program_or_a_command() {
+        for (arguments, page) in [
+            ("-h", Page::Short),
+            ("--help", Page::Full),
+            ("help", Page::Full),
+            ("help help", Page::Full),
+            ("-- help", Page::Full),
+            ("broadcast -h", Page::Command("broadcast")),
+            ("--tls send bob --help", Page::Command("send")),
+            ("help listen", Page::Command("listen")),
+            ("listen --count --help", Page::Command("listen")),
+        ] {
+            let words: Vec<&str> = arguments.split(' ').collect();
+            assert_eq!(parse_words(&words), Ok(Action::Help(page)), "{arguments}");
+        }
     }
 
     fn input(file: &str, skip_bad: bool) -> InputOptions {
@@ -363,11 +365,15 @@ mod tests {
     #[test]
     fn wrong_arguments_give_an_error_of_one_line() {
         for (words, error) in [
-            (&["bradcast", "x"][..], "unknown command \"bradcast\""),
+            (&["bradcast", "x"][..], "unknown command \"bradcast\" (did you mean broadcast?)"),
+            (&["dance", "--frobnicate"], "unknown command \"dance\""),
+            (&["help", "lsiten"], "unknown command \"lsiten\" (did you mean listen?)"),
+            (&["lsiten", "-h"], "unknown command \"lsiten\" (did you mean listen?)"),
+            (&["--", "lsiten"], "unknown command \"lsiten\" (did you mean listen?)"),
             (&["broadcast"], "broadcast needs a text"),
             (&["broadcast", ""], "the text is empty"),
             (&["broadcast", "a\nb"], "line breaks or control characters"),
-            (&["broadcast", "-5 degrees"], "put -- before a text"),
+            (&["broadcast", "-5 degrees"], "(to send it as text: oyez broadcast -- '-5 degrees')"),
             (&["send", "bob"], "send needs a client and a text"),
             (&["broadcast", "-", "-"], "broadcast - takes no text; put -- before a text"),
             (&["broadcast", "-", "--", "x"], "broadcast - takes no text; put -- before a text"),
@@ -408,8 +414,8 @@ mod tests {
                 "--tls-ca and --tls-fingerprint cannot be combined",
             ),
             (&["--tls-cert", "x", "ping"], "--tls-cert and --tls-key must be given together"),
-            (&["--tls-cert", "x", "--tls-kye", "y"], "unexpected argument \"--tls-kye\""),
-            (&["--frobnicate"], "unexpected argument \"--frobnicate\""),
+            (&["--tls-cert", "x", "--tls-kye", "y"], "(did you mean --tls-key?)"),
+            (&["--frobnicate"], "unknown option --frobnicate"),
         ] {
             let actual = parse_words(words).expect_err(error);
             assert!(actual.contains(error) && !actual.contains('\n'), "{words:?}: {actual}");

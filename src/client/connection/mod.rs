@@ -119,6 +119,7 @@ impl Connection {
 
     /// Returns whether the client is connected and the server has accepted its secret, if it has
     /// one.
+    #[cfg(feature = "chat")]
     pub(crate) fn is_authenticated(&self) -> bool {
         self.requests().is_some_and(RequestTracker::is_authenticated)
     }

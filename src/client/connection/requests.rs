@@ -109,6 +109,7 @@ impl RequestTracker {
     }
 
     /// Returns whether the server has answered the connection's own `auth`.
+    #[cfg(feature = "chat")]
     pub(crate) fn is_authenticated(&self) -> bool {
         !self.pending.front().is_some_and(|request| {
             request.owner == Owner::Connection && request.verb == Some(Verb::Auth)
