@@ -282,7 +282,7 @@ fn control_sequences_from_the_server_never_reach_the_terminal() {
     chat.expect(&[
         "\\u{202e}x: a\\u{202e}b",
         "[\\u{2066}y] \\u{200f}",
-        "! \\u{202a}: \\u{202b}",
+        "! the server refused: \\u{202b}",
         "1>",
     ]);
     server.send_bytes(b"broadcast 2 bob \x1b[2J\x1b]0;owned\x07\n");

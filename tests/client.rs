@@ -42,9 +42,13 @@ fn help_and_version_go_to_stdout() {
 
 #[test]
 fn invalid_arguments_exit_with_status_2() {
-    fails(oyez().arg("--frobnicate"), 2, "unexpected argument \"--frobnicate\"");
-    fails(oyez().arg("bradcast"), 2, "unknown command \"bradcast\"; see oyez --help");
-    fails(oyez().args(["broadcast", "-5 degrees"]), 2, "put -- before a text that starts with -");
+    fails(oyez().arg("--frobnicate"), 2, "unknown option --frobnicate");
+    fails(oyez().arg("bradcast"), 2, "unknown command \"bradcast\" (did you mean");
+    fails(
+        oyez().args(["broadcast", "-5 degrees"]),
+        2,
+        "(to send it as text: oyez broadcast -- '-5 degrees')",
+    );
     fails(oyez().args(["-s", "host:x", "ping"]), 2, "expected a port");
     fails(oyez().env("OYEZ_SERVER", "host:x").arg("ping"), 2, "OYEZ_SERVER \"host:x\": expected");
     fails(&mut oyez(), 2, if cfg!(feature = "chat") { "needs a terminal" } else { "without chat" });
@@ -118,7 +122,7 @@ fn refused_command_exits_with_status_1() {
     let server = Server::start(&["--allow-shutdown", "nobody"]);
     let mut bob = server.client();
     bob.ask("name bob", "ok name bob");
-    fails(&mut client(&server, &["send", "99", "x"]), 1, "no-such-client");
+    fails(&mut client(&server, &["send", "99", "x"]), 1, "no client has the id 99; oyez clients");
     fails(
         &mut client(&server, &["--name", "BOB", "ping"]),
         1,
@@ -126,12 +130,20 @@ fn refused_command_exits_with_status_1() {
     );
     let (status, _, stderr) = Program::run(&mut client(&server, &["--name", "BOB", "listen"]));
     assert!(status == 1 && stderr.ends_with("choose another name\n"), "{stderr}");
-    fails(&mut client(&server, &["shutdown"]), 1, "not-allowed");
-    fails(&mut client(&server, &["broadcast", &"x".repeat(5000)]), 1, "line-too-long");
+    fails(
+        &mut client(&server, &["shutdown"]),
+        1,
+        "the server refused to shut down: this server shuts",
+    );
+    fails(
+        &mut client(&server, &["broadcast", &"x".repeat(5000)]),
+        1,
+        "the line is too long: at most",
+    );
     fails(
         &mut client(&server, &["listen", "--since", "9"]),
         1,
-        "cannot start after line 9: bad-argument:",
+        "oyez: there is no line 9 yet, because nothing was broadcast",
     );
     bob.ask("ping", "pong");
 }
@@ -589,7 +601,7 @@ fn raw_fails_if_it_cannot_sign_in() {
         (status, raw.stdout.all().lines().count(), raw.stderr.all())
     };
     let (status, printed, stderr) = run(&["--secret-file", &bad]);
-    assert!(stderr.contains(" rejected the secret: auth-failed: "), "{stderr}");
+    assert!(stderr.contains(" rejected the secret in "), "{stderr}");
     assert_eq!((status, printed), (Some(1), 1), "only the welcome is printed");
     let mut bob = server.client();
     bob.ask("auth sesame", "ok auth user");

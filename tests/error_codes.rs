@@ -29,6 +29,33 @@ const CUT: [&str; 1] = ["incomplete-line"];
 /// A code of a later version, which may mean anything.
 const UNKNOWN: [&str; 1] = ["later-code"];
 
+/// Returns why the server refused something with this code and the words of [`refuse`].
+fn reason(code: &str) -> &'static str {
+    match code {
+        "unknown-command" => "it does not know this command; is it an old version?",
+        "missing-argument" | "bad-argument" => "it cannot read the command: some words",
+        "line-too-long" => "the line is too long: some words",
+        "not-text" => "the line is not text: some words",
+        "auth-required" => "it asks for a secret; use --secret-file FILE",
+        "auth-failed" => "the secret is wrong",
+        "no-such-client" => "no client has this id or name",
+        "name-taken" => "another client has this name",
+        "gone" => "it no longer has these lines",
+        "server-full" => "it is full",
+        _ => "some words",
+    }
+}
+
+/// Returns the sentence for an error with this code, whatever was refused.
+fn sentence(code: &str) -> String {
+    match code {
+        "auth-required" => "this server asks for a secret: use --secret-file FILE".to_owned(),
+        "server-full" => "the server is full".to_owned(),
+        "incomplete-line" => CUT_OFF.to_owned(),
+        code => format!("the server refused: {}", reason(code)),
+    }
+}
+
 /// Runs a test for every code, with its expected outcome. The tests run in parallel, because most
 /// of them wait for a client to reconnect.
 fn for_each_code<T: Copy + Send>(
@@ -113,8 +140,20 @@ fn command_with_a_single_exchange_fails_with_the_error() {
                     server.expect(requests[refused]);
                     refuse(&mut server, code);
                     let may_be_delivered = requests[refused].ends_with("hi") && is_cut;
+                    let expected = match (code, requests[refused]) {
+                        ("no-such-client", "send bob hi") => {
+                            "nobody called bob is here; oyez clients shows who is here".to_owned()
+                        }
+                        ("busy", "send bob hi") => {
+                            "the line to bob was not delivered: some words".to_owned()
+                        }
+                        ("not-allowed", "shutdown") => {
+                            "the server refused to shut down: some words".to_owned()
+                        }
+                        _ => sentence(code),
+                    };
                     match (is_cut, may_be_delivered) {
-                        (false, _) => fails(oyez, &[&format!("oyez: {code}: some words")]),
+                        (false, _) => fails(oyez, &[&format!("oyez: {expected}\n")]),
                         (true, false) => fails(oyez, &[&format!("{CUT_OFF}\n")]),
                         (true, true) => {
                             fails(oyez, &[CUT_OFF, "; the line may have been delivered"]);
@@ -144,7 +183,7 @@ fn secret_that_cannot_be_checked_now_is_sent_again() {
     let file = folder.path().join("secret");
     fs::write(&file, "sesame\n").unwrap();
     let file = file.to_str().unwrap();
-    let rejected = Fails("rejected the secret: ");
+    let rejected = Fails("rejected the secret in ");
     for_each_code(
         &[
             (&LINE, rejected),
@@ -162,7 +201,14 @@ fn secret_that_cannot_be_checked_now_is_sent_again() {
             server.expect("auth sesame");
             refuse(&mut server, code);
             match outcome {
-                Fails(error) => fails(listen, &[error, code]),
+                Fails(error) => {
+                    let advice = match code {
+                        "auth-failed" => "ask the operator for the right one",
+                        "not-allowed" => "some words; leave out --secret-file",
+                        code => reason(code),
+                    };
+                    fails(listen, &[error, file, advice]);
+                }
                 _ => {
                     listen.stderr.expect(" lost: ");
                     let mut server = fake.welcome(FEED, 0);
@@ -180,7 +226,10 @@ fn secret_that_cannot_be_checked_now_is_sent_again() {
                 let mut server = fake.welcome(FEED, 0);
                 server.expect("auth sesame");
                 refuse(&mut server, code);
-                fails(oyez, &[if code == CUT[0] { CUT_OFF } else { code }]);
+                match outcome {
+                    Fails(error) => fails(oyez, &[error, file]),
+                    _ => fails(oyez, &[&sentence(code)]),
+                }
             }
         },
     );
@@ -224,14 +273,11 @@ fn name_that_cannot_be_given_now_is_requested_again() {
             let mut server = fake.welcome(FEED, 0);
             server.expect("name al");
             refuse(&mut server, code);
-            fails(
-                ping,
-                &[match code {
-                    "incomplete-line" => CUT_OFF,
-                    "name-taken" => "somebody is already called al",
-                    _ => code,
-                }],
-            );
+            match (code, outcome) {
+                ("name-taken", _) => fails(ping, &["somebody is already called al"]),
+                (_, Fails(error)) => fails(ping, &[error, reason(code)]),
+                _ => fails(ping, &[&sentence(code)]),
+            }
         },
     );
 }
@@ -240,7 +286,7 @@ fn name_that_cannot_be_given_now_is_requested_again() {
 fn listener_that_cannot_start_now_asks_again() {
     let position = format!("{FEED}-3");
     let of_feed = format!("resume 3 {FEED}");
-    check_start("3", "resume 3", Fails("cannot start after line 3: gone: "));
+    check_start("3", "resume 3", Fails("cannot start after line 3: the server refused: it no"));
     // A listener that continues reports the missing lines.
     check_start(&position, &of_feed, GoesOn);
 }
@@ -358,7 +404,7 @@ fn sender_that_cannot_start_now_asks_again() {
                     confirm_all(&fake, 2, &["one"]);
                     succeeds(broadcast);
                 } else {
-                    fails(broadcast, &[&format!("{code}: some words")]);
+                    fails(broadcast, &[&format!("oyez: {}\n", sentence(code))]);
                 }
             }
         },
@@ -429,7 +475,7 @@ fn only_a_bad_line_is_skipped() {
                 let fake = FakeServer::new();
                 let (mut broadcast, mut server) = start_one_of_three_confirmed(&fake, options);
                 refuse(&mut server, code);
-                let refused = format!("the server refused input line 2: {code}: some words");
+                let refused = format!("the server refused input line 2: {}", reason(code));
                 match outcome {
                     Outcome::AsksAgain => {
                         broadcast.stderr.expect(" lost: ");
@@ -470,7 +516,7 @@ fn sender_fails_when_a_later_line_was_executed_first() {
     let fake = FakeServer::new();
     let (mut broadcast, mut server) = start_one_of_three_confirmed(&fake, &[]);
     server.send("error busy try later\nok broadcast 12");
-    broadcast.stderr.expect(" lost: the server refused input line 2: busy: try later");
+    broadcast.stderr.expect(" lost: the server refused input line 2: try later");
     let mut server = fake.welcome_sender(9, FEED, 12);
     server.expect("clients 6");
     server.send("client 9 -\nok clients 1 1");
@@ -516,7 +562,7 @@ fn search_that_is_not_possible_now_is_repeated() {
                 refuse(&mut server, code);
                 match outcome {
                     Fails(error) => {
-                        fails(broadcast, &[&format!("{error}{code}: some words"), UNKNOWN_LINES]);
+                        fails(broadcast, &[error, &sentence(code), UNKNOWN_LINES]);
                     }
                     _ => {
                         broadcast.stderr.expect(" lost: ");
@@ -571,8 +617,8 @@ fn refused_connection_is_tried_again_later() {
             (&TARGET, Fails("is not an oyez server: it sent ")),
             (&UNKNOWN, Fails("is not an oyez server: it sent ")),
             (&["server-full"], Fails("the server is full; try again later")),
-            (&["busy"], Fails("busy: some words; try again later")),
-            (&GONE, Fails("gone: some words; try again later")),
+            (&["busy"], Fails("the server refused: some words; try again later")),
+            (&GONE, Fails("refused: it no longer has these lines; try again later")),
             (&CUT, Fails(CUT_OFF)),
         ],
         |code, outcome| {
@@ -662,7 +708,7 @@ fn chat_shows_the_error_and_goes_on() {
                 chat.wait_until(|chat| chat.rows().concat().contains("reconnected to "));
                 assert!(!chat.rows().concat().contains(code));
             } else {
-                let shown = format!("! {code}: some words");
+                let shown = format!("! {}", sentence(code));
                 chat.wait_until(|chat| chat.rows().concat().contains(&shown));
             }
             server.send("broadcast 1 bob still here");

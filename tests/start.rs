@@ -35,7 +35,7 @@ fn help_and_version_go_to_stdout() {
 
 #[test]
 fn invalid_arguments_exit_with_status_2() {
-    fails(oyezd().arg("--frobnicate"), 2, "unexpected argument \"--frobnicate\"; see oyezd --help");
+    fails(oyezd().arg("--frobnicate"), 2, "unknown option --frobnicate; see oyezd --help");
     fails(oyezd().args(["--listen", "host:1"]), 2, "expected IP:PORT");
     fails(oyezd().args(["--slow-clients", "never"]), 2, "expected disconnect, skip or wait");
     fails(oyezd().args(["--max-outbox", "1K"]), 2, "--max-outbox must be at least");

@@ -18,7 +18,11 @@ pub struct HelpRow {
 impl HelpRow {
     /// Returns the description, which begins with the commands that have the option.
     fn description(&self) -> String {
-        match list_commands(self.commands) {
+        self.description_for(self.commands)
+    }
+
+    fn description_for(&self, commands: &[&str]) -> String {
+        match list_commands(commands) {
             commands if commands.is_empty() => self.help.to_owned(),
             commands => format!("with {commands}: {}", self.help),
         }
@@ -34,31 +38,159 @@ pub(super) fn list_commands(commands: &[&str]) -> String {
     }
 }
 
+/// The usage and description of a command, such as `send CLIENT TEXT`.
+pub type CommandRow = (&'static str, &'static str);
+
+/// Two examples of a command: each a command line, and what it does.
+pub type ExampleRow = (&'static str, [(&'static str, &'static str); 2]);
+
 /// A group of rows under a title.
 pub type HelpGroup = (&'static str, Vec<HelpRow>);
 
-/// Formats the text of `--help`, at most 80 columns wide: `intro`, the groups, and `notes`.
-pub fn help(intro: &str, groups: &[HelpGroup], notes: &str) -> String {
-    let mut page = format!("{intro}\n");
-    for (title, group) in groups {
-        let _ = writeln!(page, "{title}:");
-        group.iter().for_each(|row| push_row(&mut page, row));
+/// A page of the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// The commands and the most important options, on one screen.
+    Short,
+    /// All commands and options.
+    Full,
+    /// One command, its options and examples.
+    Command(&'static str),
+}
+
+/// What the pages of a program's help are made of.
+#[derive(Debug)]
+pub struct Help {
+    /// The program's name.
+    pub program: &'static str,
+    /// What the program is, and its usage.
+    pub intro: &'static str,
+    /// Every usage of every command.
+    pub commands: &'static [CommandRow],
+    /// Every option.
+    pub options: Vec<HelpGroup>,
+    /// The long names of the options on the short page.
+    pub short: &'static [&'static str],
+    /// The examples of every command.
+    pub examples: &'static [ExampleRow],
+    /// The end of the full page.
+    pub notes: &'static str,
+}
+
+impl Help {
+    /// Formats a page, at most 80 columns wide.
+    pub fn page(&self, page: Page) -> String {
+        match page {
+            Page::Short => self.short_page(),
+            Page::Full => self.full_page(),
+            Page::Command(command) => self.command_page(command),
+        }
+    }
+
+    fn short_page(&self) -> String {
+        let Self { program, intro, commands, short, .. } = self;
+        let mut page = format!("{intro}\n");
+        // A usage with an option belongs to a command that has others, and the last line explains
+        // `help`.
+        let is_listed = |usage: &str| !usage.contains("--") && first_word(usage) != "help";
+        let commands = commands.iter().filter(|(usage, _)| is_listed(usage));
+        push_group(&mut page, "Commands", commands.map(|(usage, help)| (usage, "", summary(help))));
+        let is_short =
+            |row: &&HelpRow| row.usage.split([',', ' ']).any(|word| short.contains(&word));
+        let options = self.rows().filter(is_short);
+        let options = options.map(|row| (row.usage, row.default, summary(row.help)));
+        push_group(&mut page, "Options", options);
+        page + &match self.commands {
+            [] => format!("{program} --help shows all options.\n"),
+            _ => format!(
+                "{program} --help shows all options, and {program} help COMMAND those of a command.\n"
+            ),
+        }
+    }
+
+    fn full_page(&self) -> String {
+        let mut page = format!("{}\n", self.intro);
+        let commands = self.commands.iter().map(|(usage, help)| (usage, "", help));
+        push_group(&mut page, "Commands", commands);
+        for (title, group) in &self.options {
+            let rows = group.iter().map(|row| (row.usage, row.default, row.description()));
+            push_group(&mut page, title, rows);
+        }
+        page + self.notes
+    }
+
+    fn command_page(&self, command: &str) -> String {
+        let mut page = String::new();
+        let usages = self.commands.iter().filter(|(usage, _)| first_word(usage) == command);
+        let usages = usages.map(|(usage, help)| (format!("{} {usage}", self.program), "", help));
+        push_group(&mut page, "Usage", usages);
+        let own = self.rows().filter_map(|row| {
+            let usages: Vec<&str> =
+                row.commands.iter().copied().filter(|of| first_word(of) == command).collect();
+            match &*usages {
+                [] => None,
+                [name] if *name == command => Some((row.usage, row.default, row.help.to_owned())),
+                // The other usages of the command do not have the option.
+                usages => Some((row.usage, row.default, row.description_for(usages))),
+            }
+        });
+        push_group(&mut page, "Options", own);
+        for (title, group) in &self.options {
+            let general = group.iter().filter(|row| row.commands.is_empty());
+            let general = general.map(|row| (row.usage, row.default, row.help));
+            push_group(&mut page, title, general);
+        }
+        page.push_str("Examples:\n");
+        let examples = self.examples.iter().filter(|(of, _)| *of == command);
+        for (line, help) in examples.flat_map(|(_, examples)| examples) {
+            let _ = writeln!(page, "  {line}\n      {help}");
+        }
+        page
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &HelpRow> {
+        self.options.iter().flat_map(|(_, group)| group)
+    }
+}
+
+/// Returns the first word of a usage: the command's name.
+pub(super) fn first_word(usage: &str) -> &str {
+    usage.split(' ').next().unwrap_or_default()
+}
+
+/// Returns the first clause of a description.
+fn summary(help: &str) -> &str {
+    let stops = ["; ", ": ", ", ", ". "].into_iter().filter_map(|stop| help.find(stop));
+    &help[..stops.min().unwrap_or(help.len())]
+}
+
+/// Appends a title, its rows and an empty line, or nothing if there are no rows. A row is a usage,
+/// a default, which may be empty, and a description.
+fn push_group(
+    page: &mut String,
+    title: &str,
+    rows: impl Iterator<Item = (impl AsRef<str>, &'static str, impl AsRef<str>)>,
+) {
+    let start = page.len();
+    for (usage, default, help) in rows {
+        push_row(page, usage.as_ref(), default, help.as_ref());
+    }
+    if page.len() > start {
+        page.insert_str(start, &format!("{title}:\n"));
         page.push('\n');
     }
-    page + notes
 }
 
 /// Appends a row in two columns and wraps the description in the second one. A syntax that is too
 /// long for the first column gets a line to itself.
-fn push_row(page: &mut String, row: &HelpRow) {
+fn push_row(page: &mut String, usage: &str, default: &str, help: &str) {
     const WIDTH: usize = 80;
     /// The width of the first column, not counting the space before the second one.
     const INDENT: usize = 25;
-    let HelpRow { usage, default, .. } = row;
     let usage = format!("  {usage}");
     let _ = write!(page, "{usage:<INDENT$}");
     let mut column = if usage.len() < INDENT { INDENT } else { WIDTH };
-    let help = row.description().replace('`', "");
+    let help = help.replace('`', "");
     let note = if default.is_empty() { None } else { Some(format!("[default: {default}]")) };
     for word in help.split(' ').chain(note.as_deref()) {
         if column + 1 + word.len() > WIDTH {
@@ -105,13 +237,36 @@ mod tests {
     }
 
     #[test]
-    fn help_is_wrapped_and_aligned() {
-        let commands = ("Commands", vec![row("run", "", "`run` it", &[])]);
-        let page = help("x - an example\n", &[commands, example()], "Notes.\n");
+    fn pages_are_wrapped_and_aligned() {
+        let help = Help {
+            program: "x",
+            intro: "x - an example\n",
+            commands: &[("run", "`run` it, and more"), ("stop", "stop it")],
+            options: vec![example()],
+            short: &["--level"],
+            examples: &[("run", [("x run", "run"), ("x run -l 5", "run more")])],
+            notes: "Notes.\n",
+        };
         assert_eq!(
-            page,
+            help.page(Page::Short),
             "x - an example\n\n\
-             Commands:\n  run                     run it\n\n\
+             Commands:\n  run                     run it\n  stop                    stop it\n\n\
+             Options:\n  -l, --level N           how much of this [default: 3]\n\n\
+             x --help shows all options, and x help COMMAND those of a command.\n"
+        );
+        assert_eq!(
+            help.page(Page::Command("run")),
+            "Usage:\n  x run                   run it, and more\n\n\
+             Options:\n  --an-option-with-a-long-name\n                          \
+             a text that does not fit on one line\n\n\
+             Options:\n  -l, --level N           how much of this [default: 3]\n\n\
+             Examples:\n  x run\n      run\n  x run -l 5\n      run more\n"
+        );
+        assert_eq!(
+            help.page(Page::Full),
+            "x - an example\n\n\
+             Commands:\n  run                     run it, and more\n  \
+             stop                    stop it\n\n\
              Options:\n  -l, --level N           how much of this [default: 3]\n  \
              --an-option-with-a-long-name\n                          \
              with run and stop: a text that does not fit on one\n                          \

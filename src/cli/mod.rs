@@ -10,6 +10,7 @@
 
 pub mod help;
 mod split;
+pub(crate) mod suggest;
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
@@ -27,9 +28,9 @@ use rustix::io::Errno;
 
 use crate::display;
 use crate::escape::escape_untrusted;
-use help::{HelpGroup, HelpRow, list_commands};
-pub use split::CommandRow;
-pub(crate) use split::{BEFORE_TEXT, Words, unexpected};
+pub use help::CommandRow;
+use help::{HelpGroup, HelpRow, Page, first_word, list_commands};
+pub(crate) use split::{BEFORE_TEXT, Words, unexpected, unknown_command};
 use split::{OptionNames, Split, split};
 
 /// The exit status of a program that failed.
@@ -43,8 +44,8 @@ pub const WRONG_ARGUMENTS: u8 = 2;
 pub enum Action<C> {
     /// Run with this configuration.
     Run(Box<C>),
-    /// Print the help.
-    Help,
+    /// Print this page of the help.
+    Help(Page),
     /// Print the version.
     Version,
 }
@@ -53,12 +54,12 @@ pub enum Action<C> {
 pub fn start<C>(
     name: &str,
     action: Result<Action<C>, String>,
-    help: fn() -> String,
+    help: fn(Page) -> String,
     run: fn(C) -> ExitCode,
 ) -> ExitCode {
     let text = match action {
         Ok(Action::Run(config)) => return run(*config),
-        Ok(Action::Help) => help(),
+        Ok(Action::Help(page)) => help(page),
         Ok(Action::Version) => format!("{name} {}\n", env!("CARGO_PKG_VERSION")),
         Err(error) => return fail(name, WRONG_ARGUMENTS, &format!("{error}; see {name} --help")),
     };
@@ -116,11 +117,10 @@ pub(crate) fn parse<C>(
     configure: impl FnOnce(&mut CommandLine) -> Result<Action<C>, String>,
 ) -> Result<Action<C>, String> {
     let split = split(arguments, options, commands);
-    let is_given = |name| split.options.iter().any(|(option, _)| *option == name);
-    if is_given("--help") {
-        return Ok(Action::Help);
+    if let Some(page) = requested_page(&split, commands)? {
+        return Ok(Action::Help(page));
     }
-    if is_given("--version") {
+    if split.options.iter().any(|(option, _)| *option == "--version") {
         return Ok(Action::Version);
     }
     match split.error {
@@ -129,13 +129,33 @@ pub(crate) fn parse<C>(
     }
 }
 
+/// Returns the page of the help that the arguments request, if any: with `-h`, `--help` or the
+/// command `help`, for the program or the command that they name.
+fn requested_page(split: &Split, commands: &[CommandRow]) -> Result<Option<Page>, String> {
+    let mut words = split.words.plain.iter().peekable();
+    let has_commands = !commands.is_empty();
+    let is_command = has_commands && words.next_if(|word| *word == "help").is_some();
+    let Some(page) = split.help.or(is_command.then_some(Page::Full)) else { return Ok(None) };
+    match words.next().map(|topic| topic.to_string_lossy()) {
+        Some(topic) if has_commands && topic != "help" => {
+            command_name(&topic, commands).map(Page::Command).map(Some)
+        }
+        _ => Ok(Some(page)),
+    }
+}
+
+fn command_name(word: &str, commands: &[CommandRow]) -> Result<&'static str, String> {
+    let mut names = commands.iter().map(|(usage, _)| first_word(usage));
+    names.find(|name| *name == word).ok_or_else(|| unknown_command(word, commands))
+}
+
 /// Returns the options that `configure` reads, and those of every program.
 pub(crate) fn options<C>(
     configure: impl FnOnce(&mut CommandLine) -> Result<Action<C>, String>,
 ) -> Vec<HelpGroup> {
     let mut line = CommandLine::new(Split::default());
     configure(&mut line).expect("an empty command line is valid");
-    line.group("Help").flag("-h, --help", "show this help");
+    line.group("Help").flag("-h, --help", "show this help; `-h` shows less");
     line.flag("-V, --version", "show the version");
     line.options
 }

@@ -11,10 +11,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::help::HelpGroup;
-
-/// The usage and description of a command, such as `send CLIENT TEXT`.
-pub type CommandRow = (&'static str, &'static str);
+use super::help::{CommandRow, HelpGroup, Page, first_word};
+use super::suggest::nearest;
 
 /// The advice for a text that is mistaken for an option or for `-`.
 pub(crate) const BEFORE_TEXT: &str = "put -- before a text that starts with -";
@@ -26,6 +24,8 @@ pub(super) struct Split {
     /// flag is empty.
     pub(super) options: Vec<(&'static str, OsString)>,
     pub(super) words: Words,
+    /// The page of the help that the first of `-h` and `--help` requests.
+    pub(super) help: Option<Page>,
     /// The first error.
     pub(super) error: Option<String>,
 }
@@ -96,6 +96,27 @@ impl OptionTable {
         self.0.iter().find_map(|names| Some((*names, names.match_argument(argument)?)))
     }
 
+    /// Formats the error for an option that does not exist. `before` are the words before it, if it
+    /// may have been meant as a text.
+    fn unknown(&self, argument: &str, before: Option<&Vec<OsString>>) -> String {
+        let name = argument.split('=').next().unwrap_or_default();
+        if self.0.iter().any(|names| names.long == name) {
+            return format!("{name} takes no value");
+        }
+        let error = format!("unknown option {}", shell_word(name));
+        let long = self.0.iter().map(|names| names.long);
+        match (nearest(name.trim_start_matches('-'), long.map(|long| &long[2..])), before) {
+            (Some(long), _) => format!("{error} (did you mean --{long}?)"),
+            (None, Some(before)) => {
+                let before: String =
+                    before.iter().map(|word| shell_word(&word.to_string_lossy()) + " ").collect();
+                let text = shell_word(argument);
+                format!("{error} (to send it as text: oyez {before}-- {text})")
+            }
+            (None, None) => error,
+        }
+    }
+
     fn is_like_option(&self, argument: &OsStr) -> bool {
         argument.as_bytes().starts_with(b"--") || self.find(argument).is_some()
     }
@@ -118,6 +139,9 @@ pub(super) fn split(
                 Some(value) => Some(value.to_owned()),
                 None => arguments.next_if(|next| !table.is_like_option(next)),
             };
+            if names.long == "--help" {
+                split.help.get_or_insert(if argument == "-h" { Page::Short } else { Page::Full });
+            }
             match value {
                 Some(value) if !value.is_empty() || !names.has_value => {
                     split.options.push((names.long, value));
@@ -128,12 +152,16 @@ pub(super) fn split(
         } else if argument == "--" {
             break;
         } else if argument.len() > 1 && argument.as_bytes().starts_with(b"-") {
-            let error = unexpected(&argument.to_string_lossy());
-            split.fail(if is_text { format!("{error}; {BEFORE_TEXT}") } else { error });
+            let argument = argument.to_string_lossy();
+            split.fail(table.unknown(&argument, is_text.then_some(&split.words.plain)));
         } else if is_text {
             split.words.literal.push(argument);
             break;
         } else {
+            // Report it here, because another command may not have the options that follow.
+            if split.words.plain.is_empty() && !commands.is_empty() {
+                split.check_command(&argument, commands);
+            }
             split.words.plain.push(argument);
         }
     }
@@ -142,6 +170,14 @@ pub(super) fn split(
 }
 
 impl Split {
+    fn check_command(&mut self, word: &OsStr, commands: &[CommandRow]) {
+        if let Some(word) = word.to_str()
+            && !commands.iter().any(|(usage, _)| first_word(usage) == word)
+        {
+            self.fail(unknown_command(word, commands));
+        }
+    }
+
     fn fail(&mut self, error: String) {
         self.error.get_or_insert(error);
     }
@@ -169,7 +205,25 @@ fn missing_value(name: &str, next: Option<&OsString>) -> String {
     format!("{name} needs a value; if {next:?} is the value, write {combined:?}")
 }
 
-/// Formats the error for an unknown argument.
+/// Quotes a word for the shell, if necessary.
+fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_=./:@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Formats the error for an unknown command. It suggests the one that was probably meant.
+pub(crate) fn unknown_command(word: &str, commands: &[CommandRow]) -> String {
+    match nearest(word, commands.iter().map(|(usage, _)| first_word(usage))) {
+        Some(name) => format!("unknown command {word:?} (did you mean {name}?)"),
+        None => format!("unknown command {word:?}"),
+    }
+}
+
+/// Formats the error for an unexpected word.
 pub(crate) fn unexpected(argument: &str) -> String {
     format!("unexpected argument {argument:?}")
 }
@@ -228,7 +282,6 @@ mod tests {
             ("send -- bob -h", " | send | bob -h"),
             ("-- broadcast - --tls", " | | broadcast - --tls"),
             ("stats now --tls", "--tls | stats now | "),
-            ("bogus now --tls", "--tls | bogus now | "),
             ("stats --", " | stats | "),
         ] {
             let split = split_line(line);
@@ -292,12 +345,17 @@ mod tests {
     #[test]
     fn first_error_is_reported() {
         for (line, error) in [
-            ("--bogus --name", "unexpected argument \"--bogus\""),
-            ("-x", "unexpected argument \"-x\""),
-            ("-hs", "unexpected argument \"-hs\""),
-            ("--tls=1", "unexpected argument \"--tls=1\""),
-            ("--nam al", "unexpected argument \"--nam\""),
-            ("--names al", "unexpected argument \"--names\""),
+            ("bogus now --names", "unknown command \"bogus\""),
+            ("stat --tls", "unknown command \"stat\" (did you mean stats?)"),
+            ("--bogus value stats", "unknown option --bogus"),
+            ("--bogus --name", "unknown option --bogus"),
+            ("--bogus=1", "unknown option --bogus"),
+            ("-x", "unknown option -x"),
+            ("-hs", "unknown option -hs"),
+            ("--tls=1", "--tls takes no value"),
+            ("--nam al", "unknown option --nam (did you mean --name?)"),
+            ("--NAMES=al", "unknown option --NAMES (did you mean --name?)"),
+            ("-name al", "unknown option -name (did you mean --name?)"),
             ("--name", "--name needs a value"),
             ("--name=", "--name needs a value"),
             ("--name ", "--name needs a value"),
@@ -314,11 +372,26 @@ mod tests {
             ("-s -h", "--server needs a value; if \"-h\" is the value, write \"--server=-h\""),
             (
                 "broadcast -5 degrees",
-                "unexpected argument \"-5\"; put -- before a text that starts with -",
+                "unknown option -5 (to send it as text: oyez broadcast -- -5)",
             ),
-            ("send -5 hi", "unexpected argument \"-5\""),
+            ("send bob -5", "unknown option -5 (to send it as text: oyez send bob -- -5)"),
+            ("send -5 hi", "unknown option -5"),
         ] {
             assert_eq!(split_line(line).error.as_deref(), Some(error), "{line}");
+        }
+        let quoted =
+            "unknown option '-it'\\''s x' (to send it as text: oyez ping -- '-it'\\''s x')";
+        assert_eq!(split_words(&["ping", "-it's x"]).error.as_deref(), Some(quoted));
+    }
+
+    #[test]
+    fn first_help_option_selects_the_page() {
+        for (line, page) in [
+            ("-h --help", Some(Page::Short)),
+            ("stats --help -h", Some(Page::Full)),
+            ("broadcast -- -h", None),
+        ] {
+            assert_eq!(split_line(line).help, page, "{line}");
         }
     }
 }

@@ -50,6 +50,9 @@ pub fn run(config: Config) -> Result<(), Failure> {
     };
     let watches_output = matches!(task, Task::Chat(_) | Task::Listen(_) | Task::Raw);
     let mut session = Session::new(config.route, &inputs, watches_output)?;
+    // The others get an answer to their request at once.
+    session.connection.needs_auth =
+        matches!(task, Task::Chat(_) | Task::BroadcastInput(_) | Task::Listen(_));
     let result = match task {
         #[cfg(feature = "chat")]
         Task::Chat(_) => chat::chat(&mut session),

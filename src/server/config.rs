@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use log::{Level, LevelFilter};
 
-use crate::cli::help::{self, HelpGroup};
+use crate::cli::help::{Help, HelpGroup, Page};
 use crate::cli::{self, CommandLine, digits, number, one_of, seconds, unexpected};
 use crate::hub::{AllowShutdown, SlowConsumerPolicy};
 use crate::limits::Limits;
@@ -21,6 +21,20 @@ Usage: oyezd [OPTIONS]
 Try it: start oyezd, run 'nc 127.0.0.1 5050' in two terminals, and type
 'say hello' in one of them.
 ";
+
+/// The options on the short page of the help.
+const SHORT: &[&str] = &[
+    "--listen",
+    "--listen-tls",
+    "--tls-self-signed",
+    "--secret-file",
+    "--max-clients",
+    "--feed-size",
+    "--slow-clients",
+    "--log-level",
+    "--help",
+    "--version",
+];
 
 const NOTES: &str = "\
 SIZE is in bytes; K, M and G are powers of 1024, as in 64K. SECS is in seconds.
@@ -59,9 +73,18 @@ pub struct Config {
     pub log_level: LevelFilter,
 }
 
-/// The text of `oyezd --help`.
-pub fn help() -> String {
-    help::help(INTRO, &options(), NOTES)
+/// Formats a page of the help.
+pub fn help(page: Page) -> String {
+    let help = Help {
+        program: "oyezd",
+        intro: INTRO,
+        commands: &[],
+        options: options(),
+        short: SHORT,
+        examples: &[],
+        notes: NOTES,
+    };
+    help.page(page)
 }
 
 /// Every option.
@@ -121,14 +144,20 @@ fn configure(line: &mut CommandLine) -> Result<Action, String> {
     limits.drain_timeout_ms = line.option(["--drain-timeout SECS", "5", "time limit for clients to \
         read pending output when their connection closes or the server shuts down"])
         .value(milliseconds)?;
-    let log_level = line.group("Logging").option(["--log-level LEVEL", "info", "`error`, `warn`, \
-        `info`, `debug` or `trace`; `debug` logs every line that clients send"]).value(log_level)?;
+    let log_level = line.group("Logging").option(["--log-level LEVEL", "info", "how much to log: \
+        `error`, `warn`, `info`, `debug` or `trace`; `debug` logs every line that clients send"])
+        .value(log_level)?;
 
     let has_admins = admin_secret_file.is_some();
     let may_shut_down = has_admins || allow_shutdown != Some(AllowShutdown::Admin);
     line.require(may_shut_down, "--allow-shutdown admin needs --admin-secret-file");
     if let Some(word) = line.words()?.all().next() {
-        return Err(unexpected(&word.to_string_lossy()));
+        let word = word.to_string_lossy();
+        let advice = match word.parse::<ListenAddress>() {
+            Ok(address) => format!("to listen there, use --listen {address}"),
+            Err(_) => "oyezd has options only".to_owned(),
+        };
+        return Err(format!("{}; {advice}", unexpected(&word)));
     }
     limits.check()?;
     if listen.is_empty() && listen_tls.is_empty() {
@@ -312,10 +341,11 @@ mod tests {
     #[test]
     fn wrong_arguments_give_an_error_of_one_line() {
         for (line, error) in [
-            ("--lisen x", "unexpected argument \"--lisen\""),
+            ("--lisen x", "unknown option --lisen (did you mean --listen?)"),
             ("-", "unexpected argument \"-\""),
-            ("--help=1", "unexpected argument \"--help=1\""),
-            ("--feed", "unexpected argument \"--feed\""),
+            ("--help=1", "--help takes no value"),
+            ("--feed", "unknown option --feed (did you mean --feed-size?)"),
+            ("127.0.0.1:7", "\"127.0.0.1:7\"; to listen there, use --listen 127.0.0.1:7"),
             ("serve", "unexpected argument \"serve\""),
             ("--listen 127.0.0.1:1 serve --log-level info", "unexpected argument \"serve\""),
             ("-- --help", "unexpected argument \"--help\""),
@@ -334,7 +364,7 @@ mod tests {
                 "--tls-cert and --tls-key must be given together",
             ),
             ("--tls-cert x --tls-self-signed y", "cannot be combined with --tls-cert"),
-            ("--tls-cert x --tls-kye y", "unexpected argument \"--tls-kye\""),
+            ("--tls-cert x --tls-kye y", "(did you mean --tls-key?)"),
             ("--tls-self-signed x", "need --listen-tls"),
             ("--tls-client-ca x", "need --listen-tls"),
             ("--max-clients 0", "--max-clients must be at least 1"),

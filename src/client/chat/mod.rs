@@ -65,14 +65,18 @@ struct Chat {
 /// Runs the chat until the user quits.
 pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
     check_terminal()?;
-    // Until the client is connected, the terminal stays in its normal mode, so Ctrl-C ends the
-    // program.
+    // Until the client is connected and authenticated, the terminal stays in its normal mode, so
+    // Ctrl-C ends the program.
+    let mut connected = None;
     let welcome = loop {
         match session.connection.next_event(Instant::now())? {
-            Some(Event::Connected(welcome)) => break welcome,
+            Some(Event::Connected(welcome)) => connected = Some(welcome),
             Some(Event::Notice(text)) => notice(&text),
             Some(_) => {}
             None => session.wait(None, false)?,
+        }
+        if let Some(welcome) = connected.filter(|_| session.connection.is_authenticated()) {
+            break welcome;
         }
     };
     let mut chat = Chat::new(session, welcome).map_err(|error| terminal_failed(&error))?;

@@ -197,8 +197,9 @@ mod tests {
         }
         // Help needs no variable.
         let lookup = |_: &str| Some("?".into());
-        assert_eq!(parse(vec!["help".into()], &lookup), Ok(Action::Help));
-        assert_eq!(parse(vec!["ping".into(), "--help".into()], &lookup), Ok(Action::Help));
+        assert!(matches!(parse(vec!["help".into()], &lookup), Ok(Action::Help(_))));
+        let help = vec!["ping".into(), "--help".into()];
+        assert!(matches!(parse(help, &lookup), Ok(Action::Help(_))));
     }
 
     #[test]

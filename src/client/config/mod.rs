@@ -1,12 +1,13 @@
-//! The command line of `oyez`: its options. The module `task` parses the command, and `environment`
-//! reads the environment variables.
+//! The command line of `oyez`: its options. The module `task` parses the command, `environment`
+//! reads the environment variables, and `pages` has the texts of the help.
 
 mod environment;
+mod pages;
 mod task;
 
 use std::ffi::OsString;
 
-use crate::cli::help::{self, HelpGroup, HelpRow};
+use crate::cli::help::{HelpGroup, Page};
 use crate::cli::{self, CommandLine, digits, number, one_of, seconds};
 use crate::client::connection::address::ServerAddress;
 use crate::client::connection::options::ConnectOptions;
@@ -14,24 +15,8 @@ use crate::net::tls_config::{ClientTlsConfig, ServerVerification};
 use crate::protocol::{FeedPosition, Name};
 use environment::Environment;
 pub use environment::Lookup;
+pub use pages::EXAMPLES;
 pub use task::{COMMANDS, ChatOptions, Format, InputOptions, Listen, Since, Start, Task};
-
-const INTRO: &str = "\
-oyez - client for oyezd: chat on a terminal, or broadcast and listen in scripts
-
-Usage: oyez [OPTIONS] [COMMAND]
-";
-
-const NOTES: &str = "\
-Options may appear anywhere before the text; its first word, or --, ends them.
-After --, every argument is text: oyez broadcast -- \"$TEXT\"
-
-The environment variables OYEZ_SERVER, OYEZ_NAME, OYEZ_SECRET_FILE, OYEZ_TLS_CA
-and OYEZ_TLS_FINGERPRINT are defaults for these options; OYEZ_TLS=1 means --tls.
-
-Notices and errors go to standard error.
-Exit status: 0 on success, 1 on failure, 2 for wrong arguments.
-";
 
 /// How many of the last lines the chat shows by default.
 const CHAT_HISTORY: u64 = 10;
@@ -48,13 +33,9 @@ pub struct Config {
     pub task: Task,
 }
 
-/// Returns the text of `oyez --help`.
-pub fn help() -> String {
-    let row = |&(usage, help)| HelpRow { usage, default: "", help, commands: &[] };
-    let commands = COMMANDS.iter().map(row);
-    let mut groups = vec![("Commands", commands.collect())];
-    groups.append(&mut options());
-    help::help(INTRO, &groups, NOTES)
+/// Formats a page of the help.
+pub fn help(page: Page) -> String {
+    pages::help(options()).page(page)
 }
 
 /// Returns every option.
@@ -84,8 +65,8 @@ fn configure(line: &mut CommandLine, environment: &Environment<'_>) -> Result<Ac
         timeout: line.option(["--timeout SECS", "60",
             "time limit for a reply; at most 10 for each connection attempt"]).value(seconds)?,
         reconnect: !line.only_for(&["chat", "listen", "broadcast -"]).flag("--no-reconnect",
-            "exit when the connection is lost. By default they reconnect, but not `broadcast -` \
-            with `--name`"),
+            "exit when the connection is lost, instead of reconnecting; `broadcast -` with `--name` \
+            always does"),
         wait: false,
         tls: tls(line)?,
         known_servers: environment.known_servers(),
@@ -122,7 +103,7 @@ fn configure(line: &mut CommandLine, environment: &Environment<'_>) -> Result<Ac
     };
     let chat = ChatOptions { history: history.unwrap_or(CHAT_HISTORY), presence };
     let options = task::Options { chat, input, listen: Listen { start, count, duration, format } };
-    let Some(task) = task::parse(&line.words()?, options)? else { return Ok(Action::Help) };
+    let Some(task) = task::parse(&line.words()?, options)? else { return Ok(Action::Help(Page::Full)) };
     line.check_command(task.usage())?;
     route.server = address.map_or_else(|| environment.server().map(Option::unwrap_or_default),
         Ok)?;
@@ -204,6 +185,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cli::help::HelpRow;
     use crate::cli::tests::check_options;
     use crate::protocol::FeedId;
 
@@ -296,9 +278,25 @@ mod tests {
         assert!(config("ping").route.tls.is_none() && config("--tls ping").route.tls.is_some());
         let roots = config("--tls-ca x ping").route.tls.map(|tls| tls.verification);
         assert_eq!(roots, Some(ServerVerification::Roots("x".into())));
-        assert_eq!(parse_words(&["help"]), Ok(Action::Help));
-        assert_eq!(parse_words(&["broadcast", "-h"]), Ok(Action::Help));
         assert_eq!(parse_words(&["stats", "-V"]), Ok(Action::Version));
+    }
+
+    #[test]
+    fn help_is_requested_for_the_program_or_a_command() {
+        for (arguments, page) in [
+            ("-h", Page::Short),
+            ("--help", Page::Full),
+            ("help", Page::Full),
+            ("help help", Page::Full),
+            ("-- help", Page::Full),
+            ("broadcast -h", Page::Command("broadcast")),
+            ("--tls send bob --help", Page::Command("send")),
+            ("help listen", Page::Command("listen")),
+            ("listen --count --help", Page::Command("listen")),
+        ] {
+            let words: Vec<&str> = arguments.split(' ').collect();
+            assert_eq!(parse_words(&words), Ok(Action::Help(page)), "{arguments}");
+        }
     }
 
     fn input(file: &str, skip_bad: bool) -> InputOptions {
@@ -363,11 +361,15 @@ mod tests {
     #[test]
     fn wrong_arguments_give_an_error_of_one_line() {
         for (words, error) in [
-            (&["bradcast", "x"][..], "unknown command \"bradcast\""),
+            (&["bradcast", "x"][..], "unknown command \"bradcast\" (did you mean broadcast?)"),
+            (&["dance", "--frobnicate"], "unknown command \"dance\""),
+            (&["help", "lsiten"], "unknown command \"lsiten\" (did you mean listen?)"),
+            (&["lsiten", "-h"], "unknown command \"lsiten\" (did you mean listen?)"),
+            (&["--", "lsiten"], "unknown command \"lsiten\" (did you mean listen?)"),
             (&["broadcast"], "broadcast needs a text"),
             (&["broadcast", ""], "the text is empty"),
             (&["broadcast", "a\nb"], "line breaks or control characters"),
-            (&["broadcast", "-5 degrees"], "put -- before a text"),
+            (&["broadcast", "-5 degrees"], "(to send it as text: oyez broadcast -- '-5 degrees')"),
             (&["send", "bob"], "send needs a client and a text"),
             (&["broadcast", "-", "-"], "broadcast - takes no text; put -- before a text"),
             (&["broadcast", "-", "--", "x"], "broadcast - takes no text; put -- before a text"),
@@ -408,8 +410,8 @@ mod tests {
                 "--tls-ca and --tls-fingerprint cannot be combined",
             ),
             (&["--tls-cert", "x", "ping"], "--tls-cert and --tls-key must be given together"),
-            (&["--tls-cert", "x", "--tls-kye", "y"], "unexpected argument \"--tls-kye\""),
-            (&["--frobnicate"], "unexpected argument \"--frobnicate\""),
+            (&["--tls-cert", "x", "--tls-kye", "y"], "(did you mean --tls-key?)"),
+            (&["--frobnicate"], "unknown option --frobnicate"),
         ] {
             let actual = parse_words(words).expect_err(error);
             assert!(actual.contains(error) && !actual.contains('\n'), "{words:?}: {actual}");

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::{BEFORE_TEXT, CommandRow, Words, unexpected};
+use crate::cli::{BEFORE_TEXT, CommandRow, Words, unexpected, unknown_command};
 use crate::protocol::{FeedPosition, validate_text};
 
 /// The usage and description of every command.
@@ -22,7 +22,7 @@ pub const COMMANDS: &[CommandRow] = &[
     ("stats", "print the server's counters"),
     ("shutdown", "shut the server down gracefully"),
     ("raw", "send standard input to the server unchanged, and print the lines it sends"),
-    ("help", "show this help"),
+    ("help [COMMAND]", "show this help, or that of a command"),
 ];
 
 /// A command with its arguments and options.
@@ -188,7 +188,7 @@ pub(super) fn parse(
         [command, word, ..] if takes_no_words(command) => {
             return Err(format!("{}; {command} takes no arguments", unexpected(word)));
         }
-        [command, ..] => return Err(format!("unknown command {command:?}")),
+        [command, ..] => return Err(unknown_command(command, COMMANDS)),
     }))
 }
 
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn every_command_in_the_table_is_parsed() {
         for (usage, _) in COMMANDS {
-            let words: Vec<&str> = usage.split(' ').collect();
+            let words: Vec<&str> = usage.trim_end_matches(" [COMMAND]").split(' ').collect();
             let parsed = config::parse(words.iter().map(Into::into).collect(), &|_| None);
             assert!(parsed.is_ok(), "{words:?}");
         }

@@ -13,9 +13,10 @@ pub(crate) mod options;
 mod outage;
 pub(crate) mod requests;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::client::messages::{explain, no_answer, not_a_server};
+use crate::client::messages::{no_answer, not_a_server, reason};
 use crate::escape::escape_untrusted;
 use crate::protocol::{Command, ErrorCode, OkReply, Reply, Verb};
 use address::ServerAddress;
@@ -68,6 +69,9 @@ pub(crate) struct Connection {
     state: State,
     backoff: Backoff,
     name: NameClaim,
+    /// Whether the task needs a client that is authenticated, if the server requires that. Then a
+    /// client without a secret gives up at the welcome, not when the server's time limit ends.
+    pub(crate) needs_auth: bool,
     /// The current outage. Not used while connected.
     outage: Outage,
 }
@@ -97,6 +101,7 @@ impl Connection {
             dialer,
             state: State::Down { until: Instant::now() },
             backoff: Backoff::default(),
+            needs_auth: false,
             outage: Outage::new(Instant::now(), false),
         }
     }
@@ -112,6 +117,13 @@ impl Connection {
     /// Returns the requests on this connection, or `None` while it is not connected.
     pub(crate) fn requests(&self) -> Option<&RequestTracker> {
         self.up().map(|up| &up.requests)
+    }
+
+    /// Returns whether the client is connected and the server has accepted its secret, if it has
+    /// one.
+    #[cfg(feature = "chat")]
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.requests().is_some_and(RequestTracker::is_authenticated)
     }
 
     /// Returns whether the task may send: the client is signed in, and the queues have room.
@@ -180,6 +192,13 @@ impl Connection {
                 Ok(None) => {
                     let hint = self.dialer.poll_hint(dial, self.outage.was_connected, now);
                     Ok(hint.and_then(|hint| self.outage.on_hint(hint)).map(Event::Notice))
+                }
+                Ok(Some((_, link)))
+                    if self.needs_auth
+                        && self.dialer.auth().is_none()
+                        && asks_for_secret(link.line()) =>
+                {
+                    Err(requires_secret(self.server()))
                 }
                 Ok(Some((welcome, link))) => {
                     self.start(welcome, link, now);
@@ -263,8 +282,7 @@ impl Connection {
         match (request.verb, request.owner, incoming.reply) {
             (Some(Verb::Name), _, Some(Reply::Ok(_))) => self.name.on_granted(up.requests.name()),
             (Some(Verb::Auth), Owner::Connection, Some(Reply::Error { code, explanation })) => {
-                let why = explain(code, explanation);
-                return Err(format!("{server} rejected the secret: {why}"));
+                return Err(rejected_secret(&self.dialer.options, code, explanation));
             }
             (Some(Verb::Resume), Owner::Connection, Some(Reply::Error { code, .. }))
                 if code == ErrorCode::AUTH_REQUIRED.as_str() =>
@@ -318,6 +336,15 @@ impl Connection {
     }
 }
 
+/// Returns whether this welcome line says that the client must authenticate first.
+fn asks_for_secret(welcome: &str) -> bool {
+    match Reply::parse(welcome) {
+        // Later versions give no id before a client has authenticated.
+        Some(Reply::Welcome { id, hint, .. }) => id == 0 || hint.starts_with("auth "),
+        _ => false,
+    }
+}
+
 /// Returns whether a client must not reconnect after a goodbye with this reason. The current server
 /// never sends `kicked`, but a later version may.
 fn is_final(reason: &str) -> bool {
@@ -326,6 +353,19 @@ fn is_final(reason: &str) -> bool {
 
 fn requires_secret(server: &ServerAddress) -> String {
     format!("{server} requires a secret; use --secret-file FILE")
+}
+
+fn rejected_secret(options: &ConnectOptions, code: &str, explanation: &str) -> String {
+    let file = options.secret_file.as_deref().unwrap_or(Path::new("")).display();
+    let rejected = format!("{} rejected the secret in {file}: ", options.server);
+    rejected
+        + &match ErrorCode::parse(code) {
+            Some(ErrorCode::AUTH_FAILED) => "ask the operator for the right one".to_owned(),
+            Some(ErrorCode::NOT_ALLOWED) => {
+                format!("{}; leave out --secret-file", reason(code, explanation))
+            }
+            _ => reason(code, explanation),
+        }
 }
 
 impl Up {

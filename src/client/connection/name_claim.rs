@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::messages::{explain, name_taken};
+use crate::client::messages::{name_taken, refused};
 use crate::protocol::{Command, ErrorCode, Name};
 
 /// The pause before another request for a name that is still taken.
@@ -65,7 +65,7 @@ impl NameClaim {
         Err(if is_taken {
             name_taken(&name)
         } else {
-            format!("the server refused the name {name}: {}", explain(code, explanation))
+            refused(&format!("the name {name}"), code, explanation)
         })
     }
 
@@ -95,7 +95,7 @@ mod tests {
         let now = Instant::now();
         for (code, error) in [
             ("name-taken", "somebody is already called bob; choose another name"),
-            ("busy", "the server refused the name bob: busy: later"),
+            ("busy", "the server refused the name bob: later"),
         ] {
             let mut claim = NameClaim::new(Some("bob".to_owned()));
             assert!(

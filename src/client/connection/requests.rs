@@ -108,6 +108,14 @@ impl RequestTracker {
         if let Some(Ending::Goodbye(reason)) = &self.ending { Some(reason) } else { None }
     }
 
+    /// Returns whether the server has answered the connection's own `auth`.
+    #[cfg(feature = "chat")]
+    pub(crate) fn is_authenticated(&self) -> bool {
+        !self.pending.front().is_some_and(|request| {
+            request.owner == Owner::Connection && request.verb == Some(Verb::Auth)
+        })
+    }
+
     /// Returns whether the task may send: the server has answered the connection's own `auth` and
     /// `name`.
     pub(crate) fn is_signed_in(&self) -> bool {
@@ -407,7 +415,7 @@ mod tests {
     fn upkeep_that_may_succeed_later_ends_the_connection() {
         let auth = Command::Auth { secret: "x" };
         for (command, owner, error, ending) in [
-            (auth, Owner::Connection, "error busy later", Some("busy: later")),
+            (auth, Owner::Connection, "error busy later", Some("the server refused: later")),
             (auth, Owner::Task, "error busy later", None),
             (Command::Ping { text: None }, Owner::Connection, "error busy later", None),
             (auth, Owner::Connection, "error auth-failed no", None),

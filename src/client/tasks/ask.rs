@@ -7,7 +7,7 @@ use crate::client::connection::Event;
 use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::{Owner, RequestTracker};
 use crate::client::failure::Failure;
-use crate::client::messages::explain;
+use crate::client::messages::explain_reply;
 use crate::client::session::Session;
 use crate::client::stdio::{Output, notice};
 use crate::client::tasks::format;
@@ -41,7 +41,9 @@ pub(crate) fn broadcast(session: &mut Session, text: &str, format: Format) -> Re
 /// `oyez send CLIENT TEXT`
 pub(crate) fn send(session: &mut Session, client: &str, text: &str) -> Result<(), Failure> {
     let Some(client) = Recipient::parse(client) else {
-        return Err(Failure::Usage(format!("{client:?} is not a client's id or name")));
+        return Err(Failure::Usage(format!(
+            "{client:?} is not a client's id or name; oyez clients lists them"
+        )));
     };
     connect(session)?;
     ask(session, &Command::Send { client, text }, |_, _| ())
@@ -181,7 +183,7 @@ fn ask(
                 on_line(reply, &mut session.output);
             }
             Some(Reply::Error { code, explanation }) if is_final => {
-                return Err(Failure::Error(explain(code, explanation)));
+                return Err(Failure::Error(explain_reply(command, code, explanation)));
             }
             Some(reply) if is_final => {
                 on_line(reply, &mut session.output);

@@ -11,7 +11,7 @@ use crate::client::connection::Event;
 use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::failure::Failure;
-use crate::client::messages::{OTHER_FEED, connection_lost, explain, reconnected};
+use crate::client::messages::{OTHER_FEED, connection_lost, explain, reconnected, refused};
 use crate::client::session::Session;
 use crate::client::stdio::{Progress, notice};
 use crate::client::tasks::ask::MAX_REPLY_LINES;
@@ -250,10 +250,10 @@ impl Publisher {
         explanation: &str,
     ) -> Result<Option<String>, String> {
         let why = explain(code, explanation);
-        let code = ErrorCode::parse(code);
-        let class = code.map(ErrorCode::class);
+        let known = ErrorCode::parse(code);
+        let class = known.map(ErrorCode::class);
         if verb == Verb::Resume
-            && (code == Some(ErrorCode::GONE) || class != Some(ErrorClass::Transient))
+            && (known == Some(ErrorCode::GONE) || class != Some(ErrorClass::Transient))
         {
             return Err(format!("{CANNOT_TELL}: {why}"));
         }
@@ -261,7 +261,7 @@ impl Publisher {
             return if class == Some(ErrorClass::Transient) { Ok(Some(why)) } else { Err(why) };
         }
         let number = self.queue.oldest_sent();
-        let why = format!("the server refused input line {number}: {why}");
+        let why = refused(&format!("input line {number}"), code, explanation);
         if class == Some(ErrorClass::Transient) {
             // Sending the line again now would change the order, because later lines were already
             // sent. After a reconnect, the search for unconfirmed lines detects whether they were

@@ -7,7 +7,7 @@ use std::fmt;
 use crate::cli::digits;
 use crate::client::config::{Since, Start};
 use crate::client::connection::dial::Welcome;
-use crate::client::messages::{explain, reconnected};
+use crate::client::messages::{cannot_start, explain, reconnected};
 use crate::client::tasks::gap::{Cause, Gap};
 use crate::protocol::{Command, ErrorCode, FeedId, FeedPosition, Reply};
 
@@ -182,15 +182,15 @@ impl ResumeCursor {
         let is_gone = code == ErrorCode::GONE.as_str();
         let failed = match since {
             Some(Since::Position(_)) if is_gone => None,
-            Some(since) => Some(format!("cannot start after {since}")),
+            Some(since) => Some(cannot_start(since, self.seq, newest, code, explanation)),
             None if self.history_end.is_some() && !is_gone => {
-                Some("cannot replay earlier lines".to_owned())
+                Some(format!("cannot replay earlier lines: {}", explain(code, explanation)))
             }
             None => None,
         };
         if let Some(failed) = failed {
             self.is_refused = true;
-            return Err(format!("{failed}: {}", explain(code, explanation)));
+            return Err(failed);
         }
         let first = self.seq.saturating_add(1);
         let after = self.seq.max(self.history_end.unwrap_or(0));
@@ -364,7 +364,7 @@ mod tests {
         let error = error_reply("bad-argument", "beyond the newest");
         assert_eq!(
             cursor.on_resume_reply(&error),
-            Err("cannot start after line 9: bad-argument: beyond the newest".to_owned())
+            Err("there is no line 9 yet; the newest is 5".to_owned())
         );
 
         let mut cursor = ResumeCursor::new(Start::After(Since::Line(5)));
@@ -405,7 +405,7 @@ mod tests {
         let mut cursor = since(1, 7);
         assert_eq!(cursor.on_welcome(welcome(1, 6), "here"), request(resume(7, 1)));
         let error = error_reply("bad-argument", "beyond the newest");
-        let expected = "cannot start after 00000001-7: bad-argument: beyond the newest";
+        let expected = "there is no line 7 yet; the newest is 6";
         assert_eq!(cursor.on_resume_reply(&error), Err(expected.to_owned()));
         assert_eq!(cursor.position(), None, "the server refused to start there");
     }
@@ -482,7 +482,7 @@ mod tests {
     #[test]
     fn history_that_is_refused_is_an_error() {
         let mut cursor = last_ten();
-        let expected = "cannot replay earlier lines: not-allowed: not in this version";
+        let expected = "cannot replay earlier lines: the server refused: not in this version";
         let error = error_reply("not-allowed", "not in this version");
         assert_eq!(cursor.on_resume_reply(&error), Err(expected.to_owned()));
         assert_eq!(cursor.position(), None);
