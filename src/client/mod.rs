@@ -52,7 +52,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
     let mut session = Session::new(config.route, &inputs, watches_output)?;
     let result = match task {
         #[cfg(feature = "chat")]
-        Task::Chat(_) => chat::chat(&mut session),
+        Task::Chat(options) => chat::chat(&mut session, options),
         #[cfg(not(feature = "chat"))]
         Task::Chat(_) => {
             let error = "this oyez was built without chat; use oyez raw instead";
