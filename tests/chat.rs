@@ -6,18 +6,27 @@ mod support;
 
 use std::time::Duration;
 
+use support::fake_server::{FEED, FakeServer};
 use support::terminal::Terminal;
 use support::{Client, Server, oyez, oyezd};
 
 const COLUMNS: u16 = 60;
 
-/// Starts a chat without colors and waits for its prompt.
+/// Starts a chat without colors and waits until it has joined.
 fn chat(server: &Server, arguments: &[&str], prompt: &str) -> Terminal {
+    let mut chat = start(&server.address.to_string(), arguments);
+    chat.wait_until(|chat| {
+        let rows = chat.rows();
+        rows.iter().any(|row| row.contains(" here: ")) && rows.ends_with(&[prompt.to_owned()])
+    });
+    chat
+}
+
+/// Starts a chat without colors.
+fn start(address: &str, arguments: &[&str]) -> Terminal {
     let mut command = oyez();
-    command.args(["-s", &server.address.to_string()]).args(arguments).env("NO_COLOR", "1");
-    let mut terminal = Terminal::start(&mut command, 24, COLUMNS);
-    terminal.expect(&[prompt]);
-    terminal
+    command.args(["-s", address]).args(arguments).env("NO_COLOR", "1");
+    Terminal::start(&mut command, 24, COLUMNS)
 }
 
 fn bob(server: &Server) -> Client {
@@ -35,7 +44,7 @@ fn typed_lines_are_sent_and_received_lines_are_shown() {
     bob.expect("broadcast 1 alice hello, all");
     alice.expect(&["> hello, all", "alice>"]);
     bob.send("say hello alice");
-    alice.expect(&["bob: hello alice", "alice>"]);
+    alice.expect(&["=> bob: hello alice", "alice>"]);
     bob.expect("broadcast 2 bob hello alice");
     bob.ask("send alice psst", "ok send alice");
     alice.expect(&["[bob] psst", "alice>"]);
@@ -54,10 +63,17 @@ fn slash_commands_show_their_answers_and_errors() {
     let mut chat = chat(&server, &[], "2>");
     chat.press("/name bob\r");
     chat.expect(&["! somebody is already called bob; choose another name", "2>"]);
-    chat.press("/name al\r");
+    for name in ["/name", "/nick 1x"] {
+        chat.press(&format!("{name}\r"));
+        let usage = format!("! usage: {} <name>; a name has 1 to 32 of A-Z a-z", &name[..5]);
+        chat.expect(&[&usage, "      0-9 _ . -, and starts with a letter", "2>"]);
+    }
+    chat.press("/nick al\r");
     chat.expect(&["- you are now called al", "al>"]);
     chat.press("/clients\r");
     chat.expect(&["- 1 bob", "- 2 al", "- 2 of 2 clients", "al>"]);
+    chat.press("/who\r");
+    chat.expect(&["- 2 here: al (you), bob", "al>"]);
     chat.press("/ping\r");
     chat.wait_until(|chat| {
         let rows = chat.rows();
@@ -65,17 +81,222 @@ fn slash_commands_show_their_answers_and_errors() {
             && rows.ends_with(&["al>".to_owned()])
     });
     chat.press("/send carol x\r");
-    chat.expect(&["! no such client: carol; see /clients", "al>"]);
+    chat.expect(&["! nobody called carol is here; /who shows who is", "al>"]);
+    chat.press("/msg 99 x\r");
+    chat.expect(&["! nobody with the id 99 is here; /who shows who is", "al>"]);
     chat.press("/send bob\r");
-    chat.expect(&["! usage: /send <client> <text>", "al>"]);
+    let usage = "! usage: /send <client> <text>; the client is a name";
+    chat.expect(&[usage, "      or an id; /who shows who is here", "al>"]);
+    chat.press("/reply x\r");
+    chat.expect(&["! nobody has sent you a direct message yet", "al>"]);
     chat.press("/history 5\r");
     chat.expect(&["- there are no earlier lines", "al>"]);
-    chat.press("hello\r/history 5\r");
+    chat.press("hello\r/history\r");
     chat.expect(&["> hello", "- the last line:", "al: hello", "al>"]);
+    chat.press("/history x\r");
+    let usage = "! usage: /history [count]; the count is a number, such";
+    chat.expect(&[usage, "      as 20", "al>"]);
     chat.press("/help\r");
-    chat.wait_until(|chat| chat.rows().iter().any(|row| row.contains("-   /history <count> ")));
+    chat.wait_until(|chat| chat.rows().iter().any(|row| row.contains("-   /history [count] ")));
     chat.press("/quit\r");
     assert_eq!(chat.program.wait().code(), Some(0));
+}
+
+#[test]
+fn chat_joins_with_the_last_lines_and_shows_who_is_here() {
+    let server = Server::start(&[]);
+    let mut bob = bob(&server);
+    for i in 1..=12 {
+        bob.ask(&format!("say line {i}"), &format!("broadcast {i} bob line {i}"));
+    }
+    let address = server.address.to_string();
+    let connected = format!("- connected to {address}; what you type goes to");
+    let connected = [&*connected, "      everybody; see /help"];
+    let join = |arguments: &[&str], lines: std::ops::Range<u32>, end: &[&str]| {
+        let mut chat = start(&address, arguments);
+        let lines: Vec<String> = lines.map(|i| format!("bob: line {i}")).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        chat.expect(&[&connected, &lines[..], end].concat());
+        chat
+    };
+    let al = join(&["--name", "al"], 3..13, &["- 2 here: al (you), bob", "al>"]);
+    assert_eq!(al.rows().iter().filter(|row| row.starts_with("--:-- bob: ")).count(), 10);
+    let _three = join(&["--history", "2"], 11..13, &["- 3 here: 3 (you), al, bob", "3>"]);
+    let _four = join(&["--history", "99"], 1..13, &["- 4 here: 4 (you), al, bob, 3", "4>"]);
+    let end = ["- 5 here: 5 (you), al, bob, 3, 4", "5>"];
+    join(&["--history", "0", "--no-presence"], 13..13, &end);
+}
+
+#[test]
+fn replayed_lines_show_no_time() {
+    let server = Server::start(&[]);
+    let mut bob = bob(&server);
+    bob.ask("say one", "broadcast 1 bob one");
+    let mut chat = chat(&server, &["--name", "al"], "al>");
+    bob.send("say two, al");
+    chat.expect(&["=> bob: two, al", "al>"]);
+    chat.press("/history\r");
+    chat.expect(&["- the last 2 lines:", "bob: one", "bob: two, al", "al>"]);
+    let has_time = |row: &String| !row.starts_with("--:-- ");
+    let rows = chat.rows();
+    let times: Vec<bool> = rows.iter().filter(|row| row.contains("bob: ")).map(has_time).collect();
+    assert_eq!(times, [false, true, false, false], "{rows:?}");
+}
+
+#[test]
+fn no_line_is_lost_or_repeated_while_the_chat_joins() {
+    let server = FakeServer::new();
+    let mut chat = start(&server.address(), &["--name", "al", "--history", "3"]);
+    let mut oyez = server.welcome_as(7, FEED, 10);
+    oyez.expect("name al");
+    oyez.expect("resume 7 00c0ffee");
+    oyez.send("broadcast 11 bob k\nok name al\nbroadcast 12 bob l\nerror gone 9 00c0ffee older");
+    oyez.expect("resume 8 00c0ffee");
+    oyez.send("broadcast 13 bob m\nok resume 8");
+    let lines = ["i", "j", "k", "l", "m", "n"].map(|text| format!("bob: {text}"));
+    for (seq, line) in (9..).zip(&lines) {
+        oyez.send(&format!("broadcast {seq} {}", line.replace(": ", " ")));
+    }
+    oyez.expect("clients");
+    oyez.send("client 7 al\nclient 8 bob\nok clients 2 2");
+    let mut rows: Vec<&str> = vec!["      everybody; see /help"];
+    rows.extend(lines.iter().map(String::as_str));
+    rows.extend(["- 2 here: al (you), bob", "al>"]);
+    chat.expect(&rows);
+    // The server has fewer earlier lines than requested, which is no loss.
+    assert!(!chat.output().contains("missing"), "{}", chat.output());
+}
+
+#[test]
+fn nothing_is_said_about_a_connection_before_the_client_is_signed_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let right = secret("right", "correct horse battery staple");
+    let wrong = secret("wrong", "incorrect horse battery staple");
+    let server = Server::start(&["--secret-file", &right]);
+    for (arguments, error) in [
+        (&[][..], "requires a secret; use --secret-file FILE"),
+        (&["--secret-file", &wrong], "rejected the secret"),
+    ] {
+        let mut chat = start(&server.address.to_string(), arguments);
+        assert_eq!(chat.program.wait().code(), Some(1));
+        chat.program.stderr.expect(error);
+        assert!(!chat.output().contains("everybody"), "{}", chat.output());
+    }
+    let mut chat = chat(&server, &["--secret-file", &right], "3>");
+    chat.press("hello\r");
+    chat.expect(&["> hello", "3>"]);
+}
+
+#[test]
+fn who_came_and_went_is_shown() {
+    let server = Server::start(&[]);
+    let mut al = chat(&server, &["--name", "al"], "al>");
+    let mut quiet = chat(&server, &["--no-presence"], "2>");
+    al.expect(&["- 2 came", "al>"]);
+    let mut bob = bob(&server);
+    al.expect(&["- bob came", "al>"]);
+    bob.ask("name robert", "ok name robert");
+    al.expect(&["- bob is now called robert", "al>"]);
+    drop(bob);
+    al.expect(&["- robert went", "al>"]);
+    quiet.press("/who\r");
+    quiet.expect(&["- 2 here: 2 (you), al", "2>"]);
+    assert!(!quiet.output().contains("bob"), "{}", quiet.output());
+}
+
+#[test]
+fn who_came_and_went_is_compared_across_a_reconnect() {
+    let server = FakeServer::new();
+    let mut chat = start(&server.address(), &["--name", "al"]);
+    let mut oyez = server.welcome_as(1, FEED, 0);
+    oyez.expect("name al");
+    oyez.expect("resume 0 00c0ffee");
+    oyez.send("ok name al\nok resume 0");
+    oyez.expect("clients");
+    oyez.send("client 1 al\nclient 2 bob\nok clients 2 2\ndirect bob hello");
+    chat.expect(&["- 2 here: al (you), bob", "[bob] hello", "al>"]);
+    drop(oyez);
+    let mut oyez = server.welcome_as(3, FEED, 0);
+    oyez.expect("name al");
+    oyez.expect("resume 0 00c0ffee");
+    oyez.send("ok name al\nok resume 0");
+    oyez.expect("clients");
+    // The lost connection is still listed.
+    oyez.send("client 1 -\nclient 3 al\nclient 4 carol\nok clients 3 3");
+    chat.expect(&["- carol came; bob went", "al>"]);
+    drop(oyez);
+    let mut oyez = server.welcome_as(1, "0badcafe", 0);
+    oyez.expect("name al");
+    oyez.expect("resume 0 0badcafe");
+    oyez.send("ok name al\nok resume 0");
+    oyez.expect("clients");
+    oyez.send("client 1 al\nclient 2 dave\nok clients 2 2");
+    chat.expect(&["- 2 here: al (you), dave", "al>"]);
+    // Somebody else may be called bob now.
+    chat.press("/reply hello\r");
+    chat.expect(&["! nobody has sent you a direct message yet", "al>"]);
+    drop(oyez);
+    // On the next connection, the client has no rights to list the others.
+    let mut oyez = server.welcome_as(2, "0badcafe", 0);
+    oyez.expect("name al");
+    oyez.expect("resume 0 0badcafe");
+    oyez.send("ok name al\nok resume 0");
+    oyez.expect("clients");
+    oyez.send("error busy later\nbroadcast 1 dave hi");
+    chat.expect(&["dave: hi", "al>"]);
+    chat.press("hello\r");
+    oyez.expect("broadcast hello");
+}
+
+#[test]
+fn mentions_and_direct_messages_stand_out_and_ring_the_bell_once() {
+    let server = Server::start(&[]);
+    let mut bob = bob(&server);
+    let mut chat = chat(&server, &["--name", "al"], "al>");
+    let bells = |chat: &Terminal| chat.output().matches('\x07').count();
+    bob.send("say all is well");
+    chat.expect(&["bob: all is well", "al>"]);
+    assert_eq!(bells(&chat), 0);
+    bob.send("say hi, AL!");
+    chat.expect(&["=> bob: hi, AL!", "al>"]);
+    for i in 0..20 {
+        bob.send(&format!("send al psst {i}\nsay al {i}"));
+    }
+    chat.expect(&["[bob] psst 19", "=> bob: al 19", "al>"]);
+    assert_eq!(bells(&chat), 1);
+    chat.press("al is me\r");
+    chat.expect(&["> al is me", "al>"]);
+    chat.press("/reply yes?\r");
+    chat.expect(&["[> bob] yes?", "al>"]);
+    assert_eq!(bells(&chat), 1);
+    let mut direct = start(&server.address.to_string(), &["--history", "50"]);
+    direct.expect(&["bob: al 19", "al: al is me", "- 3 here: 3 (you), al, bob", "3>"]);
+    bob.send("send 3 psst");
+    direct.expect(&["[bob] psst", "3>"]);
+    assert_eq!(bells(&direct), 1);
+}
+
+#[test]
+fn me_says_what_the_user_does() {
+    let server = Server::start(&[]);
+    let mut bob = bob(&server);
+    let mut chat = chat(&server, &["--name", "al"], "al>");
+    chat.press("/Me waves\r");
+    bob.expect("broadcast 1 al /me waves");
+    chat.expect(&["* al waves", "al>"]);
+    bob.send("say /me waves at al");
+    chat.expect(&["=> * bob waves at al", "al>"]);
+    bob.send("say * root: approved");
+    chat.expect(&["bob: * root: approved", "al>"]);
+    chat.press("/me\r");
+    chat.expect(&["! usage: /me <text>", "al>"]);
 }
 
 #[test]
@@ -236,6 +457,7 @@ fn unsent_line_survives_a_reconnect() {
     chat.expect(&[
         "- the server was restarted, or it is another server;",
         "      lines may be missing",
+        "- 1 here: al (you)",
         "al> kept",
     ]);
     let mut bob = bob(&server);
@@ -268,13 +490,14 @@ fn terminal_is_unchanged_if_the_server_is_unreachable() {
 
 #[test]
 fn control_sequences_from_the_server_never_reach_the_terminal() {
-    let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut command = oyez();
-    command.args(["-s", &host.local_addr().unwrap().to_string()]).env("NO_COLOR", "1");
-    let mut chat = Terminal::start(&mut command, 24, COLUMNS);
-    let mut server = Client::accept(&host);
-    server.send("welcome 1 00c0ffee 0 oyezd/9 hi");
-    chat.expect(&["1>"]);
+    let host = FakeServer::new();
+    let mut chat = start(&host.address(), &[]);
+    let mut server = host.welcome(FEED, 0);
+    server.expect("resume 0 00c0ffee");
+    server.send("ok resume 0");
+    server.expect("clients");
+    server.send("client 1 \u{202e}\nclient 2 \u{202e}\nok clients 2 2");
+    chat.expect(&["- 2 here: 1 (you), 2", "1>"]);
     // Characters that change the text's direction are escaped.
     server.send(
         "broadcast 1 \u{202e}x a\u{202e}b\ndirect \u{2066}y \u{200f}\nerror \u{202a} \u{202b}",
@@ -395,7 +618,7 @@ fn narrow_terminal_truncates_a_long_prompt() {
     let mut command = oyez();
     command.args(["-s", &server.address.to_string(), "--name", name]).env("NO_COLOR", "1");
     let mut chat = Terminal::start(&mut command, 24, 24);
-    chat.expect(&["a234567890123456789"]);
+    chat.expect(&["      (you), bob", "a234567890123456789"]);
     for i in 0..5 {
         bob.send(&format!("say {i}"));
     }

@@ -189,26 +189,42 @@ fn chat_matches_the_screen() {
     let mut blocks = sections.iter().flat_map(|section| &section.blocks);
     let block = blocks.find(|block| block.kind == Kind::Text).unwrap();
     let server = Server::start(&[]);
-    let mut bob = server.client();
-    bob.ask("name bob", "ok name bob");
+    let named = |name: &str| {
+        let mut client = server.client();
+        client.ask(&format!("name {name}"), &format!("ok name {name}"));
+        client
+    };
+    let (mut bob, mut carol) = (named("bob"), Some(named("carol")));
+    for text in block.lines.iter().filter_map(|row| row.strip_prefix("--:-- bob: ")) {
+        bob.ask(&format!("say {text}"), &format!("broadcast 1 bob {text}"));
+    }
     let address = server.address.to_string();
     let mut command = support::oyez();
     command.args(["-s", &address, "--name", "alice"]).env("NO_COLOR", "1");
     let mut alice = support::terminal::Terminal::start(&mut command, 24, 100);
     let mut rows: Vec<String> = vec![];
     for shown in &block.lines[1..] {
-        let row = shown.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':').trim_start();
-        rows.push(row.replace("127.0.0.1:5050", &address));
-        if let Some(text) = row.strip_prefix("bob: ") {
-            bob.send(&format!("say {text}"));
-        } else if let Some(text) = row.strip_prefix("[bob] ") {
-            bob.send(&format!("send alice {text}"));
-        } else if let Some(text) = row.strip_prefix("> ") {
-            alice.press(&format!("{text}\r"));
-        } else if let Some(text) = row.strip_prefix("alice> ") {
+        if let Some(text) = shown.strip_prefix("alice> ") {
+            rows.push(shown.clone());
             alice.press(text);
             alice.expect(&rows.iter().map(String::as_str).collect::<Vec<_>>());
             return;
+        }
+        let row = &shown["00:00 ".len()..];
+        rows.push(row.replace("127.0.0.1:5050", &address));
+        if row.starts_with("- connected to ") || shown.starts_with("--:-- ") {
+            continue;
+        }
+        if let Some(text) = row.strip_prefix("=> bob: ") {
+            bob.send(&format!("say {text}"));
+        } else if let Some(text) = row.strip_prefix("[bob] ") {
+            bob.send(&format!("send alice {text}"));
+        } else if let Some((text, carol)) = row.strip_prefix("* carol ").zip(carol.as_mut()) {
+            carol.send(&format!("say /me {text}"));
+        } else if row == "- carol went" {
+            carol = None;
+        } else if let Some(text) = row.strip_prefix("> ") {
+            alice.press(&format!("{text}\r"));
         }
         let prompt = ["alice>"].into_iter();
         alice.expect(&rows.iter().map(String::as_str).chain(prompt).collect::<Vec<_>>());

@@ -694,7 +694,11 @@ fn chat_shows_the_error_and_goes_on() {
             let mut chat =
                 support::terminal::Terminal::start(command.env("NO_COLOR", "1"), 24, 100);
             let mut server = fake.welcome(FEED, 0);
-            chat.expect(&["1>"]);
+            server.expect(&format!("resume 0 {FEED}"));
+            server.send("ok resume 0");
+            server.expect("clients");
+            server.send("client 1 -\nok clients 1 1");
+            chat.expect(&["- 1 here: 1 (you)", "1>"]);
             chat.press("hi\r");
             server.expect("broadcast hi");
             refuse(&mut server, code);

@@ -314,6 +314,8 @@ fn client_state_machines_do_no_io() {
         "tasks/publish_queue.rs",
         "tasks/resume_cursor.rs",
         "chat/layout.rs",
+        "chat/mention.rs",
+        "chat/roster.rs",
         "chat/screen.rs",
         "chat/editor.rs",
         "chat/slash_command.rs",

@@ -55,7 +55,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
         matches!(task, Task::Chat(_) | Task::BroadcastInput(_) | Task::Listen(_));
     let result = match task {
         #[cfg(feature = "chat")]
-        Task::Chat(_) => chat::chat(&mut session),
+        Task::Chat(options) => chat::chat(&mut session, options),
         #[cfg(not(feature = "chat"))]
         Task::Chat(_) => {
             let error = "this oyez was built without chat; use oyez raw instead";

@@ -177,10 +177,11 @@ fn some(count: u16) -> NonZero<u16> {
 
 fn without_time(row: &str) -> &str {
     let is_time = |time: &str| {
-        time.bytes().zip(*b"00:00 ").all(|(byte, pattern)| match pattern {
-            b'0' => byte.is_ascii_digit(),
-            pattern => byte == pattern,
-        })
+        time == "--:-- "
+            || time.bytes().zip(*b"00:00 ").all(|(byte, pattern)| match pattern {
+                b'0' => byte.is_ascii_digit(),
+                pattern => byte == pattern,
+            })
     };
     match row.split_at_checked(6) {
         Some((time, rest)) if is_time(time) => rest,

@@ -3,16 +3,21 @@
 //! This module does not touch the terminal. It shows messages on a [`Screen`].
 
 use std::collections::VecDeque;
+use std::mem;
 use std::time::{Duration, Instant};
 
-use super::screen::Screen;
-use super::slash_command::{self, HELP};
+use super::mention::mentions;
+use super::roster::{Roster, Row};
+use super::screen::{Kind, Screen};
+use super::slash_command::{self, Action};
+use crate::cli::digits;
+use crate::client::config::{ChatOptions, Start};
 use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::connection::{Connection, Event};
 use crate::client::messages::{connection_lost, explain, lagged, name_taken};
 use crate::client::tasks::resume_cursor::{LineState, ResumeCursor};
-use crate::protocol::{Command, ErrorCode, OkReply, Reply, Verb};
+use crate::protocol::{Command, ErrorCode, FeedId, OkReply, Recipient, Reply, Verb};
 
 /// The maximum time to wait for the server's goodbye when quitting.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,10 +25,32 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The maximum length of [`Conversation::requests`].
 const MAX_REQUESTS: usize = 100;
 
+/// The pause between two requests for who is here.
+const ROSTER_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The same, while too many clients are here to watch them.
+const CROWDED_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The bell rings only if no message has rung it, or would have rung it, for this long. So a flood
+/// rings it once.
+const BELL_PAUSE: Duration = Duration::from_secs(3);
+
 pub(super) struct Conversation {
     /// The server's address, for messages.
     server: String,
+    feed: FeedId,
     cursor: ResumeCursor,
+    /// The first `resume` has no reply yet. It replays the last lines, for the user to read up.
+    is_joining: bool,
+    /// The highest sequence number received on this connection. Broadcasts up to it are replayed.
+    newest: u64,
+    roster: Roster,
+    /// When to ask who is here. `None` while the request is pending, or if it is not needed.
+    ask_at: Option<Instant>,
+    /// Who sent the last direct message.
+    reply_to: Option<String>,
+    /// When the last message arrived that could ring the bell.
+    alerted_at: Option<Instant>,
     /// When the conversation ends at the latest. `None` until the user quits.
     ends_at: Option<Instant>,
     /// The unanswered requests that are needed to show their replies, oldest first, each with its
@@ -36,6 +63,7 @@ enum Request {
     Ping { sent_at: Instant },
     Name(String),
     Send { to: String, text: String },
+    Who,
 }
 
 impl Request {
@@ -53,22 +81,55 @@ impl Request {
 }
 
 impl Conversation {
-    /// Starts the conversation on the first connection, where there is nothing to resume.
-    pub(super) fn new(server: String, welcome: Welcome, screen: &mut Screen) -> Self {
-        let text = format!("connected to {server}; what you type goes to everybody; see /help");
-        screen.notice(&text);
-        let mut cursor = ResumeCursor::default();
-        cursor.on_welcome(welcome, &server);
-        Self { server, cursor, ends_at: None, requests: VecDeque::new() }
+    /// Prepares for the first connection. It must be passed to [`on_event`](Self::on_event), too.
+    pub(super) fn new(server: String, options: ChatOptions, welcome: Welcome) -> Self {
+        let ChatOptions { history, presence } = options;
+        Self {
+            server,
+            feed: welcome.feed,
+            cursor: ResumeCursor::new(Start::Last(history)),
+            is_joining: true,
+            newest: 0,
+            roster: Roster::new(presence),
+            ask_at: None,
+            reply_to: None,
+            alerted_at: None,
+            ends_at: None,
+            requests: VecDeque::new(),
+        }
+    }
+
+    /// Returns the names of the other clients that are here: first those that sent messages, the
+    /// last one first.
+    #[allow(dead_code)] // For the completion.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.roster.names()
     }
 
     pub(super) fn is_over(&self) -> bool {
         self.ends_at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// When to check [`is_over`](Self::is_over) even if nothing happens.
+    /// When to check [`is_over`](Self::is_over) and call
+    /// [`send_due_request`](Self::send_due_request), even if nothing happens.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.ends_at
+        self.ends_at.or(self.ask_at)
+    }
+
+    /// Asks who is here, if it is time.
+    pub(super) fn send_due_request(&mut self, connection: &mut Connection) {
+        let now = Instant::now();
+        if self.ends_at.is_some() || self.ask_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.ask_at = match self.roster.request() {
+            Some(_) if !connection.has_room() => Some(now + ROSTER_INTERVAL),
+            Some(command) => {
+                connection.send(&command, Owner::Connection);
+                None
+            }
+            None => None,
+        };
     }
 
     /// Ends the conversation immediately.
@@ -99,20 +160,42 @@ impl Conversation {
         match slash_command::parse(text).as_deref() {
             Err(error) => screen.error(error),
             Ok([]) => {}
-            Ok([Command::Help]) => HELP.iter().for_each(|line| screen.notice(line)),
-            Ok([Command::Quit]) => self.quit(connection),
+            Ok([Action::Help]) => slash_command::help().for_each(|line| screen.notice(&line)),
+            Ok([Action::Quit]) => self.quit(connection),
+            Ok([Action::Reply(_)]) if self.reply_to.is_none() => {
+                screen.error("nobody has sent you a direct message yet");
+            }
             Ok(_) if !connection.has_room() || self.requests.len() >= MAX_REQUESTS => {
                 screen.error("not sent: the server does not answer; press Enter to try again");
                 return false;
             }
-            Ok(commands) => {
-                for command in commands {
-                    let number = connection.send(command, Owner::Task);
-                    self.requests.extend(number.zip(Request::new(command)));
-                }
-            }
+            Ok(actions) => actions.iter().for_each(|action| self.send(*action, connection)),
         }
         true
+    }
+
+    /// Sends the command for an action, if there is one.
+    fn send(&mut self, action: Action<'_>, connection: &mut Connection) {
+        let line;
+        let command = match action {
+            Action::Send(command) => command,
+            Action::Me(text) => {
+                line = format!("/me {text}");
+                Command::Broadcast { text: &line }
+            }
+            Action::Reply(text) => {
+                let Some(client) = self.reply_to.as_deref().and_then(Recipient::parse) else {
+                    return;
+                };
+                Command::Send { client, text }
+            }
+            Action::Who => Command::Clients { after: None },
+            Action::Help | Action::Quit => return,
+        };
+        let request =
+            if action == Action::Who { Some(Request::Who) } else { Request::new(&command) };
+        let number = connection.send(&command, Owner::Task);
+        self.requests.extend(number.zip(request));
     }
 
     /// Handles a connection event. Returns the command to send in response, if any.
@@ -123,6 +206,13 @@ impl Conversation {
     ) -> Option<Command<'static>> {
         match event {
             Event::Connected(welcome) => {
+                let is_restarted = mem::replace(&mut self.feed, welcome.feed) != welcome.feed;
+                if is_restarted {
+                    // Names and ids may belong to other clients now.
+                    self.reply_to = None;
+                }
+                self.roster.on_connected(welcome.id, is_restarted);
+                self.newest = welcome.seq;
                 let step = self.cursor.on_welcome(welcome, &self.server);
                 step.notices.iter().for_each(|notice| screen.notice(&notice.to_string()));
                 return step.request;
@@ -133,6 +223,7 @@ impl Conversation {
             Event::Disconnected { .. } if self.ends_at.is_some() => self.end(),
             Event::Disconnected { why, has_unconfirmed, .. } => {
                 self.requests.clear();
+                self.ask_at = None;
                 screen.notice(&connection_lost(&self.server, &why));
                 if has_unconfirmed {
                     screen.error("your last lines may not have been delivered");
@@ -146,26 +237,44 @@ impl Conversation {
     fn on_line(&mut self, line: &Incoming<'_>, screen: &mut Screen) -> Option<Command<'static>> {
         let reply = line.reply?;
         let request = line.completed.and_then(|completed| self.take_request(completed.number));
+        match reply {
+            Reply::Ok(OkReply::Name { name }) => self.roster.on_name(name),
+            Reply::Client { id, name } => self.roster.on_row(id, name),
+            _ => {}
+        }
         if line.completes(Verb::Resume) {
-            // `on_resume_reply` fails only if `since` is set, and a chat never sets it.
-            let step = self.cursor.on_resume_reply(&reply).unwrap_or_default();
-            step.notices.iter().for_each(|notice| screen.notice(&notice.to_string()));
-            return step.request;
+            return self.on_resume_reply(&reply, screen);
         }
         if line.completes_for(Owner::Connection) {
+            if line.completes(Verb::Clients) {
+                self.on_list(&reply, screen);
+            }
             return None;
         }
         match (reply, request.as_ref()) {
-            // `history` replays lines on request, so duplicates are shown as well.
-            (Reply::Broadcast { seq, .. }, _)
-                if self.cursor.on_broadcast(seq) == LineState::Early => {}
-            (Reply::Broadcast { text, .. }, _) if line.completes(Verb::Broadcast) => {
-                screen.own_broadcast(text);
+            (Reply::Broadcast { seq, from, text }, _) => {
+                let is_own = line.completes(Verb::Broadcast);
+                self.on_broadcast(seq, from, text, is_own, screen);
             }
-            (Reply::Broadcast { from, text, .. }, _) => screen.broadcast(from, text),
-            (Reply::Direct { from, text }, _) => screen.direct(from, text),
+            (Reply::Direct { from, text }, _) => {
+                screen.direct(from, text);
+                self.alert(screen);
+                self.roster.on_message(from);
+                self.reply_to = Recipient::parse(from).map(|from| from.as_str().to_owned());
+            }
             (Reply::Ok(OkReply::Send { .. }), Some(Request::Send { to, text })) => {
                 screen.own_direct(to, text);
+            }
+            (Reply::Ok(OkReply::Clients { shown, total }), request) => {
+                let rows = self.roster.take_rows();
+                if let Some(Request::Who) = request {
+                    screen.notice(&self.roster.long_list(&rows, total));
+                } else {
+                    for Row { id, name } in rows {
+                        screen.notice(&format!("{id} {}", name.as_deref().unwrap_or("(no name)")));
+                    }
+                    screen.notice(&format!("{shown} of {total} clients"));
+                }
             }
             (Reply::Lagged(count), _) => screen.error(&lagged(count)),
             (Reply::Error { code, explanation }, request) => {
@@ -175,6 +284,75 @@ impl Conversation {
             (reply, request) => screen.notice(&notice_text(reply, request)?),
         }
         None
+    }
+
+    fn on_resume_reply(
+        &mut self,
+        reply: &Reply<'_>,
+        screen: &mut Screen,
+    ) -> Option<Command<'static>> {
+        // If the server refuses, the chat continues without the earlier lines.
+        let step = self.cursor.on_resume_reply(reply).unwrap_or_default();
+        step.notices.iter().for_each(|notice| screen.notice(&notice.to_string()));
+        if step.request.is_none() {
+            // The client is signed in.
+            if mem::take(&mut self.is_joining) {
+                let server = &self.server;
+                screen.notice(&format!(
+                    "connected to {server}; what you type goes to everybody; see /help"
+                ));
+            }
+            self.ask_at = Some(Instant::now());
+        }
+        step.request
+    }
+
+    /// Handles the final reply to the request for who is here.
+    fn on_list(&mut self, reply: &Reply<'_>, screen: &mut Screen) {
+        // After an error, for example because of missing rights, the request is not repeated.
+        let Reply::Ok(OkReply::Clients { total, .. }) = *reply else { return };
+        self.roster.on_list(total).iter().for_each(|text| screen.notice(text));
+        let interval = if self.roster.is_crowded() { CROWDED_INTERVAL } else { ROSTER_INTERVAL };
+        self.ask_at = Some(Instant::now() + interval);
+    }
+
+    fn on_broadcast(
+        &mut self,
+        seq: u64,
+        from: &str,
+        text: &str,
+        is_own: bool,
+        screen: &mut Screen,
+    ) {
+        let is_replayed = seq <= self.newest;
+        self.newest = seq.max(self.newest);
+        // `history` replays lines on request, so duplicates are shown as well.
+        if self.cursor.on_broadcast(seq) == LineState::Early {
+            return;
+        }
+        if is_own {
+            return screen.broadcast(Kind::Own, &self.roster.own_label(), text);
+        }
+        self.roster.on_message(from);
+        let is_mention = self.roster.own_name().is_some_and(|name| mentions(text, name));
+        let kind = match (is_replayed, is_mention) {
+            (true, _) => Kind::Replayed,
+            (false, true) => Kind::Mention,
+            (false, false) => Kind::Other,
+        };
+        screen.broadcast(kind, from, text);
+        if kind == Kind::Mention {
+            self.alert(screen);
+        }
+    }
+
+    /// Rings the bell for a message to the user.
+    fn alert(&mut self, screen: &mut Screen) {
+        let now = Instant::now();
+        let last = self.alerted_at.replace(now);
+        if last.is_none_or(|last| now - last >= BELL_PAUSE) {
+            screen.ring();
+        }
     }
 
     /// Removes and returns the request with this number. Drops earlier requests: replies arrive in
@@ -190,7 +368,8 @@ fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> Strin
     match request {
         Some(Request::Name(name)) if code == ErrorCode::NAME_TAKEN.as_str() => name_taken(name),
         Some(Request::Send { to, .. }) if code == ErrorCode::NO_SUCH_CLIENT.as_str() => {
-            format!("no such client: {to}; see /clients")
+            let who = if digits::<u64>(to).is_some() { "with the id" } else { "called" };
+            format!("nobody {who} {to} is here; /who shows who is")
         }
         _ => explain(code, explanation),
     }
@@ -203,8 +382,6 @@ fn notice_text(reply: Reply<'_>, request: Option<&Request>) -> Option<String> {
             let ms = sent_at.elapsed().as_secs_f64() * 1000.0;
             format!("the server answered in {ms:.1} ms")
         }
-        (Reply::Client { id, name }, _) => format!("{id} {}", name.unwrap_or("(no name)")),
-        (Reply::Ok(OkReply::Clients { shown, total }), _) => format!("{shown} of {total} clients"),
         (Reply::Ok(OkReply::Name { name }), _) => format!("you are now called {name}"),
         (Reply::Ok(OkReply::History { lines }), _) => match lines {
             0 => "there are no earlier lines".to_owned(),

@@ -15,6 +15,8 @@ mod conversation;
 mod editor;
 mod keys;
 mod layout;
+mod mention;
+mod roster;
 mod screen;
 mod slash_command;
 mod terminal;
@@ -30,6 +32,7 @@ use signal_hook::consts::signal::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::flag;
 use time::OffsetDateTime;
 
+use crate::client::config::ChatOptions;
 use crate::client::connection::Event;
 use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::Owner;
@@ -63,7 +66,7 @@ struct Chat {
 }
 
 /// Runs the chat until the user quits.
-pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
+pub(super) fn chat(session: &mut Session, options: ChatOptions) -> Result<(), Failure> {
     check_terminal()?;
     // Until the client is connected and authenticated, the terminal stays in its normal mode, so
     // Ctrl-C ends the program.
@@ -79,7 +82,7 @@ pub(super) fn chat(session: &mut Session) -> Result<(), Failure> {
             break welcome;
         }
     };
-    let mut chat = Chat::new(session, welcome).map_err(|error| terminal_failed(&error))?;
+    let mut chat = Chat::new(session, options, welcome).map_err(|error| terminal_failed(&error))?;
     let result = chat.run(session);
     // Dropping `chat` restores the terminal, so write all output first.
     chat.screen.erase();
@@ -102,8 +105,8 @@ fn check_terminal() -> Result<(), Failure> {
 }
 
 impl Chat {
-    /// Puts the terminal into raw mode and shows the first notice.
-    fn new(session: &mut Session, welcome: Welcome) -> io::Result<Self> {
+    /// Puts the terminal into raw mode and joins the conversation.
+    fn new(session: &mut Session, options: ChatOptions, welcome: Welcome) -> io::Result<Self> {
         let mut quit = vec![SIGHUP, SIGINT, SIGTERM];
         quit.retain(|&signal| is_ignored(signal) != Some(true));
         let registry = session.poll.registry();
@@ -118,7 +121,10 @@ impl Chat {
         let is_utf8 = session.output.is_utf8;
         let mut screen = Screen::new(has_color, is_utf8, display::size(io::stdout()), time_of_day);
         let server = session.connection.server().to_string();
-        let conversation = Conversation::new(server, welcome, &mut screen);
+        let mut conversation = Conversation::new(server, options, welcome);
+        if let Some(command) = conversation.on_event(Event::Connected(welcome), &mut screen) {
+            session.connection.send(&command, Owner::Connection);
+        }
         if !is_utf8 {
             screen.notice("the locale is not UTF-8: non-ASCII characters are shown escaped");
         }
@@ -157,6 +163,7 @@ impl Chat {
                 session.connection.send(&command, Owner::Connection);
             }
         }
+        self.conversation.send_due_request(&mut session.connection);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! This module performs **no I/O**: it collects the output for the terminal.
 //!
-//! No message can imitate another: each begins with the time and a mark, no name looks like the
+//! No message can imitate another: each begins with the time, or `--:--`, and a mark, no name looks like the
 //! mark of another kind of message, and continuation rows are indented. This does not depend on
 //! character widths, on which terminals disagree.
 
@@ -24,6 +24,9 @@ const MAX_MARK: usize = 64;
 
 /// The indentation of continuation rows: the width of the time and a space.
 const INDENT: usize = 6;
+
+/// Shown in place of an unknown time. Blanks would look like a continuation row.
+const NO_TIME: &str = "--:--";
 
 /// The minimum width: the indentation and a wide character. On a narrower terminal, rows are cut.
 const MIN_COLUMNS: usize = INDENT + 2;
@@ -48,6 +51,19 @@ struct Message {
     mark_style: String,
     text: String,
     text_style: &'static str,
+}
+
+/// What a broadcast is to the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// This client's own line.
+    Own,
+    /// Another client's line.
+    Other,
+    /// Another client's line that mentions the user.
+    Mention,
+    /// An earlier line that the server repeats. When it was sent is unknown.
+    Replayed,
 }
 
 /// Draws messages and, below them, the input row, which shows the line being typed.
@@ -141,19 +157,24 @@ impl Screen {
         self.output += CLEAR;
     }
 
-    /// Shows another client's broadcast.
-    pub(super) fn broadcast(&mut self, from: &str, text: &str) {
-        self.print(&format!("{from}:"), &name_style(from), text, "");
-    }
-
-    /// Shows this client's broadcast.
-    pub(super) fn own_broadcast(&mut self, text: &str) {
-        self.print(">", "1", text, "");
+    /// Shows a broadcast.
+    pub(super) fn broadcast(&mut self, kind: Kind, from: &str, text: &str) {
+        let (mark, text) = match (action(text), kind) {
+            (Some(text), _) => (format!("* {from}"), text),
+            (None, Kind::Own) => (">".to_owned(), text),
+            (None, _) => (format!("{from}:"), text),
+        };
+        match kind {
+            Kind::Own => self.print(&mark, "1", text, ""),
+            Kind::Other => self.print(&mark, &name_style(from), text, ""),
+            Kind::Mention => self.print(&format!("=> {mark}"), "1;7", text, "1"),
+            Kind::Replayed => self.print_at(NO_TIME.to_owned(), &mark, &name_style(from), text, ""),
+        }
     }
 
     /// Shows a direct message to this client.
     pub(super) fn direct(&mut self, from: &str, text: &str) {
-        self.print(&format!("[{from}]"), &name_style(from), text, "1");
+        self.print(&format!("[{from}]"), "1;7", text, "1");
     }
 
     /// Shows this client's direct message.
@@ -169,12 +190,28 @@ impl Screen {
         self.print("-", "2", text, "2");
     }
 
+    /// Rings the terminal's bell.
+    pub(super) fn ring(&mut self) {
+        self.output.push('\x07');
+    }
+
+    fn print(&mut self, mark: &str, mark_style: &str, text: &str, text_style: &'static str) {
+        self.print_at((self.clock)(), mark, mark_style, text, text_style);
+    }
+
     /// Replaces the input row with a message. A style consists of SGR parameters, such as `1;31`
     /// for bold and red.
-    fn print(&mut self, mark: &str, mark_style: &str, text: &str, text_style: &'static str) {
+    fn print_at(
+        &mut self,
+        time: String,
+        mark: &str,
+        mark_style: &str,
+        text: &str,
+        text_style: &'static str,
+    ) {
         self.erase();
         let message = Message {
-            time: (self.clock)(),
+            time,
             mark: self.escape(mark, MAX_MARK),
             mark_style: mark_style.to_owned(),
             text: self.escape(&text.replace('\t', "    "), MAX_DISPLAYED),
@@ -248,6 +285,13 @@ impl Screen {
     }
 }
 
+/// Returns what the sender does, if the text begins with `/me `. XMPP has the same convention
+/// (XEP-0245).
+fn action(text: &str) -> Option<&str> {
+    let (word, action) = text.split_once(' ')?;
+    word.eq_ignore_ascii_case("/me").then_some(action).filter(|action| !action.is_empty())
+}
+
 /// Returns the style of a name, which depends only on the name.
 fn name_style(name: &str) -> String {
     let sum: usize = name.bytes().map(usize::from).sum();
@@ -269,25 +313,48 @@ mod tests {
     #[test]
     fn message_kinds_are_distinct_without_color() {
         let mut screen = screen(false);
-        screen.broadcast("bob", "a\tb");
-        screen.own_broadcast("hi");
+        screen.broadcast(Kind::Other, "bob", "a\tb");
+        screen.broadcast(Kind::Own, "al", "hi");
+        screen.broadcast(Kind::Mention, "bob", "hi al");
+        screen.broadcast(Kind::Replayed, "bob", "hi al");
+        screen.broadcast(Kind::Other, "bob", "/me waves");
+        screen.broadcast(Kind::Own, "al", "/ME  waves");
+        screen.broadcast(Kind::Mention, "bob", "/me waves at al");
+        screen.broadcast(Kind::Replayed, "bob", "/me waves");
+        screen.broadcast(Kind::Other, "bob", "/me ");
+        screen.broadcast(Kind::Other, "bob", "/metal");
         screen.direct("7", "psst");
         screen.own_direct("bob", "psst");
         screen.error("no\u{1b}[2J");
         screen.notice("so");
-        let expected = "12:00 bob: a    b\r\n12:00 > hi\r\n12:00 [7] psst\r\n12:00 [> bob] psst\r\n\
-                        12:00 ! no\\u{1b}[2J\r\n12:00 - so\r\n";
         let output =
             screen.take_output().replace(DISABLE_AUTOWRAP, "").replace(ENABLE_AUTOWRAP, "");
-        assert_eq!(output, expected);
+        let rows: Vec<&str> = output.split_terminator("\r\n").collect();
+        let expected = [
+            "12:00 bob: a    b",
+            "12:00 > hi",
+            "12:00 => bob: hi al",
+            "--:-- bob: hi al",
+            "12:00 * bob waves",
+            "12:00 * al  waves",
+            "12:00 => * bob waves at al",
+            "--:-- * bob waves",
+            "12:00 bob: /me ",
+            "12:00 bob: /metal",
+            "12:00 [7] psst",
+            "12:00 [> bob] psst",
+            "12:00 ! no\\u{1b}[2J",
+            "12:00 - so",
+        ];
+        assert_eq!(rows, expected);
     }
 
     #[test]
     fn names_keep_their_color_and_errors_are_red() {
         let mut screen = screen(true);
-        screen.broadcast("bob", "x");
+        screen.broadcast(Kind::Other, "bob", "x");
         let bob = screen.take_output();
-        screen.broadcast("bob", "x");
+        screen.broadcast(Kind::Other, "bob", "x");
         assert_eq!(screen.take_output(), bob);
         let colors: std::collections::BTreeSet<String> =
             (1..100).map(|id: u64| name_style(&id.to_string())).collect();
@@ -301,14 +368,22 @@ mod tests {
     #[track_caller]
     fn check_rows(text: &str, columns: usize) {
         let mut screen = Screen::new(false, true, (24, columns), || "11:59".to_owned());
-        screen.broadcast("eve", text);
-        let output = screen.take_output();
-        for width in WIDTHS {
-            let mut terminal = ModelTerminal::new(1000, columns, width);
-            terminal.write(&output);
-            for (i, row) in terminal.rows().iter().enumerate() {
-                let start = if i == 0 { "11:59 eve:" } else { "      " };
-                assert!(row.starts_with(start), "{columns} columns: {row}");
+        let action = format!("/me {text}");
+        for (kind, text, first) in [
+            (Kind::Other, text, "11:59 eve:"),
+            (Kind::Mention, text, "11:59 => eve:"),
+            (Kind::Replayed, text, "--:-- eve:"),
+            (Kind::Other, &action, "11:59 * eve"),
+        ] {
+            screen.broadcast(kind, "eve", text);
+            let output = screen.take_output();
+            for width in WIDTHS {
+                let mut terminal = ModelTerminal::new(1000, columns, width);
+                terminal.write(&output);
+                for (i, row) in terminal.rows().iter().enumerate() {
+                    let start = if i == 0 { first } else { "      " };
+                    assert!(row.starts_with(start), "{columns} columns: {row}");
+                }
             }
         }
     }
@@ -355,7 +430,7 @@ mod tests {
     fn narrow_terminal_shows_the_whole_message() {
         for columns in MIN_COLUMNS..24 {
             let mut screen = Screen::new(false, true, (24, columns), || "11:59".to_owned());
-            screen.broadcast("a-long_name", "12:00 root: 你好");
+            screen.broadcast(Kind::Other, "a-long_name", "12:00 root: 你好");
             let mut terminal = ModelTerminal::new(1000, columns, WIDTHS[0]);
             terminal.write(&screen.take_output());
             let rows = terminal.rows();
@@ -374,7 +449,7 @@ mod tests {
             let mut screen = Screen::new(false, true, (24, 80), || "11:59".to_owned());
             let mut terminal = ModelTerminal::new(24, 80, WIDTHS[0]);
             for _ in 0..3 {
-                screen.broadcast("eve", &text);
+                screen.broadcast(Kind::Other, "eve", &text);
             }
             screen.draw("al> ", &Editor::default());
             terminal.write(&screen.take_output());
@@ -394,9 +469,9 @@ mod tests {
     #[test]
     fn cleared_messages_are_not_redrawn() {
         let mut screen = screen(false);
-        screen.broadcast("bob", "old");
+        screen.broadcast(Kind::Other, "bob", "old");
         screen.clear();
-        screen.broadcast("bob", "new");
+        screen.broadcast(Kind::Other, "bob", "new");
         screen.take_output();
         screen.resize((24, 40));
         let output = screen.take_output();

@@ -1,30 +1,181 @@
 //! Parses the lines typed in the chat: text and slash commands.
 
-use crate::protocol::{Command, CommandError, Verb, validate_text};
+use crate::cli::digits;
+use crate::protocol::{Command, Name, Recipient, validate_text};
 
-/// The text of `/help`. The usages match the protocol's.
-pub(super) const HELP: [&str; 16] = [
-    "every line goes to everybody, except for these commands:",
-    "  /send <client> <text>  send a line to one client, by id or name",
-    "  /name <name>           change your name",
-    "  /clients [after-id]    list the connected clients, 500 at a time",
-    "  /history <count>       show the last lines again",
-    "  /ping [text]           measure the round-trip time to the server",
-    "  /help                  show this help",
-    "  /quit                  leave; so do Ctrl-D and Ctrl-C",
-    "  //text                 send a line that begins with a slash: /text",
-    "messages look like this:",
-    "  bob: hello     from bob to everybody",
-    "  > hello        from you to everybody",
-    "  [bob] hello    from bob to you alone",
-    "  [> bob] hello  from you to bob alone",
-    "  ! text         an error",
-    "  - text         a notice",
+/// How many lines `/history` shows if the user gives no number.
+const DEFAULT_HISTORY: u64 = 10;
+
+/// What a typed line asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action<'a> {
+    /// Send this command, and show the reply.
+    Send(Command<'a>),
+    /// Broadcast what the user does.
+    Me(&'a str),
+    /// Send a text to the sender of the last direct message.
+    Reply(&'a str),
+    /// Show who is here.
+    Who,
+    /// Show the help.
+    Help,
+    /// Leave the chat.
+    Quit,
+}
+
+/// A row of the table of slash commands.
+pub(super) struct SlashCommand {
+    /// The words for the command, without the slash and in lower case. The help lists it under the
+    /// first one.
+    pub(super) words: &'static [&'static str],
+    arguments: &'static str,
+    help: &'static str,
+    /// Which arguments are valid, if `arguments` does not say it.
+    rule: &'static str,
+    /// Parses the arguments, which are empty if there are none. Returns `None` if they are invalid.
+    parse: for<'a> fn(&'a str) -> Option<Action<'a>>,
+}
+
+/// Every slash command. The parser, the help and the completion follow this table.
+pub(super) static SLASH_COMMANDS: [SlashCommand; 11] = [
+    SlashCommand {
+        words: &["me"],
+        arguments: "<text>",
+        help: "say what you do: /me waves shows * alice waves",
+        rule: "",
+        parse: |argument| text(argument).map(Action::Me),
+    },
+    SlashCommand {
+        words: &["msg", "send"],
+        arguments: "<client> <text>",
+        help: "send to one client, by name or id",
+        rule: "the client is a name or an id; /who shows who is here",
+        parse: |arguments| {
+            let (client, argument) = arguments.split_once(' ')?;
+            let client = Recipient::parse(client)?;
+            Some(Action::Send(Command::Send { client, text: text(argument)? }))
+        },
+    },
+    SlashCommand {
+        words: &["reply", "r"],
+        arguments: "<text>",
+        help: "answer the last direct message",
+        rule: "",
+        parse: |argument| text(argument).map(Action::Reply),
+    },
+    SlashCommand {
+        words: &["nick", "name"],
+        arguments: "<name>",
+        help: "change your name",
+        rule: "a name has 1 to 32 of A-Z a-z 0-9 _ . -, and starts with a letter",
+        parse: |argument| Some(Action::Send(Command::Name { name: Name::parse(argument.trim())? })),
+    },
+    SlashCommand {
+        words: &["who"],
+        arguments: "",
+        help: "show who is here",
+        rule: "",
+        parse: |argument| argument.trim().is_empty().then_some(Action::Who),
+    },
+    SlashCommand {
+        words: &["clients"],
+        arguments: "[after-id]",
+        help: "list the clients with their ids, 500 at a time",
+        rule: "the id is a number",
+        parse: |argument| {
+            let after = optional_number(argument)?;
+            Some(Action::Send(Command::Clients { after }))
+        },
+    },
+    SlashCommand {
+        words: &["history"],
+        arguments: "[count]",
+        help: "show the last lines again, 10 by default",
+        rule: "the count is a number, such as 20",
+        parse: |argument| {
+            let count = optional_number(argument)?.unwrap_or(DEFAULT_HISTORY);
+            Some(Action::Send(Command::History { count }))
+        },
+    },
+    SlashCommand {
+        words: &["ping"],
+        arguments: "[text]",
+        help: "measure the round-trip time to the server",
+        rule: "",
+        parse: |argument| Some(Action::Send(Command::Ping { text: text(argument) })),
+    },
+    SlashCommand {
+        words: &["say"],
+        arguments: "<text>",
+        help: "send any text: /say /quit and //quit send /quit",
+        rule: "",
+        parse: |argument| Some(Action::Send(Command::Broadcast { text: text(argument)? })),
+    },
+    SlashCommand {
+        words: &["help"],
+        arguments: "",
+        help: "show this help",
+        rule: "",
+        parse: |argument| argument.trim().is_empty().then_some(Action::Help),
+    },
+    SlashCommand {
+        words: &["quit", "exit"],
+        arguments: "",
+        help: "leave, like Ctrl-D on an empty line",
+        rule: "",
+        parse: |argument| argument.trim().is_empty().then_some(Action::Quit),
+    },
 ];
 
-/// Commands that the client sends by itself, or that are of no use in a chat.
-const UNAVAILABLE: [Verb; 6] =
-    [Verb::Auth, Verb::Resume, Verb::Quiet, Verb::Listen, Verb::Stats, Verb::Shutdown];
+/// How the screen shows each kind of message.
+const MESSAGES: [&str; 9] = [
+    "messages look like this:",
+    "  bob: hello          from bob to everybody",
+    "  => bob: hi, alice   the same, and it mentions you",
+    "  * bob waves         from bob with /me",
+    "  > hello             from you to everybody",
+    "  [bob] hello         from bob to you alone",
+    "  [> bob] hello       from you to bob alone",
+    "  ! text              an error",
+    "  - text              a notice",
+];
+
+/// Returns the rows of the help.
+pub(super) fn help() -> impl Iterator<Item = String> {
+    let commands = SLASH_COMMANDS.iter().map(|command| {
+        let usage = command.usage(command.words[0]);
+        let aliases: String =
+            command.words[1..].iter().map(|word| format!(" (also /{word})")).collect();
+        format!("  {usage:21} {}{aliases}", command.help)
+    });
+    let first = "every line goes to everybody, except for these commands:".to_owned();
+    std::iter::once(first).chain(commands).chain(MESSAGES.map(str::to_owned))
+}
+
+/// Returns the words of all commands, without the slash.
+#[allow(dead_code)] // For the completion.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    SLASH_COMMANDS.iter().flat_map(|command| command.words).copied()
+}
+
+impl SlashCommand {
+    fn usage(&self, word: &str) -> String {
+        format!("/{word} {}", self.arguments).trim_end().to_owned()
+    }
+}
+
+/// An argument that extends to the end of the line. `None` if it is empty.
+fn text(argument: &str) -> Option<&str> {
+    Some(argument).filter(|text| !text.is_empty())
+}
+
+/// Parses a number that may be left out. Returns `None` if it is not a number.
+fn optional_number(argument: &str) -> Option<Option<u64>> {
+    match argument.trim() {
+        "" => Some(None),
+        number => digits(number).map(Some),
+    }
+}
 
 /// Checks that typed text can be sent. The error is a message for the user.
 pub(super) fn check(text: &str) -> Result<(), &'static str> {
@@ -40,9 +191,9 @@ pub(super) fn check(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Parses typed text into the commands to execute. Only pasted text has several lines, separated by
+/// Parses typed text into the actions to take. Only pasted text has several lines, separated by
 /// LF. The error is a message for the user.
-pub(super) fn parse(text: &str) -> Result<Vec<Command<'_>>, String> {
+pub(super) fn parse(text: &str) -> Result<Vec<Action<'_>>, String> {
     let lines: Vec<&str> = text.split('\n').filter(|line| !line.trim().is_empty()).collect();
     // Pasted text of several lines is never run as a command.
     if let [line] = lines[..]
@@ -50,48 +201,81 @@ pub(super) fn parse(text: &str) -> Result<Vec<Command<'_>>, String> {
     {
         return Ok(vec![parse_command(line)?]);
     }
-    Ok(lines.into_iter().map(|text| Command::Broadcast { text }).collect())
+    Ok(lines.into_iter().map(|text| Action::Send(Command::Broadcast { text })).collect())
 }
 
 /// Parses the part of a line after the slash.
-fn parse_command(line: &str) -> Result<Command<'_>, String> {
-    match Command::parse(line) {
-        // A second slash makes the line text.
-        _ if line.starts_with('/') => Ok(Command::Broadcast { text: line }),
-        Ok(command) if !UNAVAILABLE.contains(&command.verb()) => Ok(command),
-        Err(CommandError { usage: Some(usage), .. }) => Err(format!("usage: /{usage}")),
-        Ok(_) | Err(_) => {
-            let word = line.split(' ').next().unwrap_or_default();
-            Err(format!("unknown command /{word}; see /help, or send it as text with //{word}"))
-        }
+fn parse_command(line: &str) -> Result<Action<'_>, String> {
+    // A second slash makes the line text.
+    if line.starts_with('/') {
+        return Ok(Action::Send(Command::Broadcast { text: line }));
     }
+    let (word, arguments) = line.split_once(' ').unwrap_or((line, ""));
+    let is_word = |known: &&str| known.eq_ignore_ascii_case(word);
+    let Some(command) = SLASH_COMMANDS.iter().find(|command| command.words.iter().any(is_word))
+    else {
+        return Err(format!(
+            "unknown command /{word}; see /help, or send it as text with //{word}"
+        ));
+    };
+    (command.parse)(arguments).ok_or_else(|| {
+        let separator = if command.rule.is_empty() { "" } else { "; " };
+        format!("usage: {}{separator}{}", command.usage(word), command.rule)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::COMMANDS;
 
     #[test]
     fn lines_are_broadcast_and_slash_commands_are_executed() {
-        let broadcast = |text| Ok(vec![Command::Broadcast { text }]);
+        let broadcast = |text| Ok(vec![Action::Send(Command::Broadcast { text })]);
         assert_eq!(parse("hello there"), broadcast("hello there"));
         assert_eq!(parse(" hello "), broadcast(" hello "));
         assert_eq!(parse("//x y"), broadcast("/x y"));
-        assert_eq!(parse("/PING"), Ok(vec![Command::Ping { text: None }]));
-        assert_eq!(parse("/history 20"), Ok(vec![Command::History { count: 20 }]));
-        assert_eq!(parse("/help"), Ok(vec![Command::Help]));
-        assert_eq!(parse("/quit"), Ok(vec![Command::Quit]));
+        assert_eq!(parse("/say  /x"), broadcast(" /x"));
+        assert_eq!(parse("/PING"), Ok(vec![Action::Send(Command::Ping { text: None })]));
+        for (line, count) in [("/history", 10), ("/history ", 10), ("/history 20 ", 20)] {
+            assert_eq!(parse(line), Ok(vec![Action::Send(Command::History { count })]));
+        }
+        let bob = Recipient::parse("bob").expect("the name is valid");
+        for line in ["/msg bob  hi ", "/send bob  hi "] {
+            let send = Command::Send { client: bob, text: " hi " };
+            assert_eq!(parse(line), Ok(vec![Action::Send(send)]));
+        }
+        let bob = Name::parse("bob").expect("the name is valid");
+        for line in ["/nick bob", "/name bob "] {
+            assert_eq!(parse(line), Ok(vec![Action::Send(Command::Name { name: bob })]));
+        }
+        for (line, action) in [
+            ("/me waves", Action::Me("waves")),
+            ("/Me  waves", Action::Me(" waves")),
+            ("/reply yes", Action::Reply("yes")),
+            ("/r yes", Action::Reply("yes")),
+            ("/who", Action::Who),
+            ("/help", Action::Help),
+            ("/quit ", Action::Quit),
+        ] {
+            assert_eq!(parse(line), Ok(vec![action]));
+        }
         assert_eq!(parse(" \n"), Ok(vec![]));
-        let pasted = ["/quit", "you", "  said"].map(|text| Command::Broadcast { text });
+        let pasted =
+            ["/quit", "you", "  said"].map(|text| Action::Send(Command::Broadcast { text }));
         assert_eq!(parse("/quit\n\nyou\n  said\n"), Ok(pasted.to_vec()));
     }
 
     #[test]
     fn invalid_line_is_an_error_with_advice() {
+        let name = "a name has 1 to 32 of A-Z a-z 0-9 _ . -, and starts with a letter";
         for (line, error) in [
-            ("/send bob", "usage: /send <client> <text>"),
-            ("/history x", "usage: /history <count>"),
+            ("/me", "usage: /me <text>"),
+            ("/r ", "usage: /r <text>"),
+            ("/name", &format!("usage: /name <name>; {name}")),
+            ("/NICK 1x", &format!("usage: /NICK <name>; {name}")),
+            ("/history x", "usage: /history [count]; the count is a number, such as 20"),
+            ("/clients x", "usage: /clients [after-id]; the id is a number"),
+            ("/who bob", "usage: /who"),
             ("/hstory 5", "unknown command /hstory; see /help, or send it as text with //hstory"),
             (
                 "/shutdown",
@@ -99,6 +283,11 @@ mod tests {
             ),
             ("/ x", "unknown command /; see /help, or send it as text with //"),
         ] {
+            assert_eq!(parse(line), Err(error.to_owned()));
+        }
+        for line in ["/send", "/send bob", "/send bob ", "/send b!b x", "/send  x"] {
+            let error = "usage: /send <client> <text>; \
+                         the client is a name or an id; /who shows who is here";
             assert_eq!(parse(line), Err(error.to_owned()));
         }
     }
@@ -112,10 +301,11 @@ mod tests {
     }
 
     #[test]
-    fn help_and_protocol_agree_on_usages() {
-        for line in HELP.iter().filter_map(|line| line.strip_prefix("  /")) {
-            let is_text = line.starts_with('/');
-            assert!(is_text || COMMANDS.iter().any(|spec| line.starts_with(spec.usage)), "{line}");
+    fn help_fits_on_a_screen_of_24_rows_and_80_columns() {
+        let rows: Vec<String> = help().collect();
+        assert!(rows.len() <= 23, "{} rows", rows.len());
+        for row in rows {
+            assert!("12:00 - ".len() + row.len() <= 80, "{row}");
         }
     }
 }

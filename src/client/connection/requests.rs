@@ -27,7 +27,7 @@ pub(crate) struct Request {
 pub(crate) enum Owner {
     /// The task, for the user.
     Task,
-    /// The connection's upkeep: signing in, keep-alive, resuming.
+    /// The connection's upkeep: signing in, keep-alive, resuming, and the chat's list of clients.
     Connection,
 }
 
@@ -229,7 +229,8 @@ impl RequestTracker {
 
     fn ending_of(&self, code: &str, explanation: &str) -> Option<Ending> {
         let is_upkeep = self.pending.front().is_some_and(|request| {
-            request.owner == Owner::Connection && request.verb != Some(Verb::Ping)
+            request.owner == Owner::Connection
+                && !matches!(request.verb, Some(Verb::Ping | Verb::Clients))
         });
         Ending::of_error(code, explanation, is_upkeep)
     }

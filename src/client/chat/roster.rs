@@ -1,0 +1,452 @@
+//! Who is here, and who came and went.
+//!
+//! The protocol does not announce clients that come and go, so the chat requests the list of
+//! clients again and again, and compares.
+//!
+//! This module performs **no I/O** and reads no clock. The server is not trusted: all lists are
+//! bounded, and only valid names are kept.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+
+use crate::protocol::{Command, Name};
+
+/// The maximum number of clients to watch.
+const MAX_WATCHED: u64 = 100;
+
+/// The maximum number of rows in a reply to `clients`.
+const MAX_ROWS: usize = 500;
+
+/// The maximum number of names to remember from messages.
+const MAX_HEARD: usize = 100;
+
+/// The maximum number of this client's connections to remember. The server may still list those
+/// that were lost.
+const MAX_OWN: usize = 8;
+
+/// How many names, or changes of a name, a notice lists at most.
+const MAX_LISTED: usize = 3;
+
+/// The maximum length of the list of who is here when the chat starts, in bytes.
+const MAX_LIST: usize = 200;
+
+/// The maximum length of the list that the user requests, in bytes.
+const MAX_LONG_LIST: usize = 700;
+
+/// A client in a reply to `clients`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) id: u64,
+    pub(super) name: Option<String>,
+}
+
+/// Who is here.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    /// Whether to report who comes and goes.
+    is_watching: bool,
+    state: State,
+    /// The rows received of the current reply to `clients`.
+    rows: Vec<Row>,
+    /// The ids of this client's connections, newest first.
+    own: VecDeque<u64>,
+    /// This client's name on the current connection.
+    name: Option<String>,
+    /// The names that sent messages, the last one first.
+    heard: VecDeque<String>,
+    was_crowd_reported: bool,
+}
+
+/// What the last list showed.
+#[derive(Debug, Default)]
+enum State {
+    /// There was no list yet. The next one is shown.
+    #[default]
+    Unknown,
+    /// Too many clients to watch.
+    Crowded,
+    /// The other clients, by id.
+    Known(BTreeMap<u64, Member>),
+}
+
+#[derive(Debug)]
+struct Member {
+    name: Option<String>,
+    /// A client without a name is reported only when it is listed a second time: scripts come and
+    /// go, and people choose a name.
+    is_reported: bool,
+}
+
+impl Row {
+    fn label(&self) -> String {
+        label(self.id, self.name.as_deref())
+    }
+}
+
+fn label(id: u64, name: Option<&str>) -> String {
+    name.map_or_else(|| id.to_string(), str::to_owned)
+}
+
+impl Roster {
+    pub(super) fn new(is_watching: bool) -> Self {
+        Self { is_watching, ..Self::default() }
+    }
+
+    /// Handles a new connection, on which this client has this id. A server never reuses an id, but
+    /// a restarted one begins again.
+    pub(super) fn on_connected(&mut self, id: u64, is_restarted: bool) {
+        if is_restarted {
+            self.state = State::Unknown;
+            self.own.clear();
+        }
+        self.own.push_front(id);
+        self.own.truncate(MAX_OWN);
+        self.name = None;
+        self.rows.clear();
+    }
+
+    /// Handles the confirmation of this client's name.
+    pub(super) fn on_name(&mut self, name: &str) {
+        if Name::parse(name).is_some() {
+            self.name = Some(name.to_owned());
+        }
+    }
+
+    /// This client's name, or `None` while it has none.
+    pub(super) fn own_name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// How this client's lines are attributed.
+    pub(super) fn own_label(&self) -> String {
+        label(self.own.front().copied().unwrap_or_default(), self.own_name())
+    }
+
+    /// Handles a message from another client.
+    pub(super) fn on_message(&mut self, from: &str) {
+        if Name::parse(from).is_some() && self.own_name() != Some(from) {
+            self.heard.retain(|name| name != from);
+            self.heard.push_front(from.to_owned());
+            self.heard.truncate(MAX_HEARD);
+        }
+    }
+
+    /// Returns the other clients' names: first those that sent messages, the last one first.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.heard.iter().map(String::as_str).collect();
+        if let State::Known(members) = &self.state {
+            let listed = members.values().filter_map(|member| member.name.as_deref());
+            names.extend(listed.filter(|name| !self.heard.iter().any(|heard| heard == name)));
+        }
+        names.retain(|name| self.own_name() != Some(name));
+        names
+    }
+
+    /// Returns the next request for the list, or `None` if it is not needed.
+    pub(super) fn request(&self) -> Option<Command<'static>> {
+        match self.state {
+            State::Unknown => Some(Command::Clients { after: None }),
+            _ if !self.is_watching => None,
+            // The reply has no rows, only the total.
+            State::Crowded => Some(Command::Clients { after: Some(u64::MAX) }),
+            State::Known(_) => Some(Command::Clients { after: None }),
+        }
+    }
+
+    pub(super) fn is_crowded(&self) -> bool {
+        matches!(self.state, State::Crowded)
+    }
+
+    /// Handles a row of a reply to `clients`.
+    pub(super) fn on_row(&mut self, id: u64, name: Option<&str>) {
+        if self.rows.len() < MAX_ROWS {
+            let name = name.filter(|name| Name::parse(name).is_some()).map(str::to_owned);
+            self.rows.push(Row { id, name });
+        }
+    }
+
+    /// Returns the rows of a reply to `clients` after its final line.
+    pub(super) fn take_rows(&mut self) -> Vec<Row> {
+        mem::take(&mut self.rows)
+    }
+
+    /// Handles the final line of the reply to [`request`](Self::request). Returns notices about who
+    /// is here, and who came and went.
+    pub(super) fn on_list(&mut self, total: u64) -> Vec<String> {
+        let rows = self.take_rows();
+        let mut notices = vec![];
+        let before = mem::take(&mut self.state);
+        if matches!(before, State::Unknown) {
+            notices.push(self.list(&rows, total, MAX_LIST));
+        }
+        match before {
+            _ if total > MAX_WATCHED => {
+                self.state = State::Crowded;
+                if self.is_watching && !mem::replace(&mut self.was_crowd_reported, true) {
+                    notices.push(format!(
+                        "more than {MAX_WATCHED} clients are here; \
+                         who comes and goes is not shown"
+                    ));
+                }
+            }
+            // The state is unknown, so the next list is shown.
+            State::Crowded => {}
+            State::Unknown => {
+                let member = |row: Row| (row.id, Member { name: row.name, is_reported: true });
+                self.state = State::Known(self.others(rows).map(member).collect());
+            }
+            State::Known(members) => notices.extend(self.compare(members, rows)),
+        }
+        notices
+    }
+
+    fn others(&self, rows: Vec<Row>) -> impl Iterator<Item = Row> {
+        rows.into_iter().filter(|row| !self.own.contains(&row.id))
+    }
+
+    /// Replaces the members by the clients in these rows. Returns a notice about the differences.
+    fn compare(&mut self, mut before: BTreeMap<u64, Member>, rows: Vec<Row>) -> Option<String> {
+        let mut members = BTreeMap::new();
+        let (mut came, mut renamed) = (vec![], vec![]);
+        for row in self.others(rows) {
+            let label = row.label();
+            let is_reported = match before.remove(&row.id) {
+                None if row.name.is_none() => false,
+                None | Some(Member { is_reported: false, .. }) => {
+                    came.push(label);
+                    true
+                }
+                Some(Member { name, .. }) => {
+                    if name != row.name {
+                        let before = self::label(row.id, name.as_deref());
+                        renamed.push(format!("{before} is now called {label}"));
+                    }
+                    true
+                }
+            };
+            members.insert(row.id, Member { name: row.name, is_reported });
+        }
+        let gone = before.into_iter().filter(|(_, member)| member.is_reported);
+        let mut went: Vec<String> =
+            gone.map(|(id, member)| label(id, member.name.as_deref())).collect();
+        // A client that reconnects has another id.
+        let (back, came): (Vec<_>, Vec<_>) =
+            came.into_iter().partition(|label| went.contains(label));
+        went.retain(|label| !back.contains(label));
+        let is_here = |name: &String| {
+            members.values().any(|member: &Member| member.name.as_ref() == Some(name))
+        };
+        self.heard.retain(is_here);
+        self.state = State::Known(members);
+        let changes = [(came, "came"), (went, "went"), (back, "went and came back")];
+        let mut parts: Vec<String> = changes
+            .iter()
+            .filter(|(labels, _)| !labels.is_empty())
+            .map(|(labels, what)| format!("{} {what}", enumerate(labels)))
+            .collect();
+        let others = renamed.len().saturating_sub(MAX_LISTED);
+        parts.extend(renamed.into_iter().take(MAX_LISTED));
+        if others > 0 {
+            parts.push(format!("{others} others changed their names"));
+        }
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    /// Formats the reply to the user's request for who is here.
+    pub(super) fn long_list(&self, rows: &[Row], total: u64) -> String {
+        self.list(rows, total, MAX_LONG_LIST)
+    }
+
+    /// Lists the clients in at most about `max_len` bytes: this one, then those with names, and
+    /// then the others.
+    fn list(&self, rows: &[Row], total: u64, max_len: usize) -> String {
+        let others = || rows.iter().filter(|row| self.own.front() != Some(&row.id));
+        let mut labels: Vec<String> = others().filter_map(|row| row.name.clone()).collect();
+        labels.sort_unstable_by_key(|label| label.to_ascii_lowercase());
+        labels.extend(others().filter(|row| row.name.is_none()).map(Row::label));
+        let mut list = format!("{total} here: {} (you)", self.own_label());
+        let mut shown = 1;
+        for label in labels {
+            if list.len() + label.len() > max_len {
+                break;
+            }
+            list += &format!(", {label}");
+            shown += 1;
+        }
+        match total.saturating_sub(shown) {
+            0 => {}
+            1 => list += " and 1 other",
+            others => list += &format!(" and {others} others"),
+        }
+        list
+    }
+}
+
+/// Joins the labels as in a sentence. Lists only the first of many.
+fn enumerate(labels: &[String]) -> String {
+    match labels {
+        [label] => label.clone(),
+        [first, others @ ..] if labels.len() > MAX_LISTED => {
+            format!("{first} and {} others", others.len())
+        }
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+        [] => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns a roster of client 1, called alice, that has seen this list.
+    fn roster(list: &str) -> Roster {
+        let mut roster = Roster::new(true);
+        roster.on_connected(1, false);
+        roster.on_name("alice");
+        receive(&mut roster, list);
+        roster
+    }
+
+    /// Lets the server reply to `clients` with a list such as `1 alice, 2 -`. Returns the notices.
+    fn receive(roster: &mut Roster, list: &str) -> Vec<String> {
+        assert_eq!(roster.request(), Some(Command::Clients { after: None }));
+        let rows: Vec<&str> = list.split(", ").collect();
+        for row in &rows {
+            let (id, name) = row.split_once(' ').expect("an id and a name");
+            roster.on_row(id.parse().expect("an id"), Some(name).filter(|name| *name != "-"));
+        }
+        roster.on_list(rows.len() as u64)
+    }
+
+    /// Replies with clients `a1`, `a2` and so on, and this one.
+    fn receive_many(roster: &mut Roster, count: u64) -> Vec<String> {
+        let rows: Vec<String> = (2..=count).map(|id| format!("{id} a{id}")).collect();
+        receive(roster, &format!("1 alice, {}", rows.join(", ")))
+    }
+
+    #[test]
+    fn first_list_shows_who_is_here() {
+        let mut roster = Roster::new(true);
+        roster.on_connected(7, false);
+        assert_eq!(receive(&mut roster, "7 -"), ["1 here: 7 (you)"]);
+        let mut roster = Roster::new(true);
+        roster.on_connected(1, false);
+        roster.on_name("alice");
+        let notices = receive(&mut roster, "1 alice, 2 -, 3 dave, 4 Bob");
+        assert_eq!(notices, ["4 here: alice (you), Bob, dave, 2"]);
+        assert_eq!(receive(&mut roster, "1 alice, 2 -, 3 dave, 4 Bob"), [""; 0]);
+    }
+
+    #[test]
+    fn changes_are_combined_into_one_notice() {
+        for (after, notice) in [
+            ("1 alice, 2 bob, 3 carol, 4 dave", "dave came"),
+            ("1 alice, 2 bob", "carol went"),
+            ("1 alice", "bob and carol went"),
+            ("1 alice, 2 bob, 3 carol, 4 d, 5 e, 6 f", "d, e and f came"),
+            ("1 alice, 2 bob, 3 carol, 4 d, 5 e, 6 f, 7 g", "d and 3 others came"),
+            ("1 alice, 2 robert, 3 carol", "bob is now called robert"),
+            ("1 al, 2 bob, 3 carol", ""),
+            ("1 alice, 3 carol, 4 bob", "bob went and came back"),
+            ("1 alice, 3 bob, 4 d", "d came; bob went; carol is now called bob"),
+        ] {
+            let mut roster = roster("1 alice, 2 bob, 3 carol");
+            assert_eq!(receive(&mut roster, after).concat(), notice, "{after}");
+            assert_eq!(receive(&mut roster, after), [""; 0], "{after}");
+        }
+        let mut roster = roster("1 alice, 2 a, 3 b, 4 c, 5 d, 6 e");
+        assert_eq!(
+            receive(&mut roster, "1 alice, 2 v, 3 w, 4 x, 5 y, 6 z"),
+            ["a is now called v; b is now called w; c is now called x; \
+                 2 others changed their names"]
+        );
+    }
+
+    #[test]
+    fn client_without_a_name_is_reported_when_it_stays() {
+        let mut roster = roster("1 alice");
+        assert_eq!(receive(&mut roster, "1 alice, 2 -, 3 -, 4 -"), [""; 0]);
+        assert_eq!(receive(&mut roster, "1 alice, 2 -, 3 carol"), ["2 and carol came"]);
+        assert_eq!(receive(&mut roster, "1 alice, 2 bob"), ["carol went; 2 is now called bob"]);
+    }
+
+    #[test]
+    fn comparison_continues_after_a_reconnect_but_not_after_a_restart() {
+        let mut roster = roster("1 alice, 2 bob, 3 carol");
+        roster.on_connected(5, false);
+        // The lost connection is still listed, and has the name.
+        assert_eq!(receive(&mut roster, "1 alice, 2 bob, 4 dave, 5 -"), ["dave came; carol went"]);
+        roster.on_name("alice");
+        assert_eq!(receive(&mut roster, "2 bob, 4 dave, 5 alice"), [""; 0]);
+        roster.on_connected(1, true);
+        assert_eq!(receive(&mut roster, "1 -, 2 carol"), ["2 here: 1 (you), carol"]);
+    }
+
+    #[test]
+    fn crowd_is_not_watched_until_it_becomes_smaller() {
+        let mut roster = roster("1 alice");
+        assert_eq!(receive_many(&mut roster, 100), ["a2 and 98 others came"]);
+        let notice = "more than 100 clients are here; who comes and goes is not shown";
+        assert_eq!(receive_many(&mut roster, 101), [notice]);
+        let total = Some(Command::Clients { after: Some(u64::MAX) });
+        for count in [102, 150, 100] {
+            assert!(roster.is_crowded());
+            assert_eq!(roster.request(), total);
+            assert_eq!(roster.on_list(count), [""; 0]);
+        }
+        let notices = receive_many(&mut roster, 99);
+        assert!(notices[0].starts_with("99 here: alice (you), a10, a11, "), "{notices:?}");
+        assert_eq!(receive_many(&mut roster, 101), [""; 0], "it is reported once");
+    }
+
+    #[test]
+    fn without_watching_only_the_first_list_is_requested() {
+        let mut roster = Roster::new(false);
+        roster.on_connected(1, false);
+        assert_eq!(receive(&mut roster, "1 -, 2 bob"), ["2 here: 1 (you), bob"]);
+        assert_eq!(roster.request(), None);
+        roster.on_connected(3, false);
+        assert_eq!(roster.request(), None);
+        roster.on_connected(1, true);
+        let notices = receive_many(&mut roster, 101);
+        assert_eq!(notices.len(), 1, "{notices:?}");
+        assert_eq!(roster.request(), None);
+    }
+
+    #[test]
+    fn lists_are_bounded_and_names_are_valid() {
+        let mut roster = roster("1 alice");
+        for id in 2..10_000 {
+            roster.on_row(id, Some("x\u{202e}"));
+        }
+        assert_eq!(roster.rows.len(), MAX_ROWS);
+        let rows = roster.take_rows();
+        assert!(rows.iter().all(|row| row.name.is_none()));
+        let list = roster.long_list(&rows, 9_999);
+        assert!(list.len() < 720 && list.ends_with(" others"), "{list}");
+        assert_eq!(
+            roster.list(&rows, 9_999, 29),
+            "9999 here: alice (you), 2, 3, 4 and 9995 others"
+        );
+        for id in 0..1000 {
+            roster.on_message(&format!("a{id}"));
+            roster.on_message("1");
+            roster.on_connected(id, false);
+        }
+        assert_eq!((roster.names().len(), roster.own.len()), (MAX_HEARD, MAX_OWN));
+    }
+
+    #[test]
+    fn names_are_ordered_by_their_last_message() {
+        let mut roster = roster("1 alice, 2 bob, 3 carol, 4 -, 5 dave");
+        assert_eq!(roster.names(), ["bob", "carol", "dave"]);
+        for from in ["dave", "carol", "alice", "4", "erin", "carol"] {
+            roster.on_message(from);
+        }
+        assert_eq!(roster.names(), ["carol", "erin", "dave", "bob"]);
+        receive(&mut roster, "1 alice, 3 carol, 4 -, 5 dave, 6 fred");
+        assert_eq!(roster.names(), ["carol", "dave", "fred"], "erin and bob are not here");
+        roster.on_name("fred");
+        assert_eq!(roster.names(), ["carol", "dave"]);
+    }
+}
