@@ -185,7 +185,7 @@ fn pasted_lines_are_sent_on_enter_and_never_run_as_commands() {
 #[test]
 fn terminal_is_restored_however_the_chat_ends() {
     for ending in
-        ["/quit\r", "\x04", "\x03", "half a line\x03", "TERM", "INT", "HUP", "shutdown"]
+        ["/quit\r", "\x04", "\x03", "half a line\x03\x03", "TERM", "INT", "HUP", "shutdown"]
     {
         let server = Server::start(&[]);
         let mut command = oyez();

@@ -20,6 +20,9 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The maximum length of [`Conversation::requests`].
 const MAX_REQUESTS: usize = 100;
 
+/// The maximum length of [`Conversation::senders`].
+const MAX_SENDERS: usize = 100;
+
 pub(super) struct Conversation {
     /// The server's address, for messages.
     server: String,
@@ -29,6 +32,8 @@ pub(super) struct Conversation {
     /// The unanswered requests that are needed to show their replies, oldest first, each with its
     /// number on the current connection.
     requests: VecDeque<(u64, Request)>,
+    /// Who sent the last lines, the last first.
+    senders: VecDeque<String>,
 }
 
 /// What is kept of a request to show its reply.
@@ -59,7 +64,18 @@ impl Conversation {
         screen.notice(&text);
         let mut cursor = ResumeCursor::default();
         cursor.on_welcome(welcome, &server);
-        Self { server, cursor, ends_at: None, requests: VecDeque::new() }
+        Self { server, cursor, ends_at: None, requests: VecDeque::new(), senders: VecDeque::new() }
+    }
+
+    /// Returns the names of other clients, the one most recently heard from first.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.senders.iter().map(String::as_str).collect()
+    }
+
+    fn heard_from(&mut self, from: &str) {
+        self.senders.retain(|sender| sender != from);
+        self.senders.push_front(from.to_owned());
+        self.senders.truncate(MAX_SENDERS);
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -162,8 +178,14 @@ impl Conversation {
             (Reply::Broadcast { text, .. }, _) if line.completes(Verb::Broadcast) => {
                 screen.own_broadcast(text);
             }
-            (Reply::Broadcast { from, text, .. }, _) => screen.broadcast(from, text),
-            (Reply::Direct { from, text }, _) => screen.direct(from, text),
+            (Reply::Broadcast { from, text, .. }, _) => {
+                self.heard_from(from);
+                screen.broadcast(from, text);
+            }
+            (Reply::Direct { from, text }, _) => {
+                self.heard_from(from);
+                screen.direct(from, text);
+            }
             (Reply::Ok(OkReply::Send { .. }), Some(Request::Send { to, text })) => {
                 screen.own_direct(to, text);
             }

@@ -3,7 +3,7 @@
 use crate::protocol::{Command, CommandError, Verb, validate_text};
 
 /// The text of `/help`. The usages match the protocol's.
-pub(super) const HELP: [&str; 16] = [
+pub(super) const HELP: [&str; 17] = [
     "every line goes to everybody, except for these commands:",
     "  /send <client> <text>  send a line to one client, by id or name",
     "  /name <name>           change your name",
@@ -11,8 +11,9 @@ pub(super) const HELP: [&str; 16] = [
     "  /history <count>       show the last lines again",
     "  /ping [text]           measure the round-trip time to the server",
     "  /help                  show this help",
-    "  /quit                  leave; so do Ctrl-D and Ctrl-C",
+    "  /quit                  leave; so do Ctrl-D and, on an empty line, Ctrl-C",
     "  //text                 send a line that begins with a slash: /text",
+    "Tab completes, Ctrl-R searches earlier lines, Ctrl-C clears the line",
     "messages look like this:",
     "  bob: hello     from bob to everybody",
     "  > hello        from you to everybody",
@@ -62,12 +63,18 @@ pub(super) fn parse(text: &str) -> Result<Vec<Command<'_>>, String> {
 
 /// Returns the lines of a text, without blank ones at its start and end. Between others, an empty
 /// line becomes a space, because the server does not accept a broadcast without text.
-fn lines(text: &str) -> Vec<&str> {
+pub(super) fn lines(text: &str) -> Vec<&str> {
     let is_blank = |line: &&str| line.trim().is_empty();
     let mut lines: Vec<&str> = text.split('\n').skip_while(is_blank).collect();
     let end = lines.iter().rposition(|line| !is_blank(line)).map_or(0, |last| last + 1);
     lines.truncate(end);
     lines.into_iter().map(|line| if line.is_empty() { " " } else { line }).collect()
+}
+
+/// Returns the commands in [`HELP`], without the slash.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let usages = HELP.iter().filter_map(|line| line.strip_prefix("  /"));
+    usages.filter_map(|usage| usage.split(' ').next()).filter(|name| !name.starts_with('/'))
 }
 
 /// Parses the part of a line after the slash.
@@ -114,6 +121,12 @@ mod tests {
         for text in ["/quit", "//x", " //x", " a /b", "one\n /two", " ", "a\n\n"] {
             assert_eq!(check(text), Ok(()), "{text:?}");
         }
+    }
+
+    #[test]
+    fn names_of_commands_are_known() {
+        assert!(names().any(|name| name == "send"));
+        assert!(names().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase())));
     }
 
     #[test]
