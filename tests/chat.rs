@@ -398,13 +398,16 @@ fn pasted_lines_are_sent_on_enter_and_never_run_as_commands() {
     chat.expect(&["al> /quit↵↵  two x↵"]);
     chat.press("\r");
     bob.expect("broadcast 1 al /quit");
-    bob.expect("broadcast 2 al   two\tx");
-    chat.expect(&["> /quit", ">   two    x", "al>"]);
+    bob.expect("broadcast 2 al  ");
+    bob.expect("broadcast 3 al   two\tx");
+    chat.expect(&["> /quit", ">", ">   two    x", "al>"]);
 }
 
 #[test]
 fn terminal_is_restored_however_the_chat_ends() {
-    for ending in ["/quit\r", "\x04", "\x03", "half a line\x03", "TERM", "INT", "HUP", "shutdown"] {
+    for ending in
+        ["/quit\r", "\x04", "\x03", "half a line\x03\x03", "TERM", "INT", "HUP", "shutdown"]
+    {
         let server = Server::start(&[]);
         let mut command = oyez();
         command.args(["-s", &server.address.to_string(), "--no-reconnect"]);

@@ -313,10 +313,12 @@ fn client_state_machines_do_no_io() {
         "connection/requests.rs",
         "tasks/publish_queue.rs",
         "tasks/resume_cursor.rs",
+        "chat/completion.rs",
         "chat/layout.rs",
         "chat/mention.rs",
         "chat/roster.rs",
         "chat/screen.rs",
+        "chat/search.rs",
         "chat/editor.rs",
         "chat/slash_command.rs",
     ];

@@ -101,7 +101,6 @@ impl Conversation {
 
     /// Returns the names of the other clients that are here: first those that sent messages, the
     /// last one first.
-    #[allow(dead_code)] // For the completion.
     pub(super) fn names(&self) -> Vec<&str> {
         self.roster.names()
     }

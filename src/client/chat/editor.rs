@@ -34,6 +34,14 @@ pub(super) struct Editor {
     draft: String,
 }
 
+/// What is being edited: a copy of these fields of an [`Editor`].
+#[derive(Clone, Debug)]
+pub(super) struct Edited {
+    text: String,
+    cursor: usize,
+    recalled: usize,
+}
+
 impl Editor {
     pub(super) fn text(&self) -> &str {
         &self.text
@@ -42,6 +50,12 @@ impl Editor {
     /// Returns the cursor's byte offset in the text.
     pub(super) fn cursor(&self) -> usize {
         self.cursor
+    }
+
+    /// Returns which history line is being edited: 1 is the newest. 0 means that a new line is being
+    /// edited.
+    pub(super) fn recalled(&self) -> usize {
+        self.recalled
     }
 
     /// Applies an editing key, and ignores others. Returns false, and inserts nothing, if the text
@@ -64,7 +78,15 @@ impl Editor {
             Key::KillWordLeft => self.kill(self.whitespace_left(), self.cursor),
             Key::KillWordRight => self.kill(self.cursor, self.word_right()),
             Key::Yank => return self.insert(&self.killed.clone()),
-            Key::Enter | Key::ClearScreen | Key::Suspend | Key::Interrupt => {}
+            Key::Enter
+            | Key::ClearScreen
+            | Key::Suspend
+            | Key::Tab
+            | Key::BackTab
+            | Key::Search
+            | Key::Cancel
+            | Key::Escape
+            | Key::Interrupt => {}
         }
         true
     }
@@ -80,13 +102,52 @@ impl Editor {
         }
     }
 
-    fn insert(&mut self, text: &str) -> bool {
-        if self.text.len() + text.len() > MAX_TEXT {
+    /// Clears the text. [`Key::Yank`] brings it back.
+    pub(super) fn clear(&mut self) {
+        self.kill(0, self.text.len());
+        self.recalled = 0;
+    }
+
+    /// Replaces the text between `start`, which is on the boundary of a grapheme cluster, and the
+    /// cursor. Returns false, and changes nothing, if the text would exceed [`MAX_TEXT`].
+    pub(super) fn replace(&mut self, start: usize, text: &str) -> bool {
+        if self.text.len() - (self.cursor - start) + text.len() > MAX_TEXT {
             return false;
         }
-        self.text.insert_str(self.cursor, text);
-        self.move_to(self.cursor + text.len());
+        self.text.replace_range(start..self.cursor, text);
+        self.move_to(start + text.len());
         true
+    }
+
+    /// Recalls the newest history line that contains the pattern and is `line` or older, and moves
+    /// the cursor to the match. Ignores the case of ASCII letters. Returns false, and changes
+    /// nothing, if there is none.
+    pub(super) fn find(&mut self, pattern: &str, line: usize) -> bool {
+        let pattern = pattern.to_ascii_lowercase();
+        let mut lines = (line.max(1)..).zip(self.history.iter().skip(line.saturating_sub(1)));
+        let found = lines.find_map(|(line, text)| {
+            // This keeps the offsets.
+            let position = text.to_ascii_lowercase().rfind(&pattern)?;
+            Some((line, position))
+        });
+        if let Some((line, position)) = found {
+            self.load(line);
+            self.move_to(position);
+        }
+        found.is_some()
+    }
+
+    pub(super) fn edited(&self) -> Edited {
+        Edited { text: self.text.clone(), cursor: self.cursor, recalled: self.recalled }
+    }
+
+    /// Returns to an earlier state. The history must not have changed since.
+    pub(super) fn restore(&mut self, edited: Edited) {
+        Edited { text: self.text, cursor: self.cursor, recalled: self.recalled } = edited;
+    }
+
+    fn insert(&mut self, text: &str) -> bool {
+        self.replace(self.cursor, text)
     }
 
     fn kill(&mut self, from: usize, to: usize) {
@@ -113,9 +174,12 @@ impl Editor {
 
     /// Starts to edit a history line, or the draft if `line` is 0. See `recalled`.
     fn recall(&mut self, line: usize) {
-        if line > self.history.len() || line == self.recalled {
-            return;
+        if line <= self.history.len() && line != self.recalled {
+            self.load(line);
         }
+    }
+
+    fn load(&mut self, line: usize) {
         if self.recalled == 0 {
             self.draft = self.text.clone();
         }
@@ -163,7 +227,7 @@ mod tests {
 
     /// Returns the text after these keys, with the cursor as `|`. `<`, `>`, `^` and `v` are the
     /// arrow keys, `B` is Backspace and `X` is Delete. `«` and `»` move by words, `W` kills a word,
-    /// `U` kills to the start and `K` to the end, `Y` yanks, and `↵` submits.
+    /// `U` kills to the start and `K` to the end, `Y` yanks, `C` clears, and `↵` submits.
     fn typed(keys: &str) -> String {
         let mut editor = Editor::default();
         for c in keys.chars() {
@@ -182,6 +246,10 @@ mod tests {
                 'Y' => Key::Yank,
                 '↵' => {
                     editor.submit();
+                    continue;
+                }
+                'C' => {
+                    editor.clear();
                     continue;
                 }
                 c => Key::Text(c.to_string()),
@@ -219,6 +287,14 @@ mod tests {
     }
 
     #[test]
+    fn cleared_text_is_yanked_and_not_in_the_history() {
+        assert_eq!(typed("one two<<C"), "|");
+        assert_eq!(typed("one two<<CY"), "one two|");
+        assert_eq!(typed("a↵one twoC^"), "a|");
+        assert_eq!(typed("a↵b↵^^C^"), "b|");
+    }
+
+    #[test]
     fn history_is_recalled_and_the_draft_is_kept() {
         assert_eq!(typed("a↵b↵b↵ ↵draft^^^"), "a|");
         assert_eq!(typed("a↵b↵draft^^vv"), "draft|");
@@ -232,6 +308,8 @@ mod tests {
         assert!(editor.edit(&Key::Paste("x".repeat(MAX_TEXT))));
         assert!(!editor.edit(&Key::Text("y".to_owned())));
         assert_eq!(editor.text().len(), MAX_TEXT);
+        assert!(editor.replace(MAX_TEXT - 1, "y"));
+        assert!(!editor.replace(MAX_TEXT - 1, "yz"));
         for i in 0..2 * MAX_HISTORY {
             editor.submit();
             editor.edit(&Key::Text(i.to_string()));

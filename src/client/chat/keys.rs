@@ -46,6 +46,15 @@ pub(super) enum Key {
     Yank,
     ClearScreen,
     Suspend,
+    Tab,
+    /// Shift-Tab.
+    BackTab,
+    /// Ctrl-R.
+    Search,
+    /// Ctrl-G.
+    Cancel,
+    /// Escape alone.
+    Escape,
     /// Ctrl-C.
     Interrupt,
     /// Ctrl-D.
@@ -70,8 +79,16 @@ struct Decoder {
     keys: Vec<Key>,
     /// The text of an unfinished paste.
     paste: Option<String>,
-    /// The last sequence was SS3 (ESC O), so the next character determines the key.
-    is_after_ss3: bool,
+    rest: Option<Rest>,
+}
+
+/// What follows a sequence that vte considers complete. A control character ends it.
+#[derive(Clone, Copy)]
+enum Rest {
+    /// After SS3 (ESC O): the modifiers, if any, and the character that determines the key.
+    Ss3,
+    /// This many characters that belong to no key of the chat.
+    Ignored(u8),
 }
 
 impl Keys {
@@ -99,10 +116,14 @@ impl Keys {
     }
 
     fn decode_char(&mut self, c: char) {
-        // vte ignores DEL inside an escape sequence, but ESC DEL is Alt-Backspace.
-        if c == DEL && self.last == Some(ESC) {
+        if c < ' ' {
+            self.decoder.rest = None;
+        }
+        // vte ignores these inside an escape sequence, but ESC DEL is Alt-Backspace, and Alt with
+        // another character is no key.
+        if self.last == Some(ESC) && (c == DEL || !c.is_ascii()) {
             self.parser = Parser::new();
-            self.decoder.push(Key::KillWordLeft);
+            self.decoder.push((c == DEL).then_some(Key::KillWordLeft));
         } else {
             self.parser.advance(&mut self.decoder, c.encode_utf8(&mut [0; 4]).as_bytes());
         }
@@ -116,11 +137,14 @@ impl Keys {
         last_input.map(|at| at + SEQUENCE_TIMEOUT)
     }
 
-    /// Drops an escape sequence that is incomplete after [`SEQUENCE_TIMEOUT`].
+    /// Drops an escape sequence that is incomplete after [`SEQUENCE_TIMEOUT`]. If that is ESC alone,
+    /// the next call of [`decode`](Self::decode) returns [`Key::Escape`].
     pub(super) fn expire(&mut self, now: Instant) {
         if self.next_deadline().is_some_and(|deadline| deadline <= now) {
+            let is_escape = self.last == Some(ESC);
             // A slow terminal may still send the rest of a character.
             *self = Self { partial: mem::take(&mut self.partial), ..Self::default() };
+            self.decoder.push(is_escape.then_some(Key::Escape));
         }
     }
 }
@@ -136,22 +160,28 @@ impl Decoder {
 
 impl Perform for Decoder {
     fn print(&mut self, c: char) {
-        if c == DEL {
-            return self.push(Key::Backspace);
-        }
         if let Some(paste) = &mut self.paste {
-            if paste.len() <= MAX_TEXT {
+            if c != DEL && paste.len() <= MAX_TEXT {
                 paste.push(c);
             }
             return;
         }
-        // SS3 M is Enter on the numeric keypad.
-        if mem::take(&mut self.is_after_ss3)
-            && let Some(key) = if c == 'M' { Some(Key::Enter) } else { cursor_key(c) }
-        {
-            return self.push(key);
+        match self.rest.take() {
+            Some(Rest::Ss3) if matches!(c, '0'..='9' | ';') => {
+                self.rest = Some(Rest::Ss3);
+                return;
+            }
+            // This is Enter on the numeric keypad.
+            Some(Rest::Ss3) if c == 'M' => return self.push(Key::Enter),
+            Some(Rest::Ss3) if matches!(c, ' '..='~') => return self.push(cursor_key(c)),
+            Some(Rest::Ignored(count)) => {
+                self.rest = (count > 1).then(|| Rest::Ignored(count - 1));
+                return;
+            }
+            Some(Rest::Ss3) | None => {}
         }
         match self.keys.last_mut() {
+            _ if c == DEL => self.push(Key::Backspace),
             Some(Key::Text(text)) => text.push(c),
             _ => self.push(Key::Text(c.to_string())),
         }
@@ -170,12 +200,15 @@ impl Perform for Decoder {
             0x04 => Key::EndOfInput,
             0x05 => Key::End,
             0x06 => Key::Right,
+            0x07 => Key::Cancel,
             0x08 => Key::Backspace,
+            b'\t' => Key::Tab,
             0x0b => Key::KillToEnd,
             0x0c => Key::ClearScreen,
             b'\r' | b'\n' => Key::Enter,
             0x0e => Key::Down,
             0x10 => Key::Up,
+            0x12 => Key::Search,
             0x15 => Key::KillToStart,
             0x17 => Key::KillWordLeft,
             0x19 => Key::Yank,
@@ -203,6 +236,17 @@ impl Perform for Decoder {
             ('~', 4 | 8) => Some(Key::End),
             ('~', 3) if with_alt_or_ctrl => Some(Key::KillWordRight),
             ('~', 3) => Some(Key::Delete),
+            ('Z', _) => Some(Key::BackTab),
+            // A function key of the Linux console: a letter follows.
+            ('[', _) => {
+                self.rest = Some(Rest::Ignored(1));
+                None
+            }
+            // A mouse report of X10: a button and two coordinates follow.
+            ('M', 0) => {
+                self.rest = Some(Rest::Ignored(3));
+                None
+            }
             ('C', _) if with_alt_or_ctrl => Some(Key::WordRight),
             ('D', _) if with_alt_or_ctrl => Some(Key::WordLeft),
             (letter, _) => cursor_key(letter),
@@ -215,7 +259,7 @@ impl Perform for Decoder {
             return;
         }
         match byte {
-            b'O' => self.is_after_ss3 = true,
+            b'O' => self.rest = Some(Rest::Ss3),
             b'b' | b'B' => self.push(Key::WordLeft),
             b'f' | b'F' => self.push(Key::WordRight),
             b'd' | b'D' => self.push(Key::KillWordRight),
@@ -262,6 +306,61 @@ mod tests {
     fn text(text: &str) -> Key {
         Key::Text(text.to_owned())
     }
+
+    /// Sequences of keys and reports that mean nothing to the chat.
+    const UNKNOWN: [&[u8]; 42] = [
+        // F1 to F4 of xterm, with and without modifiers, of rxvt, and of the Linux console.
+        b"\x1bOP\x1bOQ\x1bOR\x1bOS",
+        b"\x1bO2P\x1bO5Q\x1bO1;6R\x1bO8S",
+        b"\x1b[1;2P\x1b[1;5Q\x1b[1;6R\x1b[1;8S",
+        b"\x1b[P\x1b[Q\x1b[S",
+        b"\x1b[11~\x1b[12~\x1b[13~\x1b[14~",
+        b"\x1b[11;5~\x1b[11^\x1b[11@",
+        b"\x1b[[A\x1b[[B\x1b[[C\x1b[[D\x1b[[E",
+        // F5 to F20, Insert, Page Up and Page Down.
+        b"\x1b[15~\x1b[17~\x1b[24~\x1b[24;2~\x1b[34~",
+        b"\x1b[2~\x1b[2;5~\x1b[5~\x1b[6~\x1b[5;3~\x1b[6;7~",
+        // Keypad keys in application mode.
+        b"\x1bOp\x1bOq\x1bOr\x1bOs\x1bOt\x1bOu\x1bOv\x1bOw\x1bOx\x1bOy",
+        b"\x1bOj\x1bOk\x1bOl\x1bOm\x1bOn\x1bOo\x1bOX\x1bOI\x1bO \x1bOE\x1b[E\x1b[G",
+        // modifyOtherKeys and CSI u.
+        b"\x1b[27;5;97~\x1b[27;2;13~",
+        b"\x1b[97;5u\x1b[13;2u\x1b[27u\x1b[57399u\x1b[97:65;2:3u\x1b[97;;229u",
+        // Mouse reports: X10, SGR, urxvt and UTF-8.
+        b"\x1b[M !!\x1b[M#Az\x1b[Ma\x7f~",
+        b"\x1b[M \xe9!",
+        b"\x1b[<0;1;1M\x1b[<0;1;1m\x1b[<64;200;100M",
+        b"\x1b[32;1;1M\x1b[35;10;10M",
+        "\x1b[M \u{100}\u{7ff}".as_bytes(),
+        // Focus, and the end of a paste that has not begun.
+        b"\x1b[I\x1b[O",
+        b"\x1b[201~",
+        // Replies to queries: device attributes, cursor position, modes, colors, version.
+        b"\x1b[?1;2c\x1b[>0;276;0c\x1b[=0c",
+        b"\x1b[24;80R\x1b[?24;80R",
+        b"\x1b[?2004;1$y\x1b[0n\x1b[?997;1n\x1b[8;24;80t",
+        b"\x1b]11;rgb:0000/0000/0000\x1b\\",
+        b"\x1b]11;rgb:ffff/ffff/ffff\x07",
+        b"\x1bP>|XTerm(370)\x1b\\\x1bP!|00000000\x1b\\",
+        b"\x1b_Gi=1;OK\x1b\\\x1b^x\x1b\\\x1bXx\x1b\\",
+        // Alt with a character.
+        b"\x1ba\x1bz\x1b1\x1b.\x1b<\x1b>\x1b?\x1b=\x1b\\",
+        b"\x1b#8\x1b%G\x1b(B",
+        "\x1bé\x1b你\x1b👩".as_bytes(),
+        // Ctrl with a character.
+        b"\0",
+        b"\x0f",
+        b"\x11",
+        b"\x13",
+        b"\x14",
+        b"\x16",
+        b"\x18",
+        b"\x1c",
+        b"\x1d",
+        b"\x1e",
+        b"\x1f",
+        b"\x1b[ q\x1b[!p",
+    ];
 
     #[test]
     fn text_and_control_keys_are_decoded() {
@@ -323,7 +422,19 @@ mod tests {
             b"\x1bb\x1bf\x1bd\x1b\x7f",
             &[Key::WordLeft, Key::WordRight, Key::KillWordRight, Key::KillWordLeft],
         );
-        check(b"\x1b[24~\x1b[?1;2c\x1b[<0;1;1M\x09x", &[text("x")]);
+        check(b"\t\x1b[Z\x12\x07", &[Key::Tab, Key::BackTab, Key::Search, Key::Cancel]);
+        check(b"\x1bOM\x1bO5D", &[Key::Enter, Key::Left]);
+    }
+
+    #[test]
+    fn unknown_keys_insert_nothing() {
+        for unknown in UNKNOWN {
+            let bytes = [unknown, &b"x"[..]].concat();
+            check(&bytes, &[text("x")]);
+        }
+        // A control character ends a sequence.
+        check(b"\x1bO\rA\x1b[[\x1b[AP", &[Key::Enter, text("A"), Key::Up, text("P")]);
+        check(b"\x1bO\xc3\xa9\x1bO\x7f", &[text("é"), Key::Backspace]);
     }
 
     #[test]
@@ -361,7 +472,9 @@ mod tests {
             assert_eq!(later, start + SEQUENCE_TIMEOUT);
             keys.expire(later);
             assert_eq!(keys.next_deadline(), None);
-            assert_eq!(keys.decode(b"A", later), [text("A")], "{unfinished:?}");
+            let escape = (unfinished == "\x1b").then_some(Key::Escape);
+            let expected: Vec<Key> = escape.into_iter().chain([text("A")]).collect();
+            assert_eq!(keys.decode(b"A", later), expected, "{unfinished:?}");
         }
     }
 }

@@ -11,6 +11,7 @@
 //! vte parses escape sequences, unicode-segmentation finds grapheme clusters, and unicode-width
 //! measures them.
 
+mod completion;
 mod conversation;
 mod editor;
 mod keys;
@@ -18,6 +19,7 @@ mod layout;
 mod mention;
 mod roster;
 mod screen;
+mod search;
 mod slash_command;
 mod terminal;
 
@@ -41,10 +43,12 @@ use crate::client::session::Session;
 use crate::client::stdio::notice;
 use crate::display;
 use crate::net::signals::{Signals, is_ignored};
+use completion::Completion;
 use conversation::Conversation;
 use editor::Editor;
 use keys::{Key, Keys};
 use screen::Screen;
+use search::{Outcome, Search};
 use terminal::Terminal;
 
 const QUIT_SIGNALS: Token = Token(10);
@@ -61,6 +65,10 @@ struct Chat {
     terminal_signals: Signals,
     keys: Keys,
     editor: Editor,
+    /// The completion that a further Tab continues.
+    completion: Option<Completion>,
+    /// The search in progress.
+    search: Option<Search>,
     screen: Screen,
     conversation: Conversation,
 }
@@ -134,6 +142,8 @@ impl Chat {
             terminal: Terminal::enter()?,
             keys: Keys::default(),
             editor: Editor::default(),
+            completion: None,
+            search: None,
             conversation,
             screen,
         })
@@ -146,7 +156,12 @@ impl Chat {
             // While this process is in the background, another program uses the terminal.
             if self.terminal.is_foreground() {
                 self.handle_keys(session)?;
-                self.screen.draw(&prompt(session), &self.editor);
+                let search = self.search.as_ref();
+                let prompt = search.map_or_else(
+                    || prompt(session),
+                    |search| search.prompt(session.output.is_utf8),
+                );
+                self.screen.draw(&prompt, &self.editor);
             }
             self.flush(session)?;
             let deadlines = [self.conversation.next_deadline(), self.keys.next_deadline()];
@@ -193,8 +208,24 @@ impl Chat {
     }
 
     fn handle_key(&mut self, key: &Key, session: &mut Session) -> Result<(), Failure> {
+        if let Some(search) = &mut self.search {
+            match search.handle(key, &mut self.editor) {
+                Outcome::Continues => return Ok(()),
+                Outcome::Ended => {
+                    self.search = None;
+                    return Ok(());
+                }
+                Outcome::EndedBefore => self.search = None,
+            }
+        }
+        if !matches!(key, Key::Tab | Key::BackTab) {
+            self.completion = None;
+        }
         let connection = &mut session.connection;
         match key {
+            Key::Tab | Key::BackTab => self.complete(*key == Key::BackTab),
+            Key::Search => self.search = Some(Search::new(&self.editor)),
+            Key::Interrupt if !self.editor.text().is_empty() => self.editor.clear(),
             Key::Interrupt => self.conversation.quit(connection),
             Key::EndOfInput if self.editor.text().is_empty() => self.conversation.quit(connection),
             Key::Enter => {
@@ -208,10 +239,34 @@ impl Chat {
                 self.flush(session)?;
                 self.terminal.suspend().map_err(|error| terminal_failed(&error))?;
             }
-            key if self.editor.edit(key) => {}
+            key if self.editor.edit(key) => {
+                if matches!(key, Key::Paste(_)) {
+                    self.announce_lines();
+                }
+            }
             _ => self.screen.error(TOO_LONG),
         }
         Ok(())
+    }
+
+    /// Shows how many lines were pasted, because only the end of the text is visible.
+    fn announce_lines(&mut self) {
+        let count = slash_command::lines(self.editor.text()).len();
+        if count > 1 {
+            self.screen.notice(&format!("Enter sends these {count} lines; Ctrl-C clears them"));
+        }
+    }
+
+    /// Replaces the word left of the cursor with the next candidate, or with the previous one.
+    fn complete(&mut self, is_backward: bool) {
+        if self.completion.is_none() {
+            self.completion = Completion::find(&self.editor, &self.conversation.names());
+        }
+        if let Some(completion) = &mut self.completion
+            && !completion.apply(&mut self.editor, is_backward)
+        {
+            self.screen.error(TOO_LONG);
+        }
     }
 
     /// Writes the screen's output to the terminal.

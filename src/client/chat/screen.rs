@@ -77,6 +77,8 @@ pub(super) struct Screen {
     clock: fn() -> String,
     rows: usize,
     columns: usize,
+    /// The screen shows nothing older than the chat: it has become narrower and was cleared.
+    is_cleared: bool,
     /// The last messages since the screen was cleared, for redrawing.
     messages: VecDeque<Message>,
     /// The output that drew the input row, or empty if the row is not on the screen.
@@ -101,6 +103,7 @@ impl Screen {
             clock,
             rows: size.0,
             columns: size.1.max(MIN_COLUMNS),
+            is_cleared: false,
             messages: VecDeque::new(),
             input: String::new(),
             cursor: 0,
@@ -116,13 +119,16 @@ impl Screen {
     /// Sets the terminal's number of rows and columns, and erases the input row.
     ///
     /// A terminal that becomes narrower may wrap the rows on the screen and continue them in column
-    /// 0, so the messages are redrawn.
+    /// 0, so the messages are redrawn. It may also scroll parts of the input row off, and back when
+    /// it becomes wider or higher, so the messages are redrawn then as well.
     pub(super) fn resize(&mut self, (rows, columns): (usize, usize)) {
         let is_narrower = columns < self.columns;
+        let has_changed = (rows, columns.max(MIN_COLUMNS)) != (self.rows, self.columns);
         self.rows = rows;
         self.columns = columns.max(MIN_COLUMNS);
         self.erase();
-        if is_narrower {
+        if is_narrower || has_changed && self.is_cleared {
+            self.is_cleared = true;
             self.output += CLEAR;
             self.redraw();
         }
@@ -476,7 +482,20 @@ mod tests {
         screen.resize((24, 40));
         let output = screen.take_output();
         assert!(output.contains("12:00 bob: new") && !output.contains("old"), "{output:?}");
-        screen.resize((24, 60));
-        assert_eq!(screen.take_output(), "", "a wider terminal wraps nothing");
+    }
+
+    #[test]
+    fn messages_are_redrawn_only_after_the_terminal_was_narrower() {
+        let mut screen = screen(false);
+        screen.broadcast(Kind::Other, "bob", "x");
+        screen.take_output();
+        screen.resize((30, 90));
+        assert_eq!(screen.take_output(), "", "the screen may show what is older than the chat");
+        for (rows, columns) in [(30, 40), (30, 60), (31, 60)] {
+            screen.resize((rows, columns));
+            assert!(screen.take_output().starts_with(CLEAR), "{rows} rows, {columns} columns");
+        }
+        screen.resize((31, 60));
+        assert_eq!(screen.take_output(), "", "the size has not changed");
     }
 }

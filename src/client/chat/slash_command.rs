@@ -149,11 +149,12 @@ pub(super) fn help() -> impl Iterator<Item = String> {
         format!("  {usage:21} {}{aliases}", command.help)
     });
     let first = "every line goes to everybody, except for these commands:".to_owned();
-    std::iter::once(first).chain(commands).chain(MESSAGES.map(str::to_owned))
+    let keys = "Tab completes, Ctrl-R searches earlier lines, Ctrl-C clears the line".to_owned();
+    let messages = MESSAGES.map(str::to_owned);
+    std::iter::once(first).chain(commands).chain([keys]).chain(messages)
 }
 
 /// Returns the words of all commands, without the slash.
-#[allow(dead_code)] // For the completion.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     SLASH_COMMANDS.iter().flat_map(|command| command.words).copied()
 }
@@ -184,6 +185,13 @@ pub(super) fn check(text: &str) -> Result<(), &'static str> {
             "not sent: the line has U+FFFD in place of bytes that are not UTF-8; replace it, and set \
              the terminal and the locale to UTF-8",
         )
+    } else if let [line] = lines(text)[..]
+        && let Some(rest) = line.trim_start().strip_prefix('/')
+        && !line.starts_with('/')
+        && !rest.starts_with('/')
+    {
+        Err("not sent: the line begins with a space; remove it to run the command, or begin the \
+             line with // to send it as text")
     } else if validate_text(text.replace('\n', "").as_bytes()).is_none() {
         Err("not sent: the text has control characters or Unicode line separators")
     } else {
@@ -194,7 +202,7 @@ pub(super) fn check(text: &str) -> Result<(), &'static str> {
 /// Parses typed text into the actions to take. Only pasted text has several lines, separated by
 /// LF. The error is a message for the user.
 pub(super) fn parse(text: &str) -> Result<Vec<Action<'_>>, String> {
-    let lines: Vec<&str> = text.split('\n').filter(|line| !line.trim().is_empty()).collect();
+    let lines = lines(text);
     // Pasted text of several lines is never run as a command.
     if let [line] = lines[..]
         && let Some(line) = line.strip_prefix('/')
@@ -202,6 +210,16 @@ pub(super) fn parse(text: &str) -> Result<Vec<Action<'_>>, String> {
         return Ok(vec![parse_command(line)?]);
     }
     Ok(lines.into_iter().map(|text| Action::Send(Command::Broadcast { text })).collect())
+}
+
+/// Returns the lines of a text, without blank ones at its start and end. Between others, an empty
+/// line becomes a space, because the server does not accept a broadcast without text.
+pub(super) fn lines(text: &str) -> Vec<&str> {
+    let is_blank = |line: &&str| line.trim().is_empty();
+    let mut lines: Vec<&str> = text.split('\n').skip_while(is_blank).collect();
+    let end = lines.iter().rposition(|line| !is_blank(line)).map_or(0, |last| last + 1);
+    lines.truncate(end);
+    lines.into_iter().map(|line| if line.is_empty() { " " } else { line }).collect()
 }
 
 /// Parses the part of a line after the slash.
@@ -260,9 +278,21 @@ mod tests {
             assert_eq!(parse(line), Ok(vec![action]));
         }
         assert_eq!(parse(" \n"), Ok(vec![]));
-        let pasted =
-            ["/quit", "you", "  said"].map(|text| Action::Send(Command::Broadcast { text }));
-        assert_eq!(parse("/quit\n\nyou\n  said\n"), Ok(pasted.to_vec()));
+        assert_eq!(parse("\n/quit\n \n"), Ok(vec![Action::Quit]));
+        let pasted = ["/quit", " ", "  ", "you", "  said"]
+            .map(|text| Action::Send(Command::Broadcast { text }));
+        assert_eq!(parse(" \n\n/quit\n\n  \nyou\n  said\n\n"), Ok(pasted.to_vec()));
+    }
+
+    #[test]
+    fn space_before_a_command_is_an_error() {
+        for line in [" /quit", "\t/send bob x", "   /", "\u{3000}/x", "\n /quit\n"] {
+            let error = check(line).expect_err(line);
+            assert!(error.contains("begins with a space"), "{error}");
+        }
+        for text in ["/quit", "//x", " //x", " a /b", "one\n /two", " ", "a\n\n"] {
+            assert_eq!(check(text), Ok(()), "{text:?}");
+        }
     }
 
     #[test]
