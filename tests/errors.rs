@@ -202,5 +202,7 @@ fn chat_starts_when_the_server_has_accepted_the_secret() {
     let mut server = fake.welcome(FEED, 0);
     server.expect("auth sesame");
     server.send("ok auth user");
+    server.expect(&format!("resume 0 {FEED}"));
+    server.send("ok resume 0");
     chat.wait_until(|chat| chat.rows().concat().contains("everybody"));
 }
