@@ -15,7 +15,7 @@ use crate::client::config::{ChatOptions, Start};
 use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::connection::{Connection, Event};
-use crate::client::messages::{connection_lost, explain, lagged, name_taken};
+use crate::client::messages::{connection_lost, explain, name_taken};
 use crate::client::tasks::resume_cursor::{LineState, ResumeCursor};
 use crate::protocol::{Command, ErrorCode, FeedId, OkReply, Reply, Verb};
 
@@ -265,7 +265,12 @@ impl Conversation {
                     screen.notice(&format!("{shown} of {total} clients"));
                 }
             }
-            (Reply::Lagged(count), _) => screen.error(&lagged(count)),
+            (Reply::Lagged(count), _) => {
+                // There is no gap if a pending `resume` replays the lines.
+                if let Some(gap) = self.cursor.on_lagged(count) {
+                    screen.error(&gap.to_string());
+                }
+            }
             (Reply::Error { code, explanation }, request) => {
                 screen.error(&error_text(code, explanation, request));
             }
