@@ -110,7 +110,7 @@ fn chat_joins_with_the_last_lines_and_shows_who_is_here() {
         bob.ask(&format!("say line {i}"), &format!("broadcast {i} bob line {i}"));
     }
     let address = server.address.to_string();
-    let connected = format!("- connected to {address}; what you type goes to");
+    let connected = format!("- connected to {address}; your lines go to");
     let connected = [&*connected, "      everybody; see /help"];
     let join = |arguments: &[&str], lines: std::ops::Range<u32>, end: &[&str]| {
         let mut chat = start(&address, arguments);

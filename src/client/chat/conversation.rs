@@ -293,7 +293,7 @@ impl Conversation {
             if mem::take(&mut self.is_joining) {
                 let server = &self.server;
                 screen.notice(&format!(
-                    "connected to {server}; what you type goes to everybody; see /help"
+                    "connected to {server}; your lines go to everybody; see /help"
                 ));
             }
             self.ask_at = Some(Instant::now());
