@@ -15,9 +15,9 @@ use crate::client::config::{ChatOptions, Start};
 use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::connection::{Connection, Event};
-use crate::client::messages::{connection_lost, explain, lagged, name_taken};
+use crate::client::messages::{connection_lost, explain, name_taken};
 use crate::client::tasks::resume_cursor::{LineState, ResumeCursor};
-use crate::protocol::{Command, ErrorCode, FeedId, OkReply, Recipient, Reply, Verb};
+use crate::protocol::{Command, ErrorCode, FeedId, OkReply, Reply, Verb};
 
 /// The maximum time to wait for the server's goodbye when quitting.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -47,8 +47,6 @@ pub(super) struct Conversation {
     roster: Roster,
     /// When to ask who is here. `None` while the request is pending, or if it is not needed.
     ask_at: Option<Instant>,
-    /// Who sent the last direct message.
-    reply_to: Option<String>,
     /// When the last message arrived that could ring the bell.
     alerted_at: Option<Instant>,
     /// When the conversation ends at the latest. `None` until the user quits.
@@ -92,7 +90,6 @@ impl Conversation {
             newest: 0,
             roster: Roster::new(presence),
             ask_at: None,
-            reply_to: None,
             alerted_at: None,
             ends_at: None,
             requests: VecDeque::new(),
@@ -161,7 +158,7 @@ impl Conversation {
             Ok([]) => {}
             Ok([Action::Help]) => slash_command::help().for_each(|line| screen.notice(&line)),
             Ok([Action::Quit]) => self.quit(connection),
-            Ok([Action::Reply(_)]) if self.reply_to.is_none() => {
+            Ok([Action::Reply(_)]) if self.roster.reply_to().is_none() => {
                 screen.error("nobody has sent you a direct message yet");
             }
             Ok(_) if !connection.has_room() || self.requests.len() >= MAX_REQUESTS => {
@@ -183,9 +180,7 @@ impl Conversation {
                 Command::Broadcast { text: &line }
             }
             Action::Reply(text) => {
-                let Some(client) = self.reply_to.as_deref().and_then(Recipient::parse) else {
-                    return;
-                };
+                let Some(client) = self.roster.reply_to() else { return };
                 Command::Send { client, text }
             }
             Action::Who => Command::Clients { after: None },
@@ -206,10 +201,6 @@ impl Conversation {
         match event {
             Event::Connected(welcome) => {
                 let is_restarted = mem::replace(&mut self.feed, welcome.feed) != welcome.feed;
-                if is_restarted {
-                    // Names and ids may belong to other clients now.
-                    self.reply_to = None;
-                }
                 self.roster.on_connected(welcome.id, is_restarted);
                 self.newest = welcome.seq;
                 let step = self.cursor.on_welcome(welcome, &self.server);
@@ -258,8 +249,7 @@ impl Conversation {
             (Reply::Direct { from, text }, _) => {
                 screen.direct(from, text);
                 self.alert(screen);
-                self.roster.on_message(from);
-                self.reply_to = Recipient::parse(from).map(|from| from.as_str().to_owned());
+                self.roster.on_direct(from);
             }
             (Reply::Ok(OkReply::Send { .. }), Some(Request::Send { to, text })) => {
                 screen.own_direct(to, text);
@@ -275,7 +265,12 @@ impl Conversation {
                     screen.notice(&format!("{shown} of {total} clients"));
                 }
             }
-            (Reply::Lagged(count), _) => screen.error(&lagged(count)),
+            (Reply::Lagged(count), _) => {
+                // There is no gap if a pending `resume` replays the lines.
+                if let Some(gap) = self.cursor.on_lagged(count) {
+                    screen.error(&gap.to_string());
+                }
+            }
             (Reply::Error { code, explanation }, request) => {
                 screen.error(&error_text(code, explanation, request));
             }
@@ -298,7 +293,7 @@ impl Conversation {
             if mem::take(&mut self.is_joining) {
                 let server = &self.server;
                 screen.notice(&format!(
-                    "connected to {server}; what you type goes to everybody; see /help"
+                    "connected to {server}; your lines go to everybody; see /help"
                 ));
             }
             self.ask_at = Some(Instant::now());

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 
-use crate::protocol::{Command, Name};
+use crate::protocol::{Command, Name, Recipient};
 
 /// The maximum number of clients to watch.
 const MAX_WATCHED: u64 = 100;
@@ -54,6 +54,8 @@ pub(super) struct Roster {
     name: Option<String>,
     /// The names that sent messages, the last one first.
     heard: VecDeque<String>,
+    /// Who sent the last direct message.
+    reply_to: Option<String>,
     was_crowd_reported: bool,
 }
 
@@ -98,6 +100,8 @@ impl Roster {
         if is_restarted {
             self.state = State::Unknown;
             self.own.clear();
+            // Names and ids may belong to other clients now.
+            self.reply_to = None;
         }
         self.own.push_front(id);
         self.own.truncate(MAX_OWN);
@@ -129,6 +133,17 @@ impl Roster {
             self.heard.push_front(from.to_owned());
             self.heard.truncate(MAX_HEARD);
         }
+    }
+
+    /// Handles a direct message.
+    pub(super) fn on_direct(&mut self, from: &str) {
+        self.on_message(from);
+        self.reply_to = Recipient::parse(from).map(|from| from.as_str().to_owned());
+    }
+
+    /// Who receives the reply to the last direct message.
+    pub(super) fn reply_to(&self) -> Option<Recipient<'_>> {
+        self.reply_to.as_deref().and_then(Recipient::parse)
     }
 
     /// Returns the other clients' names: first those that sent messages, the last one first.
@@ -208,6 +223,7 @@ impl Roster {
     fn compare(&mut self, mut before: BTreeMap<u64, Member>, rows: Vec<Row>) -> Option<String> {
         let mut members = BTreeMap::new();
         let (mut came, mut renamed) = (vec![], vec![]);
+        let mut reply_to = None;
         for row in self.others(rows) {
             let label = row.label();
             let is_reported = match before.remove(&row.id) {
@@ -219,6 +235,9 @@ impl Roster {
                 Some(Member { name, .. }) => {
                     if name != row.name {
                         let before = self::label(row.id, name.as_deref());
+                        if self.reply_to.as_ref() == Some(&before) {
+                            reply_to = Some(label.clone());
+                        }
                         renamed.push(format!("{before} is now called {label}"));
                     }
                     true
@@ -237,6 +256,10 @@ impl Roster {
             members.values().any(|member: &Member| member.name.as_ref() == Some(name))
         };
         self.heard.retain(is_here);
+        // If another client has the old name, it may have sent the message.
+        if !self.reply_to.as_ref().is_some_and(is_here) && reply_to.is_some() {
+            self.reply_to = reply_to;
+        }
         self.state = State::Known(members);
         let changes = [(came, "came"), (went, "went"), (back, "went and came back")];
         let mut parts: Vec<String> = changes
@@ -246,8 +269,10 @@ impl Roster {
             .collect();
         let others = renamed.len().saturating_sub(MAX_LISTED);
         parts.extend(renamed.into_iter().take(MAX_LISTED));
-        if others > 0 {
-            parts.push(format!("{others} others changed their names"));
+        match others {
+            0 => {}
+            1 => parts.push("1 other changed its name".to_owned()),
+            others => parts.push(format!("{others} others changed their names")),
         }
         (!parts.is_empty()).then(|| parts.join("; "))
     }
@@ -360,6 +385,29 @@ mod tests {
             ["a is now called v; b is now called w; c is now called x; \
                  2 others changed their names"]
         );
+        assert_eq!(
+            receive(&mut roster, "1 alice, 2 a, 3 b, 4 c, 5 d, 6 z"),
+            ["v is now called a; w is now called b; x is now called c; 1 other changed its name"]
+        );
+    }
+
+    #[test]
+    fn reply_follows_the_sender_to_a_new_name_unless_another_client_has_the_old_one() {
+        for (from, after, to) in [
+            ("bob", "1 alice, 2 robert, 3 carol", "robert"),
+            ("bob", "1 alice, 2 bob, 3 carla", "bob"),
+            ("bob", "1 alice, 3 carol", "bob"),
+            ("bob", "1 alice, 2 robert, 3 bob", "bob"),
+            ("robert", "1 alice, 2 robert, 3 carol", "robert"),
+            ("4", "1 alice, 2 bob, 3 carol, 4 dave", "4"),
+        ] {
+            let mut roster = roster("1 alice, 2 bob, 3 carol");
+            roster.on_direct(from);
+            receive(&mut roster, after);
+            assert_eq!(roster.reply_to(), Recipient::parse(to), "{from}: {after}");
+            roster.on_connected(1, true);
+            assert_eq!(roster.reply_to(), None);
+        }
     }
 
     #[test]

@@ -94,7 +94,8 @@ pub(super) static SLASH_COMMANDS: [SlashCommand; 11] = [
         rule: "the count is a number, such as 20",
         parse: |argument| {
             let count = optional_number(argument)?.unwrap_or(DEFAULT_HISTORY);
-            Some(Action::Send(Command::History { count }))
+            // The reply to 0 would say that there are no earlier lines.
+            (count > 0).then_some(Action::Send(Command::History { count }))
         },
     },
     SlashCommand {
@@ -304,6 +305,7 @@ mod tests {
             ("/name", &format!("usage: /name <name>; {name}")),
             ("/NICK 1x", &format!("usage: /NICK <name>; {name}")),
             ("/history x", "usage: /history [count]; the count is a number, such as 20"),
+            ("/history 0", "usage: /history [count]; the count is a number, such as 20"),
             ("/clients x", "usage: /clients [after-id]; the id is a number"),
             ("/who bob", "usage: /who"),
             ("/hstory 5", "unknown command /hstory; see /help, or send it as text with //hstory"),
