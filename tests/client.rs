@@ -143,7 +143,7 @@ fn refused_command_exits_with_status_1() {
     fails(
         &mut client(&server, &["listen", "--since", "9"]),
         1,
-        "oyez: there is no line 9 yet, because nothing was broadcast",
+        "oyez: there is no line 9 yet, because nothing has been broadcast",
     );
     bob.ask("ping", "pong");
 }
