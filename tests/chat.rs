@@ -86,7 +86,7 @@ fn slash_commands_show_their_answers_and_errors() {
     chat.expect(&["! no client has the id 99; see /who", "al>"]);
     chat.press("/send bob\r");
     let usage = "! usage: /send <client> <text>; the client is a name";
-    chat.expect(&[usage, "      or an id; /who shows who is here", "al>"]);
+    chat.expect(&[usage, "      or an id; see /who", "al>"]);
     chat.press("/reply x\r");
     chat.expect(&["! nobody has sent you a direct message yet", "al>"]);
     chat.press("/history 5\r");

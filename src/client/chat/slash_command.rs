@@ -120,7 +120,7 @@ pub(super) static SLASH_COMMANDS: [SlashCommand; 11] = [
     SlashCommand {
         words: &["quit", "exit"],
         arguments: "",
-        help: "leave the chat, like Ctrl-D on an empty line",
+        help: "leave, like Ctrl-D on an empty line",
         rule: "",
         parse: |argument| argument.trim().is_empty().then_some(Action::Quit),
     },
