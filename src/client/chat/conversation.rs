@@ -162,6 +162,10 @@ impl Conversation {
             Ok([Action::Reply(_)]) if self.roster.reply_to().is_none() => {
                 screen.error("nobody has sent you a direct message yet");
             }
+            Ok(_) if connection.requests().is_none() => {
+                screen.error("not sent: not connected; press Enter to try again");
+                return false;
+            }
             Ok(_) if !connection.has_room() || self.requests.len() >= MAX_REQUESTS => {
                 screen.error("not sent: the server does not answer; press Enter to try again");
                 return false;
