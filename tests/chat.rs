@@ -136,7 +136,7 @@ fn replayed_lines_show_no_time() {
     bob.send("say two, al");
     chat.expect(&["=> bob: two, al", "al>"]);
     chat.press("/history\r");
-    chat.expect(&["- the last 2 lines:", "bob: one", "bob: two, al", "al>"]);
+    chat.expect(&["- the last 2 lines:", "bob: one", "=> bob: two, al", "al>"]);
     let has_time = |row: &String| !row.starts_with("--:-- ");
     let rows = chat.rows();
     let times: Vec<bool> = rows.iter().filter(|row| row.contains("bob: ")).map(has_time).collect();
@@ -278,6 +278,7 @@ fn mentions_and_direct_messages_stand_out_and_ring_the_bell_once() {
     chat.expect(&["[> bob] yes?", "al>"]);
     assert_eq!(bells(&chat), 1);
     let mut direct = start(&server.address.to_string(), &["--history", "50"]);
+    // Client 3 has no name yet, so nothing mentions it.
     direct.expect(&["bob: al 19", "al: al is me", "- 3 here: 3 (you), al, bob", "3>"]);
     bob.send("send 3 psst");
     direct.expect(&["[bob] psst", "3>"]);

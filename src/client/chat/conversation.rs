@@ -334,13 +334,12 @@ impl Conversation {
         }
         self.roster.on_message(from);
         let is_mention = self.roster.own_name().is_some_and(|name| mentions(text, name));
-        let kind = match (is_replayed, is_mention) {
-            (true, _) => Kind::Replayed,
-            (false, true) => Kind::Mention,
-            (false, false) => Kind::Other,
-        };
+        let kind = if is_mention { Kind::Mention } else { Kind::Other };
+        if is_replayed {
+            return screen.replayed_broadcast(kind, from, text);
+        }
         screen.broadcast(kind, from, text);
-        if kind == Kind::Mention {
+        if is_mention {
             self.alert(screen);
         }
     }

@@ -56,7 +56,6 @@ pub(super) struct Roster {
     heard: VecDeque<String>,
     /// Who sent the last direct message.
     reply_to: Option<String>,
-    was_crowd_reported: bool,
 }
 
 /// What the last list showed.
@@ -198,7 +197,7 @@ impl Roster {
         match before {
             _ if total > MAX_WATCHED => {
                 self.state = State::Crowded;
-                if self.is_watching && !mem::replace(&mut self.was_crowd_reported, true) {
+                if self.is_watching && !matches!(before, State::Crowded) {
                     notices.push(format!(
                         "more than {MAX_WATCHED} clients are here; \
                          the chat does not show who joins and leaves"

@@ -62,8 +62,6 @@ pub(super) enum Kind {
     Other,
     /// Another client's line that mentions the user.
     Mention,
-    /// An earlier line that the server replays. The server does not say when it was sent.
-    Replayed,
 }
 
 /// Draws messages and, below them, the input row, which shows the line being typed.
@@ -166,16 +164,24 @@ impl Screen {
 
     /// Shows a broadcast.
     pub(super) fn broadcast(&mut self, kind: Kind, from: &str, text: &str) {
+        self.broadcast_at((self.clock)(), kind, from, text);
+    }
+
+    /// Shows a broadcast that the server replays. It does not say when the line was sent.
+    pub(super) fn replayed_broadcast(&mut self, kind: Kind, from: &str, text: &str) {
+        self.broadcast_at(NO_TIME.to_owned(), kind, from, text);
+    }
+
+    fn broadcast_at(&mut self, time: String, kind: Kind, from: &str, text: &str) {
         let (mark, text) = match (action(text), kind) {
             (Some(text), _) => (format!("* {from}"), text),
             (None, Kind::Own) => (">".to_owned(), text),
             (None, _) => (format!("{from}:"), text),
         };
         match kind {
-            Kind::Own => self.print(&mark, "1", text, ""),
-            Kind::Other => self.print(&mark, &name_style(from), text, ""),
-            Kind::Mention => self.print(&format!("=> {mark}"), "1;7", text, "1"),
-            Kind::Replayed => self.print_at(NO_TIME.to_owned(), &mark, &name_style(from), text, ""),
+            Kind::Own => self.print_at(time, &mark, "1", text, ""),
+            Kind::Other => self.print_at(time, &mark, &name_style(from), text, ""),
+            Kind::Mention => self.print_at(time, &format!("=> {mark}"), "1;7", text, "1"),
         }
     }
 
@@ -323,11 +329,11 @@ mod tests {
         screen.broadcast(Kind::Other, "bob", "a\tb");
         screen.broadcast(Kind::Own, "al", "hi");
         screen.broadcast(Kind::Mention, "bob", "hi al");
-        screen.broadcast(Kind::Replayed, "bob", "hi al");
+        screen.replayed_broadcast(Kind::Mention, "bob", "hi al");
         screen.broadcast(Kind::Other, "bob", "/me waves");
         screen.broadcast(Kind::Own, "al", "/ME  waves");
         screen.broadcast(Kind::Mention, "bob", "/me waves at al");
-        screen.broadcast(Kind::Replayed, "bob", "/me waves");
+        screen.replayed_broadcast(Kind::Other, "bob", "/me waves");
         screen.broadcast(Kind::Other, "bob", "/me ");
         screen.broadcast(Kind::Other, "bob", "/metal");
         screen.direct("7", "psst");
@@ -341,7 +347,7 @@ mod tests {
             "12:00 bob: a    b",
             "12:00 > hi",
             "12:00 => bob: hi al",
-            "--:-- bob: hi al",
+            "--:-- => bob: hi al",
             "12:00 * bob waves",
             "12:00 * al  waves",
             "12:00 => * bob waves at al",
@@ -376,13 +382,13 @@ mod tests {
     fn check_rows(text: &str, columns: usize) {
         let mut screen = Screen::new(false, true, (24, columns), || "11:59".to_owned());
         let action = format!("/me {text}");
-        for (kind, text, first) in [
-            (Kind::Other, text, "11:59 eve:"),
-            (Kind::Mention, text, "11:59 => eve:"),
-            (Kind::Replayed, text, "--:-- eve:"),
-            (Kind::Other, &action, "11:59 * eve"),
+        for (time, kind, text, first) in [
+            ("11:59", Kind::Other, text, "11:59 eve:"),
+            ("11:59", Kind::Mention, text, "11:59 => eve:"),
+            (NO_TIME, Kind::Other, text, "--:-- eve:"),
+            ("11:59", Kind::Other, &action, "11:59 * eve"),
         ] {
-            screen.broadcast(kind, "eve", text);
+            screen.broadcast_at(time.to_owned(), kind, "eve", text);
             let output = screen.take_output();
             for width in WIDTHS {
                 let mut terminal = ModelTerminal::new(1000, columns, width);
