@@ -81,12 +81,12 @@ fn slash_commands_show_their_answers_and_errors() {
             && rows.ends_with(&["al>".to_owned()])
     });
     chat.press("/send carol x\r");
-    chat.expect(&["! nobody called carol is here; /who shows who is", "al>"]);
+    chat.expect(&["! no client is called carol; see /who", "al>"]);
     chat.press("/msg 99 x\r");
-    chat.expect(&["! nobody with the id 99 is here; /who shows who is", "al>"]);
+    chat.expect(&["! no client has the id 99; see /who", "al>"]);
     chat.press("/send bob\r");
     let usage = "! usage: /send <client> <text>; the client is a name";
-    chat.expect(&[usage, "      or an id; /who shows who is here", "al>"]);
+    chat.expect(&[usage, "      or an id; see /who", "al>"]);
     chat.press("/reply x\r");
     chat.expect(&["! nobody has sent you a direct message yet", "al>"]);
     chat.press("/history 5\r");
@@ -169,7 +169,7 @@ fn no_line_is_lost_or_repeated_while_the_chat_joins() {
 }
 
 #[test]
-fn nothing_is_said_about_a_connection_before_the_client_is_signed_in() {
+fn chat_shows_nothing_until_the_client_is_authenticated() {
     let folder = tempfile::tempdir().unwrap();
     let secret = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -196,24 +196,24 @@ fn nothing_is_said_about_a_connection_before_the_client_is_signed_in() {
 }
 
 #[test]
-fn who_came_and_went_is_shown() {
+fn clients_that_join_and_leave_are_shown() {
     let server = Server::start(&[]);
     let mut al = chat(&server, &["--name", "al"], "al>");
     let mut quiet = chat(&server, &["--no-presence"], "2>");
-    al.expect(&["- 2 came", "al>"]);
+    al.expect(&["- 2 joined", "al>"]);
     let mut bob = bob(&server);
-    al.expect(&["- bob came", "al>"]);
+    al.expect(&["- bob joined", "al>"]);
     bob.ask("name robert", "ok name robert");
     al.expect(&["- bob is now called robert", "al>"]);
     drop(bob);
-    al.expect(&["- robert went", "al>"]);
+    al.expect(&["- robert left", "al>"]);
     quiet.press("/who\r");
     quiet.expect(&["- 2 here: 2 (you), al", "2>"]);
     assert!(!quiet.output().contains("bob"), "{}", quiet.output());
 }
 
 #[test]
-fn who_came_and_went_is_compared_across_a_reconnect() {
+fn client_lists_are_compared_across_a_reconnect() {
     let server = FakeServer::new();
     let mut chat = start(&server.address(), &["--name", "al"]);
     let mut oyez = server.welcome_as(1, FEED, 0);
@@ -231,7 +231,7 @@ fn who_came_and_went_is_compared_across_a_reconnect() {
     oyez.expect("clients");
     // The lost connection is still listed.
     oyez.send("client 1 -\nclient 3 al\nclient 4 carol\nok clients 3 3");
-    chat.expect(&["- carol came; bob went", "al>"]);
+    chat.expect(&["- carol joined; bob left", "al>"]);
     drop(oyez);
     let mut oyez = server.welcome_as(1, "0badcafe", 0);
     oyez.expect("name al");
@@ -285,7 +285,7 @@ fn mentions_and_direct_messages_stand_out_and_ring_the_bell_once() {
 }
 
 #[test]
-fn me_says_what_the_user_does() {
+fn me_sends_an_action() {
     let server = Server::start(&[]);
     let mut bob = bob(&server);
     let mut chat = chat(&server, &["--name", "al"], "al>");

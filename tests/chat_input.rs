@@ -49,7 +49,7 @@ fn tab_completes_names_and_commands() {
     chat.expect(&["Bert: hi", "al>"]);
     bob.send("say hi");
     chat.expect(&["bob: hi", "al>"]);
-    // The candidates are in the order in which they were heard from last.
+    // The most recent sender is the first candidate.
     chat.press(&format!("b{TAB}"));
     expect_input(&mut chat, "al> bob:", 9);
     chat.press(TAB);

@@ -122,7 +122,11 @@ fn refused_command_exits_with_status_1() {
     let server = Server::start(&["--allow-shutdown", "nobody"]);
     let mut bob = server.client();
     bob.ask("name bob", "ok name bob");
-    fails(&mut client(&server, &["send", "99", "x"]), 1, "no client has the id 99; oyez clients");
+    fails(
+        &mut client(&server, &["send", "99", "x"]),
+        1,
+        "no client has the id 99; see oyez clients",
+    );
     fails(
         &mut client(&server, &["--name", "BOB", "ping"]),
         1,
@@ -143,7 +147,7 @@ fn refused_command_exits_with_status_1() {
     fails(
         &mut client(&server, &["listen", "--since", "9"]),
         1,
-        "oyez: there is no line 9 yet, because nothing was broadcast",
+        "oyez: there is no line 9 yet, because nothing has been broadcast",
     );
     bob.ask("ping", "pong");
 }

@@ -297,9 +297,10 @@ fn log_shows_the_connection_of_a_slow_consumer_first() {
     server.wait_for_log("client 1: slow consumer, skipped ");
 }
 
-/// In the log, what a client did comes before the end of its connection or of the server.
+/// The log shows what a client did before it shows that the client disconnected, or that the server
+/// shut down.
 #[test]
-fn log_has_what_a_client_did_before_the_end() {
+fn log_lines_of_a_client_precede_its_disconnect_and_the_shutdown() {
     let server = Server::start(&["--log-level", "debug"]);
     // While the server is stopped, the kernel queues all connections and lines.
     server.signal("STOP");

@@ -221,7 +221,7 @@ fn chat_matches_the_screen() {
             bob.send(&format!("send alice {text}"));
         } else if let Some((text, carol)) = row.strip_prefix("* carol ").zip(carol.as_mut()) {
             carol.send(&format!("say /me {text}"));
-        } else if row == "- carol went" {
+        } else if row == "- carol left" {
             carol = None;
         } else if let Some(text) = row.strip_prefix("> ") {
             alice.press(&format!("{text}\r"));

@@ -50,14 +50,14 @@ fn lines_carry_the_name_in_the_variable() {
     other.expect("direct al psst");
     succeeds(&mut command(&server, &name, &["broadcast", "--name", "bo", "hello"]));
     other.expect("broadcast 2 bo hello");
-    // A stream under a name could not be resumed after a reconnect.
+    // `broadcast -` with a name could not reconnect, so it does not use the variable.
     let mut stream = command(&server, &name, &["broadcast", "-"]);
     assert_eq!(Program::run_with(&mut stream, b"hello\n"), SILENT_SUCCESS);
     assert!(other.line().starts_with("broadcast 3 5 hello"));
 }
 
 #[test]
-fn name_that_a_chat_of_the_user_has_does_not_stop_a_broadcast() {
+fn broadcast_continues_without_a_name_that_the_users_chat_has() {
     let server = Server::start(&[]);
     let mut chat = server.client();
     chat.ask("name al", "ok name al");
@@ -107,7 +107,7 @@ fn tls_variables_enable_tls_and_any_tls_option_overrides_them_all() {
         1,
         &format!("expected certificate {wrong}; received certificate {pin}"),
     );
-    // Without TLS for one command.
+    // OYEZ_TLS disables TLS for one command.
     let plain = Server::start(&[]);
     for no in ["", "0", "no", "false"] {
         succeeds(&mut command(&plain, &[("OYEZ_TLS", no)], &["ping"]));

@@ -32,11 +32,11 @@ const UNKNOWN: [&str; 1] = ["later-code"];
 /// Returns why the server refused something with this code and the words of [`refuse`].
 fn reason(code: &str) -> &'static str {
     match code {
-        "unknown-command" => "it does not know this command; is it an old version?",
-        "missing-argument" | "bad-argument" => "it cannot read the command: some words",
+        "unknown-command" => "it does not know this command; it may be an older version",
+        "missing-argument" | "bad-argument" => "the command is invalid: some words",
         "line-too-long" => "the line is too long: some words",
         "not-text" => "the line is not text: some words",
-        "auth-required" => "it asks for a secret; use --secret-file FILE",
+        "auth-required" => "it requires a secret; use --secret-file FILE",
         "auth-failed" => "the secret is wrong",
         "no-such-client" => "no client has this id or name",
         "name-taken" => "another client has this name",
@@ -49,7 +49,7 @@ fn reason(code: &str) -> &'static str {
 /// Returns the sentence for an error with this code, whatever was refused.
 fn sentence(code: &str) -> String {
     match code {
-        "auth-required" => "this server asks for a secret: use --secret-file FILE".to_owned(),
+        "auth-required" => "this server requires a secret; use --secret-file FILE".to_owned(),
         "server-full" => "the server is full".to_owned(),
         "incomplete-line" => CUT_OFF.to_owned(),
         code => format!("the server refused: {}", reason(code)),
@@ -142,7 +142,7 @@ fn command_with_a_single_exchange_fails_with_the_error() {
                     let may_be_delivered = requests[refused].ends_with("hi") && is_cut;
                     let expected = match (code, requests[refused]) {
                         ("no-such-client", "send bob hi") => {
-                            "nobody called bob is here; oyez clients shows who is here".to_owned()
+                            "no client is called bob; see oyez clients".to_owned()
                         }
                         ("busy", "send bob hi") => {
                             "the line to bob was not delivered: some words".to_owned()

@@ -77,32 +77,32 @@ fn refusals_name_what_was_refused() {
     };
     run(
         &["listen", "--since", "99999"],
-        "there is no line 99999 yet, because nothing was broadcast",
+        "there is no line 99999 yet, because nothing has been broadcast",
     );
     (1..=13).for_each(|seq| bob.ask(&format!("say {seq}"), &format!("broadcast {seq} bob {seq}")));
     run(&["listen", "--since", "99999"], "there is no line 99999 yet; the newest is 13");
-    run(&["send", "zed", "hi"], "nobody called zed is here; oyez clients shows who is here");
-    run(&["send", "99", "hi"], "no client has the id 99; oyez clients shows who is here");
+    run(&["send", "zed", "hi"], "no client is called zed; see oyez clients");
+    run(&["send", "99", "hi"], "no client has the id 99; see oyez clients");
     run(&["--name", "bob", "ping"], "somebody is already called bob; choose another name");
     let long = "x".repeat(2000);
     run(&["broadcast", &long], "the server refused: the line is too long: at most 1000 bytes");
     fails(
         oyez().args(["-s", &address, "send", "a b", "hi"]),
         2,
-        "\"a b\" is not a client's id or name; oyez clients lists them",
+        "\"a b\" is not a client's id or name; see oyez clients",
     );
 }
 
 #[test]
-fn lines_that_were_dropped_are_named_with_the_first_one_that_is_left() {
+fn error_about_dropped_lines_names_the_oldest_line_left() {
     let fake = FakeServer::new();
     let listen = fake.start(&["listen", "--since", "3"]);
     let mut server = fake.welcome(FEED, 20);
     server.expect("resume 3");
     server.send(&format!("error gone 8 {FEED} older lines were dropped"));
     let (status, _, stderr) = listen.wait_all();
-    let error = "oyez: the server no longer has the lines after 3; for all that it has, \
-                 use --since 7\n";
+    let error = "oyez: the server no longer has the lines after 3; to start with the \
+                 oldest that it has, use --since 7\n";
     assert_eq!((status, stderr.as_str()), (1, error));
 }
 
@@ -119,7 +119,7 @@ fn error_of_a_later_version_is_escaped() {
 
 /// With the server's default time limit, waiting for it would take 30 seconds.
 #[test]
-fn client_that_stays_ends_at_once_without_the_secret() {
+fn long_running_command_without_the_secret_fails_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, secret: &str| {
         let path = folder.path().join(name);
@@ -140,12 +140,12 @@ fn client_that_stays_ends_at_once_without_the_secret() {
         prints(oyez().args(["-s", &address]).args(arguments), 1, &requires);
     }
     // The server answers other commands at once.
-    let asks = "oyez: this server asks for a secret: use --secret-file FILE";
+    let requires_secret = "oyez: this server requires a secret; use --secret-file FILE";
     for arguments in [&["broadcast", "hi"][..], &["send", "1", "hi"], &["clients"], &["stats"]] {
-        prints(oyez().args(["-s", &address]).args(arguments), 1, asks);
+        prints(oyez().args(["-s", &address]).args(arguments), 1, requires_secret);
     }
     assert!(succeeds(oyez().args(["-s", &address, "ping"])).starts_with("pong: "));
-    let rejected = format!("{address} rejected the secret in {wrong}: ask the operator for the");
+    let rejected = format!("{address} rejected the secret in {wrong}; ask the operator for the");
     fails(oyez().args(["-s", &address, "--secret-file", &wrong, "clients"]), 1, &rejected);
     succeeds(oyez().args(["-s", &address, "--secret-file", &secret, "broadcast", "hi"]));
 }
@@ -194,7 +194,7 @@ fn chat_starts_when_the_server_has_accepted_the_secret() {
     let mut server = fake.welcome(FEED, 0);
     server.expect("auth sesame");
     server.send("error auth-failed wrong secret");
-    chat.program.stderr.wait_for(": ask the operator for the right one");
+    chat.program.stderr.wait_for("; ask the operator for the right one");
     chat.program.wait();
     assert_eq!(chat.read_until_quiet_for(QUIET), "");
 

@@ -26,10 +26,10 @@ fn refuses(command: &mut Command, error: &str) {
 }
 
 const NO_WELCOME: &str =
-    "has accepted the connection but says nothing yet; if it uses TLS, add --tls";
+    "accepted the connection but has sent nothing yet; if it uses TLS, add --tls";
 
 #[test]
-fn client_says_which_address_to_write() {
+fn client_suggests_the_address_that_was_meant() {
     for (text, address) in [
         ("5050", "127.0.0.1:5050"),
         (":5050", "127.0.0.1:5050"),
@@ -70,7 +70,7 @@ fn client_says_which_address_to_write() {
 }
 
 #[test]
-fn server_says_which_address_to_write() {
+fn server_suggests_the_address_that_was_meant() {
     for (text, address) in [
         ("5050", "127.0.0.1:5050, or 0.0.0.0:5050 for other hosts as well"),
         (":5050", "127.0.0.1:5050, or 0.0.0.0:5050 for other hosts as well"),
@@ -128,7 +128,7 @@ fn silent_server_is_reported_once_before_the_timeout() {
         let mut server = fake.accept();
         let line = oyez.stderr.line();
         assert_eq!(line, format!("oyez: {} {NO_WELCOME}", fake.address()), "{command}");
-        // The client was only told to be patient: it still uses the connection.
+        // The hint does not end the attempt: the client still uses the connection.
         server.send(&format!("welcome 1 {FEED} 0 oyezd/9 hello"));
         oyez.write_input(b"ping\n");
         if !command.starts_with("listen") {
@@ -173,7 +173,7 @@ fn client_with_tls_gets_a_hint_when_the_handshake_is_not_answered() {
     let mut ping = fake.start(&["--tls-fingerprint", &fingerprint, "--timeout", "3", "ping"]);
     let _server = fake.accept();
     ping.stderr.expect(
-        "has accepted the connection but does not answer the TLS handshake; if it does not use \
+        "accepted the connection but has not answered the TLS handshake; if it does not use \
          TLS, leave out the --tls options",
     );
     ping.stderr.expect("no welcome from the server; ");
@@ -210,9 +210,9 @@ fn silent_server_is_reported_once_per_outage() {
     drop(fake.welcome(FEED, 0));
     listen.stderr.wait_for("lost: ");
     let _first = fake.accept();
-    listen.stderr.expect("has accepted the connection but says nothing yet; still waiting");
+    listen.stderr.expect("accepted the connection but has sent nothing yet; still waiting");
     listen.stderr.expect("no welcome from the server; still trying");
-    // The second silence is no news.
+    // The second silence is not reported.
     let _second = fake.accept();
     let _third = fake.accept();
     listen.signal("KILL");

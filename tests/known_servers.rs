@@ -132,7 +132,7 @@ fn input_after_the_answer_is_broadcast() {
 }
 
 #[test]
-fn fingerprint_is_an_answer_if_it_is_that_of_the_certificate() {
+fn pasted_fingerprint_must_match_the_certificate() {
     let user = User::new();
     let mut terminal = user.on_terminal(&["ping"]);
     expect_question(&mut terminal);
@@ -205,7 +205,7 @@ fn changed_certificate_is_refused_with_both_fingerprints_and_the_line() {
 }
 
 #[test]
-fn file_that_is_not_valid_is_an_error_with_the_line() {
+fn invalid_file_is_an_error_that_names_the_line() {
     let user = User::new();
     user.write(&format!("{} {}\nother 1\n", user.address(), user.fingerprint));
     let error = format!("line 2 of {} is not an address and a fingerprint", user.file().display());
@@ -217,7 +217,7 @@ fn file_that_is_not_valid_is_an_error_with_the_line() {
 }
 
 #[test]
-fn answer_that_cannot_be_kept_counts_once() {
+fn certificate_that_cannot_be_saved_is_trusted_once() {
     let user = User::new();
     for (state, reason) in [
         (Some("/dev/null"), "cannot write /dev/null/oyez/known_servers"),

@@ -578,7 +578,7 @@ fn secret_is_sent_before_anything_else() {
     let mut server = fake.welcome(FEED, 0);
     server.expect("auth open sesame");
     server.send("error auth-failed wrong secret");
-    let stderr = fails(broadcast, ": ask the operator for the right one");
+    let stderr = fails(broadcast, "; ask the operator for the right one");
     assert!(!stderr.contains("sesame"), "{stderr}");
 }
 
@@ -874,7 +874,7 @@ fn client_without_a_secret_gives_up_when_the_server_requires_it() {
 
     let ping = fake.start(&["--name", "al", "ping"]);
     fake.welcome(FEED, 0).send("error auth-required auth <secret> first");
-    fails(ping, "refused the name al: it asks for a secret; use --secret-file FILE");
+    fails(ping, "refused the name al: it requires a secret; use --secret-file FILE");
 }
 
 #[test]

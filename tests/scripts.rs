@@ -203,7 +203,7 @@ fn named_format_escapes_invisible_characters_on_a_terminal() {
 }
 
 #[test]
-fn listener_ends_after_the_given_time() {
+fn listener_exits_after_the_given_time() {
     let server = Server::start(&[]);
     let feed = feed(&server);
     say(&server, ["one"]);
@@ -231,7 +231,7 @@ fn listener_ends_after_the_given_time() {
 }
 
 #[test]
-fn listener_without_a_connection_ends_after_the_given_time() {
+fn listener_without_a_connection_exits_after_the_given_time() {
     // The connection is lost, and the server does not come back.
     let fake = FakeServer::new();
     let address = fake.address();
@@ -485,7 +485,7 @@ fn files_are_broadcast_in_order() {
 }
 
 #[test]
-fn hyphen_after_two_hyphens_is_a_text() {
+fn hyphen_after_a_double_hyphen_is_a_text() {
     let server = Server::start(&[]);
     let mut bob = server.client();
     assert_eq!(succeeds(&mut client(&server, &["broadcast", "--", "-"])), "");
@@ -532,7 +532,7 @@ fn counters_are_one_json_object() {
 }
 
 #[test]
-fn counters_that_are_no_json_object_are_an_error() {
+fn invalid_counters_are_an_error() {
     let run = |counters: &str| {
         let fake = FakeServer::new();
         let stats = fake.start(&["stats", "--format", "json"]);

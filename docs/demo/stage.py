@@ -15,7 +15,7 @@ import pyte
 
 WAIT_SECONDS = 10
 KEY_SECONDS = 0.05
-# What is typed is bold and cyan, to distinguish it from what the programs print.
+# Typed text is bold and cyan, to distinguish it from output.
 TYPED, PRINTED = "\x1b[1;96m", "\x1b[m"
 
 
@@ -24,7 +24,7 @@ class Missing(Exception):
 
 
 class Frame(NamedTuple):
-    """What is visible from a time on. `panes` has the title and the rows of each pane."""
+    """The screens from one time until the next frame. `panes` has the title and rows of each pane."""
 
     time: float
     caption: str
@@ -33,7 +33,7 @@ class Frame(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """`sizes` has the columns and rows of each pane."""
+    """`sizes` has the numbers of columns and rows of each pane."""
 
     frames: list
     seconds: float
@@ -60,7 +60,7 @@ class Pane:
             os.execvpe("bash", ["bash", "--norc", "--noprofile"], environment)
 
     def text(self):
-        """The screen, with each run of blanks and line ends as one blank."""
+        """The text on the screen. Each run of spaces and line ends is one space."""
         return " ".join(" ".join(self.screen.display).split())
 
     def before_cursor(self):
@@ -164,7 +164,7 @@ class Stage:
             self.expect(pane, pattern)
 
     def pause(self, seconds):
-        """Gives people time to read."""
+        """Gives viewers time to read."""
         end = time.monotonic() + (seconds if self.has_pauses else 0)
         # Record the screens once there is no more output.
         for _ in range(100):

@@ -58,7 +58,7 @@ pub enum Page {
     Command(&'static str),
 }
 
-/// What the pages of a program's help are made of.
+/// The contents of a program's help.
 #[derive(Debug)]
 pub struct Help {
     /// The program's name.
@@ -90,8 +90,8 @@ impl Help {
     fn short_page(&self) -> String {
         let Self { program, intro, commands, short, .. } = self;
         let mut page = format!("{intro}\n");
-        // A usage with an option belongs to a command that has others, and the last line explains
-        // `help`.
+        // Another usage of the same command is listed without an option, and the last line
+        // explains `help`.
         let is_listed = |usage: &str| !usage.contains("--") && first_word(usage) != "help";
         let commands = commands.iter().filter(|(usage, _)| is_listed(usage));
         push_group(&mut page, "Commands", commands.map(|(usage, help)| (usage, "", summary(help))));
@@ -103,7 +103,8 @@ impl Help {
         page + &match self.commands {
             [] => format!("{program} --help shows all options.\n"),
             _ => format!(
-                "{program} --help shows all options, and {program} help COMMAND those of a command.\n"
+                "{program} --help shows all options; {program} help COMMAND shows those of one \
+                 command.\n"
             ),
         }
     }
@@ -130,7 +131,7 @@ impl Help {
             match &*usages {
                 [] => None,
                 [name] if *name == command => Some((row.usage, row.default, row.help.to_owned())),
-                // The other usages of the command do not have the option.
+                // Only these usages of the command have the option.
                 usages => Some((row.usage, row.default, row.description_for(usages))),
             }
         });
@@ -252,7 +253,7 @@ mod tests {
             "x - an example\n\n\
              Commands:\n  run                     run it\n  stop                    stop it\n\n\
              Options:\n  -l, --level N           how much of this [default: 3]\n\n\
-             x --help shows all options, and x help COMMAND those of a command.\n"
+             x --help shows all options; x help COMMAND shows those of one command.\n"
         );
         assert_eq!(
             help.page(Page::Command("run")),

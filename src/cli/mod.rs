@@ -155,7 +155,7 @@ pub(crate) fn options<C>(
 ) -> Vec<HelpGroup> {
     let mut line = CommandLine::new(Split::default());
     configure(&mut line).expect("an empty command line is valid");
-    line.group("Help").flag("-h, --help", "show this help; `-h` shows less");
+    line.group("Help").flag("-h, --help", "show this help; `-h` shows a summary");
     line.flag("-V, --version", "show the version");
     line.options
 }

@@ -5,7 +5,7 @@ const MAX_LEN: usize = 40;
 
 /// Returns the first of the candidates that are most similar to `word`, or `None` if none is
 /// similar: one edit is allowed for every four characters of the word. A candidate that begins with
-/// the word, from three characters on, is as similar as that allows. Ignores case.
+/// the word is always similar, if the word has at least three characters. Ignores case.
 pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,

@@ -8,11 +8,11 @@ use crate::client::config::Since;
 use crate::escape::escape_untrusted;
 use crate::protocol::{Command, ErrorCode, Recipient};
 
-/// Explains an `error` reply, whatever it replies to. The code itself is for machines.
+/// Explains an `error` reply to any command. The user does not see the code, which is for programs.
 pub(super) fn explain(code: &str, explanation: &str) -> String {
     match ErrorCode::parse(code) {
         Some(ErrorCode::AUTH_REQUIRED) => {
-            "this server asks for a secret: use --secret-file FILE".to_owned()
+            "this server requires a secret; use --secret-file FILE".to_owned()
         }
         Some(ErrorCode::SERVER_FULL) => "the server is full".to_owned(),
         Some(ErrorCode::INCOMPLETE_LINE) => connection_cut(),
@@ -20,15 +20,15 @@ pub(super) fn explain(code: &str, explanation: &str) -> String {
     }
 }
 
-/// Explains the `error` reply to a command: names what the command names.
+/// Explains the `error` reply to `command`, and names the client or action that the command names.
 pub(super) fn explain_reply(command: &Command<'_>, code: &str, explanation: &str) -> String {
     match (ErrorCode::parse(code), command) {
         (Some(ErrorCode::NO_SUCH_CLIENT), Command::Send { client, .. }) => {
             let nobody = match client {
                 Recipient::Id { id, .. } => format!("no client has the id {id}"),
-                Recipient::Name(name) => format!("nobody called {} is here", name.as_str()),
+                Recipient::Name(name) => format!("no client is called {}", name.as_str()),
             };
-            format!("{nobody}; oyez clients shows who is here")
+            format!("{nobody}; see oyez clients")
         }
         (Some(ErrorCode::BUSY), Command::Send { client, .. }) => {
             let to = client.as_str();
@@ -41,34 +41,37 @@ pub(super) fn explain_reply(command: &Command<'_>, code: &str, explanation: &str
     }
 }
 
-/// Explains why the server refused this line, name or the like.
+/// Explains why the server refused `what`: a line, a name, and so on.
 pub(super) fn refused(what: &str, code: &str, explanation: &str) -> String {
     format!("the server refused {what}: {}", reason(code, explanation))
 }
 
 /// Returns the reason in an `error` reply, to follow "the server refused". The server's own
-/// explanation addresses people who type commands, so it is repeated only where it says more.
+/// explanation is for people who type protocol commands, so it is included only where it adds
+/// something.
 pub(super) fn reason(code: &str, explanation: &str) -> String {
     let with_explanation = |reason: &str| match explanation {
         "" => reason.to_owned(),
         explanation => format!("{reason}: {explanation}"),
     };
     let reason = match ErrorCode::parse(code) {
-        Some(ErrorCode::UNKNOWN_COMMAND) => "it does not know this command; is it an old version?",
+        Some(ErrorCode::UNKNOWN_COMMAND) => {
+            "it does not know this command; it may be an older version"
+        }
         Some(ErrorCode::MISSING_ARGUMENT | ErrorCode::BAD_ARGUMENT) => {
-            return with_explanation("it cannot read the command");
+            return with_explanation("the command is invalid");
         }
         Some(ErrorCode::LINE_TOO_LONG) => return with_explanation("the line is too long"),
         Some(ErrorCode::NOT_TEXT) => return with_explanation("the line is not text"),
-        Some(ErrorCode::AUTH_REQUIRED) => "it asks for a secret; use --secret-file FILE",
+        Some(ErrorCode::AUTH_REQUIRED) => "it requires a secret; use --secret-file FILE",
         Some(ErrorCode::AUTH_FAILED) => "the secret is wrong",
         Some(ErrorCode::NO_SUCH_CLIENT) => "no client has this id or name",
         Some(ErrorCode::NAME_TAKEN) => "another client has this name",
         Some(ErrorCode::GONE) => "it no longer has these lines",
         Some(ErrorCode::SERVER_FULL) => "it is full",
         Some(ErrorCode::INCOMPLETE_LINE) => return connection_cut(),
-        // `not-allowed`, `busy` and the codes of later versions: only the server knows.
-        _ if explanation.is_empty() => "it does not say why",
+        // `not-allowed`, `busy` and the codes of later versions: only the server knows the reason.
+        _ if explanation.is_empty() => "it gave no reason",
         _ => explanation,
     };
     reason.to_owned()
@@ -86,11 +89,12 @@ pub(super) fn cannot_start(
     let oldest = explanation.split(' ').next().and_then(digits::<u64>);
     match (ErrorCode::parse(code), oldest) {
         (Some(ErrorCode::BAD_ARGUMENT), _) if seq > newest => match newest {
-            0 => format!("there is no line {seq} yet, because nothing was broadcast"),
+            0 => format!("there is no line {seq} yet, because nothing has been broadcast"),
             newest => format!("there is no line {seq} yet; the newest is {newest}"),
         },
         (Some(ErrorCode::GONE), Some(oldest @ 1..)) => format!(
-            "the server no longer has the lines after {seq}; for all that it has, use --since {}",
+            "the server no longer has the lines after {seq}; to start with the oldest that it has, \
+             use --since {}",
             oldest - 1
         ),
         _ => format!("cannot start after {since}: {}", explain(code, explanation)),

@@ -50,7 +50,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
     };
     let watches_output = matches!(task, Task::Chat(_) | Task::Listen(_) | Task::Raw);
     let mut session = Session::new(config.route, &inputs, watches_output)?;
-    // The others get an answer to their request at once.
+    // The other tasks send a request at once, and the server answers that it requires a secret.
     session.connection.needs_auth =
         matches!(task, Task::Chat(_) | Task::BroadcastInput(_) | Task::Listen(_));
     let result = match task {

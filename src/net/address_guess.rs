@@ -1,4 +1,4 @@
-//! Guesses which address was meant by a text that is none, such as a URL or a path.
+//! Guesses which address was meant by a text that is not an address, such as a URL or a path.
 
 use super::address::is_ipv6;
 use super::stream::DEFAULT_ADDRESS;
@@ -11,7 +11,7 @@ pub(crate) struct Guess {
 }
 
 impl Guess {
-    /// Guesses which address was meant by a text that is none.
+    /// Guesses which address was meant by a text that is not an address.
     pub(crate) fn new(text: &str) -> Self {
         let text = text.trim();
         let plain = |address| Self { address, is_tls: false };

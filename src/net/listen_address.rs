@@ -38,7 +38,7 @@ impl ListenAddress {
         let (Endpoint::Tcp(address), Some(zone)) = (&self.endpoint, &self.zone) else {
             return Ok(self.endpoint.clone());
         };
-        // The resolver parses the address itself, so this asks no name server.
+        // The resolver parses the address itself, so this queries no name server.
         let found = (format!("{}%{zone}", address.ip()), address.port()).to_socket_addrs();
         let found = found.ok().and_then(|mut addresses| addresses.next());
         found

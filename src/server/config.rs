@@ -185,8 +185,8 @@ fn tls(line: &mut CommandLine, has_listener: bool) -> Result<Option<ServerTlsCon
         "certificate chain of the server, in PEM format"]).path()?;
     let key = line.option(["--tls-key FILE", "",
         "private key of `--tls-cert`, in PEM format"]).path()?;
-    let folder = line.option(["--tls-self-signed DIR", "", "use a self-signed certificate in DIR \
-        instead; it is created on the first start"]).path()?;
+    let folder = line.option(["--tls-self-signed DIR", "", "use a self-signed certificate in DIR; \
+        it is created on the first start"]).path()?;
     let client_ca = line.option(["--tls-client-ca FILE", "",
         "require clients to present a certificate that is in FILE, or signed by a CA in FILE"])
         .path()?;

@@ -116,8 +116,8 @@ impl Server {
             _ => &[SIGTERM, SIGINT],
         };
         let signals = Signals::register(poll.registry(), SIGNALS, stop).map_err(fail)?;
-        // With nothing to reload, SIGHUP keeps its action: it ends the server, or is ignored after
-        // `nohup`.
+        // With nothing to reload, SIGHUP keeps its default action, which ends the server, or stays
+        // ignored after `nohup`.
         let has_files = config.secret_file.is_some()
             || config.admin_secret_file.is_some()
             || config.tls.is_some();

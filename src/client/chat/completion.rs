@@ -6,7 +6,7 @@ use super::slash_command;
 /// The commands whose first argument is a client. There, Tab completes even an empty word.
 const TO_CLIENT: [&str; 2] = ["/send", "/msg"];
 
-/// A word of the line being typed, and what may replace it.
+/// A word of the line being typed, and the candidates to replace it.
 ///
 /// **Invariants**
 /// - `candidates` is not empty.
@@ -16,7 +16,7 @@ pub(super) struct Completion {
     /// The start of the word, as an offset in the text.
     start: usize,
     candidates: Vec<String>,
-    /// The candidate that has replaced the word.
+    /// The index of the candidate that has replaced the word.
     current: Option<usize>,
 }
 
@@ -27,7 +27,7 @@ impl Completion {
         let (left, right) = editor.text().split_at(editor.cursor());
         let start = left.trim_end_matches(|c: char| !c.is_whitespace()).len();
         let (before, word) = left.split_at(start);
-        // Everybody sees that a line at whose start a name stands is for its owner.
+        // `bob: ` at the start of a line shows everybody that the line is addressed to bob.
         let end = if start == 0 && !word.starts_with('/') { ": " } else { " " };
         let end = if right.starts_with(' ') { end.trim_end() } else { end };
         let candidates: Vec<String> = if start == 0
@@ -44,8 +44,8 @@ impl Completion {
         (!candidates.is_empty()).then_some(Self { start, candidates, current: None })
     }
 
-    /// Replaces the word with the next candidate, or with the previous one. After the last one, the
-    /// first follows. Returns false, and changes nothing, if the text would become too long.
+    /// Replaces the word with the next candidate, or with the previous one. Wraps around. Returns
+    /// false, and changes nothing, if the text would become too long.
     pub(super) fn apply(&mut self, editor: &mut Editor, is_backward: bool) -> bool {
         let last = self.candidates.len() - 1;
         let next = match self.current {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn name_is_followed_by_a_colon_at_the_start_of_the_line_and_else_by_a_space() {
+    fn name_is_followed_by_a_colon_at_the_start_of_the_line_and_otherwise_by_a_space() {
         assert_eq!(completed("BO", 0, ">"), "bob: |");
         assert_eq!(completed("hi bo", 0, ">"), "hi bob |");
         assert_eq!(completed("/send b", 0, ">"), "/send bob |");

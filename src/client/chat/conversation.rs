@@ -25,14 +25,14 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The maximum length of [`Conversation::requests`].
 const MAX_REQUESTS: usize = 100;
 
-/// The pause between two requests for who is here.
+/// The pause between two requests for the list of clients.
 const ROSTER_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The same, while too many clients are here to watch them.
+/// The pause while there are too many clients to watch.
 const CROWDED_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The bell rings only if no message has rung it, or would have rung it, for this long. So a flood
-/// rings it once.
+/// The bell rings for a message only if no other message for the user has arrived for this long, so
+/// a flood rings it once.
 const BELL_PAUSE: Duration = Duration::from_secs(3);
 
 pub(super) struct Conversation {
@@ -40,14 +40,15 @@ pub(super) struct Conversation {
     server: String,
     feed: FeedId,
     cursor: ResumeCursor,
-    /// The first `resume` has no reply yet. It replays the last lines, for the user to read up.
+    /// Whether the first `resume`, which replays the last lines, has not been answered yet.
     is_joining: bool,
     /// The highest sequence number received on this connection. Broadcasts up to it are replayed.
     newest: u64,
     roster: Roster,
-    /// When to ask who is here. `None` while the request is pending, or if it is not needed.
+    /// When to request the list of clients. `None` while a request is pending, or if the list is not
+    /// needed.
     ask_at: Option<Instant>,
-    /// When the last message arrived that could ring the bell.
+    /// When the last mention or direct message arrived.
     alerted_at: Option<Instant>,
     /// When the conversation ends at the latest. `None` until the user quits.
     ends_at: Option<Instant>,
@@ -96,8 +97,8 @@ impl Conversation {
         }
     }
 
-    /// Returns the names of the other clients that are here: first those that sent messages, the
-    /// last one first.
+    /// Returns the names of the other clients that are here: message senders first, the
+    /// most recent one at the front.
     pub(super) fn names(&self) -> Vec<&str> {
         self.roster.names()
     }
@@ -112,7 +113,7 @@ impl Conversation {
         self.ends_at.or(self.ask_at)
     }
 
-    /// Asks who is here, if it is time.
+    /// Requests the list of clients, if it is time.
     pub(super) fn send_due_request(&mut self, connection: &mut Connection) {
         let now = Instant::now();
         if self.ends_at.is_some() || self.ask_at.is_none_or(|at| at > now) {
@@ -289,7 +290,7 @@ impl Conversation {
         let step = self.cursor.on_resume_reply(reply).unwrap_or_default();
         step.notices.iter().for_each(|notice| screen.notice(&notice.to_string()));
         if step.request.is_none() {
-            // The client is signed in.
+            // The server has accepted the client and replayed the lines.
             if mem::take(&mut self.is_joining) {
                 let server = &self.server;
                 screen.notice(&format!(
@@ -301,9 +302,9 @@ impl Conversation {
         step.request
     }
 
-    /// Handles the final reply to the request for who is here.
+    /// Handles the final reply to the chat's own request for the list of clients.
     fn on_list(&mut self, reply: &Reply<'_>, screen: &mut Screen) {
-        // After an error, for example because of missing rights, the request is not repeated.
+        // An error, such as missing rights, ends the requests.
         let Reply::Ok(OkReply::Clients { total, .. }) = *reply else { return };
         self.roster.on_list(total).iter().for_each(|text| screen.notice(text));
         let interval = if self.roster.is_crowded() { CROWDED_INTERVAL } else { ROSTER_INTERVAL };
@@ -362,8 +363,8 @@ fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> Strin
     match request {
         Some(Request::Name(name)) if code == ErrorCode::NAME_TAKEN.as_str() => name_taken(name),
         Some(Request::Send { to, .. }) if code == ErrorCode::NO_SUCH_CLIENT.as_str() => {
-            let who = if digits::<u64>(to).is_some() { "with the id" } else { "called" };
-            format!("nobody {who} {to} is here; /who shows who is")
+            let is = if digits::<u64>(to).is_some() { "has the id" } else { "is called" };
+            format!("no client {is} {to}; see /who")
         }
         _ => explain(code, explanation),
     }

@@ -34,9 +34,9 @@ pub(super) struct Editor {
     draft: String,
 }
 
-/// What is being edited: a copy of these fields of an [`Editor`].
+/// A copy of the text being edited, the cursor and the history position.
 #[derive(Clone, Debug)]
-pub(super) struct Edited {
+pub(super) struct Snapshot {
     text: String,
     cursor: usize,
     recalled: usize,
@@ -126,7 +126,7 @@ impl Editor {
         let pattern = pattern.to_ascii_lowercase();
         let mut lines = (line.max(1)..).zip(self.history.iter().skip(line.saturating_sub(1)));
         let found = lines.find_map(|(line, text)| {
-            // This keeps the offsets.
+            // ASCII lowercasing keeps the offsets.
             let position = text.to_ascii_lowercase().rfind(&pattern)?;
             Some((line, position))
         });
@@ -137,13 +137,13 @@ impl Editor {
         found.is_some()
     }
 
-    pub(super) fn edited(&self) -> Edited {
-        Edited { text: self.text.clone(), cursor: self.cursor, recalled: self.recalled }
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot { text: self.text.clone(), cursor: self.cursor, recalled: self.recalled }
     }
 
     /// Returns to an earlier state. The history must not have changed since.
-    pub(super) fn restore(&mut self, edited: Edited) {
-        Edited { text: self.text, cursor: self.cursor, recalled: self.recalled } = edited;
+    pub(super) fn restore(&mut self, snapshot: Snapshot) {
+        Snapshot { text: self.text, cursor: self.cursor, recalled: self.recalled } = snapshot;
     }
 
     fn insert(&mut self, text: &str) -> bool {

@@ -2,7 +2,7 @@
 
 /// Returns whether the name occurs in the text as a whole word, ignoring case.
 pub(super) fn mentions(text: &str, name: &str) -> bool {
-    // Unlike lower case in Unicode, this keeps the length of the text.
+    // ASCII lowercasing keeps the byte offsets; Unicode lowercasing may not.
     let (text, name) = (text.to_ascii_lowercase(), name.to_ascii_lowercase());
     text.match_indices(&name).any(|(start, _)| {
         let before = text[..start].chars().rev();
@@ -11,12 +11,12 @@ pub(super) fn mentions(text: &str, name: &str) -> bool {
     })
 }
 
-/// Returns whether these characters, in the order of their distance from a word, continue it. In
-/// scripts without case, such as Chinese, no spaces surround a name.
+/// Returns whether these characters, the nearest to a word first, continue the word. Letters
+/// without case do not: in Chinese, for example, no spaces surround a name.
 fn continues_word(mut characters: impl Iterator<Item = char>) -> bool {
     let is_word = |c: char| c.is_lowercase() || c.is_uppercase() || c.is_ascii_digit() || c == '_';
     match characters.next() {
-        // Punctuation, or a part of another name or address.
+        // Either punctuation, or part of another name or address.
         Some('.' | '-') => characters.next().is_some_and(is_word),
         c => c.is_some_and(is_word),
     }

@@ -1,7 +1,7 @@
-//! Who is here, and who came and went.
+//! Presence: who is here, who joined and who left.
 //!
-//! The protocol does not announce clients that come and go, so the chat requests the list of
-//! clients again and again, and compares.
+//! The protocol does not announce clients that connect or disconnect. The chat therefore polls the
+//! list of clients and compares each list with the previous one.
 //!
 //! This module performs **no I/O** and reads no clock. The server is not trusted: all lists are
 //! bounded, and only valid names are kept.
@@ -17,14 +17,14 @@ const MAX_WATCHED: u64 = 100;
 /// The maximum number of rows in a reply to `clients`.
 const MAX_ROWS: usize = 500;
 
-/// The maximum number of names to remember from messages.
+/// The maximum number of message senders to remember.
 const MAX_HEARD: usize = 100;
 
-/// The maximum number of this client's connections to remember. The server may still list those
-/// that were lost.
+/// The maximum number of this client's connections to remember. The server may still list lost
+/// connections.
 const MAX_OWN: usize = 8;
 
-/// How many names, or changes of a name, a notice lists at most.
+/// The maximum number of names, or of name changes, in a notice.
 const MAX_LISTED: usize = 3;
 
 /// The maximum length of the list of who is here when the chat starts, in bytes.
@@ -43,7 +43,7 @@ pub(super) struct Row {
 /// Who is here.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    /// Whether to report who comes and goes.
+    /// Whether to report who joins and leaves.
     is_watching: bool,
     state: State,
     /// The rows received of the current reply to `clients`.
@@ -52,7 +52,7 @@ pub(super) struct Roster {
     own: VecDeque<u64>,
     /// This client's name on the current connection.
     name: Option<String>,
-    /// The names that sent messages, the last one first.
+    /// The names of message senders, the most recent first.
     heard: VecDeque<String>,
     /// Who sent the last direct message.
     reply_to: Option<String>,
@@ -62,7 +62,7 @@ pub(super) struct Roster {
 /// What the last list showed.
 #[derive(Debug, Default)]
 enum State {
-    /// There was no list yet. The next one is shown.
+    /// No list has arrived yet. The next one is shown.
     #[default]
     Unknown,
     /// Too many clients to watch.
@@ -74,8 +74,8 @@ enum State {
 #[derive(Debug)]
 struct Member {
     name: Option<String>,
-    /// A client without a name is reported only when it is listed a second time: scripts come and
-    /// go, and people choose a name.
+    /// A client without a name is reported only when it is listed a second time: most scripts
+    /// disconnect before that, and most people have chosen a name by then.
     is_reported: bool,
 }
 
@@ -146,7 +146,7 @@ impl Roster {
         self.reply_to.as_deref().and_then(Recipient::parse)
     }
 
-    /// Returns the other clients' names: first those that sent messages, the last one first.
+    /// Returns the other clients' names: message senders first, the most recent one at the front.
     pub(super) fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.heard.iter().map(String::as_str).collect();
         if let State::Known(members) = &self.state {
@@ -186,7 +186,7 @@ impl Roster {
     }
 
     /// Handles the final line of the reply to [`request`](Self::request). Returns notices about who
-    /// is here, and who came and went.
+    /// is here, and who joined and left.
     pub(super) fn on_list(&mut self, total: u64) -> Vec<String> {
         let rows = self.take_rows();
         let mut notices = vec![];
@@ -200,7 +200,7 @@ impl Roster {
                 if self.is_watching && !mem::replace(&mut self.was_crowd_reported, true) {
                     notices.push(format!(
                         "more than {MAX_WATCHED} clients are here; \
-                         who comes and goes is not shown"
+                         the chat does not show who joins and leaves"
                     ));
                 }
             }
@@ -222,14 +222,14 @@ impl Roster {
     /// Replaces the members by the clients in these rows. Returns a notice about the differences.
     fn compare(&mut self, mut before: BTreeMap<u64, Member>, rows: Vec<Row>) -> Option<String> {
         let mut members = BTreeMap::new();
-        let (mut came, mut renamed) = (vec![], vec![]);
+        let (mut joined, mut renamed) = (vec![], vec![]);
         let mut reply_to = None;
         for row in self.others(rows) {
             let label = row.label();
             let is_reported = match before.remove(&row.id) {
                 None if row.name.is_none() => false,
                 None | Some(Member { is_reported: false, .. }) => {
-                    came.push(label);
+                    joined.push(label);
                     true
                 }
                 Some(Member { name, .. }) => {
@@ -246,12 +246,12 @@ impl Roster {
             members.insert(row.id, Member { name: row.name, is_reported });
         }
         let gone = before.into_iter().filter(|(_, member)| member.is_reported);
-        let mut went: Vec<String> =
+        let mut left: Vec<String> =
             gone.map(|(id, member)| label(id, member.name.as_deref())).collect();
         // A client that reconnects has another id.
-        let (back, came): (Vec<_>, Vec<_>) =
-            came.into_iter().partition(|label| went.contains(label));
-        went.retain(|label| !back.contains(label));
+        let (reconnected, joined): (Vec<_>, Vec<_>) =
+            joined.into_iter().partition(|label| left.contains(label));
+        left.retain(|label| !reconnected.contains(label));
         let is_here = |name: &String| {
             members.values().any(|member: &Member| member.name.as_ref() == Some(name))
         };
@@ -261,7 +261,7 @@ impl Roster {
             self.reply_to = reply_to;
         }
         self.state = State::Known(members);
-        let changes = [(came, "came"), (went, "went"), (back, "went and came back")];
+        let changes = [(joined, "joined"), (left, "left"), (reconnected, "reconnected")];
         let mut parts: Vec<String> = changes
             .iter()
             .filter(|(labels, _)| !labels.is_empty())
@@ -307,7 +307,7 @@ impl Roster {
     }
 }
 
-/// Joins the labels as in a sentence. Lists only the first of many.
+/// Joins the labels as in a sentence. If there are many, names only the first one.
 fn enumerate(labels: &[String]) -> String {
     match labels {
         [label] => label.clone(),
@@ -365,15 +365,15 @@ mod tests {
     #[test]
     fn changes_are_combined_into_one_notice() {
         for (after, notice) in [
-            ("1 alice, 2 bob, 3 carol, 4 dave", "dave came"),
-            ("1 alice, 2 bob", "carol went"),
-            ("1 alice", "bob and carol went"),
-            ("1 alice, 2 bob, 3 carol, 4 d, 5 e, 6 f", "d, e and f came"),
-            ("1 alice, 2 bob, 3 carol, 4 d, 5 e, 6 f, 7 g", "d and 3 others came"),
+            ("1 alice, 2 bob, 3 carol, 4 dave", "dave joined"),
+            ("1 alice, 2 bob", "carol left"),
+            ("1 alice", "bob and carol left"),
+            ("1 alice, 2 bob, 3 carol, 4 d, 5 e, 6 f", "d, e and f joined"),
+            ("1 alice, 2 bob, 3 carol, 4 d, 5 e, 6 f, 7 g", "d and 3 others joined"),
             ("1 alice, 2 robert, 3 carol", "bob is now called robert"),
             ("1 al, 2 bob, 3 carol", ""),
-            ("1 alice, 3 carol, 4 bob", "bob went and came back"),
-            ("1 alice, 3 bob, 4 d", "d came; bob went; carol is now called bob"),
+            ("1 alice, 3 carol, 4 bob", "bob reconnected"),
+            ("1 alice, 3 bob, 4 d", "d joined; bob left; carol is now called bob"),
         ] {
             let mut roster = roster("1 alice, 2 bob, 3 carol");
             assert_eq!(receive(&mut roster, after).concat(), notice, "{after}");
@@ -414,8 +414,8 @@ mod tests {
     fn client_without_a_name_is_reported_when_it_stays() {
         let mut roster = roster("1 alice");
         assert_eq!(receive(&mut roster, "1 alice, 2 -, 3 -, 4 -"), [""; 0]);
-        assert_eq!(receive(&mut roster, "1 alice, 2 -, 3 carol"), ["2 and carol came"]);
-        assert_eq!(receive(&mut roster, "1 alice, 2 bob"), ["carol went; 2 is now called bob"]);
+        assert_eq!(receive(&mut roster, "1 alice, 2 -, 3 carol"), ["2 and carol joined"]);
+        assert_eq!(receive(&mut roster, "1 alice, 2 bob"), ["carol left; 2 is now called bob"]);
     }
 
     #[test]
@@ -423,7 +423,10 @@ mod tests {
         let mut roster = roster("1 alice, 2 bob, 3 carol");
         roster.on_connected(5, false);
         // The lost connection is still listed, and has the name.
-        assert_eq!(receive(&mut roster, "1 alice, 2 bob, 4 dave, 5 -"), ["dave came; carol went"]);
+        assert_eq!(
+            receive(&mut roster, "1 alice, 2 bob, 4 dave, 5 -"),
+            ["dave joined; carol left"]
+        );
         roster.on_name("alice");
         assert_eq!(receive(&mut roster, "2 bob, 4 dave, 5 alice"), [""; 0]);
         roster.on_connected(1, true);
@@ -433,8 +436,8 @@ mod tests {
     #[test]
     fn crowd_is_not_watched_until_it_becomes_smaller() {
         let mut roster = roster("1 alice");
-        assert_eq!(receive_many(&mut roster, 100), ["a2 and 98 others came"]);
-        let notice = "more than 100 clients are here; who comes and goes is not shown";
+        assert_eq!(receive_many(&mut roster, 100), ["a2 and 98 others joined"]);
+        let notice = "more than 100 clients are here; the chat does not show who joins and leaves";
         assert_eq!(receive_many(&mut roster, 101), [notice]);
         let total = Some(Command::Clients { after: Some(u64::MAX) });
         for count in [102, 150, 100] {

@@ -53,7 +53,7 @@ struct Message {
     text_style: &'static str,
 }
 
-/// What a broadcast is to the user.
+/// The kinds of broadcasts, which look different.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// This client's own line.
@@ -62,7 +62,7 @@ pub(super) enum Kind {
     Other,
     /// Another client's line that mentions the user.
     Mention,
-    /// An earlier line that the server repeats. When it was sent is unknown.
+    /// An earlier line that the server replays. The server does not say when it was sent.
     Replayed,
 }
 
@@ -77,7 +77,8 @@ pub(super) struct Screen {
     clock: fn() -> String,
     rows: usize,
     columns: usize,
-    /// The screen shows nothing older than the chat: it has become narrower and was cleared.
+    /// Whether the screen was cleared because it became narrower. It then shows nothing from before
+    /// the chat.
     is_cleared: bool,
     /// The last messages since the screen was cleared, for redrawing.
     messages: VecDeque<Message>,

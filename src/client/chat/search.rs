@@ -1,20 +1,20 @@
 //! Searches the history while the user types a pattern, as Ctrl-R does in a shell.
 
-use super::editor::{Edited, Editor};
+use super::editor::{Editor, Snapshot};
 use super::keys::Key;
 use super::layout::visible_part;
 
-/// The maximum width of the pattern in the prompt. Of a longer one, the end is shown.
+/// The maximum width of the pattern in the prompt. Only the end of a longer one is shown.
 const PATTERN_COLUMNS: usize = 20;
 
-/// A search in progress. Meanwhile, the editor shows the match.
+/// A search in progress. The editor shows the match.
 #[derive(Debug)]
 pub(super) struct Search {
     pattern: Editor,
     /// No line that is older than the match contains the pattern.
     has_failed: bool,
     /// The line that was being edited before.
-    before: Edited,
+    before: Snapshot,
 }
 
 /// What a key does to a search.
@@ -28,7 +28,7 @@ pub(super) enum Outcome {
 
 impl Search {
     pub(super) fn new(editor: &Editor) -> Self {
-        Self { pattern: Editor::default(), has_failed: false, before: editor.edited() }
+        Self { pattern: Editor::default(), has_failed: false, before: editor.snapshot() }
     }
 
     pub(super) fn prompt(&self, is_utf8: bool) -> String {
@@ -54,7 +54,7 @@ impl Search {
                 editor.restore(self.before.clone());
                 return Outcome::Ended;
             }
-            // What is shown is not what the user was looking for.
+            // The editor shows an earlier match, which the user must not send by accident.
             Key::Enter if self.has_failed => return Outcome::Ended,
             Key::Escape => return Outcome::Ended,
             _ => return Outcome::EndedBefore,
@@ -62,7 +62,7 @@ impl Search {
         Outcome::Continues
     }
 
-    /// Shows the newest match that is this history line or an older one.
+    /// Shows the newest match, starting at this history line and going back.
     fn find(&mut self, editor: &mut Editor, line: usize) {
         let pattern = self.pattern.text();
         self.has_failed = !pattern.is_empty() && !editor.find(pattern, line);

@@ -11,7 +11,7 @@ const DEFAULT_HISTORY: u64 = 10;
 pub(super) enum Action<'a> {
     /// Send this command, and show the reply.
     Send(Command<'a>),
-    /// Broadcast what the user does.
+    /// Broadcast an action of the user, such as `/me waves`.
     Me(&'a str),
     /// Send a text to the sender of the last direct message.
     Reply(&'a str),
@@ -25,12 +25,11 @@ pub(super) enum Action<'a> {
 
 /// A row of the table of slash commands.
 pub(super) struct SlashCommand {
-    /// The words for the command, without the slash and in lower case. The help lists it under the
-    /// first one.
+    /// The command's name and then its aliases, without the slash and in lower case.
     pub(super) words: &'static [&'static str],
     arguments: &'static str,
     help: &'static str,
-    /// Which arguments are valid, if `arguments` does not say it.
+    /// Which arguments are valid, if `arguments` does not show it.
     rule: &'static str,
     /// Parses the arguments, which are empty if there are none. Returns `None` if they are invalid.
     parse: for<'a> fn(&'a str) -> Option<Action<'a>>,
@@ -41,7 +40,7 @@ pub(super) static SLASH_COMMANDS: [SlashCommand; 11] = [
     SlashCommand {
         words: &["me"],
         arguments: "<text>",
-        help: "say what you do: /me waves shows * alice waves",
+        help: "send an action: /me waves shows * alice waves",
         rule: "",
         parse: |argument| text(argument).map(Action::Me),
     },
@@ -49,7 +48,7 @@ pub(super) static SLASH_COMMANDS: [SlashCommand; 11] = [
         words: &["msg", "send"],
         arguments: "<client> <text>",
         help: "send to one client, by name or id",
-        rule: "the client is a name or an id; /who shows who is here",
+        rule: "the client is a name or an id; see /who",
         parse: |arguments| {
             let (client, argument) = arguments.split_once(' ')?;
             let client = Recipient::parse(client)?;
@@ -319,7 +318,7 @@ mod tests {
         }
         for line in ["/send", "/send bob", "/send bob ", "/send b!b x", "/send  x"] {
             let error = "usage: /send <client> <text>; \
-                         the client is a name or an id; /who shows who is here";
+                         the client is a name or an id; see /who";
             assert_eq!(parse(line), Err(error.to_owned()));
         }
     }

@@ -63,7 +63,7 @@ impl Environment<'_> {
         Ok(Some(ClientTlsConfig { verification, identity: None }))
     }
 
-    /// Returns the file of known servers, in the user's directory for state. The specification of
+    /// Returns the file of known servers, in the user's state directory. The specification of
     /// XDG_STATE_HOME tells programs to ignore a relative path.
     pub(super) fn known_servers(&self) -> Option<PathBuf> {
         let state = self.path("XDG_STATE_HOME").filter(|path| path.is_absolute());

@@ -63,7 +63,7 @@ fn configure(line: &mut CommandLine, environment: &Environment<'_>) -> Result<Ac
             "authenticate with the secret in FILE"]).path()?,
         insecure: line.flag("--insecure", "allow sending the secret over a network without TLS"),
         timeout: line.option(["--timeout SECS", "60",
-            "time limit for a reply; at most 10 for each connection attempt"]).value(seconds)?,
+            "time limit for a reply and, up to 10, for each connection attempt"]).value(seconds)?,
         reconnect: !line.only_for(&["chat", "listen", "broadcast -"]).flag("--no-reconnect",
             "exit when the connection is lost, instead of reconnecting; `broadcast -` with `--name` \
             always does"),
@@ -72,7 +72,7 @@ fn configure(line: &mut CommandLine, environment: &Environment<'_>) -> Result<Ac
         known_servers: environment.known_servers(),
     };
     let files = line.group("Command options").only_for(&["broadcast"]).option(["--file FILE", "",
-        "send the lines of FILE, as `broadcast -` does with standard input; may be repeated"])
+        "send the lines of FILE instead of standard input; may be repeated"])
         .paths()?;
     let skip_bad = line.only_for(&["broadcast -"]).flag("--skip-bad",
         "skip lines that cannot be sent, instead of exiting");
@@ -81,12 +81,12 @@ fn configure(line: &mut CommandLine, environment: &Environment<'_>) -> Result<Ac
     let history = line.only_for(&["chat", "listen"]).option(["--history N", "",
         "start with the last N lines; in the chat, the default is 10"]).optional(number)?;
     let presence = !line.only_for(&["chat"]).flag("--no-presence",
-        "do not show who comes and goes");
+        "do not show who joins and leaves");
     let since = line.only_for(&["listen"]).option(["--since FEED-SEQ", "", "start after this \
         position, which `listen` prints when it ends, and as `id` in JSON; a number alone refers \
         to the server's current feed"]).optional(since)?;
     let count = line.option(["--count N", "", "exit after N lines"]).optional(at_least_one)?;
-    let duration = line.option(["--for SECS", "", "exit after this time"]).optional(seconds)?;
+    let duration = line.option(["--for SECS", "", "exit after SECS seconds"]).optional(seconds)?;
     route.wait = line.flag("--wait", "wait for the server to start, instead of exiting if it \
         cannot be reached");
     let format = line.only_for(&["listen", "broadcast TEXT", "clients", "stats"]).option([
@@ -111,17 +111,17 @@ fn configure(line: &mut CommandLine, environment: &Environment<'_>) -> Result<Ac
     if route.tls.is_none() {
         route.tls = environment.tls()?;
     }
-    // Other commands would take the name from a chat of the same user, or do not use it.
-    let is_talk = matches!(task, Task::Chat(_) | Task::Broadcast { .. } | Task::Send { .. });
-    if route.name.is_none() && is_talk {
+    // Other commands do not use the name, or would keep it from the user's own chat.
+    let uses_name = matches!(task, Task::Chat(_) | Task::Broadcast { .. } | Task::Send { .. });
+    if route.name.is_none() && uses_name {
         route.name = environment.text("OYEZ_NAME", name)?;
         route.is_name_optional = route.name.is_some();
     }
     let is_input = matches!(task, Task::BroadcastInput(_));
-    let stays = is_input || matches!(task, Task::Listen(_) | Task::Chat(_));
+    let is_long_running = is_input || matches!(task, Task::Listen(_) | Task::Chat(_));
     // Deduplication after a reconnect would fail: lines under this name may be another client's.
     let cannot_deduplicate = is_input && route.name.is_some();
-    route.reconnect &= stays && !cannot_deduplicate;
+    route.reconnect &= is_long_running && !cannot_deduplicate;
     Ok(Action::Run(Box::new(Config { route, task })))
 }
 

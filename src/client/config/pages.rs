@@ -17,7 +17,7 @@ Options may appear anywhere before the text; its first word, or --, ends them.
 After --, every argument is text: oyez broadcast -- \"$TEXT\"
 
 The environment variables OYEZ_SERVER, OYEZ_NAME, OYEZ_SECRET_FILE, OYEZ_TLS_CA
-and OYEZ_TLS_FINGERPRINT are defaults for these options; OYEZ_TLS=1 means --tls.
+and OYEZ_TLS_FINGERPRINT set the defaults of options; OYEZ_TLS=1 means --tls.
 
 Notices and errors go to standard error.
 Exit status: 0 on success, 1 on failure, 2 for wrong arguments.
@@ -27,7 +27,7 @@ Exit status: 0 on success, 1 on failure, 2 for wrong arguments.
 #[rustfmt::skip] // One row per example.
 pub const EXAMPLES: &[ExampleRow] = &[
     ("chat", [
-        ("oyez --name alice", "chat under a name"),
+        ("oyez --name alice", "chat as alice"),
         ("oyez chat -s unix:/run/oyez.sock --history 50", "start with the last 50 lines"),
     ]),
     ("broadcast", [
@@ -40,7 +40,7 @@ pub const EXAMPLES: &[ExampleRow] = &[
     ]),
     ("send", [
         ("oyez send bob 'are you there?'", "send a line to bob only"),
-        ("oyez --name alice send 7 -- -1", "send the text -1 under a name"),
+        ("oyez --name alice send 7 -- -1", "send the text -1 to client 7 as alice"),
     ]),
     ("clients", [
         ("oyez clients", "list who is here"),
@@ -64,7 +64,7 @@ pub const EXAMPLES: &[ExampleRow] = &[
     ]),
 ];
 
-/// Returns what the pages are made of.
+/// Returns the contents of the help.
 pub(super) fn help(options: Vec<HelpGroup>) -> Help {
     Help {
         program: "oyez",

@@ -22,7 +22,7 @@ pub const COMMANDS: &[CommandRow] = &[
     ("stats", "print the server's counters"),
     ("shutdown", "shut the server down gracefully"),
     ("raw", "send standard input to the server unchanged, and print the lines it sends"),
-    ("help [COMMAND]", "show this help, or that of a command"),
+    ("help [COMMAND]", "show this help, or the help for a command"),
 ];
 
 /// A command with its arguments and options.
@@ -72,7 +72,7 @@ pub(super) struct Options {
 pub struct ChatOptions {
     /// How many of the last lines to show at the start.
     pub history: u64,
-    /// Whether to show who comes and goes.
+    /// Whether to show who joins and leaves.
     pub presence: bool,
 }
 

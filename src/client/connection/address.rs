@@ -130,9 +130,9 @@ impl ServerAddress {
         }
     }
 
-    /// Returns the address that was probably meant if no host has this one: an IPv6 address that
-    /// ends with a port, but has no brackets.
-    pub(crate) fn meant(&self) -> Option<String> {
+    /// Returns the address that was probably meant if this one cannot be reached. `::1:5050` is a
+    /// valid IPv6 address, but probably stands for `[::1]:5050`.
+    pub(crate) fn suggestion(&self) -> Option<String> {
         let Self::Tcp { host, .. } = self else { return None };
         split_port(host).map(|(ip, port)| format!("[{ip}]:{port}"))
     }

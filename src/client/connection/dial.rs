@@ -165,7 +165,8 @@ impl Dialer {
     }
 
     /// Returns a hint once the current attempt has taken unusually long. It explains what the
-    /// client is waiting for. If the server `was_connected` before, the options are right.
+    /// client is waiting for. If it `was_connected` before, its options are
+    /// right, so the hint suggests no others.
     pub(crate) fn poll_hint(
         &self,
         dial: &mut Dial,
@@ -179,16 +180,16 @@ impl Dialer {
         if !link.is_connected {
             return Some(format!("{server} has not answered yet; still trying to connect"));
         }
-        let (is_waiting_for, advice) = match self.tls {
-            None => ("says nothing yet", "if it uses TLS, add --tls"),
-            Some(_) if link.is_handshake_complete() => ("says nothing yet", ""),
+        let (problem, advice) = match self.tls {
+            None => ("has sent nothing yet", "if it uses TLS, add --tls"),
+            Some(_) if link.is_handshake_complete() => ("has sent nothing yet", ""),
             Some(_) => (
-                "does not answer the TLS handshake",
+                "has not answered the TLS handshake",
                 "if it does not use TLS, leave out the --tls options",
             ),
         };
         let advice = if was_connected || advice.is_empty() { "still waiting" } else { advice };
-        Some(format!("{server} has accepted the connection but {is_waiting_for}; {advice}"))
+        Some(format!("{server} accepted the connection but {problem}; {advice}"))
     }
 
     /// Builds the error for when all addresses have failed.
@@ -218,7 +219,7 @@ impl Dialer {
     /// Returns advice for the user, or `None` if the reason of the failure contains it.
     fn advice(&self, cause: Cause) -> Option<String> {
         if matches!(cause, Cause::Absent | Cause::Unreachable)
-            && let Some(address) = self.options.server.meant()
+            && let Some(address) = self.options.server.suggestion()
         {
             return Some(format!("if it ends with the port, write {address}"));
         }

@@ -1,5 +1,5 @@
-//! Trust on first use: asks whether to trust a certificate that nothing vouches for, and remembers
-//! the answer.
+//! Trust on first use: asks whether to trust a certificate that no trusted authority has signed,
+//! and remembers the answer.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -12,7 +12,7 @@ use crate::client::connection::options::ConnectOptions;
 use crate::client::stdio::notice;
 use crate::net::tls_config::{Fingerprint, ServerVerification};
 
-/// How often the user is asked for an answer.
+/// How many times the user is asked before the answer counts as no.
 const MAX_QUESTIONS: usize = 3;
 
 /// The maximum length of a line that is typed on a terminal, in bytes.
@@ -72,14 +72,14 @@ impl FirstUse {
             "the certificate of {server} is not signed by an authority that this system trusts"
         ));
         notice(&format!("its fingerprint is {fingerprint}"));
-        notice("the server logs its fingerprint when it starts; compare them");
-        // What was typed before the question is not an answer to it.
+        notice("compare it with the fingerprint that the server logs when it starts");
+        // Text that was typed before the question is not an answer to it.
         let _ = tcflush(stdin(), QueueSelector::IFlush);
         let mut question = "trust this certificate from now on (yes/no/fingerprint)? ";
         for _ in 0..MAX_QUESTIONS {
             let _ = write!(io::stderr(), "{question}");
             let Some(answer) = read_line() else {
-                // The answer ended without a line end.
+                // The input ended, or a signal arrived.
                 let _ = writeln!(io::stderr());
                 break;
             };
@@ -104,8 +104,8 @@ impl FirstUse {
         };
         if let Err(error) = kept {
             notice(&format!(
-                "the certificate is trusted only now: {error}; next time, use --tls-fingerprint \
-                 {fingerprint}"
+                "the certificate is trusted for this run only: {error}; next time, use \
+                 --tls-fingerprint {fingerprint}"
             ));
         }
     }
@@ -115,7 +115,7 @@ impl FirstUse {
 /// more than that line: the rest of the input is for the task.
 fn read_line() -> Option<String> {
     let mut line = [0; MAX_TYPED];
-    // A read would continue after a signal.
+    // Unlike `poll`, `read` may be restarted after a signal.
     poll(&mut [PollFd::new(&stdin(), PollFlags::IN)], None).ok()?;
     let len = rustix::io::read(stdin(), &mut line).ok()?;
     let line = String::from_utf8_lossy(&line[..len]).into_owned();

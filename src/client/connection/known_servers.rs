@@ -1,5 +1,5 @@
-//! The file of the certificates that the user trusted. Each line has a server's address and the
-//! fingerprint of its certificate.
+//! The file of the certificates that the user has accepted. Each line has a server's address and
+//! the fingerprint of its certificate.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ use crate::net::tls_config::Fingerprint;
 #[derive(Debug)]
 pub(super) struct KnownServers {
     pub(super) file: PathBuf,
-    /// As in the file. Host names are not case-sensitive.
+    /// The address as written in the file: a host name is in lower case.
     server: String,
 }
 
@@ -46,9 +46,9 @@ impl KnownServers {
 
     /// Adds an entry. Waits while another client writes the file.
     pub(super) fn add(&self, fingerprint: Fingerprint) -> Result<(), String> {
-        // Replacing the file would also replace a lock on the file itself.
+        // A lock on the file itself would be lost when the file is replaced.
         let _lock = self
-            .lock_folder()
+            .lock_directory()
             .map_err(|error| format!("cannot write {}: {error}", self.file.display()))?;
         let mut text = self.read()?;
         match self.find_in(&text)? {
@@ -68,12 +68,12 @@ impl KnownServers {
 
     /// Locks the directory of the file until the returned handle is dropped. Creates the directory
     /// if it does not exist.
-    fn lock_folder(&self) -> io::Result<File> {
-        let folder = self.file.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let folder = File::open(folder)?;
-        flock(&folder, FlockOperation::LockExclusive)?;
-        Ok(folder)
+    fn lock_directory(&self) -> io::Result<File> {
+        let directory = self.file.parent().unwrap_or(Path::new("/"));
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let directory = File::open(directory)?;
+        flock(&directory, FlockOperation::LockExclusive)?;
+        Ok(directory)
     }
 
     /// Reads the file. Returns an empty text if it does not exist.
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn file_that_is_not_valid_is_an_error_with_the_line() {
+    fn invalid_file_is_an_error_that_names_the_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("known_servers");
         let good = format!("host:1 {}\n", Fingerprint([1; 32]));

@@ -69,8 +69,8 @@ pub(crate) struct Connection {
     state: State,
     backoff: Backoff,
     name: NameClaim,
-    /// Whether the task needs a client that is authenticated, if the server requires that. Then a
-    /// client without a secret gives up at the welcome, not when the server's time limit ends.
+    /// Whether the task is useless without authentication, if the server requires it. If so, a
+    /// client without a secret exits at the welcome instead of waiting for the server's time limit.
     pub(crate) needs_auth: bool,
     /// The current outage. Not used while connected.
     outage: Outage,
@@ -357,14 +357,14 @@ fn requires_secret(server: &ServerAddress) -> String {
 
 fn rejected_secret(options: &ConnectOptions, code: &str, explanation: &str) -> String {
     let file = options.secret_file.as_deref().unwrap_or(Path::new("")).display();
-    let rejected = format!("{} rejected the secret in {file}: ", options.server);
+    let rejected = format!("{} rejected the secret in {file}", options.server);
     rejected
         + &match ErrorCode::parse(code) {
-            Some(ErrorCode::AUTH_FAILED) => "ask the operator for the right one".to_owned(),
+            Some(ErrorCode::AUTH_FAILED) => "; ask the operator for the right one".to_owned(),
             Some(ErrorCode::NOT_ALLOWED) => {
-                format!("{}; leave out --secret-file", reason(code, explanation))
+                format!(": {}; leave out --secret-file", reason(code, explanation))
             }
-            _ => reason(code, explanation),
+            _ => format!(": {}", reason(code, explanation)),
         }
 }
 

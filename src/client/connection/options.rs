@@ -13,13 +13,14 @@ pub struct ConnectOptions {
     pub server: ServerAddress,
     /// The name to request. It must be valid.
     pub name: Option<String>,
-    /// Whether to go on without the name if the server refuses it. The chat always does.
+    /// Whether to continue without the name if the server refuses it. The chat always does.
     pub is_name_optional: bool,
     /// The file that contains the secret for authentication.
     pub secret_file: Option<PathBuf>,
     /// The TLS settings. `None` disables TLS.
     pub tls: Option<ClientTlsConfig>,
-    /// The file of the certificates that the user trusted. `None` if there is no home directory.
+    /// The file of the certificates that the user has accepted. `None` if the user has no home
+    /// directory.
     pub known_servers: Option<PathBuf>,
     /// Whether the secret may be sent over a network without TLS.
     pub insecure: bool,

@@ -27,7 +27,7 @@ pub(crate) struct Request {
 pub(crate) enum Owner {
     /// The task, for the user.
     Task,
-    /// The connection's upkeep: signing in, keep-alive, resuming, and the chat's list of clients.
+    /// The connection itself: authentication, keep-alive, resuming, and the chat's list of clients.
     Connection,
 }
 

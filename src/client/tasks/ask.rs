@@ -42,7 +42,7 @@ pub(crate) fn broadcast(session: &mut Session, text: &str, format: Format) -> Re
 pub(crate) fn send(session: &mut Session, client: &str, text: &str) -> Result<(), Failure> {
     let Some(client) = Recipient::parse(client) else {
         return Err(Failure::Usage(format!(
-            "{client:?} is not a client's id or name; oyez clients lists them"
+            "{client:?} is not a client's id or name; see oyez clients"
         )));
     };
     connect(session)?;
@@ -124,7 +124,8 @@ pub(crate) fn ping(session: &mut Session, text: Option<&str>) -> Result<(), Fail
     Ok(())
 }
 
-/// Waits until the client is connected and signed in. Returns the server's welcome.
+/// Waits until the client is connected and authenticated, and has its name. Returns the server's
+/// welcome.
 fn connect(session: &mut Session) -> Result<Welcome, Failure> {
     let is_name_optional = session.connection.dialer.options.is_name_optional;
     let mut welcome = None;

@@ -58,7 +58,7 @@ impl Listener {
             }
             let now = Instant::now();
             if self.ends_at.is_some_and(|ends_at| ends_at <= now) {
-                return self.end_in_time(&server);
+                return self.end_after_duration(&server);
             }
             let Session { connection, output, .. } = &mut *session;
             let step = match connection.next_event(now)? {
@@ -88,7 +88,7 @@ impl Listener {
     }
 
     /// Ends after `--for`. A server that was never reached is a failure.
-    fn end_in_time(&self, server: &str) -> Result<(), Failure> {
+    fn end_after_duration(&self, server: &str) -> Result<(), Failure> {
         match self.cursor.position() {
             Some(_) => Ok(()),
             None => Err(Failure::Error(format!("cannot reach {server} within --for"))),

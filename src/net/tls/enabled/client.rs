@@ -155,8 +155,8 @@ impl Trust {
         }
     }
 
-    /// Returns whether the certificate was refused only because no trusted one vouches for it. For
-    /// a self-signed CA certificate, the verifier returns another error than for other ones.
+    /// Returns whether the certificate was refused only because no trusted authority has signed
+    /// it. The verifier returns a different error for a self-signed CA certificate.
     fn is_unknown(&self, end_entity: &CertificateDer<'_>, error: &Error) -> bool {
         let Self::Trusted { .. } = self else { return true };
         match error {
