@@ -81,9 +81,9 @@ fn slash_commands_show_their_answers_and_errors() {
             && rows.ends_with(&["al>".to_owned()])
     });
     chat.press("/send carol x\r");
-    chat.expect(&["! no client is called carol; see /who", "al>"]);
+    chat.expect(&["! nobody called carol is here; /who shows who is", "al>"]);
     chat.press("/msg 99 x\r");
-    chat.expect(&["! no client has the id 99; see /who", "al>"]);
+    chat.expect(&["! nobody with the id 99 is here; /clients lists the ids", "al>"]);
     chat.press("/send bob\r");
     let usage = "! usage: /send <client> <text>; the client is a name";
     chat.expect(&[usage, "      or an id; see /who", "al>"]);

@@ -125,7 +125,7 @@ fn refused_command_exits_with_status_1() {
     fails(
         &mut client(&server, &["send", "99", "x"]),
         1,
-        "no client has the id 99; see oyez clients",
+        "nobody with the id 99 is here; oyez clients shows who is",
     );
     fails(
         &mut client(&server, &["--name", "BOB", "ping"]),

@@ -142,7 +142,7 @@ fn command_with_a_single_exchange_fails_with_the_error() {
                     let may_be_delivered = requests[refused].ends_with("hi") && is_cut;
                     let expected = match (code, requests[refused]) {
                         ("no-such-client", "send bob hi") => {
-                            "no client is called bob; see oyez clients".to_owned()
+                            "nobody called bob is here; oyez clients shows who is".to_owned()
                         }
                         ("busy", "send bob hi") => {
                             "the line to bob was not delivered: some words".to_owned()

@@ -81,8 +81,8 @@ fn refusals_name_what_was_refused() {
     );
     (1..=13).for_each(|seq| bob.ask(&format!("say {seq}"), &format!("broadcast {seq} bob {seq}")));
     run(&["listen", "--since", "99999"], "there is no line 99999 yet; the newest is 13");
-    run(&["send", "zed", "hi"], "no client is called zed; see oyez clients");
-    run(&["send", "99", "hi"], "no client has the id 99; see oyez clients");
+    run(&["send", "zed", "hi"], "nobody called zed is here; oyez clients shows who is");
+    run(&["send", "99", "hi"], "nobody with the id 99 is here; oyez clients shows who is");
     run(&["--name", "bob", "ping"], "somebody is already called bob; choose another name");
     let long = "x".repeat(2000);
     run(&["broadcast", &long], "the server refused: the line is too long: at most 1000 bytes");

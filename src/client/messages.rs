@@ -25,10 +25,10 @@ pub(super) fn explain_reply(command: &Command<'_>, code: &str, explanation: &str
     match (ErrorCode::parse(code), command) {
         (Some(ErrorCode::NO_SUCH_CLIENT), Command::Send { client, .. }) => {
             let nobody = match client {
-                Recipient::Id { id, .. } => format!("no client has the id {id}"),
-                Recipient::Name(name) => format!("no client is called {}", name.as_str()),
+                Recipient::Id { id, .. } => format!("nobody with the id {id}"),
+                Recipient::Name(name) => format!("nobody called {}", name.as_str()),
             };
-            format!("{nobody}; see oyez clients")
+            format!("{nobody} is here; oyez clients shows who is")
         }
         (Some(ErrorCode::BUSY), Command::Send { client, .. }) => {
             let to = client.as_str();

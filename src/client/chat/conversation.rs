@@ -366,8 +366,10 @@ fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> Strin
     match request {
         Some(Request::Name(name)) if code == ErrorCode::NAME_TAKEN.as_str() => name_taken(name),
         Some(Request::Send { to, .. }) if code == ErrorCode::NO_SUCH_CLIENT.as_str() => {
-            let is = if digits::<u64>(to).is_some() { "has the id" } else { "is called" };
-            format!("no client {is} {to}; see /who")
+            match digits::<u64>(to) {
+                Some(id) => format!("nobody with the id {id} is here; /clients lists the ids"),
+                None => format!("nobody called {to} is here; /who shows who is"),
+            }
         }
         _ => explain(code, explanation),
     }
