@@ -83,7 +83,7 @@ fn slash_commands_show_their_answers_and_errors() {
     chat.press("/send carol x\r");
     chat.expect(&["! nobody called carol is here; /who shows who is", "al>"]);
     chat.press("/msg 99 x\r");
-    chat.expect(&["! nobody with the id 99 is here; /clients lists the ids", "al>"]);
+    chat.expect(&["! nobody with the id 99 is here; see /clients", "al>"]);
     chat.press("/send bob\r");
     let usage = "! usage: /send <client> <text>; the client is a name";
     chat.expect(&[usage, "      or an id; see /who", "al>"]);

@@ -367,7 +367,7 @@ fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> Strin
         Some(Request::Name(name)) if code == ErrorCode::NAME_TAKEN.as_str() => name_taken(name),
         Some(Request::Send { to, .. }) if code == ErrorCode::NO_SUCH_CLIENT.as_str() => {
             match digits::<u64>(to) {
-                Some(id) => format!("nobody with the id {id} is here; /clients lists the ids"),
+                Some(id) => format!("nobody with the id {id} is here; see /clients"),
                 None => format!("nobody called {to} is here; /who shows who is"),
             }
         }
