@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -140,8 +141,17 @@ def play(stage):
     stage.pause(4)
 
 
+def check_port():
+    """Exits if another program has the port that oyezd listens on by default."""
+    try:
+        socket.create_server(("127.0.0.1", 5050)).close()
+    except OSError as error:
+        sys.exit(f"cannot listen on port 5050: {error}; stop the program that uses it")
+
+
 def main():
     is_check = sys.argv[1:] == ["--check"]
+    check_port()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "app.log").write_text("".join(f"{line}\n" for line in LOG))
         stage = Stage(folder, environment(folder), has_pauses=not is_check)
