@@ -145,8 +145,8 @@ def check_port():
     """Exits if another program has the port that oyezd listens on by default."""
     try:
         socket.create_server(("127.0.0.1", 5050)).close()
-    except OSError as error:
-        sys.exit(f"cannot listen on port 5050: {error}; stop the program that uses it")
+    except OSError:
+        sys.exit("cannot listen on port 5050; stop the program that uses it")
 
 
 def main():
