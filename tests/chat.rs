@@ -12,9 +12,11 @@ use support::{Client, Server, oyez, oyezd};
 
 const COLUMNS: u16 = 60;
 
-/// Starts a chat without colors and waits until it has joined.
+/// Starts a chat without colors and waits until it has joined. After that, it shows nothing by
+/// itself.
 fn chat(server: &Server, arguments: &[&str], prompt: &str) -> Terminal {
-    let mut chat = start(&server.address.to_string(), arguments);
+    let arguments = [arguments, &["--no-presence"]].concat();
+    let mut chat = start(&server.address.to_string(), &arguments);
     chat.wait_until(|chat| {
         let rows = chat.rows();
         rows.iter().any(|row| row.contains(" here: ")) && rows.ends_with(&[prompt.to_owned()])
@@ -198,8 +200,9 @@ fn chat_shows_nothing_until_the_client_is_authenticated() {
 #[test]
 fn clients_that_join_and_leave_are_shown() {
     let server = Server::start(&[]);
-    let mut al = chat(&server, &["--name", "al"], "al>");
-    let mut quiet = chat(&server, &["--no-presence"], "2>");
+    let mut al = start(&server.address.to_string(), &["--name", "al"]);
+    al.expect(&["- 1 here: al (you)", "al>"]);
+    let mut quiet = chat(&server, &[], "2>");
     al.expect(&["- 2 joined", "al>"]);
     let mut bob = bob(&server);
     al.expect(&["- bob joined", "al>"]);

@@ -16,12 +16,16 @@ const CTRL_U: &str = "\x15";
 const CTRL_Y: &str = "\x19";
 const ESCAPE: &str = "\x1b";
 
-/// Starts a chat as al, without colors, and waits for its prompt.
+/// Starts a chat as al, without colors, and waits until it has joined. After that, it shows nothing
+/// by itself.
 fn chat(server: &Server) -> Terminal {
     let mut command = oyez();
-    command.args(["-s", &server.address.to_string(), "--name", "al"]).env("NO_COLOR", "1");
-    let mut chat = Terminal::start(&mut command, 24, 80);
-    chat.expect(&["al>"]);
+    command.args(["-s", &server.address.to_string(), "--name", "al", "--no-presence"]);
+    let mut chat = Terminal::start(command.env("NO_COLOR", "1"), 24, 80);
+    chat.wait_until(|chat| {
+        let rows = chat.rows();
+        rows.iter().any(|row| row.contains(" here: ")) && rows.ends_with(&["al>".to_owned()])
+    });
     chat
 }
 
