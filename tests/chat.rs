@@ -123,9 +123,10 @@ fn chat_joins_with_the_last_lines_and_shows_who_is_here() {
     };
     let al = join(&["--name", "al"], 3..13, &["- 2 here: al (you), bob", "al>"]);
     assert_eq!(al.rows().iter().filter(|row| row.starts_with("--:-- bob: ")).count(), 10);
-    let _three = join(&["--history", "2"], 11..13, &["- 3 here: 3 (you), al, bob", "3>"]);
-    let _four = join(&["--history", "99"], 1..13, &["- 4 here: 4 (you), al, bob, 3", "4>"]);
-    let end = ["- 5 here: 5 (you), al, bob, 3, 4", "5>"];
+    let _three = join(&["--history", "2"], 11..13, &["- 3 here: client 3 (you), al, bob", "3>"]);
+    let _four =
+        join(&["--history", "99"], 1..13, &["- 4 here: client 4 (you), al, bob, client 3", "4>"]);
+    let end = ["- 5 here: client 5 (you), al, bob, client 3, client 4", "5>"];
     join(&["--history", "0", "--no-presence"], 13..13, &end);
 }
 
@@ -203,7 +204,7 @@ fn clients_that_join_and_leave_are_shown() {
     let mut al = start(&server.address.to_string(), &["--name", "al"]);
     al.expect(&["- 1 here: al (you)", "al>"]);
     let mut quiet = chat(&server, &[], "2>");
-    al.expect(&["- 2 joined", "al>"]);
+    al.expect(&["- client 2 joined", "al>"]);
     let mut bob = bob(&server);
     al.expect(&["- bob joined", "al>"]);
     bob.ask("name robert", "ok name robert");
@@ -211,7 +212,7 @@ fn clients_that_join_and_leave_are_shown() {
     drop(bob);
     al.expect(&["- robert left", "al>"]);
     quiet.press("/who\r");
-    quiet.expect(&["- 2 here: 2 (you), al", "2>"]);
+    quiet.expect(&["- 2 here: client 2 (you), al", "2>"]);
     assert!(!quiet.output().contains("bob"), "{}", quiet.output());
 }
 
@@ -282,7 +283,7 @@ fn mentions_and_direct_messages_stand_out_and_ring_the_bell_once() {
     assert_eq!(bells(&chat), 1);
     let mut direct = start(&server.address.to_string(), &["--history", "50"]);
     // Client 3 has no name yet, so nothing mentions it.
-    direct.expect(&["bob: al 19", "al: al is me", "- 3 here: 3 (you), al, bob", "3>"]);
+    direct.expect(&["bob: al 19", "al: al is me", "- 3 here: client 3 (you), al, bob", "3>"]);
     bob.send("send 3 psst");
     direct.expect(&["[bob] psst", "3>"]);
     assert_eq!(bells(&direct), 1);
@@ -501,7 +502,7 @@ fn control_sequences_from_the_server_never_reach_the_terminal() {
     server.send("ok resume 0");
     server.expect("clients");
     server.send("client 1 \u{202e}\nclient 2 \u{202e}\nok clients 2 2");
-    chat.expect(&["- 2 here: 1 (you), 2", "1>"]);
+    chat.expect(&["- 2 here: client 1 (you), client 2", "1>"]);
     // Characters that change the text's direction are escaped.
     server.send(
         "broadcast 1 \u{202e}x a\u{202e}b\ndirect \u{2066}y \u{200f}\nerror \u{202a} \u{202b}",

@@ -698,7 +698,7 @@ fn chat_shows_the_error_and_goes_on() {
             server.send("ok resume 0");
             server.expect("clients");
             server.send("client 1 -\nok clients 1 1");
-            chat.expect(&["- 1 here: 1 (you)", "1>"]);
+            chat.expect(&["- 1 here: client 1 (you)", "1>"]);
             chat.press("hi\r");
             server.expect("broadcast hi");
             refuse(&mut server, code);

@@ -63,7 +63,9 @@ fn log_certificate(tls: Option<&ServerTls>) {
     if let Some(renewal) = renewal {
         warn!("{renewal}");
     }
-    info!("certificate {fingerprint}; to pin it: oyez --tls-fingerprint {fingerprint}");
+    info!(
+        "certificate {fingerprint}; to pin it: oyez -s HOST:PORT --tls-fingerprint {fingerprint}"
+    );
     expiring(tls);
     if is_readable_by_others(key) {
         let key = key.display();

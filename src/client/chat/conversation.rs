@@ -330,7 +330,7 @@ impl Conversation {
             return;
         }
         if is_own {
-            return screen.broadcast(Kind::Own, &self.roster.own_label(), text);
+            return screen.broadcast(Kind::Own, &self.roster.own_sender(), text);
         }
         self.roster.on_message(from);
         let is_mention = self.roster.own_name().is_some_and(|name| mentions(text, name));

@@ -85,7 +85,7 @@ impl Row {
 }
 
 fn label(id: u64, name: Option<&str>) -> String {
-    name.map_or_else(|| id.to_string(), str::to_owned)
+    name.map_or_else(|| format!("client {id}"), str::to_owned)
 }
 
 impl Roster {
@@ -120,9 +120,13 @@ impl Roster {
         self.name.as_deref()
     }
 
-    /// How this client's lines are attributed.
-    pub(super) fn own_label(&self) -> String {
-        label(self.own.front().copied().unwrap_or_default(), self.own_name())
+    /// How this client's lines are attributed: by name, or by id if it has none.
+    pub(super) fn own_sender(&self) -> String {
+        self.own_name().map_or_else(|| self.own_id().to_string(), str::to_owned)
+    }
+
+    fn own_id(&self) -> u64 {
+        self.own.front().copied().unwrap_or_default()
     }
 
     /// Handles a message from another client.
@@ -288,7 +292,7 @@ impl Roster {
         let mut labels: Vec<String> = others().filter_map(|row| row.name.clone()).collect();
         labels.sort_unstable_by_key(|label| label.to_ascii_lowercase());
         labels.extend(others().filter(|row| row.name.is_none()).map(Row::label));
-        let mut list = format!("{total} here: {} (you)", self.own_label());
+        let mut list = format!("{total} here: {} (you)", label(self.own_id(), self.own_name()));
         let mut shown = 1;
         for label in labels {
             if list.len() + label.len() > max_len {
@@ -352,12 +356,12 @@ mod tests {
     fn first_list_shows_who_is_here() {
         let mut roster = Roster::new(true);
         roster.on_connected(7, false);
-        assert_eq!(receive(&mut roster, "7 -"), ["1 here: 7 (you)"]);
+        assert_eq!(receive(&mut roster, "7 -"), ["1 here: client 7 (you)"]);
         let mut roster = Roster::new(true);
         roster.on_connected(1, false);
         roster.on_name("alice");
         let notices = receive(&mut roster, "1 alice, 2 -, 3 dave, 4 Bob");
-        assert_eq!(notices, ["4 here: alice (you), Bob, dave, 2"]);
+        assert_eq!(notices, ["4 here: alice (you), Bob, dave, client 2"]);
         assert_eq!(receive(&mut roster, "1 alice, 2 -, 3 dave, 4 Bob"), [""; 0]);
     }
 
@@ -413,8 +417,11 @@ mod tests {
     fn client_without_a_name_is_reported_when_it_stays() {
         let mut roster = roster("1 alice");
         assert_eq!(receive(&mut roster, "1 alice, 2 -, 3 -, 4 -"), [""; 0]);
-        assert_eq!(receive(&mut roster, "1 alice, 2 -, 3 carol"), ["2 and carol joined"]);
-        assert_eq!(receive(&mut roster, "1 alice, 2 bob"), ["carol left; 2 is now called bob"]);
+        assert_eq!(receive(&mut roster, "1 alice, 2 -, 3 carol"), ["client 2 and carol joined"]);
+        assert_eq!(
+            receive(&mut roster, "1 alice, 2 bob"),
+            ["carol left; client 2 is now called bob"]
+        );
     }
 
     #[test]
@@ -429,7 +436,7 @@ mod tests {
         roster.on_name("alice");
         assert_eq!(receive(&mut roster, "2 bob, 4 dave, 5 alice"), [""; 0]);
         roster.on_connected(1, true);
-        assert_eq!(receive(&mut roster, "1 -, 2 carol"), ["2 here: 1 (you), carol"]);
+        assert_eq!(receive(&mut roster, "1 -, 2 carol"), ["2 here: client 1 (you), carol"]);
     }
 
     #[test]
@@ -453,7 +460,7 @@ mod tests {
     fn without_watching_only_the_first_list_is_requested() {
         let mut roster = Roster::new(false);
         roster.on_connected(1, false);
-        assert_eq!(receive(&mut roster, "1 -, 2 bob"), ["2 here: 1 (you), bob"]);
+        assert_eq!(receive(&mut roster, "1 -, 2 bob"), ["2 here: client 1 (you), bob"]);
         assert_eq!(roster.request(), None);
         roster.on_connected(3, false);
         assert_eq!(roster.request(), None);
@@ -475,8 +482,8 @@ mod tests {
         let list = roster.long_list(&rows, 9_999);
         assert!(list.len() < 720 && list.ends_with(" others"), "{list}");
         assert_eq!(
-            roster.list(&rows, 9_999, 29),
-            "9999 here: alice (you), 2, 3, 4 and 9995 others"
+            roster.list(&rows, 9_999, 40),
+            "9999 here: alice (you), client 2, client 3 and 9996 others"
         );
         for id in 0..1000 {
             roster.on_message(&format!("a{id}"));

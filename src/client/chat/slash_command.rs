@@ -149,7 +149,7 @@ pub(super) fn help() -> impl Iterator<Item = String> {
         format!("  {usage:21} {}{aliases}", command.help)
     });
     let first = "every line goes to everybody, except for these commands:".to_owned();
-    let keys = "Tab completes, Ctrl-R searches earlier lines, Ctrl-C clears the line".to_owned();
+    let keys = "Tab completes, Ctrl-R searches, Ctrl-C clears the line, or quits".to_owned();
     let messages = MESSAGES.map(str::to_owned);
     std::iter::once(first).chain(commands).chain([keys]).chain(messages)
 }

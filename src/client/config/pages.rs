@@ -36,7 +36,7 @@ pub const EXAMPLES: &[ExampleRow] = &[
     ]),
     ("listen", [
         ("oyez listen --history 10 --format named", "print the last 10 lines, then new ones"),
-        ("oyez listen --format json | jq -r .text", "process lines in a script"),
+        ("oyez listen --format json | jq 'select(.type == \"broadcast\").text'", "process lines in a script"),
     ]),
     ("send", [
         ("oyez send bob 'are you there?'", "send a line to bob only"),
