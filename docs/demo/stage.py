@@ -55,6 +55,8 @@ class Pane:
         self.stream = pyte.ByteStream(self.screen)
         self.pid, self.file = pty.fork()
         if self.pid == 0:
+            # A background job may have inherited that Ctrl-C is ignored.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
             os.chdir(folder)
             os.execvpe("bash", ["bash", "--norc", "--noprofile"], environment)
