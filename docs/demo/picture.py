@@ -33,8 +33,7 @@ text {{ font: {FONT}px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sa
 .reversed { fill: #0d1117 }
 """
 
-REDUCED_MOTION = """@media (prefers-reduced-motion: reduce) {{
-  g {{ animation-play-state: paused !important; animation-delay: -{:.3f}s !important }} }}
+REDUCED_MOTION = """@media (prefers-reduced-motion: reduce) { g { animation: none !important } }
 """
 
 
@@ -68,9 +67,9 @@ class Drawing:
         self.boxes = list(layout(recording.sizes))
         self.width = round(max(x + width for x, _, width, _ in self.boxes) + MARGIN)
         self.height = round(max(y + height for _, y, _, height in self.boxes) + MARGIN)
-        # People who prefer no motion see the fullest frame.
-        fullest = max(frames, key=lambda frame: len(str(frame.panes)))
-        self.rules = [STYLE, REDUCED_MOTION.format(fullest.time)]
+        # Without animation, the picture shows the fullest frame.
+        self.still = max(range(len(frames)), key=lambda index: len(str(frames[index].panes)))
+        self.rules = [STYLE, REDUCED_MOTION]
         self.body = []
 
     def svg(self):
@@ -139,15 +138,16 @@ class Drawing:
 
     def animate(self, transforms):
         """Returns an attribute that gives an element the transform of each frame at its time."""
+        still = f"transform:{transforms[self.still]}"
         if len(set(transforms)) == 1:
-            return f' style="transform:{transforms[0]}"'
+            return f' style="{still}"'
         name = f"a{len(self.rules)}"
         steps = "".join(
             f"{frame.time * 100 / self.seconds:.3f}%{{transform:{new}}}"
             for frame, (old, new) in zip(self.frames, pairwise([None] + transforms)) if old != new
         )
         self.rules.append(f"@keyframes {name}{{{steps}}}\n")
-        return f' style="animation:{name} {self.seconds:.1f}s step-end infinite"'
+        return f' style="{still};animation:{name} {self.seconds:.1f}s step-end infinite"'
 
 
 def draw_run(run):

@@ -44,20 +44,19 @@ def play(stage):
         stage.expect_prompt(pane)
 
     stage.caption = "Start the server. It needs no configuration."
-    stage.pause(1)
+    stage.pause(0.5)
     stage.type((server, "oyezd", "listening on 127.0.0.1:5050"))
-    stage.pause(2)
+    stage.pause(1)
 
     stage.caption = "Connect with netcat, or with the chat."
     netcat = "nc 127.0.0.1 5050"
-    stage.type((bob, netcat, "welcome 1 "))
-    stage.pause(0.7)
-    stage.type((bob, "name bob", "ok name bob"))
-    stage.pause(0.5)
-    stage.type((alice, "oyez --name alice", "connected"))
-    stage.pause(0.7)
-    stage.type((carol, netcat, "welcome 3 "), (dave, netcat, "welcome 4 "))
-    stage.type((carol, "name carol", "ok name carol"), (dave, "name dave", "ok name dave"))
+    stage.type(*(
+        (pane, netcat, f"welcome {id} ") for id, pane in enumerate([bob, carol, dave], 1)
+    ))
+    stage.type(*(
+        (pane, f"name {pane.name}", f"ok name {pane.name}") for pane in [bob, carol, dave]
+    ))
+    stage.type((alice, "oyez --name alice", "4 here"))
     stage.pause(1)
 
     stage.caption = "Every line goes to everybody, in the same order."
@@ -101,9 +100,9 @@ def play(stage):
     dave.press("\x03")
     stage.expect_prompt(dave)
     dave.title = "dave · shell"
-    stage.type((dave, "cat app.log | oyez --name web broadcast -", r"broadcast - \$$"))
+    stage.type((dave, "cat app.log | oyez broadcast -", r"broadcast - \$$"))
     for number, line in enumerate(LOG, 5):
-        expect_line(number, "web", line, [bob, carol])
+        expect_line(number, "6", line, [bob, carol])
     stage.pause(2.5)
 
     # A cut: the programs end and the screens are cleared. The next pause records the result.
