@@ -4,8 +4,12 @@
 mod support;
 
 use std::fmt::Write as _;
+use std::io::{PipeReader, Read as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
+use std::thread;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use support::fake_server::{FEED, FakeServer};
 use support::proxy::{Cut, Direction, Manner, Proxy};
 use support::terminal::Terminal;
@@ -228,6 +232,58 @@ fn listener_exits_after_the_given_time() {
     let printed = stdout.lines().count() as u64;
     assert!(printed > 0 && printed <= seq, "{printed} of {seq}");
     assert_eq!((status, stderr), (0, continue_with(FEED, printed)));
+}
+
+/// Starts a listener, and fills the pipe to which it prints. Returns the pipe, the listener, and
+/// the connection that has sent it 2000 lines.
+fn listen_with_a_full_pipe(arguments: &[&str]) -> (PipeReader, Program, Client) {
+    let fake = FakeServer::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut listen = fake.oyez(&[&["listen"], arguments].concat());
+    let probe = writer.try_clone().unwrap();
+    let listen = Program::start_with_piped_stderr(listen.stdout(writer));
+    let mut server = fake.welcome(FEED, 0);
+    let text = "x".repeat(99);
+    (1..=2000).for_each(|seq| server.send(&format!("broadcast {seq} bob {text}")));
+    let no_wait = Timespec::default();
+    wait_until(|| poll(&mut [PollFd::new(&probe, PollFlags::OUT)], Some(&no_wait)) == Ok(0));
+    (reader, listen, server)
+}
+
+#[test]
+fn listener_exits_after_the_given_time_although_nothing_reads_its_output() {
+    let error = "oyez: cannot write the last lines within --for: nothing reads standard output\n";
+    let check = |arguments: &[&str], line: &str| {
+        let (mut reader, mut listen, _server) = listen_with_a_full_pipe(arguments);
+        assert_eq!(listen.wait().code(), Some(1));
+        assert_eq!(listen.stderr.all(), error, "{arguments:?}");
+        drop(listen);
+        let mut output = String::new();
+        reader.read_to_string(&mut output).unwrap();
+        assert!(output.ends_with('\n') && output.lines().all(|text| text.ends_with(line)));
+    };
+    let (text, json) = ("x".repeat(99), "xxx\"}");
+    thread::scope(|scope| {
+        scope.spawn(|| check(&["--for", "1"], &text));
+        scope.spawn(|| check(&["--for", "1", "--count", "1999"], &text));
+        scope.spawn(|| check(&["--for", "1", "--format", "json"], json));
+    });
+
+    // A signal does not wait for either limit.
+    let (_reader, mut listen, _server) = listen_with_a_full_pipe(&["--for", "600"]);
+    listen.signal("TERM");
+    assert_eq!(listen.wait().signal(), Some(15));
+    assert_eq!(listen.stderr.all(), "");
+}
+
+#[test]
+fn lines_that_are_read_late_are_printed_within_the_given_time() {
+    let (mut reader, mut listen, _server) =
+        listen_with_a_full_pipe(&["--for", "60", "--count", "2000"]);
+    let mut output = String::new();
+    reader.read_to_string(&mut output).unwrap();
+    assert_eq!((listen.wait().code(), output.lines().count()), (Some(0), 2000));
+    assert_eq!(listen.stderr.all(), continue_with(FEED, 2000));
 }
 
 #[test]

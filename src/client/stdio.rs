@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use memchr::memrchr;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -97,20 +98,29 @@ impl Output {
         })
     }
 
-    /// Writes as much of the buffer as possible without blocking. Returns whether it is now empty.
-    pub(super) fn flush_without_blocking(&mut self) -> bool {
+    /// Writes the buffer as far as its reader takes it until the deadline. Returns whether all is
+    /// written; `false` may also mean that a signal has arrived. What a pipe received ends with a
+    /// whole line, unless that is longer than [`PIPE_BUF`].
+    pub(super) fn flush_until(&mut self, deadline: Instant) -> Result<bool, Failure> {
         let stdout = io::stdout();
-        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.is_writing.store(true, Ordering::Relaxed);
         while !self.unwritten.is_empty() {
+            let timeout = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(timeout).ok();
             let mut fds = [PollFd::new(&stdout, PollFlags::OUT)];
-            let is_writable = poll(&mut fds, Some(&no_wait)).is_ok_and(|ready| ready > 0);
+            if !poll(&mut fds, timeout.as_ref()).is_ok_and(|ready| ready > 0) {
+                break;
+            }
             let len = self.unwritten.len().min(PIPE_BUF);
-            match is_writable.then(|| rustix::io::write(&stdout, &self.unwritten[..len])) {
-                Some(Ok(written)) => drop(self.unwritten.drain(..written)),
-                _ => return false,
+            let len = memrchr(b'\n', &self.unwritten[..len]).map_or(len, |lf| lf + 1);
+            match rustix::io::write(&stdout, &self.unwritten[..len]) {
+                Ok(written) => drop(self.unwritten.drain(..written)),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(_) => self.flush()?,
             }
         }
-        true
+        self.is_writing.store(false, Ordering::Relaxed);
+        Ok(self.unwritten.is_empty())
     }
 }
 

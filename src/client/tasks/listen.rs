@@ -1,6 +1,6 @@
 //! `oyez listen`: prints broadcast lines, and resumes after every reconnect.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::client::config::{Format, Listen};
 use crate::client::connection::Event;
@@ -13,6 +13,12 @@ use crate::client::stdio::{Output, notice};
 use crate::client::tasks::format;
 use crate::client::tasks::resume_cursor::{LineState, Notice, ResumeCursor, Step};
 use crate::protocol::{Reply, Verb};
+
+/// How long after `--for` the reader of standard output may take to read the last lines.
+const OUTPUT_GRACE: Duration = Duration::from_secs(5);
+
+const UNREAD_OUTPUT: &str =
+    "cannot write the last lines within --for: nothing reads standard output";
 
 /// The state of `oyez listen`.
 struct Listener {
@@ -30,13 +36,22 @@ pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failur
     let ends_at = listen.duration.map(|duration| Instant::now() + duration);
     let mut listener = Listener { listen, ends_at, cursor, printed: 0 };
     let interrupt = session.handle_signals()?;
-    let result = listener.run(session, &interrupt);
+    let mut result = listener.run(session, &interrupt);
     let signal = interrupt.signal().filter(|_| result.is_ok());
-    let is_all_written = match signal {
-        _ if session.output.has_failed() => false,
+    let output = &mut session.output;
+    let is_all_written = match (signal, listener.ends_at) {
+        _ if output.has_failed() => false,
         // A signal must not wait for the reader of standard output.
-        Some(_) => session.output.flush_without_blocking(),
-        None => session.output.flush().map(|()| true)?,
+        (Some(_), _) => output.flush_until(Instant::now()).unwrap_or(false),
+        (None, Some(ends_at)) => {
+            let is_all_written = output.flush_until(ends_at + OUTPUT_GRACE)?;
+            if !is_all_written {
+                output.unwritten.clear();
+                result = result.and(Err(Failure::Error(UNREAD_OUTPUT.to_owned())));
+            }
+            is_all_written
+        }
+        (None, None) => output.flush().map(|()| true)?,
     };
     if let Some(position) = listener.cursor.position().filter(|_| is_all_written) {
         notice(&format!("continue with --since {position}"));
@@ -70,6 +85,11 @@ impl Listener {
                 }
                 Some(Event::NameRefused(why)) => return Err(Failure::Error(why)),
                 None => {
+                    if let Some(ends_at) = self.ends_at
+                        && !session.output.flush_until(ends_at)?
+                    {
+                        continue;
+                    }
                     session.wait(self.ends_at, false)?;
                     continue;
                 }
