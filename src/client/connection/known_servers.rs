@@ -1,7 +1,7 @@
 //! The file of the certificates that the user has accepted. Each line has a server's address and
 //! the fingerprint of its certificate.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,9 @@ impl KnownServers {
             text.push('\n');
         }
         text += &format!("{} {fingerprint}\n", self.server);
-        file::write(&self.file, &text)
+        // If the file is a symbolic link, replace its target, not the link.
+        let file = fs::canonicalize(&self.file);
+        file::write(file.as_ref().unwrap_or(&self.file), &text)
     }
 
     /// Locks the directory of the file until the returned handle is dropped. Creates the directory
@@ -113,7 +115,6 @@ impl KnownServers {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::thread;
 
     use super::*;
@@ -153,6 +154,17 @@ mod tests {
         assert_eq!(known(&file, "last:1").add(one), Ok(()));
         let expected = Entry { fingerprint: one, line: 5 };
         assert_eq!(known(&file, "last:1").find(), Ok(Some(expected)));
+    }
+
+    #[test]
+    fn symbolic_link_to_the_file_stays_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [file, link] = ["file", "link"].map(|name| folder.path().join(name));
+        fs::write(&file, "").expect("a file");
+        std::os::unix::fs::symlink("file", &link).expect("a link");
+        assert_eq!(known(&link, "host:1").add(Fingerprint([1; 32])), Ok(()));
+        assert!(link.is_symlink());
+        assert!(known(&file, "host:1").find().expect("a valid file").is_some());
     }
 
     #[test]
