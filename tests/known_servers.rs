@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -157,10 +158,12 @@ fn certificate_is_refused_unless_the_answer_is_yes() {
         }
         ends(&mut terminal, 1, "its certificate was not accepted");
     }
-    let mut terminal = user.on_terminal(&["listen"]);
-    expect_question(&mut terminal);
-    terminal.program.signal("INT");
-    ends(&mut terminal, 1, "its certificate was not accepted");
+    for command in ["ping", "listen"] {
+        let mut terminal = user.on_terminal(&[command]);
+        expect_question(&mut terminal);
+        terminal.program.signal("INT");
+        assert_eq!(terminal.program.wait().signal(), Some(2), "{command}");
+    }
     assert!(!user.file().exists());
 }
 

@@ -234,6 +234,24 @@ fn listener_exits_after_the_given_time() {
     assert_eq!((status, stderr), (0, continue_with(FEED, printed)));
 }
 
+#[test]
+fn listener_that_is_refused_prints_no_position() {
+    let folder = tempfile::tempdir().unwrap();
+    let [good, bad] = ["good", "bad"].map(|name| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, name).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let server = Server::start(&["--secret-file", &good]);
+    let mut listen = client(&server, &["--secret-file", &bad, "listen"]);
+    fails(&mut listen, 1, "rejected the secret");
+    let mut bob = server.client();
+    bob.ask("auth good", "ok auth user");
+    bob.ask("name bob", "ok name bob");
+    let mut listen = client(&server, &["--secret-file", &good, "--name", "bob", "listen"]);
+    fails(&mut listen, 1, "choose another name");
+}
+
 /// Starts a listener, and fills the pipe to which it prints. Returns the pipe, the listener, and
 /// the connection that has sent it 2000 lines.
 fn listen_with_a_full_pipe(arguments: &[&str]) -> (PipeReader, Program, Client) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::config::{Format, Listen};
 use crate::client::connection::Event;
-use crate::client::connection::requests::{Incoming, Owner};
+use crate::client::connection::requests::{Incoming, Owner, RequestTracker};
 use crate::client::failure::Failure;
 use crate::client::interrupt::{Interrupt, end_by};
 use crate::client::messages::connection_lost;
@@ -27,6 +27,9 @@ struct Listener {
     cursor: ResumeCursor,
     /// The number of broadcast lines printed.
     printed: u64,
+    /// Set once the server has accepted the secret and the name. Until then, there is no position to
+    /// print, and a signal ends the process at once.
+    interrupt: Option<Interrupt>,
 }
 
 /// Prints broadcast lines until `--count` or `--for` is reached, standard output is closed, or a
@@ -34,10 +37,9 @@ struct Listener {
 pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failure> {
     let cursor = ResumeCursor::new(listen.start);
     let ends_at = listen.duration.map(|duration| Instant::now() + duration);
-    let mut listener = Listener { listen, ends_at, cursor, printed: 0 };
-    let interrupt = session.handle_signals()?;
-    let mut result = listener.run(session, &interrupt);
-    let signal = interrupt.signal().filter(|_| result.is_ok());
+    let mut listener = Listener { listen, ends_at, cursor, printed: 0, interrupt: None };
+    let mut result = listener.run(session);
+    let signal = listener.signal().filter(|_| result.is_ok());
     let output = &mut session.output;
     let is_all_written = match (signal, listener.ends_at) {
         _ if output.has_failed() => false,
@@ -53,7 +55,8 @@ pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failur
         }
         (None, None) => output.flush().map(|()| true)?,
     };
-    if let Some(position) = listener.cursor.position().filter(|_| is_all_written) {
+    let has_position = is_all_written && (listener.interrupt.is_some() || listener.printed > 0);
+    if let Some(position) = listener.cursor.position().filter(|_| has_position) {
         notice(&format!("continue with --since {position}"));
     }
     if let Some(signal) = signal {
@@ -65,10 +68,14 @@ pub(crate) fn listen(session: &mut Session, listen: Listen) -> Result<(), Failur
 }
 
 impl Listener {
-    fn run(&mut self, session: &mut Session, interrupt: &Interrupt) -> Result<(), Failure> {
+    fn run(&mut self, session: &mut Session) -> Result<(), Failure> {
         let server = session.connection.server().to_string();
         while self.listen.count.is_none_or(|count| self.printed < count) {
-            if interrupt.signal().is_some() {
+            let requests = session.connection.requests();
+            if self.interrupt.is_none() && requests.is_some_and(RequestTracker::is_signed_in) {
+                self.interrupt = Some(session.handle_signals()?);
+            }
+            if self.signal().is_some() {
                 return Ok(());
             }
             let now = Instant::now();
@@ -105,6 +112,11 @@ impl Listener {
             }
         }
         Ok(())
+    }
+
+    /// Returns the signal that asks the listener to end, if one has arrived.
+    fn signal(&self) -> Option<i32> {
+        self.interrupt.as_ref()?.signal()
     }
 
     /// Ends after `--for`. A server that was never reached is a failure.
