@@ -99,6 +99,8 @@ fn accepted_certificate_is_trusted_from_then_on_in_scripts_too() {
     terminal.expect(&["type yes, no or the fingerprint:"]);
     terminal.press("yes\n");
     ends(&mut terminal, 0, "pong: ");
+    let added = format!("\noyez: added {} to {}\n", user.address(), user.file().display());
+    assert!(terminal.rows().join("\n").contains(&added), "{:?}", terminal.rows());
 
     let entry = format!("{} {}\n", user.address(), user.fingerprint);
     assert_eq!(fs::read_to_string(user.file()).unwrap(), entry);
@@ -193,7 +195,7 @@ fn changed_certificate_is_refused_with_both_fingerprints_and_the_line() {
     let file = user.file();
     let error = format!(
         "expected certificate {old}; received certificate {received}; the certificate has \
-         changed: if the operator replaced it, remove line 2 of {}",
+         changed: if the operator replaced it, remove line 2 of {} and start oyez again",
         file.display()
     );
     fails(&mut user.oyez(&["ping"]), 1, &error);
@@ -355,6 +357,9 @@ fn other_certificate_after_the_answer_is_refused() {
     terminal.press("yes\n");
     server.is_rejected();
     ends(&mut terminal, 1, "expected certificate sha256:");
+    let file = home.path().join(".local/state/oyez/known_servers");
+    let advice = format!("remove line 1 of {} and start oyez again", file.display());
+    assert!(terminal.rows().join("\n").contains(&advice), "{:?}", terminal.rows());
     assert_eq!(terminal.output().matches(QUESTION).count(), 1);
 }
 
@@ -388,6 +393,8 @@ fn chat_asks_before_it_starts_but_never_while_it_reconnects() {
             rows.contains("received certificate") && rows.contains("still trying")
         });
         assert_eq!(terminal.output().contains(QUESTION), is_asked);
+        // Only a certificate that was accepted has a line in the file.
+        assert_eq!(terminal.output().contains("remove line 1 of"), is_asked);
         assert!(terminal.output().matches(QUESTION).count() <= 1);
     }
 }

@@ -78,13 +78,15 @@ impl Dialer {
     /// Asks the user, once, whether to trust this certificate. Returns whether to dial again: then
     /// the server must present exactly this one. No connection is open meanwhile.
     pub(crate) fn ask_to_trust(&mut self, certificate: Fingerprint) -> Result<bool, String> {
-        let (Some(tls), Some(first_use)) = (&mut self.tls, self.first_use.take()) else {
+        let (Some(tls), Some(mut first_use)) = (&mut self.tls, self.first_use.take()) else {
             return Ok(false);
         };
         let is_trusted = first_use.ask(certificate)?;
         if is_trusted {
             tls.pin(certificate);
         }
+        // If the certificate changes later, the error names the server's line in the file.
+        self.first_use = first_use.trusted().is_some().then_some(first_use);
         Ok(is_trusted)
     }
 

@@ -53,7 +53,7 @@ impl FirstUse {
                 let file = self.servers.as_ref().map(|servers| servers.file.display())?;
                 Some(format!(
                     "the certificate has changed: if the operator replaced it, remove line {line} \
-                     of {file}"
+                     of {file} and start oyez again"
                 ))
             }
             Err(error) => Some(error.clone()),
@@ -63,7 +63,7 @@ impl FirstUse {
     /// Asks on the terminal whether to trust this certificate. Returns false without asking if there
     /// is no terminal, or if the server had another certificate before. The error says that the
     /// user does not trust it.
-    pub(super) fn ask(&self, fingerprint: Fingerprint) -> Result<bool, String> {
+    pub(super) fn ask(&mut self, fingerprint: Fingerprint) -> Result<bool, String> {
         if self.entry != Ok(None) || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
             return Ok(false);
         }
@@ -79,7 +79,6 @@ impl FirstUse {
         for _ in 0..MAX_QUESTIONS {
             let _ = write!(io::stderr(), "{question}");
             let Some(answer) = read_line() else {
-                // The input ended, or a signal arrived.
                 let _ = writeln!(io::stderr());
                 break;
             };
@@ -97,25 +96,31 @@ impl FirstUse {
     }
 
     /// Adds the certificate to the file. If that fails, the next client will ask again.
-    fn keep(&self, fingerprint: Fingerprint) {
+    fn keep(&mut self, fingerprint: Fingerprint) {
         let kept = match &self.servers {
-            Some(servers) => servers.add(fingerprint),
+            Some(servers) => servers.add(fingerprint).and_then(|()| {
+                notice(&format!("added {} to {}", self.server, servers.file.display()));
+                servers.find()
+            }),
             None => Err("neither XDG_STATE_HOME nor HOME is set".to_owned()),
         };
-        if let Err(error) = kept {
-            notice(&format!(
+        match kept {
+            Ok(entry) => self.entry = Ok(entry),
+            Err(error) => notice(&format!(
                 "the certificate is trusted for this run only: {error}; next time, use \
                  --tls-fingerprint {fingerprint}"
-            ));
+            )),
         }
     }
 }
 
-/// Reads one line from the terminal. Returns `None` at its end, or when a signal arrives. Reads no
-/// more than that line: the rest of the input is for the task.
+/// Reads one line from the terminal. Returns `None` at its end. Reads no more than that line: the
+/// rest of the input is for the task.
+///
+/// No task handles signals before it is connected, so Ctrl-C ends the process.
 fn read_line() -> Option<String> {
     let mut line = [0; MAX_TYPED];
-    // Unlike `poll`, `read` may be restarted after a signal.
+    // Another process may have made the terminal non-blocking.
     poll(&mut [PollFd::new(&stdin(), PollFlags::IN)], None).ok()?;
     let len = rustix::io::read(stdin(), &mut line).ok()?;
     let line = String::from_utf8_lossy(&line[..len]).into_owned();

@@ -33,11 +33,17 @@ impl Outage {
         let is_known = self.was_connected
             && error.cause == Cause::Absent
             && now.duration_since(self.since) < RESTART_TIME;
-        if is_known || self.reported.len() >= MAX_REPORTS || self.reported.contains(&error.why) {
+        let why = match error.cause {
+            Cause::UnknownCertificate(_) => error.to_string(),
+            // Other advice is for a client that does not try again.
+            _ => error.why.clone(),
+        };
+        if is_known || self.reported.len() >= MAX_REPORTS || self.reported.contains(&why) {
             return None;
         }
-        self.reported.push(error.why.clone());
-        Some(format!("{}; still trying", error.why))
+        let notice = format!("{why}; still trying");
+        self.reported.push(why);
+        Some(notice)
     }
 
     /// Handles a hint about an attempt that takes long. Returns the first one of the outage.
