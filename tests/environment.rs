@@ -113,7 +113,9 @@ fn tls_variables_enable_tls_and_any_tls_option_overrides_them_all() {
         succeeds(&mut command(&plain, &[("OYEZ_TLS", no)], &["ping"]));
     }
     succeeds(&mut command(&plain, &[("OYEZ_TLS", "0"), ("OYEZ_TLS_CA", ca)], &["ping"]));
-    fails(&mut command(&plain, &[("OYEZ_TLS", "1")], &["ping"]), 1, "does not speak TLS");
+    let error = "does not speak TLS on this port; use its TLS port, or connect without TLS\n";
+    fails(&mut command(&plain, &[("OYEZ_TLS", "1")], &["ping"]), 1, error);
+    fails(&mut command(&plain, &[], &["--tls", "ping"]), 1, error);
 }
 
 #[cfg(not(feature = "tls"))]

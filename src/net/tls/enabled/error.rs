@@ -48,8 +48,8 @@ pub(super) fn classify(error: &Error, peer: Peer, is_handshaking: bool) -> TlsFa
                     "the client does not speak TLS; it must use TLS here, as in ncat --ssl"
                 }
                 Peer::Server => {
-                    "the server does not speak TLS on this port; use its TLS port, or leave out \
-                     the --tls options and set OYEZ_TLS=0"
+                    "the server does not speak TLS on this port; use its TLS port, or connect \
+                     without TLS"
                 }
             }
             .to_owned(),
