@@ -559,6 +559,28 @@ fn files_are_broadcast_in_order() {
 }
 
 #[test]
+fn sender_with_a_name_says_why_it_does_not_reconnect() {
+    let fake = FakeServer::new();
+    let mut broadcast = fake.start_broadcast(&["--name", "web"]);
+    let mut server = fake.welcome(FEED, 0);
+    server.expect("name web");
+    server.send("ok name web");
+    server.expect("quiet");
+    server.expect("stats");
+    server.send("ok quiet\nok stats");
+    broadcast.write_input(b"one\n");
+    server.expect("broadcast one");
+    server.send("ok broadcast 1");
+    drop(server);
+    let error = format!(
+        "oyez: {}: the server closed the connection; not reconnecting with --name, because \
+         another client may have taken the name meanwhile; line 1 was broadcast; nothing after it\n",
+        fake.address()
+    );
+    assert_eq!(broadcast.wait_all(), (1, String::new(), error));
+}
+
+#[test]
 fn hyphen_after_a_double_hyphen_is_a_text() {
     let server = Server::start(&[]);
     let mut bob = server.client();

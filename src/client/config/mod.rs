@@ -117,11 +117,7 @@ fn configure(line: &mut CommandLine, environment: &Environment<'_>) -> Result<Ac
         route.name = environment.text("OYEZ_NAME", name)?;
         route.is_name_optional = route.name.is_some();
     }
-    let is_input = matches!(task, Task::BroadcastInput(_));
-    let is_long_running = is_input || matches!(task, Task::Listen(_) | Task::Chat(_));
-    // Deduplication after a reconnect would fail: lines under this name may be another client's.
-    let cannot_deduplicate = is_input && route.name.is_some();
-    route.reconnect &= is_long_running && !cannot_deduplicate;
+    route.reconnect &= matches!(task, Task::BroadcastInput(_) | Task::Listen(_) | Task::Chat(_));
     Ok(Action::Run(Box::new(Config { route, task })))
 }
 
@@ -239,7 +235,6 @@ mod tests {
         for (arguments, reconnects) in [
             ("listen", true),
             ("broadcast -", true),
-            ("--name al broadcast -", false),
             ("broadcast - --no-reconnect", false),
             ("broadcast hi", false),
         ] {

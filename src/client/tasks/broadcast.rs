@@ -36,11 +36,16 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 const SLOW_SERVER: &str =
     "if the server has a --rate-limit, it may delay its answers; use a longer --timeout";
 
+/// Why a client with a name cannot deduplicate after a reconnect.
+const NAMED: &str =
+    "not reconnecting with --name, because another client may have taken the name meanwhile";
+
 const CANNOT_TELL: &str = "cannot find out which lines were broadcast";
 
 /// Publishes the lines of standard input.
 struct Publisher {
     server: String,
+    has_name: bool,
     timeout: Duration,
     skip_bad: bool,
     source: Source,
@@ -95,6 +100,7 @@ struct Wait {
 pub(crate) fn broadcast(session: &mut Session, input: &InputOptions) -> Result<(), Failure> {
     let mut publisher = Publisher {
         server: session.connection.server().to_string(),
+        has_name: session.connection.dialer.options.name.is_some(),
         timeout: session.connection.dialer.options.timeout,
         // An escaped line can still be too long.
         skip_bad: input.skip_bad || input.escape_bad,
@@ -149,6 +155,9 @@ impl Publisher {
                     if let Some(why) = self.on_line(&incoming)? {
                         session.connection.reconnect(why);
                     }
+                }
+                Event::Disconnected { why, .. } if self.has_name => {
+                    return Err(format!("{}: {why}; {NAMED}", self.server));
                 }
                 Event::Disconnected { why, is_timeout, .. } => {
                     self.queue.on_disconnect(false);
