@@ -580,6 +580,33 @@ fn sender_with_a_name_says_why_it_does_not_reconnect() {
     assert_eq!(broadcast.wait_all(), (1, String::new(), error));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn progress_is_shown_only_in_the_foreground() {
+    for (job, is_shown) in [("", true), ("&", false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("input");
+        assert!(Command::new("mkfifo").arg(&input).status().unwrap().success());
+        let fake = FakeServer::new();
+        let broadcast = fake.oyez(&["--timeout", "1", "broadcast", "-"]);
+        let script = format!("set -m; \"$@\" <{} {job}\nwait; echo done", input.display());
+        let mut shell = Command::new("setsid");
+        shell.args(["--ctty", "sh", "-c", &script, "sh"]);
+        shell.arg(broadcast.get_program()).args(broadcast.get_args());
+        let mut terminal = Terminal::start_with_stderr(&mut shell, 24, 80);
+        let input = std::fs::File::create(input).unwrap();
+        let mut server = fake.welcome_sender(1, FEED, 0);
+        // The first keep-alive comes when the progress is due, and the second one after that.
+        server.expect("ping");
+        server.send("pong");
+        server.expect("ping");
+        drop(input);
+        terminal.wait_until(|terminal| terminal.output().contains("done"));
+        let output = terminal.output();
+        assert_eq!(output.contains("0 lines broadcast, 0 pending"), is_shown, "{output:?}");
+    }
+}
+
 #[test]
 fn hyphen_after_a_double_hyphen_is_a_text() {
     let server = Server::start(&[]);

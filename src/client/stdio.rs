@@ -5,6 +5,7 @@
 //! either.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::mem;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,8 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::process::getpgrp;
+use rustix::termios::tcgetpgrp;
 
 use crate::cli::cannot_write;
 pub(super) use crate::cli::write_all;
@@ -133,6 +136,13 @@ pub(super) fn notice(text: &str) {
     let _ = writeln!(io::stderr(), "{}", display::line(&text, 0, io::stderr()));
 }
 
+/// Returns whether this process is in the foreground of the terminal on standard error. Otherwise, a
+/// shell or another program uses the terminal.
+fn is_foreground() -> bool {
+    // This fails if the terminal is not the controlling one. Then there is no job control.
+    tcgetpgrp(io::stderr()).map_or(true, |foreground| foreground == getpgrp())
+}
+
 /// A progress line on standard error, overwritten in place.
 pub(super) struct Progress {
     is_wanted: bool,
@@ -151,7 +161,7 @@ impl Progress {
 
     pub(super) fn show(&mut self, text: impl FnOnce() -> String) {
         let now = Instant::now();
-        if self.is_wanted && self.next <= now {
+        if self.is_wanted && self.next <= now && is_foreground() {
             Self::write(&text());
             self.is_shown = true;
             self.next = now + Self::INTERVAL;
@@ -159,9 +169,8 @@ impl Progress {
     }
 
     pub(super) fn clear(&mut self) {
-        if self.is_shown {
+        if mem::take(&mut self.is_shown) && is_foreground() {
             Self::write("");
-            self.is_shown = false;
         }
     }
 
