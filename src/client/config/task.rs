@@ -101,9 +101,10 @@ pub struct Listen {
 }
 
 /// Where `listen` starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     /// With the first new line.
+    #[default]
     New,
     /// With the last lines, this many.
     Last(u64),

@@ -24,11 +24,8 @@ const MAX_RETRIES: u8 = 10;
 /// gap.
 #[derive(Debug, Default)]
 pub(crate) struct ResumeCursor {
-    /// The line to start after, until the server has answered the `resume` for it. It is a line of
-    /// `feed`.
-    since: Option<Since>,
-    /// How many lines to replay first, until the first welcome says which lines they are.
-    history: Option<u64>,
+    /// Where to start, until the server has answered the `resume` for it.
+    start: Start,
     /// The last line of the history, until the server has answered the `resume` for it. Older lines
     /// that are gone are not missing: the user asked for as many lines as there are.
     history_end: Option<u64>,
@@ -38,7 +35,7 @@ pub(crate) struct ResumeCursor {
     seq: u64,
     /// The server has sent a welcome before.
     was_connected: bool,
-    /// The server refused to start after `since`, or with the history.
+    /// The server refused the `resume` for `start`.
     is_refused: bool,
     /// While a `resume` is pending, the newest sequence number known. The server replays lines
     /// received before the reply.
@@ -96,16 +93,11 @@ impl fmt::Display for Notice {
 
 impl ResumeCursor {
     pub(crate) fn new(start: Start) -> Self {
-        let (since, history) = match start {
-            Start::New => (None, None),
-            Start::Last(count) => (None, Some(count)),
-            Start::After(since) => (Some(since), None),
+        let (feed, seq) = match start {
+            Start::After(Since::Position(FeedPosition { feed, seq })) => (Some(feed), seq),
+            _ => (None, 0),
         };
-        let (feed, seq) = match since {
-            Some(Since::Position(FeedPosition { feed, seq })) => (Some(feed), seq),
-            Some(Since::Line(_)) | None => (None, 0),
-        };
-        Self { since, history, feed, seq, ..Self::default() }
+        Self { start, feed, seq, ..Self::default() }
     }
 
     /// Returns the position of a line in the current feed.
@@ -135,9 +127,9 @@ impl ResumeCursor {
         let is_other_feed = previous.is_some_and(|previous| previous.feed != feed);
         if is_other_feed {
             // The line to start after is gone with its feed.
-            self.since = None;
+            self.start = Start::New;
         }
-        if let Some(since) = self.since {
+        if let Start::After(since) = self.start {
             let (seq, feed) = match since {
                 Since::Line(seq) => (seq, None),
                 Since::Position(FeedPosition { feed, seq }) => (seq, Some(feed)),
@@ -145,7 +137,7 @@ impl ResumeCursor {
             return Step { notices, request: Some(self.resume(seq, feed, newest)) };
         }
         let Some(after) = previous else {
-            let Some(count) = self.history.take() else {
+            let Start::Last(count) = self.start else {
                 self.seq = newest;
                 return Step::default();
             };
@@ -170,23 +162,22 @@ impl ResumeCursor {
         Command::Resume { seq, feed }
     }
 
-    /// Handles the final reply to a `resume`. The error says why the server cannot start after
-    /// `since`.
+    /// Handles the final reply to a `resume`. The error says why the server cannot start there.
     pub(crate) fn on_resume_reply(&mut self, reply: &Reply<'_>) -> Result<Step, String> {
         let newest = self.resuming.take().unwrap_or(self.seq);
-        let since = self.since.take();
+        let start = std::mem::take(&mut self.start);
         let Reply::Error { code, explanation } = *reply else {
             self.history_end = None;
             return Ok(Step::default());
         };
         let is_gone = code == ErrorCode::GONE.as_str();
-        let failed = match since {
-            Some(Since::Position(_)) if is_gone => None,
-            Some(since) => Some(cannot_start(since, self.seq, newest, code, explanation)),
-            None if self.history_end.is_some() && !is_gone => {
+        let failed = match start {
+            Start::After(Since::Position(_)) if is_gone => None,
+            Start::After(since) => Some(cannot_start(since, self.seq, newest, code, explanation)),
+            _ if self.history_end.is_some() && !is_gone => {
                 Some(format!("cannot replay earlier lines: {}", explain(code, explanation)))
             }
-            None => None,
+            _ => None,
         };
         if let Some(failed) = failed {
             self.is_refused = true;
@@ -517,7 +508,7 @@ mod tests {
             requests += 1;
             let explanation = format!("{oldest} 00000001");
             let reply = Reply::Error { code: "gone", explanation: &explanation };
-            request = cursor.on_resume_reply(&reply).expect("`since` is not set").request;
+            request = cursor.on_resume_reply(&reply).expect("the start is new").request;
         }
         assert_eq!(requests, u64::from(MAX_RETRIES) + 1);
     }
