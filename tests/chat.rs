@@ -64,7 +64,11 @@ fn slash_commands_show_their_answers_and_errors() {
     let _bob = bob(&server);
     let mut chat = chat(&server, &[], "2>");
     chat.press("/name bob\r");
-    chat.expect(&["! somebody is already called bob; choose another name", "2>"]);
+    chat.expect(&[
+        "! somebody is already called bob; choose another name",
+        "      with /nick",
+        "2>",
+    ]);
     for name in ["/name", "/nick 1x"] {
         chat.press(&format!("{name}\r"));
         let usage = format!("! usage: {} <name>; a name has 1 to 32 of A-Z a-z", &name[..5]);
@@ -84,6 +88,14 @@ fn slash_commands_show_their_answers_and_errors() {
     });
     chat.press("/send carol x\r");
     chat.expect(&["! nobody called carol is here; /who shows who is", "al>"]);
+    chat.press("/msg 1 hi\r");
+    chat.expect(&["[> bob] hi", "al>"]);
+    chat.press("/hsitory\r");
+    let hint = "! unknown command /hsitory (did you mean /history?);";
+    chat.expect(&[hint, "      see /help, or send it as text with //hsitory", "al>"]);
+    chat.press("quit\r");
+    let hint = "! not sent: type /quit for the command, or /say quit";
+    chat.expect(&[hint, "      to send it", "al>"]);
     chat.press("/msg 99 x\r");
     chat.expect(&["! nobody with the id 99 is here; see /clients", "al>"]);
     chat.press("/send bob\r");
@@ -258,6 +270,42 @@ fn client_lists_are_compared_across_a_reconnect() {
     chat.expect(&["dave: hi", "al>"]);
     chat.press("hello\r");
     oyez.expect("broadcast hello");
+}
+
+/// The list of clients is due only after five seconds.
+#[test]
+fn newcomer_is_shown_when_it_speaks() {
+    let fake = FakeServer::new();
+    let mut chat = start(&fake.address(), &["--name", "al"]);
+    let mut server = fake.welcome(FEED, 0);
+    server.expect("name al");
+    server.send("ok name al");
+    server.expect("resume 0 00c0ffee");
+    server.send("ok resume 0");
+    server.expect("clients");
+    server.send("client 1 al\nok clients 1 1");
+    chat.expect(&["- 1 here: al (you)", "al>"]);
+    server.send("broadcast 1 bob hello");
+    server.expect("clients");
+    server.send("client 1 al\nclient 2 bob\nok clients 2 2");
+    chat.expect(&["bob: hello", "- bob joined", "al>"]);
+}
+
+#[test]
+fn refused_history_is_reported_and_the_chat_continues() {
+    let fake = FakeServer::new();
+    let mut chat = start(&fake.address(), &[]);
+    let mut server = fake.welcome(FEED, 30);
+    server.expect("resume 20 00c0ffee");
+    server.send("error not-allowed not for you");
+    let address = fake.address();
+    chat.expect(&[
+        "! cannot replay earlier lines: the server refused: not",
+        "      for you",
+        &format!("- connected to {address}; your lines go to"),
+        "      everybody; see /help",
+        "1>",
+    ]);
 }
 
 #[test]
@@ -455,7 +503,9 @@ fn unsent_line_survives_a_reconnect() {
     server.wait();
     chat.expect(&["(not connected) >"]);
     chat.press("kept\r");
-    chat.expect(&["! not sent: not connected; press Enter to try again", "(not connected) > kept"]);
+    let error = "! not sent: not connected; press Up and Enter to try";
+    chat.expect(&[error, "      again", "(not connected) >"]);
+    chat.press("a draft");
     let mut again = oyezd();
     again.args(["--listen", &address]);
     let server = Server::spawn(again);
@@ -463,10 +513,10 @@ fn unsent_line_survives_a_reconnect() {
         "- the server was restarted, or it is another server;",
         "      lines may be missing",
         "- 1 here: al (you)",
-        "al> kept",
+        "al> a draft",
     ]);
     let mut bob = bob(&server);
-    chat.press("\r");
+    chat.press("\x1b[A\r");
     bob.expect("broadcast 1 al kept");
 }
 

@@ -165,8 +165,8 @@ fn space_before_a_command_is_refused_and_the_line_is_kept() {
     for (typed, shown) in [(" /send bob x", "al>  /send bob x"), ("   /quit", "al>    /quit")] {
         chat.press(&format!("{CTRL_U}{typed}\r"));
         chat.expect(&[
-            "! not sent: the line begins with a space; remove it to run the command, or",
-            "      begin the line with // to send it as text",
+            "! not sent: the line begins with a space or an invisible character; remove",
+            "      it to run the command, or begin the line with // to send it as text",
             shown,
         ]);
     }

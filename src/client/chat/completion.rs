@@ -29,7 +29,11 @@ impl Completion {
         let (before, word) = left.split_at(start);
         // `bob: ` at the start of a line shows everybody that the line is addressed to bob.
         let end = if start == 0 && !word.starts_with('/') { ": " } else { " " };
-        let end = if right.starts_with(' ') { end.trim_end() } else { end };
+        let end = match right.chars().next() {
+            Some(':') if end == ": " => "",
+            Some(' ') => end.trim_end(),
+            _ => end,
+        };
         let candidates: Vec<String> = if start == 0
             && let Some(word) = word.strip_prefix('/')
         {
@@ -94,6 +98,8 @@ mod tests {
         assert_eq!(completed("/send b", 0, ">"), "/send bob |");
         assert_eq!(completed("7", 0, ">"), "7: |");
         assert_eq!(completed("bo you", 4, ">"), "bob:| you");
+        assert_eq!(completed("bo: hi", 4, ">"), "bob|: hi");
+        assert_eq!(completed("/send bo:", 1, ">"), "/send bob |:");
         assert_eq!(completed("hi bo, x", 3, ">"), "hi bob |, x");
         assert_eq!(completed("你好\tbo", 0, ">"), "你好\tbob |");
     }

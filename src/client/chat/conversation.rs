@@ -7,7 +7,8 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use super::mention::mentions;
-use super::roster::{Roster, Row};
+use super::presence::Row;
+use super::roster::Roster;
 use super::screen::{Kind, Screen};
 use super::slash_command::{self, Action};
 use crate::cli::digits;
@@ -16,7 +17,7 @@ use crate::client::connection::dial::Welcome;
 use crate::client::connection::requests::{Incoming, Owner};
 use crate::client::connection::{Connection, Event};
 use crate::client::messages::{connection_lost, explain, name_taken};
-use crate::client::tasks::resume_cursor::{LineState, ResumeCursor};
+use crate::client::tasks::resume_cursor::{LineState, ResumeCursor, Step};
 use crate::protocol::{Command, ErrorCode, FeedId, OkReply, Reply, Verb};
 
 /// The maximum time to wait for the server's goodbye when quitting.
@@ -27,6 +28,9 @@ const MAX_REQUESTS: usize = 100;
 
 /// The pause between two requests for the list of clients.
 const ROSTER_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The minimum pause before a new client's message causes a request.
+const NEWCOMER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pause while there are too many clients to watch.
 const CROWDED_INTERVAL: Duration = Duration::from_secs(60);
@@ -48,6 +52,8 @@ pub(super) struct Conversation {
     /// When to request the list of clients. `None` while a request is pending, or if the list is not
     /// needed.
     ask_at: Option<Instant>,
+    /// When the list of clients last arrived.
+    listed_at: Option<Instant>,
     /// When the last mention or direct message arrived.
     alerted_at: Option<Instant>,
     /// When the conversation ends at the latest. `None` until the user quits.
@@ -91,6 +97,7 @@ impl Conversation {
             newest: 0,
             roster: Roster::new(presence),
             ask_at: None,
+            listed_at: None,
             alerted_at: None,
             ends_at: None,
             requests: VecDeque::new(),
@@ -143,7 +150,7 @@ impl Conversation {
         self.ends_at = Some(Instant::now() + timeout);
     }
 
-    /// Executes a typed line. Returns false if it could not be sent and should stay in the editor.
+    /// Executes a typed line. Returns false if the user must change it first.
     pub(super) fn submit(
         &mut self,
         text: &str,
@@ -163,12 +170,11 @@ impl Conversation {
                 screen.error("nobody has sent you a direct message yet");
             }
             Ok(_) if connection.requests().is_none() => {
-                screen.error("not sent: not connected; press Enter to try again");
-                return false;
+                screen.error("not sent: not connected; press Up and Enter to try again");
             }
             Ok(_) if !connection.has_room() || self.requests.len() >= MAX_REQUESTS => {
-                screen.error("not sent: the server does not answer; press Enter to try again");
-                return false;
+                screen
+                    .error("not sent: the server does not answer; press Up and Enter to try again");
             }
             Ok(actions) => actions.iter().for_each(|action| self.send(*action, connection)),
         }
@@ -214,7 +220,10 @@ impl Conversation {
             }
             Event::Received(line) => return self.on_line(&line, screen),
             Event::Notice(text) => screen.notice(&text),
-            Event::NameRefused(text) => screen.error(&text),
+            Event::NameRefused(text) => {
+                screen.error(&text);
+                screen.notice("choose a name with /nick");
+            }
             Event::Disconnected { .. } if self.ends_at.is_some() => self.end(),
             Event::Disconnected { why, has_unconfirmed, .. } => {
                 self.requests.clear();
@@ -255,9 +264,11 @@ impl Conversation {
                 screen.direct(from, text);
                 self.alert(screen);
                 self.roster.on_direct(from);
+                self.ask_about(from);
             }
             (Reply::Ok(OkReply::Send { .. }), Some(Request::Send { to, text })) => {
-                screen.own_direct(to, text);
+                let name = digits(to).and_then(|id| self.roster.name_of(id));
+                screen.own_direct(name.unwrap_or(to), text);
             }
             (Reply::Ok(OkReply::Clients { shown, total }), request) => {
                 let rows = self.roster.take_rows();
@@ -291,7 +302,10 @@ impl Conversation {
         screen: &mut Screen,
     ) -> Option<Command<'static>> {
         // If the server refuses, the chat continues without the earlier lines.
-        let step = self.cursor.on_resume_reply(reply).unwrap_or_default();
+        let step = self.cursor.on_resume_reply(reply).unwrap_or_else(|error| {
+            screen.error(&error);
+            Step::default()
+        });
         step.notices.iter().for_each(|notice| screen.notice(&notice.to_string()));
         if step.request.is_none() {
             // The server has accepted the client and replayed the lines.
@@ -311,6 +325,7 @@ impl Conversation {
         // An error, such as missing rights, ends the requests.
         let Reply::Ok(OkReply::Clients { total, .. }) = *reply else { return };
         self.roster.on_list(total).iter().for_each(|text| screen.notice(text));
+        self.listed_at = Some(Instant::now());
         let interval = if self.roster.is_crowded() { CROWDED_INTERVAL } else { ROSTER_INTERVAL };
         self.ask_at = Some(Instant::now() + interval);
     }
@@ -342,6 +357,17 @@ impl Conversation {
         if is_mention {
             self.alert(screen);
         }
+        self.ask_about(from);
+    }
+
+    /// Requests the list of clients soon if this sender is not on the last one, so that the chat
+    /// shows promptly that it has joined.
+    fn ask_about(&mut self, from: &str) {
+        if let (Some(ask_at), Some(listed_at)) = (self.ask_at, self.listed_at)
+            && self.roster.is_new(from)
+        {
+            self.ask_at = Some(ask_at.min(listed_at + NEWCOMER_INTERVAL));
+        }
     }
 
     /// Rings the bell for a message to the user.
@@ -364,7 +390,9 @@ impl Conversation {
 
 fn error_text(code: &str, explanation: &str, request: Option<&Request>) -> String {
     match request {
-        Some(Request::Name(name)) if code == ErrorCode::NAME_TAKEN.as_str() => name_taken(name),
+        Some(Request::Name(name)) if code == ErrorCode::NAME_TAKEN.as_str() => {
+            format!("{} with /nick", name_taken(name))
+        }
         Some(Request::Send { to, .. }) if code == ErrorCode::NO_SUCH_CLIENT.as_str() => {
             match digits::<u64>(to) {
                 Some(id) => format!("nobody with the id {id} is here; see /clients"),

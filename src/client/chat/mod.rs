@@ -17,6 +17,7 @@ mod editor;
 mod keys;
 mod layout;
 mod mention;
+mod presence;
 mod roster;
 mod screen;
 mod search;
@@ -216,6 +217,10 @@ impl Chat {
                     return Ok(());
                 }
                 Outcome::EndedBefore => self.search = None,
+                Outcome::TooLong => {
+                    self.screen.error(TOO_LONG);
+                    return Ok(());
+                }
             }
         }
         if !matches!(key, Key::Tab | Key::BackTab) {

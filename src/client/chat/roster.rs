@@ -1,4 +1,4 @@
-//! Presence: who is here, who joined and who left.
+//! The connected clients, and those who have sent messages.
 //!
 //! The protocol does not announce clients that connect or disconnect. The chat therefore polls the
 //! list of clients and compares each list with the previous one.
@@ -6,9 +6,10 @@
 //! This module performs **no I/O** and reads no clock. The server is not trusted: all lists are
 //! bounded, and only valid names are kept.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 
+use super::presence::{Presence, Row, label};
 use crate::protocol::{Command, Name, Recipient};
 
 /// The maximum number of clients to watch.
@@ -24,23 +25,13 @@ const MAX_HEARD: usize = 100;
 /// connections.
 const MAX_OWN: usize = 8;
 
-/// The maximum number of names, or of name changes, in a notice.
-const MAX_LISTED: usize = 3;
-
-/// The maximum length of the list of who is here when the chat starts, in bytes.
+/// The maximum length of the list of clients when the chat starts, in bytes.
 const MAX_LIST: usize = 200;
 
 /// The maximum length of the list that the user requests, in bytes.
 const MAX_LONG_LIST: usize = 700;
 
-/// A client in a reply to `clients`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) id: u64,
-    pub(super) name: Option<String>,
-}
-
-/// Who is here.
+/// The connected clients, and those who have sent messages.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     /// Whether to report who joins and leaves.
@@ -66,26 +57,8 @@ enum State {
     Unknown,
     /// Too many clients to watch.
     Crowded,
-    /// The other clients, by id.
-    Known(BTreeMap<u64, Member>),
-}
-
-#[derive(Debug)]
-struct Member {
-    name: Option<String>,
-    /// A client without a name is reported only when it is listed a second time: most scripts
-    /// disconnect before that, and most people have chosen a name by then.
-    is_reported: bool,
-}
-
-impl Row {
-    fn label(&self) -> String {
-        label(self.id, self.name.as_deref())
-    }
-}
-
-fn label(id: u64, name: Option<&str>) -> String {
-    name.map_or_else(|| format!("client {id}"), str::to_owned)
+    /// The other clients.
+    Known(Presence),
 }
 
 impl Roster {
@@ -152,12 +125,23 @@ impl Roster {
     /// Returns the other clients' names: message senders first, the most recent one at the front.
     pub(super) fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.heard.iter().map(String::as_str).collect();
-        if let State::Known(members) = &self.state {
-            let listed = members.values().filter_map(|member| member.name.as_deref());
-            names.extend(listed.filter(|name| !self.heard.iter().any(|heard| heard == name)));
+        if let State::Known(presence) = &self.state {
+            let is_new = |name: &&str| !self.heard.iter().any(|heard| heard == name);
+            names.extend(presence.names().filter(is_new));
         }
         names.retain(|name| self.own_name() != Some(name));
         names
+    }
+
+    /// Returns the name of the client with this id, if it is known.
+    pub(super) fn name_of(&self, id: u64) -> Option<&str> {
+        if let State::Known(presence) = &self.state { presence.name_of(id) } else { None }
+    }
+
+    /// Returns whether a message's sender is missing on the last list.
+    pub(super) fn is_new(&self, from: &str) -> bool {
+        let State::Known(presence) = &self.state else { return false };
+        self.is_watching && Name::parse(from).is_some() && !presence.has_name(from)
     }
 
     /// Returns the next request for the list, or `None` if it is not needed.
@@ -188,8 +172,8 @@ impl Roster {
         mem::take(&mut self.rows)
     }
 
-    /// Handles the final line of the reply to [`request`](Self::request). Returns notices about who
-    /// is here, and who joined and left.
+    /// Handles the final line of the reply to [`request`](Self::request). Returns notices about the
+    /// connected clients, and those that joined and left.
     pub(super) fn on_list(&mut self, total: u64) -> Vec<String> {
         let rows = self.take_rows();
         let mut notices = vec![];
@@ -209,11 +193,20 @@ impl Roster {
             }
             // The state is unknown, so the next list is shown.
             State::Crowded => {}
-            State::Unknown => {
-                let member = |row: Row| (row.id, Member { name: row.name, is_reported: true });
-                self.state = State::Known(self.others(rows).map(member).collect());
+            State::Unknown => self.state = State::Known(Presence::new(self.others(rows))),
+            State::Known(mut presence) => {
+                let changes = presence.update(self.others(rows));
+                self.heard.retain(|name| presence.has_name(name));
+                // If another client has the old name, it may have sent the message.
+                if let Some(from) = &self.reply_to
+                    && !presence.has_name(from)
+                    && let Some(name) = changes.new_name(from)
+                {
+                    self.reply_to = Some(name.to_owned());
+                }
+                notices.extend(changes.notice());
+                self.state = State::Known(presence);
             }
-            State::Known(members) => notices.extend(self.compare(members, rows)),
         }
         notices
     }
@@ -222,65 +215,7 @@ impl Roster {
         rows.into_iter().filter(|row| !self.own.contains(&row.id))
     }
 
-    /// Replaces the members by the clients in these rows. Returns a notice about the differences.
-    fn compare(&mut self, mut before: BTreeMap<u64, Member>, rows: Vec<Row>) -> Option<String> {
-        let mut members = BTreeMap::new();
-        let (mut joined, mut renamed) = (vec![], vec![]);
-        let mut reply_to = None;
-        for row in self.others(rows) {
-            let label = row.label();
-            let is_reported = match before.remove(&row.id) {
-                None if row.name.is_none() => false,
-                None | Some(Member { is_reported: false, .. }) => {
-                    joined.push(label);
-                    true
-                }
-                Some(Member { name, .. }) => {
-                    if name != row.name {
-                        let before = self::label(row.id, name.as_deref());
-                        if self.reply_to.as_ref() == Some(&before) {
-                            reply_to = Some(label.clone());
-                        }
-                        renamed.push(format!("{before} is now called {label}"));
-                    }
-                    true
-                }
-            };
-            members.insert(row.id, Member { name: row.name, is_reported });
-        }
-        let gone = before.into_iter().filter(|(_, member)| member.is_reported);
-        let mut left: Vec<String> =
-            gone.map(|(id, member)| label(id, member.name.as_deref())).collect();
-        // A client that reconnects has another id.
-        let (reconnected, joined): (Vec<_>, Vec<_>) =
-            joined.into_iter().partition(|label| left.contains(label));
-        left.retain(|label| !reconnected.contains(label));
-        let is_here = |name: &String| {
-            members.values().any(|member: &Member| member.name.as_ref() == Some(name))
-        };
-        self.heard.retain(is_here);
-        // If another client has the old name, it may have sent the message.
-        if !self.reply_to.as_ref().is_some_and(is_here) && reply_to.is_some() {
-            self.reply_to = reply_to;
-        }
-        self.state = State::Known(members);
-        let changes = [(joined, "joined"), (left, "left"), (reconnected, "reconnected")];
-        let mut parts: Vec<String> = changes
-            .iter()
-            .filter(|(labels, _)| !labels.is_empty())
-            .map(|(labels, what)| format!("{} {what}", enumerate(labels)))
-            .collect();
-        let others = renamed.len().saturating_sub(MAX_LISTED);
-        parts.extend(renamed.into_iter().take(MAX_LISTED));
-        match others {
-            0 => {}
-            1 => parts.push("1 other changed its name".to_owned()),
-            others => parts.push(format!("{others} others changed their names")),
-        }
-        (!parts.is_empty()).then(|| parts.join("; "))
-    }
-
-    /// Formats the reply to the user's request for who is here.
+    /// Formats the reply to `/who`.
     pub(super) fn long_list(&self, rows: &[Row], total: u64) -> String {
         self.list(rows, total, MAX_LONG_LIST)
     }
@@ -307,18 +242,6 @@ impl Roster {
             others => list += &format!(" and {others} others"),
         }
         list
-    }
-}
-
-/// Joins the labels as in a sentence. If there are many, names only the first one.
-fn enumerate(labels: &[String]) -> String {
-    match labels {
-        [label] => label.clone(),
-        [first, others @ ..] if labels.len() > MAX_LISTED => {
-            format!("{first} and {} others", others.len())
-        }
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-        [] => String::new(),
     }
 }
 
@@ -366,35 +289,6 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_combined_into_one_notice() {
-        for (after, notice) in [
-            ("1 alice, 2 bob, 3 carol, 4 dave", "dave joined"),
-            ("1 alice, 2 bob", "carol left"),
-            ("1 alice", "bob and carol left"),
-            ("1 alice, 2 bob, 3 carol, 4 d, 5 e, 6 f", "d, e and f joined"),
-            ("1 alice, 2 bob, 3 carol, 4 d, 5 e, 6 f, 7 g", "d and 3 others joined"),
-            ("1 alice, 2 robert, 3 carol", "bob is now called robert"),
-            ("1 al, 2 bob, 3 carol", ""),
-            ("1 alice, 3 carol, 4 bob", "bob reconnected"),
-            ("1 alice, 3 bob, 4 d", "d joined; bob left; carol is now called bob"),
-        ] {
-            let mut roster = roster("1 alice, 2 bob, 3 carol");
-            assert_eq!(receive(&mut roster, after).concat(), notice, "{after}");
-            assert_eq!(receive(&mut roster, after), [""; 0], "{after}");
-        }
-        let mut roster = roster("1 alice, 2 a, 3 b, 4 c, 5 d, 6 e");
-        assert_eq!(
-            receive(&mut roster, "1 alice, 2 v, 3 w, 4 x, 5 y, 6 z"),
-            ["a is now called v; b is now called w; c is now called x; \
-                 2 others changed their names"]
-        );
-        assert_eq!(
-            receive(&mut roster, "1 alice, 2 a, 3 b, 4 c, 5 d, 6 z"),
-            ["v is now called a; w is now called b; x is now called c; 1 other changed its name"]
-        );
-    }
-
-    #[test]
     fn reply_follows_the_sender_to_a_new_name_unless_another_client_has_the_old_one() {
         for (from, after, to) in [
             ("bob", "1 alice, 2 robert, 3 carol", "robert"),
@@ -411,17 +305,6 @@ mod tests {
             roster.on_connected(1, true);
             assert_eq!(roster.reply_to(), None);
         }
-    }
-
-    #[test]
-    fn client_without_a_name_is_reported_when_it_stays() {
-        let mut roster = roster("1 alice");
-        assert_eq!(receive(&mut roster, "1 alice, 2 -, 3 -, 4 -"), [""; 0]);
-        assert_eq!(receive(&mut roster, "1 alice, 2 -, 3 carol"), ["client 2 and carol joined"]);
-        assert_eq!(
-            receive(&mut roster, "1 alice, 2 bob"),
-            ["carol left; client 2 is now called bob"]
-        );
     }
 
     #[test]

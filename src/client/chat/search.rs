@@ -24,6 +24,8 @@ pub(super) enum Outcome {
     Ended,
     /// The search has ended, and the key has its usual effect on the line that was found.
     EndedBefore,
+    /// The pattern would become too long.
+    TooLong,
 }
 
 impl Search {
@@ -41,7 +43,9 @@ impl Search {
     pub(super) fn handle(&mut self, key: &Key, editor: &mut Editor) -> Outcome {
         match key {
             Key::Text(_) | Key::Paste(_) => {
-                self.pattern.edit(key);
+                if !self.pattern.edit(key) {
+                    return Outcome::TooLong;
+                }
                 self.find(editor, editor.recalled());
             }
             Key::Backspace => {

@@ -1,6 +1,8 @@
 //! Parses the lines typed in the chat: text and slash commands.
 
 use crate::cli::digits;
+use crate::cli::suggest::nearest;
+use crate::escape::characters;
 use crate::protocol::{Command, Name, Recipient, validate_text};
 
 /// How many lines `/history` shows if the user gives no number.
@@ -15,7 +17,7 @@ pub(super) enum Action<'a> {
     Me(&'a str),
     /// Send a text to the sender of the last direct message.
     Reply(&'a str),
-    /// Show who is here.
+    /// List the connected clients.
     Who,
     /// Show the help.
     Help,
@@ -72,7 +74,7 @@ pub(super) static SLASH_COMMANDS: [SlashCommand; 11] = [
     SlashCommand {
         words: &["who"],
         arguments: "",
-        help: "show who is here",
+        help: "list the connected clients",
         rule: "",
         parse: |argument| argument.trim().is_empty().then_some(Action::Who),
     },
@@ -128,7 +130,7 @@ pub(super) static SLASH_COMMANDS: [SlashCommand; 11] = [
 ];
 
 /// How the screen shows each kind of message.
-const MESSAGES: [&str; 9] = [
+const MESSAGES: [&str; 10] = [
     "messages look like this:",
     "  bob: hello          from bob to everybody",
     "  => bob: hi, alice   the same, and it mentions you",
@@ -136,6 +138,7 @@ const MESSAGES: [&str; 9] = [
     "  > hello             from you to everybody",
     "  [bob] hello         from bob to you alone",
     "  [> bob] hello       from you to bob alone",
+    "  --:-- bob: hello    an earlier line: the time is unknown",
     "  ! text              an error",
     "  - text              a notice",
 ];
@@ -186,17 +189,28 @@ pub(super) fn check(text: &str) -> Result<(), &'static str> {
              the terminal and the locale to UTF-8",
         )
     } else if let [line] = lines(text)[..]
-        && let Some(rest) = line.trim_start().strip_prefix('/')
+        && let Some(rest) = without_invisible_start(line).strip_prefix('/')
         && !line.starts_with('/')
         && !rest.starts_with('/')
     {
-        Err("not sent: the line begins with a space; remove it to run the command, or begin the \
-             line with // to send it as text")
+        Err(
+            "not sent: the line begins with a space or an invisible character; remove it to run the \
+             command, or begin the line with // to send it as text",
+        )
     } else if validate_text(text.replace('\n', "").as_bytes()).is_none() {
         Err("not sent: the text has control characters or Unicode line separators")
     } else {
         Ok(())
     }
+}
+
+/// Returns the line without the blanks and invisible characters at its start.
+fn without_invisible_start(line: &str) -> &str {
+    let start = characters(line)
+        .take_while(|(c, is_visible)| c.is_whitespace() || !is_visible)
+        .map(|(c, _)| c.len_utf8())
+        .sum();
+    &line[start..]
 }
 
 /// Parses typed text into the actions to take. Only pasted text has several lines, separated by
@@ -208,6 +222,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<Action<'_>>, String> {
         && let Some(line) = line.strip_prefix('/')
     {
         return Ok(vec![parse_command(line)?]);
+    }
+    if let [line] = lines[..]
+        && let word = line.trim().to_ascii_lowercase()
+        && matches!(word.as_str(), "help" | "quit" | "exit")
+    {
+        return Err(format!("not sent: type /{word} for the command, or /say {word} to send it"));
     }
     Ok(lines.into_iter().map(|text| Action::Send(Command::Broadcast { text })).collect())
 }
@@ -232,8 +252,11 @@ fn parse_command(line: &str) -> Result<Action<'_>, String> {
     let is_word = |known: &&str| known.eq_ignore_ascii_case(word);
     let Some(command) = SLASH_COMMANDS.iter().find(|command| command.words.iter().any(is_word))
     else {
+        let suggestion = nearest(word, names());
+        let suggestion = suggestion.map(|name| format!(" (did you mean /{name}?)"));
         return Err(format!(
-            "unknown command /{word}; see /help, or send it as text with //{word}"
+            "unknown command /{word}{}; see /help, or send it as text with //{word}",
+            suggestion.unwrap_or_default()
         ));
     };
     (command.parse)(arguments).ok_or_else(|| {
@@ -251,6 +274,8 @@ mod tests {
         let broadcast = |text| Ok(vec![Action::Send(Command::Broadcast { text })]);
         assert_eq!(parse("hello there"), broadcast("hello there"));
         assert_eq!(parse(" hello "), broadcast(" hello "));
+        assert_eq!(parse("quit it"), broadcast("quit it"));
+        assert_eq!(parse("/say quit"), broadcast("quit"));
         assert_eq!(parse("//x y"), broadcast("/x y"));
         assert_eq!(parse("/say  /x"), broadcast(" /x"));
         assert_eq!(parse("/PING"), Ok(vec![Action::Send(Command::Ping { text: None })]));
@@ -286,7 +311,8 @@ mod tests {
 
     #[test]
     fn space_before_a_command_is_an_error() {
-        for line in [" /quit", "\t/send bob x", "   /", "\u{3000}/x", "\n /quit\n"] {
+        for line in [" /quit", "\t/send bob x", "   /", "\u{3000}/x", "\n /quit\n", "\u{200b}/quit"]
+        {
             let error = check(line).expect_err(line);
             assert!(error.contains("begins with a space"), "{error}");
         }
@@ -307,7 +333,14 @@ mod tests {
             ("/history 0", "usage: /history [count]; the count is a number, such as 20"),
             ("/clients x", "usage: /clients [after-id]; the id is a number"),
             ("/who bob", "usage: /who"),
-            ("/hstory 5", "unknown command /hstory; see /help, or send it as text with //hstory"),
+            (
+                "/hstory 5",
+                "unknown command /hstory (did you mean /history?); see /help, or send it as text \
+                 with //hstory",
+            ),
+            ("quit", "not sent: type /quit for the command, or /say quit to send it"),
+            (" Exit ", "not sent: type /exit for the command, or /say exit to send it"),
+            ("help", "not sent: type /help for the command, or /say help to send it"),
             (
                 "/shutdown",
                 "unknown command /shutdown; see /help, or send it as text with //shutdown",
