@@ -33,6 +33,7 @@ fn client_suggests_the_address_that_was_meant() {
     for (text, address) in [
         ("5050", "127.0.0.1:5050"),
         (":5050", "127.0.0.1:5050"),
+        (":", "127.0.0.1"),
         ("localhost:", "localhost"),
         ("localhost/", "localhost"),
         ("localhost:5050/", "localhost:5050"),
@@ -93,6 +94,49 @@ fn server_suggests_the_address_that_was_meant() {
     let error = "\"oyez.sock\": not an address; for a Unix socket, write unix:oyez.sock";
     refuses(oyezd().args(["--listen", "oyez.sock"]), error);
     fails(oyezd().args(["--listen", "host.example:7"]), 2, ": expected IP:PORT, ");
+}
+
+/// Words of the protocol and of other programs, and addresses without their option.
+#[test]
+fn program_suggests_the_command_or_option_that_was_meant() {
+    for (line, meant) in [
+        ("say hi", "broadcast"),
+        ("publish hi", "broadcast"),
+        ("pub hi", "broadcast"),
+        ("SUB", "listen"),
+        ("tail --count 1", "listen"),
+        ("who", "clients"),
+        ("list", "clients"),
+        ("msg bob hi", "send"),
+        ("127.0.0.1:5050", "-s 127.0.0.1:5050"),
+        ("host:5050", "-s host:5050"),
+        (":5050", "-s 127.0.0.1:5050"),
+        ("5050 listen", "-s 127.0.0.1:5050"),
+        ("unix:oyez.sock", "-s unix:oyez.sock"),
+        ("-h localhost", "-s localhost"),
+        ("--nick al", "--name"),
+        ("listen --json", "--format json"),
+        ("--port 5060", "-s HOST:PORT"),
+        ("-p 5060", "-s HOST:PORT"),
+        ("--host=h ping", "-s HOST:PORT"),
+        ("ping --tl", "--tls"),
+        ("ping --fingerprint x", "--tls-fingerprint"),
+        ("--ca x ping", "--tls-ca"),
+    ] {
+        refuses(oyez().args(line.split(' ')), &format!(" (did you mean {meant}?)"));
+    }
+    for (line, meant) in [
+        ("--port 5060", "--listen IP:PORT"),
+        ("-p 5060", "--listen IP:PORT"),
+        ("--clients 5", "--max-clients"),
+    ] {
+        refuses(oyezd().args(line.split(' ')), &format!(" (did you mean {meant}?)"));
+    }
+    // Neither is an address or has a synonym.
+    refuses(oyez().arg("nonsense"), "unknown command \"nonsense\"");
+    refuses(oyez().arg("hi all."), "unknown command \"hi all.\"");
+    refuses(oyez().arg(""), "unknown command \"\"");
+    refuses(oyezd().args(["--nick", "al"]), "unknown option --nick");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::help::{CommandRow, HelpGroup, Page, first_word};
-use super::suggest::nearest;
+use super::suggest::{COMMAND_SYNONYMS, OPTION_SYNONYMS, nearest, synonym};
 
 /// The advice for a text that is mistaken for an option or for `-`.
 pub(crate) const BEFORE_TEXT: &str = "put -- before a text that starts with -";
@@ -104,9 +104,14 @@ impl OptionTable {
             return format!("{name} takes no value");
         }
         let error = format!("unknown option {}", shell_word(name));
-        let long = self.0.iter().map(|names| names.long);
-        match (nearest(name.trim_start_matches('-'), long.map(|long| &long[2..])), before) {
-            (Some(long), _) => format!("{error} (did you mean --{long}?)"),
+        let word = name.trim_start_matches('-');
+        let has = |option: &str| self.find(option.as_ref()).is_some();
+        let long = self.0.iter().map(|names| &names.long[2..]);
+        let meant = synonym(word, OPTION_SYNONYMS, has)
+            .map(str::to_owned)
+            .or_else(|| nearest(word, long).map(|long| format!("--{long}")));
+        match (meant, before) {
+            (Some(option), _) => format!("{error} (did you mean {option}?)"),
             (None, Some(before)) => {
                 let before: String =
                     before.iter().map(|word| shell_word(&word.to_string_lossy()) + " ").collect();
@@ -215,10 +220,22 @@ fn shell_word(word: &str) -> String {
     }
 }
 
-/// Formats the error for an unknown command. It suggests the one that was probably meant.
+/// Formats the error for an unknown command. It suggests the one that was probably meant, or `-s`
+/// for an address.
 pub(crate) fn unknown_command(word: &str, commands: &[CommandRow]) -> String {
-    match nearest(word, commands.iter().map(|(usage, _)| first_word(usage))) {
-        Some(name) => format!("unknown command {word:?} (did you mean {name}?)"),
+    let names = || commands.iter().map(|(usage, _)| first_word(usage));
+    let port = word.strip_prefix(':').unwrap_or(word).parse::<u16>();
+    let is_address =
+        word == "localhost" || word.contains(['.', ':']) && !word.contains(char::is_whitespace);
+    let meant = match port {
+        Ok(port) => Some(format!("-s 127.0.0.1:{port}")),
+        Err(_) if is_address => Some(format!("-s {word}")),
+        Err(_) => synonym(word, COMMAND_SYNONYMS, |command| names().any(|name| name == command))
+            .or_else(|| nearest(word, names()))
+            .map(str::to_owned),
+    };
+    match meant {
+        Some(meant) => format!("unknown command {word:?} (did you mean {meant}?)"),
         None => format!("unknown command {word:?}"),
     }
 }

@@ -1,11 +1,45 @@
 //! Suggestions for mistyped words.
 
+use super::help::first_word;
+
 /// Longer words are never compared, so a comparison takes bounded time.
 const MAX_LEN: usize = 40;
 
+/// The commands of `oyez`, and words of the protocol and of other programs for them.
+#[rustfmt::skip] // One row per command.
+pub(super) const COMMAND_SYNONYMS: &[(&str, &[&str])] = &[
+    ("chat", &["connect", "join"]),
+    ("broadcast", &["say", "publish", "pub", "post"]),
+    ("listen", &["subscribe", "sub", "watch", "tail", "follow"]),
+    ("send", &["msg", "tell", "dm", "whisper"]),
+    ("clients", &["who", "users", "names", "list", "ls"]),
+    ("shutdown", &["stop"]),
+];
+
+/// Options of either program, and names that other programs have for them.
+pub(super) const OPTION_SYNONYMS: &[(&str, &[&str])] = &[
+    ("--name", &["nick", "nickname", "user", "username"]),
+    ("--format json", &["json"]),
+    ("-s HOST:PORT", &["host", "port", "p"]),
+    ("--listen IP:PORT", &["host", "port", "p", "bind", "addr", "address"]),
+];
+
+/// Returns the first suggestion that the program has and that `word` is a synonym of. Ignores case.
+pub(super) fn synonym(
+    word: &str,
+    synonyms: &'static [(&str, &[&str])],
+    has: impl Fn(&str) -> bool,
+) -> Option<&'static str> {
+    let word = word.to_ascii_lowercase();
+    let rows = synonyms.iter().filter(|(_, words)| words.contains(&word.as_str()));
+    let mut suggestions = rows.map(|(suggestion, _)| *suggestion);
+    suggestions.find(|suggestion| has(first_word(suggestion)))
+}
+
 /// Returns the first of the candidates that are most similar to `word`, or `None` if none is
 /// similar: one edit is allowed for every four characters of the word. A candidate that begins with
-/// the word is always similar, if the word has at least three characters. Ignores case.
+/// the word, or ends with `-` and the word, is always similar, if the word has at least two
+/// characters. Ignores case.
 pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -17,8 +51,9 @@ pub(crate) fn nearest<'a>(
     }
     let most = len / 4;
     let similar = candidates.into_iter().filter_map(|candidate| {
-        let is_start = len >= 3 && candidate.starts_with(&word);
-        let edits = if is_start { most } else { edits(&word, candidate) };
+        let is_end = candidate.strip_suffix(&word).is_some_and(|start| start.ends_with('-'));
+        let is_part = len >= 2 && (is_end || candidate.starts_with(&word));
+        let edits = if is_part { most } else { edits(&word, candidate) };
         (edits <= most).then_some((edits, candidate))
     });
     similar.min_by_key(|(edits, _)| *edits).map(|(_, candidate)| candidate)
@@ -52,7 +87,7 @@ mod tests {
 
     #[test]
     fn similar_word_is_suggested() {
-        let words = ["chat", "broadcast", "listen", "clients", "stats", "--server"];
+        let words = ["chat", "broadcast", "listen", "clients", "stats", "--server", "feed-size"];
         for (word, nearest_word) in [
             ("brodcast", Some("broadcast")),
             ("braodcsat", Some("broadcast")),
@@ -64,6 +99,8 @@ mod tests {
             ("--sevrer", Some("--server")),
             ("chta", Some("chat")),
             ("cha", Some("chat")),
+            ("st", Some("stats")),
+            ("size", Some("feed-size")),
             ("cat", None),
             ("--srv", None),
             ("x", None),

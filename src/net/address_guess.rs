@@ -53,6 +53,9 @@ fn unix(path: &str) -> String {
 fn tcp(text: &str) -> String {
     let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
     let host = if is_ipv6(host) { host } else { host.strip_suffix(':').unwrap_or(host) };
+    if host.is_empty() && !text.is_empty() {
+        return DEFAULT_ADDRESS.ip().to_string();
+    }
     if parse_port(host.strip_prefix(':').unwrap_or(host)).is_some() {
         return format!("{}:{}", DEFAULT_ADDRESS.ip(), host.trim_start_matches(':'));
     }
