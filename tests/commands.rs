@@ -83,9 +83,9 @@ fn names_are_unique_ignoring_case_and_attribute_broadcasts() {
         b> name ALICE
         b< ok name ALICE
         a> name 1a
-        a< error bad-argument usage: name <name>
+        a< error bad-argument usage: name <name>; a name has 1 to 32 of A-Z a-z 0-9 _ . -, and starts with a letter
         a> name
-        a< error missing-argument usage: name <name>
+        a< error missing-argument usage: name <name>; a name has 1 to 32 of A-Z a-z 0-9 _ . -, and starts with a letter
         b> quit
         b< goodbye quit
         b|
@@ -387,7 +387,7 @@ fn stats_counts_clients_lines_and_bytes() {
     let server = Server::start(&[]);
     let mut client = server.client();
     client.ask("say one", "broadcast 1 1 one");
-    client.ask("name x y", "error bad-argument usage: name <name>");
+    client.ask("stats xx", "error bad-argument usage: stats");
     client.send("");
     let mut other = server.client();
     other.ask("send 1 hi", "ok send 1");
@@ -408,7 +408,7 @@ fn stats_counts_clients_lines_and_bytes() {
     ] {
         assert_eq!(client.stat(key), value, "{key}");
     }
-    let sent = "say one\nname x y\n\n".len() + "send 1 hi\n".len() + 13 * "stats\n".len();
+    let sent = "say one\nstats xx\n\n".len() + "send 1 hi\n".len() + 13 * "stats\n".len();
     assert_eq!(client.stat("bytes_in"), sent as u64, "twelve stats above, and this one");
 }
 

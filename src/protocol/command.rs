@@ -196,12 +196,15 @@ impl CommandSpec {
     }
 }
 
+const NAME_USAGE: &str =
+    "name <name>; a name has 1 to 32 of A-Z a-z 0-9 _ . -, and starts with a letter";
+
 /// Why a line is not a valid command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandError {
     /// The code for the error reply.
     pub code: ErrorCode,
-    /// The command's syntax, if the first word is a command.
+    /// The command's syntax, if the first word is a command. That of `name` includes the rule.
     pub usage: Option<&'static str>,
 }
 
@@ -219,7 +222,8 @@ impl<'a> Command<'a> {
         let code = if is_missing { ErrorCode::MISSING_ARGUMENT } else { ErrorCode::BAD_ARGUMENT };
         let fits = !is_missing && count <= *spec.args.end();
         let command = if fits { Self::build(spec.verb, first, second) } else { None };
-        command.ok_or(CommandError { code, usage: Some(spec.usage) })
+        let usage = if spec.verb == Verb::Name { NAME_USAGE } else { spec.usage };
+        command.ok_or(CommandError { code, usage: Some(usage) })
     }
 
     /// Builds a command from the right number of arguments. Returns `None` if one is malformed.
