@@ -116,6 +116,13 @@ fn help_of_a_command_has_its_options_and_two_examples() {
     let listen = help(&mut oyez(), &["listen", "--help"]);
     assert!(!listen.contains("with listen") && !listen.contains("--skip-bad"), "{listen}");
     assert!(listen.contains("[default: text]"), "{listen}");
+    // Each page leaves out what concerns other commands only.
+    assert!(!listen.contains("chat") && !listen.contains("broadcast -"), "{listen}");
+    assert!(listen.contains("listen also has"), "{listen}");
+    let stats = help(&mut oyez(), &["help", "stats"]);
+    assert!(stats.contains("text or json") && !stats.contains("listen"), "{stats}");
+    assert!(help(&mut oyez(), &["help", "chat"]).contains("; in chat"));
+    assert!(help(&mut oyez(), &["--help"]).contains("all OYEZ_TLS variables are ignored"));
 }
 
 /// The examples are run without a server.

@@ -140,6 +140,19 @@ fn program_suggests_the_command_or_option_that_was_meant() {
 }
 
 #[test]
+fn wrong_format_lists_those_of_the_command() {
+    for (command, formats) in [
+        ("listen", "text, json, named or lines"),
+        ("clients", "text or json"),
+        ("stats", "text or json"),
+    ] {
+        let error = format!("--format \"raw\": expected {formats}");
+        refuses(oyez().args([command, "--format", "raw"]), &error);
+    }
+    refuses(oyez().args(["clients", "--format", "lines"]), ": expected text or json");
+}
+
+#[test]
 fn unknown_host_may_be_the_path_of_a_socket() {
     fails(
         oyez().args(["-s", "oyez.sock", "ping"]),

@@ -121,6 +121,10 @@ impl Help {
     }
 
     fn command_page(&self, command: &str) -> String {
+        let about_command = |help: &str| {
+            let clauses = help.split("; ").filter(|clause| self.concerns(clause, command));
+            clauses.collect::<Vec<_>>().join("; ")
+        };
         let mut page = String::new();
         let usages = self.commands.iter().filter(|(usage, _)| first_word(usage) == command);
         let usages = usages.map(|(usage, help)| (format!("{} {usage}", self.program), "", help));
@@ -130,9 +134,13 @@ impl Help {
                 row.commands.iter().copied().filter(|of| first_word(of) == command).collect();
             match &*usages {
                 [] => None,
-                [name] if *name == command => Some((row.usage, row.default, row.help.to_owned())),
+                [name] if *name == command => {
+                    Some((row.usage, row.default, about_command(row.help)))
+                }
                 // Only these usages of the command have the option.
-                usages => Some((row.usage, row.default, row.description_for(usages))),
+                usages => {
+                    Some((row.usage, row.default, about_command(&row.description_for(usages))))
+                }
             }
         });
         push_group(&mut page, "Options", own);
@@ -147,6 +155,14 @@ impl Help {
             let _ = writeln!(page, "  {line}\n      {help}");
         }
         page
+    }
+
+    /// Returns whether a clause of a description names this command, or no command.
+    fn concerns(&self, clause: &str, command: &str) -> bool {
+        let literals = clause.split('`').skip(1).step_by(2).map(first_word);
+        let is_command = |word: &&str| self.commands.iter().any(|(of, _)| first_word(of) == *word);
+        let mut named = literals.filter(is_command).peekable();
+        named.peek().is_none() || named.any(|name| name == command)
     }
 
     fn rows(&self) -> impl Iterator<Item = &HelpRow> {

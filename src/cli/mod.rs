@@ -181,7 +181,7 @@ impl CommandLine {
 
     /// Checks that `command` has all given options. It is a usage, such as `broadcast -`.
     pub(crate) fn check_command(&self, command: &str) -> Result<(), String> {
-        let name = command.split(' ').next().unwrap_or_default();
+        let name = first_word(command);
         let is_misplaced = |row: &HelpRow| {
             let long = OptionNames::parse(row.usage).long;
             !row.commands.is_empty()

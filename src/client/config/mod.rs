@@ -8,7 +8,7 @@ mod task;
 use std::ffi::OsString;
 
 use crate::cli::help::{HelpGroup, Page};
-use crate::cli::{self, CommandLine, digits, number, one_of, seconds};
+use crate::cli::{self, CommandLine, digits, number, seconds};
 use crate::client::connection::address::ServerAddress;
 use crate::client::connection::options::ConnectOptions;
 use crate::net::tls_config::{ClientTlsConfig, ServerVerification};
@@ -79,7 +79,7 @@ fn configure(line: &mut CommandLine, environment: &Environment<'_>) -> Result<Ac
     let escape_bad = line.flag("--escape-bad", "send control characters and invalid UTF-8 \
         escaped, such as `\\u{1b}` and `\\xff`; skip lines that are too long");
     let history = line.only_for(&["chat", "listen"]).option(["--history N", "",
-        "start with the last N lines; in the chat, the default is 10"]).optional(number)?;
+        "start with the last N lines; in `chat`, the default is 10"]).optional(number)?;
     let presence = !line.only_for(&["chat"]).flag("--no-presence",
         "do not show who joins and leaves");
     let since = line.only_for(&["listen"]).option(["--since FEED-SEQ", "", "start after this \
@@ -91,7 +91,7 @@ fn configure(line: &mut CommandLine, environment: &Environment<'_>) -> Result<Ac
         cannot be reached");
     let format = line.only_for(&["listen", "broadcast TEXT", "clients", "stats"]).option([
         "--format FORMAT", "text", "`text` or `json` (one object per line); `listen` also has \
-        `named` (`<from>: <text>`) and `lines` (as the server sends them)"]).value(format)?;
+        `named` (`<from>: <text>`) and `lines` (as the server sends them)"]).value(|text| Ok::<_, String>(text.to_owned()))?;
 
     let is_one = since.is_none() || history.is_none();
     line.require(is_one, "--since and --history cannot be combined");
@@ -102,7 +102,7 @@ fn configure(line: &mut CommandLine, environment: &Environment<'_>) -> Result<Ac
         (None, None) => Start::New,
     };
     let chat = ChatOptions { history: history.unwrap_or(CHAT_HISTORY), presence };
-    let options = task::Options { chat, input, listen: Listen { start, count, duration, format } };
+    let options = task::Options { chat, input, listen: Listen { start, count, duration, format: Format::Text }, format };
     let Some(task) = task::parse(&line.words()?, options)? else { return Ok(Action::Help(Page::Full)) };
     line.check_command(task.usage())?;
     route.server = address.map_or_else(|| environment.server().map(Option::unwrap_or_default),
@@ -163,16 +163,6 @@ fn since(text: &str) -> Result<Since, &'static str> {
 
 fn at_least_one(text: &str) -> Result<u64, &'static str> {
     number(text).ok().filter(|number| *number > 0).ok_or("expected a number of at least 1")
-}
-
-fn format(text: &str) -> Result<Format, String> {
-    let choices = [
-        ("text", Format::Text),
-        ("named", Format::Named),
-        ("lines", Format::Lines),
-        ("json", Format::Json),
-    ];
-    one_of(text, &choices)
 }
 
 #[cfg(test)]
@@ -384,9 +374,9 @@ mod tests {
             (&["raw", "--no-reconnect"], "--no-reconnect is only for chat, listen and broadcast -"),
             (&["listen", "--count", "0"], "expected a number of at least 1"),
             (&["listen", "--count"], "--count needs a value"),
-            (&["listen", "--format", "xml"], "expected text, named, lines or json"),
-            (&["clients", "--format", "lines"], "clients has the formats text and json"),
-            (&["broadcast", "--format", "named", "x"], "broadcast has the formats text and json"),
+            (&["listen", "--format", "xml"], "expected text, json, named or lines"),
+            (&["clients", "--format", "lines"], "expected text or json"),
+            (&["broadcast", "--format", "named", "x"], "expected text or json"),
             (
                 &["broadcast", "-", "--format", "json"],
                 "--format is only for listen, broadcast TEXT,",

@@ -18,6 +18,7 @@ After --, every argument is text: oyez broadcast -- \"$TEXT\"
 
 The environment variables OYEZ_SERVER, OYEZ_NAME, OYEZ_SECRET_FILE, OYEZ_TLS_CA
 and OYEZ_TLS_FINGERPRINT set the defaults of options; OYEZ_TLS=1 means --tls.
+If any --tls option is given, all OYEZ_TLS variables are ignored.
 
 Notices and errors go to standard error.
 Exit status: 0 on success, 1 on failure, 2 for wrong arguments.
@@ -36,7 +37,7 @@ pub const EXAMPLES: &[ExampleRow] = &[
     ]),
     ("listen", [
         ("oyez listen --history 10 --format named", "print the last 10 lines, then new ones"),
-        ("oyez listen --format json | jq 'select(.type == \"broadcast\").text'", "process lines in a script"),
+        ("oyez listen --format json | jq -r 'select(.type == \"broadcast\").text'", "process lines in a script"),
     ]),
     ("send", [
         ("oyez send bob 'are you there?'", "send a line to bob only"),

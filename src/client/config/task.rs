@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::{BEFORE_TEXT, CommandRow, Words, unexpected, unknown_command};
+use crate::cli::{BEFORE_TEXT, CommandRow, Words, one_of, unexpected, unknown_command};
 use crate::protocol::{FeedPosition, validate_text};
 
 /// The usage and description of every command.
@@ -63,8 +63,10 @@ impl Task {
 pub(super) struct Options {
     pub(super) chat: ChatOptions,
     pub(super) input: InputOptions,
-    /// Its format is also that of other commands.
+    /// Without its format.
     pub(super) listen: Listen,
+    /// The format, unparsed: its choices depend on the command.
+    pub(super) format: String,
 }
 
 /// What the chat shows besides new lines.
@@ -143,15 +145,22 @@ pub enum Format {
     Json,
 }
 
+/// The names of the formats. Commands other than `listen` have only the first two.
+const FORMATS: &[(&str, Format)] = &[
+    ("text", Format::Text),
+    ("json", Format::Json),
+    ("named", Format::Named),
+    ("lines", Format::Lines),
+];
+
 /// Parses the command and its arguments. Returns `None` for `help`.
 pub(super) fn parse(
     words: &Words,
-    Options { chat, input, listen }: Options,
+    Options { chat, input, listen, format }: Options,
 ) -> Result<Option<Task>, String> {
-    let format = |command| match listen.format {
-        format @ (Format::Text | Format::Json) => Ok(format),
-        Format::Named | Format::Lines => Err(format!("{command} has the formats text and json")),
-    };
+    let one_of =
+        |choices| one_of(&format, choices).map_err(|error| format!("--format {format:?}: {error}"));
+    let text_or_json = || one_of(&FORMATS[..2]);
     let takes_no_words = |command| COMMANDS.iter().any(|(usage, _)| usage == command);
     let all = words
         .all()
@@ -172,17 +181,17 @@ pub(super) fn parse(
             Task::BroadcastInput(InputOptions { files: vec!["-".into()], ..input })
         }
         ["broadcast", words @ ..] => {
-            Task::Broadcast { text: text(words)?, format: format("broadcast")? }
+            Task::Broadcast { text: text(words)?, format: text_or_json()? }
         }
-        ["listen"] => Task::Listen(listen),
+        ["listen"] => Task::Listen(Listen { format: one_of(FORMATS)?, ..listen }),
         ["send"] | ["send", _] => return Err("send needs a client and a text".to_owned()),
         ["send", client, words @ ..] => {
             Task::Send { client: client.to_string(), text: text(words)? }
         }
-        ["clients"] => Task::Clients { format: format("clients")? },
+        ["clients"] => Task::Clients { format: text_or_json()? },
         ["ping"] => Task::Ping { text: None },
         ["ping", words @ ..] => Task::Ping { text: Some(text(words)?) },
-        ["stats"] => Task::Stats { format: format("stats")? },
+        ["stats"] => Task::Stats { format: text_or_json()? },
         ["shutdown"] => Task::Shutdown,
         ["raw"] => Task::Raw,
         ["help", ..] => return Ok(None),
