@@ -49,8 +49,8 @@ pub(super) fn started(
     log_certificate(tls);
     let [process, kernel] = limits.max_memory(tls.is_some()).map(|bytes| bytes >> 20);
     info!(
-        "worst case with {}: {process} MiB of memory and {kernel} MiB of kernel send buffers; \
-         lower it with --max-clients",
+        "memory: little while clients keep reading; worst case with {}: {process} MiB, and {kernel} \
+         MiB of kernel send buffers; lower it with --max-clients",
         client_count(limits.max_clients),
     );
 }
