@@ -685,8 +685,8 @@ fn options_that_do_not_fit_are_refused() {
     fails(oyez().args(["listen", "--history", "x"]), 2, "--history");
     fails(oyez().args(["listen", "--for", "0"]), 2, "--for");
     fails(oyez().args(["stats", "--for", "1"]), 2, "--for is only for listen");
-    fails(oyez().args(["clients", "--format", "named"]), 2, "text and json");
-    fails(oyez().args(["stats", "--format", "lines"]), 2, "text and json");
-    fails(oyez().args(["broadcast", "--format", "lines", "x"]), 2, "text and json");
+    fails(oyez().args(["clients", "--format", "named"]), 2, "expected text or json");
+    fails(oyez().args(["stats", "--format", "lines"]), 2, "expected text or json");
+    fails(oyez().args(["broadcast", "--format", "lines", "x"]), 2, "expected text or json");
     fails(oyez().args(["broadcast", "-", "--format", "json"]), 2, "--format is only for ");
 }

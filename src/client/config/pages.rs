@@ -44,7 +44,7 @@ pub const EXAMPLES: &[ExampleRow] = &[
         ("oyez --name alice send 7 -- -1", "send the text -1 to client 7 as alice"),
     ]),
     ("clients", [
-        ("oyez clients", "list who is here"),
+        ("oyez clients", "list the connected clients"),
         ("oyez clients --format json | jq -r .name", "list their names"),
     ]),
     ("ping", [
