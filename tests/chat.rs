@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::process::Command;
 use std::time::Duration;
 
 use support::fake_server::{FEED, FakeServer};
@@ -459,6 +460,9 @@ fn pasted_lines_are_sent_on_enter_and_never_run_as_commands() {
 
 #[test]
 fn terminal_is_restored_however_the_chat_ends() {
+    // The chat may change its own terminal before the test can look.
+    let unused = Terminal::start(&mut Command::new("true"), 24, COLUMNS);
+    let before = format!("{:?}", unused.modes());
     for ending in
         ["/quit\r", "\x04", "\x03", "half a line\x03\x03", "TERM", "INT", "HUP", "shutdown"]
     {
@@ -466,7 +470,6 @@ fn terminal_is_restored_however_the_chat_ends() {
         let mut command = oyez();
         command.args(["-s", &server.address.to_string(), "--no-reconnect"]);
         let mut chat = Terminal::start(&mut command, 24, COLUMNS);
-        let before = format!("{:?}", chat.modes());
         chat.expect(&["1>"]);
         assert_ne!(format!("{:?}", chat.modes()), before, "raw mode");
         let status = match ending {
