@@ -420,6 +420,8 @@ fn foreign_protocols_are_closed_and_nothing_is_executed() {
             .to_owned(),
         format!("POST /{long} HTTP/1.1\\r\\n\\r\\nshutdown\\nbroadcast pwned\\n"),
         "BREW /pot HTTP/1.0\\r\\n\\r\\nshutdown\\nbroadcast pwned\\n".to_owned(),
+        "say / HTTP/1.1\\r\\nAccept: *\\r\\n\\r\\nshutdown\\nbroadcast pwned\\n".to_owned(),
+        "name http://host/ HTTP/1.1\\r\\n\\r\\nshutdown\\nbroadcast pwned\\n".to_owned(),
         "hello\\nHost: localhost\\nshutdown\\nbroadcast pwned\\n".to_owned(),
         "\\x16\\x03\\x01\\x02\\x00\\nshutdown\\nbroadcast pwned\\n".to_owned(),
         "PROXY TCP4 192.0.2.1 192.0.2.2 40000 5050\\r\\nshutdown\\nbroadcast pwned\\n".to_owned(),
@@ -451,8 +453,12 @@ fn overlong_first_line_that_ends_like_http_closes_the_connection() {
         h~ BREW /{long} HTTP/1.1\r\nshutdown\n
         h< error line-too-long *
         h|
+        i+
+        i~ say /{long} HTTP/1.1\r\nshutdown\n
+        i< error line-too-long *
+        i|
         a+
-        a> say /{long} HTTP/1.1
+        a> say {long} HTTP/1.1
         a< error line-too-long *
         a> ping
         a< pong

@@ -49,6 +49,15 @@ pub(super) fn ends_with_http_version(line: &[u8]) -> bool {
     matches!(line, [.., b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])
 }
 
+/// Returns whether the line begins with a word, and a path or a URL, like an HTTP request with any
+/// method. Checks the third word as far as it is complete: the line may be cut off.
+pub(super) fn may_be_http_request(line: &[u8]) -> bool {
+    let mut words = line.splitn(3, |&byte| byte == b' ').skip(1);
+    let (target, version) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let has_target = target.starts_with(b"/") || target.windows(3).any(|part| part == b"://");
+    has_target && b"HTTP/".starts_with(&version[..version.len().min(b"HTTP/".len())])
+}
+
 /// Returns whether this first line of a connection is a PROXY protocol header. Version 1 is a line
 /// of text. Version 2 is binary: it begins with two empty lines, a line with only a NUL, and the
 /// line `QUIT`.
@@ -87,6 +96,12 @@ mod tests {
         }
         for line in ["", "HTTP/1.1", "x HTTP/1.x", "x HTTP/1.1 ", "x http/1.1", "x\tHTTP/1.1"] {
             assert!(!ends_with_http_version(line.as_bytes()), "{line:?}");
+        }
+        for line in ["say / HTTP/1.1", "name http://x/ HTTP/1.0", "ping /x", "ping /x HT"] {
+            assert!(may_be_http_request(line.as_bytes()), "{line:?}");
+        }
+        for line in ["say", "say like HTTP/1.1", "say a /x HTTP/1.1", "say /x is HTTP/1.1"] {
+            assert!(!may_be_http_request(line.as_bytes()), "{line:?}");
         }
         for line in ["PROXY TCP4 192.0.2.1 192.0.2.2 40000 5050", "PROXY UNKNOWN", "\0"] {
             assert!(is_proxy_header(line.as_bytes()), "{line:?}");

@@ -311,7 +311,9 @@ impl LineBuffer {
         // Only the start of an overlong line is classified, because the result must not depend on
         // how much of the line has arrived.
         let beginning = &line[..line.len().min(max_line + 1)];
-        let may_be_http = self.expects_first_line && !foreign::starts_with_command(beginning);
+        let may_be_http = self.expects_first_line
+            && (!foreign::starts_with_command(beginning)
+                || foreign::may_be_http_request(beginning));
         let is_http = (self.input.kind == InputKind::FromClient
             && foreign::is_host_header(beginning))
             || (self.expects_first_line && foreign::starts_with_http_method(beginning))

@@ -142,7 +142,8 @@ pub fn line_model(input: &[u8]) -> Vec<String> {
             lines.push(format!("{:?}", Line::TooLong));
         }
         lines.extend(commands.map(|(_, command)| format!("{:?}", Line::Telnet(command))));
-        let is_request_line = ends_in_version(line) && !begins_with_command(beginning);
+        let is_request_line = ends_in_version(line)
+            && (!begins_with_command(beginning) || begins_with_word_and_target(beginning));
         if is_first && is_request_line && (has_lf || !is_too_long) {
             lines.push(foreign(ForeignProtocol::Http));
             return lines;
@@ -220,6 +221,15 @@ fn is_host_header(line: &[u8]) -> bool {
 fn begins_with_command(line: &[u8]) -> bool {
     let word = line.split(|&byte| byte == b' ').next().unwrap_or_default();
     std::str::from_utf8(word).is_ok_and(|word| CommandSpec::find(word).is_some())
+}
+
+/// Returns whether the line has the form `<word> <path or URL> HTTP/…`, as far as it is given.
+fn begins_with_word_and_target(line: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(line);
+    let Some((_, rest)) = text.split_once(' ') else { return false };
+    let (target, version) = rest.split_once(' ').unwrap_or((rest, ""));
+    (target.starts_with('/') || target.contains("://"))
+        && (version.starts_with("HTTP/") || "HTTP/".starts_with(version))
 }
 
 /// Returns whether the line ends with ` HTTP/<digit>.<digit>`.
