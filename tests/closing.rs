@@ -205,21 +205,44 @@ fn sigterm_drains_readers_and_cuts_off_stalled_clients() {
     assert!(log.contains("shut down: 91 clients drained, 10 cut off"), "{log}");
 }
 
-#[test]
-fn second_signal_stops_the_server_immediately() {
+/// Starts a server with a client that does not read, so that the server takes `drain_timeout`
+/// seconds to shut down gracefully.
+fn slow_to_drain(drain_timeout: &str) -> (Server, Client) {
     let mut command = Command::new("env");
     // These tests may run in a shell that ignores SIGINT.
     command.args(["--default-signal=INT", oyezd().get_program().to_str().unwrap()]);
-    command.args(["--listen", "127.0.0.1:0", "--drain-timeout", "3600"]);
-    let mut server = Server::spawn(command);
+    command.args(["--listen", "127.0.0.1:0", "--drain-timeout", drain_timeout]);
+    let server = Server::spawn(command);
     let mut stalled = server.client();
     stalled.send_until_full(b"stats\n", 64 << 20);
+    (server, stalled)
+}
+
+#[test]
+fn second_signal_stops_the_server_immediately() {
+    let (mut server, _stalled) = slow_to_drain("3600");
     server.signal("INT");
     server.wait_for_log("shutting down (signal): draining 1 client, at most 3600 s");
-    server.signal("TERM");
+    // Within half a second, the signal counts as the first one.
+    wait_until(|| {
+        server.signal("TERM");
+        server.has_exited()
+    });
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("second signal: exiting now, 1 client cut off"), "{log}");
+}
+
+/// `timeout` signals its child, and then its process group with the child in it.
+#[test]
+fn signal_to_the_process_and_its_group_counts_once() {
+    let (server, _stalled) = slow_to_drain("1");
+    let pid = server.pid();
+    let kill = format!("kill -INT {pid}; kill -TERM {pid}; kill -INT {pid}");
+    assert!(Command::new("bash").args(["-c", &kill]).status().unwrap().success());
+    let (status, log) = server.wait();
+    assert!(status.success(), "{log}");
+    assert!(log.contains("shut down: 0 clients drained, 1 cut off"), "{log}");
 }
 
 #[test]
@@ -247,7 +270,10 @@ fn new_connections_are_refused_during_shutdown() {
 
 #[test]
 fn sighup_terminates_the_server_unless_ignored() {
-    let server = Server::start(&[]);
+    let mut command = Command::new("env");
+    // These tests may run under nohup.
+    command.args(["--default-signal=HUP", oyezd().get_program().to_str().unwrap()]);
+    let server = Server::spawn(command.args(["--listen", "127.0.0.1:0"]));
     server.signal("HUP");
     let (status, _) = server.wait();
     assert_eq!(status.signal(), Some(1));

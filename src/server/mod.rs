@@ -62,6 +62,10 @@ const RELOAD: Token = Token(usize::MAX - 1);
 /// client: backpressure relies on the readiness reported so far.
 const MAX_EVENTS: usize = 64 * 1024;
 
+/// Signals within this time of the first one count as the same signal: `timeout` and many service
+/// managers signal the process, and then its whole process group.
+const SAME_SIGNAL_MS: u64 = 500;
+
 /// The server: its sockets, and the hub that decides what to do with them.
 ///
 /// **Invariants**
@@ -87,6 +91,8 @@ pub struct Server {
     config: Config,
     started: Instant,
     read_buffer: Box<[u8]>,
+    /// When the first SIGINT or SIGTERM arrived.
+    signaled_at_ms: Option<u64>,
     /// Set once a graceful shutdown has begun.
     shutdown: Option<ShutdownSummary>,
 }
@@ -148,6 +154,7 @@ impl Server {
             config,
             started: Instant::now(),
             read_buffer: vec![0; READ_CHUNK].into(),
+            signaled_at_ms: None,
             shutdown: None,
         })
     }
@@ -156,7 +163,6 @@ impl Server {
     pub fn run(mut self) -> io::Result<End> {
         let max_events = self.config.limits.max_clients.clamp(64, MAX_EVENTS);
         let mut events = Events::with_capacity(max_events);
-        let mut signals = 0;
         loop {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
@@ -167,9 +173,10 @@ impl Server {
             }
             let now_ms = self.now_ms();
             self.hub.begin_turn(now_ms);
+            let mut is_signaled = false;
             for event in &events {
                 match event.token() {
-                    SIGNALS => signals += self.signals.take(),
+                    SIGNALS => is_signaled |= self.signals.take() > 0,
                     RELOAD => self.reload(),
                     token => self.handle_event(token, event),
                 }
@@ -183,15 +190,16 @@ impl Server {
             }
             self.write();
             self.log_events();
-            match signals {
-                0 if self.hub.is_shutdown_requested() => self.begin_shutdown("shutdown command"),
-                0 => {}
-                1 => self.begin_shutdown("signal"),
-                _ => {
+            if is_signaled {
+                let first_ms = *self.signaled_at_ms.get_or_insert(now_ms);
+                if now_ms >= first_ms + SAME_SIGNAL_MS {
                     let cut = events::client_count(self.hub.len());
                     warn!("second signal: exiting now, {cut} cut off");
                     return Ok(End::Forced);
                 }
+                self.begin_shutdown("signal");
+            } else if self.hub.is_shutdown_requested() {
+                self.begin_shutdown("shutdown command");
             }
             self.close();
             self.accept(now_ms);

@@ -129,6 +129,10 @@ impl Server {
         self.program.signal(name);
     }
 
+    pub fn has_exited(&mut self) -> bool {
+        self.program.try_wait().is_some()
+    }
+
     /// Waits until the process exits. Returns its exit status and the whole log.
     #[track_caller]
     pub fn wait(mut self) -> (ExitStatus, String) {
