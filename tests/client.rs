@@ -708,3 +708,18 @@ fn write_to_a_full_disk_is_an_error() {
     assert_eq!(status, 1);
     assert!(stderr.starts_with("oyez: cannot write to standard output: "), "{stderr}");
 }
+
+#[test]
+fn write_beyond_the_file_size_limit_is_an_error() {
+    let server = Server::start(&[]);
+    let stats = client(&server, &["stats"]);
+    let mut limited = Command::new("bash");
+    limited.args(["-c", r#"ulimit -f 0; exec "$0" "$@""#]).arg(stats.get_program());
+    limited.args(stats.get_args()).stdout(tempfile::tempfile().unwrap());
+    let (status, _, stderr) = Program::start_with_piped_stderr(&mut limited).wait_all();
+    assert_eq!(status, 1);
+    assert!(
+        stderr.starts_with("oyez: cannot write to standard output: File too large"),
+        "{stderr}"
+    );
+}

@@ -355,9 +355,16 @@ struct LoggingServer {
 
 impl LoggingServer {
     fn start(stderr: impl Into<Stdio>) -> Self {
+        Self::start_after_script(":", stderr)
+    }
+
+    fn start_after_script(script: &str, stderr: impl Into<Stdio>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let command = unix_server(&path, &["--log-level", "debug"]);
+        let server = unix_server(&path, &["--log-level", "debug"]);
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!(r#"{script}; exec "$0" "$@""#)]);
+        command.arg(server.get_program()).args(server.get_args());
         Self { server: Server::spawn_with_log(command, stderr, path), _folder: folder }
     }
 
@@ -388,6 +395,14 @@ fn closed_log_pipe_does_not_stop_the_server() {
 fn log_on_a_full_disk_does_not_stop_the_server() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let server = LoggingServer::start(full);
+    let mut client = server.fill_log();
+    assert!(client.stat("log_dropped") > 1000);
+}
+
+#[test]
+fn log_file_at_its_size_limit_does_not_stop_the_server() {
+    let file = tempfile::tempfile().unwrap();
+    let server = LoggingServer::start_after_script("ulimit -f 16", file);
     let mut client = server.fill_log();
     assert!(client.stat("log_dropped") > 1000);
 }

@@ -20,11 +20,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pico_args::Arguments;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use signal_hook::consts::SIGXFSZ;
+use signal_hook::flag;
 
 use crate::display;
 use crate::escape::escape_untrusted;
@@ -57,6 +60,8 @@ pub fn start<C>(
     help: fn(Page) -> String,
     run: fn(C) -> ExitCode,
 ) -> ExitCode {
+    // A write that exceeds the file size limit then fails, instead of ending the process.
+    let _ = flag::register(SIGXFSZ, Arc::default());
     let text = match action {
         Ok(Action::Run(config)) => return run(*config),
         Ok(Action::Help(page)) => help(page),
