@@ -932,6 +932,21 @@ fn end_without_close_notify_is_a_cut() {
     other.ask("ping", "pong");
 }
 
+/// The server's output ends with a close_notify and a FIN, before the client closes its own side.
+#[test]
+fn fin_follows_the_close_notify() {
+    let files = Files::new();
+    let server = files.server("server", &["--drain-timeout", "3600"]);
+    let stream = TcpStream::connect(server.tcp()).unwrap();
+    let mut raw = stream.try_clone().unwrap();
+    let mut client = tls::connect(stream, &files.path("ca"));
+    client.write_all(b"quit\n").unwrap();
+    let mut received = String::new();
+    client.read_to_string(&mut received).unwrap();
+    assert!(received.ends_with("\ngoodbye quit\n"), "{received}");
+    assert_eq!(raw.read(&mut [0]).unwrap(), 0);
+}
+
 /// Output that is pending at close_notify arrives, even if the peer sends more after it.
 #[test]
 fn pending_output_survives_input_after_close_notify() {
