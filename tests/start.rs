@@ -347,6 +347,22 @@ fn debug_log_has_every_line_but_no_mistyped_secret() {
     assert!(!log.contains('\u{202e}') && !log.contains('\u{1b}'), "{log}");
 }
 
+#[test]
+fn log_sums_up_lines_about_many_clients() {
+    let server = Server::start(&[]);
+    for _ in 0..150 {
+        server.client().ask("quit", "goodbye quit");
+    }
+    server.signal("TERM");
+    let (_, log) = server.wait();
+    let omitted = log.lines().filter_map(|line| {
+        let (count, _) = line.split_once("… and ")?.1.split_once(" more lines about clients in ")?;
+        Some(count.parse::<usize>().unwrap())
+    });
+    let (logged, omitted) = (log.matches("] client ").count(), omitted.sum::<usize>());
+    assert!(omitted > 0 && logged + omitted == 300, "{logged} and {omitted}: {log}");
+}
+
 /// A server that logs every request to the given stderr.
 struct LoggingServer {
     server: Server,

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use log::info;
 
+use super::logging::CONNECT;
 use super::peer::Peer;
 use crate::hub::Reason;
 use crate::read_outcome::ReadOutcome;
@@ -96,7 +97,7 @@ impl Visit {
     /// Logs the connection, unless it has been logged.
     pub(super) fn log(&mut self, id: u64, peer: Peer) {
         if !std::mem::replace(&mut self.is_logged, true) {
-            info!("client {id} connected from {peer}");
+            info!(target: CONNECT, "client {id} connected from {peer}");
         }
     }
 

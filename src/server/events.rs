@@ -9,6 +9,7 @@ use super::config::Config;
 use super::connect_log::{ConnectLog, NewClient};
 use super::connection::Connection;
 use super::listener::Listener;
+use super::logging::CLIENT;
 use super::peer::Peer;
 use crate::credentials::file::{is_readable_by_others, is_writable_by_others};
 use crate::hub::{Disconnect, Event, Hub, LineTrace, RateLimit, Reason, Secrets};
@@ -140,12 +141,17 @@ fn hub_event(event: Event) {
             debug!("client {id}: {:?} -> {:?}", shorten(received), shorten(answered));
         }
         Event::Authenticated { id, role } => {
-            info!("client {id}: authenticated as {}", role.as_str());
+            info!(target: CLIENT, "client {id}: authenticated as {}", role.as_str());
         }
-        Event::WrongSecret { id, tries } => warn!("client {id}: wrong secret (attempt {tries})"),
+        Event::WrongSecret { id, tries } => {
+            warn!(target: CLIENT, "client {id}: wrong secret (attempt {tries})");
+        }
         Event::Closing { id, reason } => debug!("client {id}: closing: {}", describe(reason, None)),
         Event::Lagged { id, lines } => {
-            info!("client {id}: slow consumer, skipped {lines} lines (logged once per client)");
+            info!(
+                target: CLIENT,
+                "client {id}: slow consumer, skipped {lines} lines (logged once per client)"
+            );
         }
         Event::PublishersBlocked { id, readers } => {
             let others = match readers {
@@ -162,7 +168,10 @@ fn hub_event(event: Event) {
                 RateLimit::Lines => "over --rate-limit",
                 RateLimit::Replays => "over the replay limit",
             };
-            info!("client {id}: {limit}, reading more slowly (logged once per client)");
+            info!(
+                target: CLIENT,
+                "client {id}: {limit}, reading more slowly (logged once per client)"
+            );
         }
     }
 }
@@ -185,6 +194,7 @@ pub(super) fn disconnected(
     };
     let seconds = *connected_ms as f64 / 1000.0;
     log!(
+        target: CLIENT,
         if is_shown { Level::Info } else { Level::Debug },
         "client {id}{name} from {peer} disconnected: {reason}{cut}{missed}; \
          {seconds:.1} s, {bytes_in} bytes in, {bytes_out} out"

@@ -43,6 +43,7 @@ use connect_log::{ConnectLog, NewClient};
 use connection::Connection;
 use expiry::ExpiryCheck;
 use listener::Accepted;
+use logging::CLIENT;
 use refused::Refused;
 
 /// How the server ended.
@@ -194,6 +195,7 @@ impl Server {
                 let first_ms = *self.signaled_at_ms.get_or_insert(now_ms);
                 if now_ms >= first_ms + SAME_SIGNAL_MS {
                     let cut = events::client_count(self.hub.len());
+                    logging::finish();
                     warn!("second signal: exiting now, {cut} cut off");
                     return Ok(End::Forced);
                 }
@@ -211,6 +213,7 @@ impl Server {
             if let Some(ShutdownSummary { drained, cut }) = self.shutdown
                 && self.hub.is_empty()
             {
+                logging::finish();
                 info!("shut down: {} drained, {cut} cut off", events::client_count(drained));
                 return Ok(End::Graceful);
             }
@@ -348,7 +351,7 @@ impl Server {
                 self.connect(accepted, now_ms);
                 continue;
             };
-            info!("refused {}: {problem} ({option})", accepted.peer);
+            info!(target: CLIENT, "refused {}: {problem} ({option})", accepted.peer);
             self.hub.count_refused();
             self.refused.refuse(accepted, &format!("{problem}; try again later"), now_ms);
         }
@@ -360,7 +363,7 @@ impl Server {
             Ok(connection) => connection,
             Err(error) => {
                 self.hub.count_refused();
-                return warn!("refused {peer}: {error}");
+                return warn!(target: CLIENT, "refused {peer}: {error}");
             }
         };
         self.address_limit.add(peer);
@@ -374,7 +377,7 @@ impl Server {
         let socket = connection.transport().socket_mut();
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(socket, Token(key), interests) {
-            warn!("client {id}: cannot poll its socket: {error}");
+            warn!(target: CLIENT, "client {id}: cannot poll its socket: {error}");
             self.hub.handle_read(key, &ReadOutcome::Failed(error), 0);
         }
         if self.connections.len() <= key {
@@ -431,7 +434,7 @@ impl Server {
     /// connection or of the server, so that the end comes last.
     fn log_events(&mut self) {
         events::hub_events(&mut self.hub, &self.connect_log, &mut self.connections);
-        self.hub.set_log_dropped(logging::report_dropped());
+        self.hub.set_log_dropped(logging::report_missing());
     }
 }
 
