@@ -5,10 +5,13 @@ mod support;
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use support::fake_server::{FEED, FakeServer};
 use support::proxy::Proxy;
@@ -643,6 +646,47 @@ fn raw_gets_every_reply_through_a_proxy_without_half_close() {
     let (status, stdout, stderr) = Program::run_with(&mut raw, b"ping\nquit\nping\n");
     assert_eq!((status, stderr.as_str()), (0, ""));
     assert!(stdout.ends_with("\npong\ngoodbye quit\n"), "{stdout}");
+}
+
+/// Other lines from the server do not extend the wait for a reply.
+#[test]
+fn timeout_is_the_time_limit_for_the_reply() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "sesame").unwrap();
+    std::fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+    let secret = ["--secret-file", secret.to_str().unwrap(), "ping"];
+    let commands = [
+        &["ping"][..],
+        &["stats"],
+        &["clients"],
+        &["broadcast", "hi"],
+        &["send", "al", "hi"],
+        &["shutdown"],
+        &["--name", "al", "ping"],
+        &secret,
+        &["raw"],
+        &["broadcast", "-"],
+    ];
+    thread::scope(|scope| {
+        for command in commands {
+            scope.spawn(move || {
+                let fake = FakeServer::new();
+                let mut oyez = fake.oyez(&[&["--timeout", "1"], command].concat());
+                let mut oyez = Program::start(oyez.stdin(Stdio::piped()));
+                let mut server = fake.welcome(FEED, 0);
+                oyez.write_input(b"ping\n");
+                let mut seq = 0;
+                // `broadcast -` would connect again.
+                wait_until(|| {
+                    seq += 1;
+                    thread::sleep(Duration::from_millis(1));
+                    !server.try_send_bytes(format!("broadcast {seq} 9 x\n").as_bytes())
+                });
+                oyez.stderr.expect("no answer from the server for 1 s");
+            });
+        }
+    });
 }
 
 #[test]

@@ -356,7 +356,8 @@ fn log_sums_up_lines_about_many_clients() {
     server.signal("TERM");
     let (_, log) = server.wait();
     let omitted = log.lines().filter_map(|line| {
-        let (count, _) = line.split_once("… and ")?.1.split_once(" more lines about clients in ")?;
+        let (count, _) =
+            line.split_once("… and ")?.1.split_once(" more lines about clients in ")?;
         Some(count.parse::<usize>().unwrap())
     });
     let (logged, omitted) = (log.matches("] client ").count(), omitted.sum::<usize>());

@@ -92,6 +92,9 @@ struct Up {
     link: Link,
     requests: RequestTracker,
     since: Instant,
+    /// When the wait for the next reply began: when the last request was answered, or when a request
+    /// was sent while none was pending.
+    waiting_since: Instant,
 }
 
 impl Connection {
@@ -254,7 +257,7 @@ impl Connection {
     /// Starts to use a link that has received its welcome: requests authentication and the name.
     fn start(&mut self, welcome: Welcome, link: Link, now: Instant) {
         let requests = RequestTracker::new(welcome.id, welcome.seq);
-        let mut up = Up { link, requests, since: now };
+        let mut up = Up { link, requests, since: now, waiting_since: now };
         for command in self.dialer.auth().into_iter().chain(self.name.on_connect()) {
             up.send(&command, Owner::Connection, now);
         }
@@ -279,6 +282,7 @@ impl Connection {
         }
         let event = Ok(Some(Event::Received(incoming)));
         let Some(request) = incoming.completed else { return event };
+        up.waiting_since = now;
         match (request.verb, request.owner, incoming.reply) {
             (Some(Verb::Name), _, Some(Reply::Ok(_))) => self.name.on_granted(up.requests.name()),
             (Some(Verb::Auth), Owner::Connection, Some(Reply::Error { code, explanation })) => {
@@ -372,23 +376,24 @@ impl Up {
     fn send(&mut self, command: &Command<'_>, owner: Owner, now: Instant) -> u64 {
         if !self.requests.has_pending() {
             self.link.silent_since = now;
+            self.waiting_since = now;
         }
         command.encode(&mut self.link.unsent);
         self.requests.sent(command, owner)
     }
 
-    /// When the server has been silent for too long. If a request is pending, the connection then
-    /// counts as lost. Otherwise a keep-alive `ping` is due, which also restarts the server's idle
-    /// timeout.
+    /// When the server has been silent, or has not replied, for too long. If a request is pending,
+    /// the connection then counts as lost. Otherwise a keep-alive `ping` is due, which also restarts
+    /// the server's idle timeout.
     fn deadline(&self, options: &ConnectOptions) -> Option<Instant> {
-        let max_silence = if self.requests.has_pending() {
-            options.timeout
-        } else if options.reconnect {
-            options.timeout / 4
+        if self.requests.awaits_keep_alive() {
+            // On a slow network, many lines may precede the reply.
+            Some(self.link.silent_since + options.timeout)
+        } else if self.requests.has_pending() {
+            Some(self.waiting_since + options.timeout)
         } else {
-            return None;
-        };
-        Some(self.link.silent_since + max_silence)
+            options.reconnect.then(|| self.link.silent_since + options.timeout / 4)
+        }
     }
 
     fn has_timed_out(&self, options: &ConnectOptions) -> bool {

@@ -125,6 +125,14 @@ impl RequestTracker {
         })
     }
 
+    /// Returns whether the next reply is to a keep-alive, or to the chat's regular `clients`.
+    pub(crate) fn awaits_keep_alive(&self) -> bool {
+        self.pending.front().is_some_and(|request| {
+            request.owner == Owner::Connection
+                && matches!(request.verb, Some(Verb::Ping | Verb::Clients))
+        })
+    }
+
     /// Returns whether another request may be sent.
     pub(crate) fn has_room(&self) -> bool {
         self.pending.len() < MAX_PENDING
@@ -228,10 +236,8 @@ impl RequestTracker {
     }
 
     fn ending_of(&self, code: &str, explanation: &str) -> Option<Ending> {
-        let is_upkeep = self.pending.front().is_some_and(|request| {
-            request.owner == Owner::Connection
-                && !matches!(request.verb, Some(Verb::Ping | Verb::Clients))
-        });
+        let is_upkeep = !self.awaits_keep_alive()
+            && self.pending.front().is_some_and(|request| request.owner == Owner::Connection);
         Ending::of_error(code, explanation, is_upkeep)
     }
 

@@ -49,6 +49,8 @@ pub(crate) fn raw(session: &mut Session) -> Result<(), Failure> {
     let Some((mut link, requests)) = session.connection.take_link() else { return Ok(()) };
     let mut sent = Sent::new(lines, requests);
     let timeout = session.connection.dialer.options.timeout;
+    // When the wait for the next reply began.
+    let mut waiting_since = Instant::now();
     let interrupt = session.handle_signals()?;
     loop {
         if let Some(signal) = interrupt.signal() {
@@ -61,22 +63,27 @@ pub(crate) fn raw(session: &mut Session) -> Result<(), Failure> {
         if sent.wants_input(&link) {
             let len = session.read_input()?;
             if !sent.requests.has_pending() {
-                link.silent_since = Instant::now();
+                waiting_since = Instant::now();
             }
             link.unsent.extend_from_slice(&session.buffer[..len]);
             sent.on_input(&session.buffer[..len], session.input_has_ended());
         }
         let server = session.connection.server();
         while link.next_line().map_err(|sent| not_a_server(server, &sent))? {
+            let pending = sent.requests.pending_count();
             sent.on_line(link.line());
+            if sent.requests.pending_count() < pending {
+                waiting_since = Instant::now();
+            }
             session.output.line(link.line());
         }
         if sent.lines.is_ended() && !sent.requests.has_pending() && !link.is_finishing {
             link.is_finishing = true;
             link.silent_since = Instant::now();
         }
+        let since = if sent.requests.has_pending() { waiting_since } else { link.silent_since };
         let expects_lines = sent.requests.has_pending() || link.is_finishing;
-        let deadline = expects_lines.then(|| link.silent_since + timeout);
+        let deadline = expects_lines.then(|| since + timeout);
         let is_overdue = deadline.is_some_and(|deadline| deadline <= link.drained_at);
         let no_answer = is_overdue.then(|| no_answer(timeout));
         if let Some(why) = sent.why_ended(link.end.as_ref()).or(no_answer) {
