@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use support::transcript::{play_on, play_with};
-use support::{Client, Program, Server, oyezd, wait_until};
+use support::{Client, Program, Server, oyez, oyezd, wait_until};
 use tempfile::TempDir;
 
 const USER: &str = "open sesame";
@@ -359,6 +359,15 @@ fn unusable_secret_file_is_an_error_with_the_reason() {
     command.args(["--listen", "127.0.0.1:0", "--secret-file", &open]);
     let mut program = Program::start_with_piped_stderr(&mut command);
     program.stderr.wait_for(&format!("{open} is readable by others; fix: chmod 600"));
+    drop(program);
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o620)).unwrap();
+    let mut server = Program::start_with_piped_stderr(&mut command);
+    let warning = format!("secret file {open} is writable by others; fix: chmod go-w {open}");
+    server.stderr.wait_for(&warning);
+    let mut client = oyez();
+    client.args(["-s", "unix:/nowhere", "--secret-file", &open, "ping"]);
+    let (_, _, stderr) = Program::run(&mut client);
+    assert!(stderr.contains(&format!("oyez: {warning}\n")), "{stderr}");
 }
 
 #[test]

@@ -597,6 +597,7 @@ fn raw_fails_if_it_cannot_sign_in() {
     let [good, bad] = ["sesame", "open barley"].map(|secret| {
         let path = folder.path().join(secret);
         std::fs::write(&path, format!("{secret}\n")).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         path.to_str().unwrap().to_owned()
     });
     let server = Server::start(&["--secret-file", &good]);

@@ -116,18 +116,89 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), String> {
     .map_err(|error| format!("cannot write {}: {error}", temporary.display()))
 }
 
-/// Returns whether a file's mode lets its group or others read it. Returns false if the mode is
-/// unknown.
-pub(crate) fn is_readable_by_others(path: &Path) -> bool {
-    mode(path) & 0o044 != 0
+/// Returns warnings if the group or others can read this file, which holds a secret or a key, or can
+/// replace it. `what` names the kind of file.
+pub(crate) fn exposures(what: &str, path: &Path) -> Vec<String> {
+    let mut warnings = replaceable(what, path);
+    if mode(path) & READABLE != 0 {
+        let path = path.display();
+        warnings.push(format!("{what} {path} is readable by others; fix: chmod 600 {path}"));
+    }
+    warnings
 }
 
-/// Returns whether a directory's mode lets its group or others create files in it. Returns false if
-/// the mode is unknown.
-pub(crate) fn is_writable_by_others(folder: &Path) -> bool {
-    mode(folder) & 0o022 != 0
+/// Returns warnings if the group or others can write to this file, or can replace it.
+pub(crate) fn replaceable(what: &str, path: &Path) -> Vec<String> {
+    let file = path.display();
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let folder_mode = mode(folder);
+    let mut warnings = vec![];
+    if mode(path) & WRITABLE != 0 {
+        warnings.push(format!("{what} {file} is writable by others; fix: chmod go-w {file}"));
+    }
+    if path.is_symlink() && folder_mode & WRITABLE != 0 {
+        // With the sticky bit, others cannot replace the link, but may have created it.
+        warnings.push(format!(
+            "{what} {file} is a symbolic link, and others can create links in {}; give the path \
+             that it points to",
+            folder.display()
+        ));
+    } else if folder_mode & WRITABLE != 0 && folder_mode & STICKY == 0 {
+        let folder = folder.display();
+        warnings.push(format!("others can replace {what} {file}; fix: chmod go-w {folder}"));
+    }
+    warnings
 }
 
+// Bits of a file's mode: what its group and others may do.
+const READABLE: u32 = 0o044;
+const WRITABLE: u32 = 0o022;
+/// In a directory with this bit, only the owner of a file may replace it.
+const STICKY: u32 = 0o1000;
+
+/// Returns the mode of the file, or 0 if it is unknown. Follows symbolic links.
 fn mode(path: &Path) -> u32 {
     path.metadata().map_or(0, |metadata| metadata.permissions().mode())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn file_that_others_can_read_or_replace_causes_warnings() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [file, link] = ["file", "link"].map(|name| folder.path().join(name));
+        fs::write(&file, "x").expect("a file");
+        symlink(&file, &link).expect("a link");
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+        };
+        let others = "others can replace secret file";
+        let is_link = "is a symbolic link, and others can create links in";
+        for (folder_mode, mode, path, expected) in [
+            (0o700, 0o600, &file, &[][..]),
+            (0o755, 0o600, &link, &[]),
+            (0o700, 0o640, &file, &["is readable by others; fix: chmod 600"]),
+            (0o700, 0o604, &link, &["is readable by others; fix: chmod 600"]),
+            (0o700, 0o620, &file, &["is writable by others; fix: chmod go-w"]),
+            (0o770, 0o600, &file, &[others]),
+            (0o702, 0o600, &file, &[others]),
+            (0o1777, 0o600, &file, &[]),
+            (0o1777, 0o600, &link, &[is_link]),
+            (0o777, 0o666, &link, &["is writable by others", is_link, "is readable by others"]),
+        ] {
+            set(&file, mode);
+            set(folder.path(), folder_mode);
+            let warnings = exposures("secret file", path);
+            let is_expected = warnings.len() == expected.len()
+                && warnings.iter().zip(expected).all(|(warning, part)| warning.contains(part));
+            assert!(is_expected, "{folder_mode:o} {mode:o} {path:?}: {warnings:?}");
+        }
+    }
 }

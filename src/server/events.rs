@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::listener::Listener;
 use super::logging::CLIENT;
 use super::peer::Peer;
-use crate::credentials::file::{is_readable_by_others, is_writable_by_others};
+use crate::credentials::file::exposures;
 use crate::hub::{Disconnect, Event, Hub, LineTrace, RateLimit, Reason, Secrets};
 use crate::limits::{Limits, STALL_BYTES};
 use crate::net::stream::Endpoint;
@@ -68,14 +68,7 @@ fn log_certificate(tls: Option<&ServerTls>) {
         "certificate {fingerprint}; to pin it: oyez -s HOST:PORT --tls-fingerprint {fingerprint}"
     );
     expiring(tls);
-    if is_readable_by_others(key) {
-        let key = key.display();
-        warn!("key {key} is readable by others; fix: chmod 600 {key}");
-    }
-    if let Some(folder) = key.parent().filter(|folder| is_writable_by_others(folder)) {
-        let folder = folder.display();
-        warn!("others can replace the key in {folder}; fix: chmod go-w {folder}");
-    }
+    exposures("key", key).iter().for_each(|warning| warn!("{warning}"));
 }
 
 /// Warns about certificates that are not valid now or will soon expire.

@@ -9,6 +9,7 @@ mod address_limit;
 pub mod config;
 mod connect_log;
 mod connection;
+mod credential_files;
 mod descriptors;
 mod events;
 mod expiry;
@@ -29,7 +30,7 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::credentials::file::Files;
-use crate::hub::{CloseStep, Hub, HubConfig, Origin, Secrets};
+use crate::hub::{CloseStep, Hub, HubConfig, Origin};
 use crate::limits::READ_CHUNK;
 use crate::net::signals::{Signals, is_ignored};
 use crate::net::tls::ServerTls;
@@ -114,7 +115,7 @@ impl Server {
         // Read the files before handling signals, so that Ctrl-C ends a process that waits for a
         // pipe.
         let mut files = Files::default();
-        let (secrets, tls) = read_files(&config, &mut files)?;
+        let (secrets, tls) = credential_files::read(&config, &mut files)?;
         let poll = Poll::new().map_err(fail)?;
         // A script starts its background jobs with SIGINT ignored, so that Ctrl-C ends only the
         // script.
@@ -257,7 +258,7 @@ impl Server {
         if self.reload.as_mut().is_none_or(|signals| signals.take() == 0) {
             return;
         }
-        match read_files(&self.config, &mut self.files) {
+        match credential_files::read(&self.config, &mut self.files) {
             Ok((secrets, tls)) => {
                 events::reloaded(&self.config, tls.as_ref(), &self.files.pipes());
                 self.hub.set_secrets(secrets);
@@ -436,13 +437,6 @@ impl Server {
         events::hub_events(&mut self.hub, &self.connect_log, &mut self.connections);
         self.hub.set_log_dropped(logging::report_missing());
     }
-}
-
-/// Reads the secrets, and the certificate and its key.
-fn read_files(config: &Config, files: &mut Files) -> Result<(Secrets, Option<ServerTls>), String> {
-    let secrets = secrets::read(config, files)?;
-    let tls = config.tls.as_ref().map(|tls| ServerTls::read(tls, files)).transpose()?;
-    Ok((secrets, tls))
 }
 
 fn connection(connections: &mut [Option<Connection>], key: usize) -> &mut Connection {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use log::warn;
 
 use super::config::Config;
-use crate::credentials::file::{Files, is_readable_by_others};
+use crate::credentials::file::{Files, exposures};
 use crate::credentials::secret::Secret;
 use crate::credentials::secret_file;
 use crate::hub::Secrets;
@@ -37,9 +37,6 @@ fn read_one(path: &Path, max_line: usize, files: &mut Files) -> Result<Secret, S
     if let Some(warning) = secret_file::warning(path, &secret) {
         warn!("{warning}");
     }
-    if is_readable_by_others(path) {
-        let path = path.display();
-        warn!("secret file {path} is readable by others; fix: chmod 600 {path}");
-    }
+    exposures("secret file", path).iter().for_each(|warning| warn!("{warning}"));
     Ok(secret)
 }

@@ -12,7 +12,7 @@ use crate::client::connection::link::Link;
 use crate::client::connection::options::ConnectOptions;
 use crate::client::messages::{connection_cut, explain};
 use crate::client::stdio::notice;
-use crate::credentials::file::Files;
+use crate::credentials::file::{Files, replaceable};
 use crate::credentials::secret::Secret;
 use crate::credentials::secret_file;
 use crate::escape::escape_untrusted;
@@ -62,6 +62,15 @@ impl Dialer {
         {
             notice(&warning);
         }
+        let mut warnings: Vec<String> =
+            secret_file.map(|path| replaceable("secret file", path)).unwrap_or_default();
+        if let Some(tls) = &options.tls {
+            if let ServerVerification::Roots(path) = &tls.verification {
+                warnings.extend(replaceable("CA file", path));
+            }
+            warnings.extend(tls.identity.iter().flat_map(|(_, key)| replaceable("key", key)));
+        }
+        warnings.iter().for_each(|warning| notice(warning));
         let host = options.server.certified_name();
         let first_use = FirstUse::new(&options);
         let known = first_use.as_ref().and_then(FirstUse::trusted);
