@@ -521,6 +521,9 @@ fn unsent_line_survives_a_reconnect() {
     let mut bob = bob(&server);
     chat.press("\x1b[A\r");
     bob.expect("broadcast 1 al kept");
+    chat.expect(&["> kept", "al>"]);
+    chat.press("\x1b[A\x1b[A");
+    chat.expect(&["al> a draft"]);
 }
 
 #[test]

@@ -91,11 +91,20 @@ impl Editor {
         true
     }
 
-    /// Clears the text. Adds it to the history unless it is blank or repeats the newest line.
+    /// Clears the text, and adds it to the history. If it was a history line, adds the draft, too.
     pub(super) fn submit(&mut self) {
+        let draft = std::mem::take(&mut self.draft);
+        if self.recalled > 0 {
+            self.remember(draft);
+        }
         let text = std::mem::take(&mut self.text);
+        self.remember(text);
         self.cursor = 0;
         self.recalled = 0;
+    }
+
+    /// Adds a text to the history unless it is blank or repeats the newest line.
+    fn remember(&mut self, text: String) {
         if !text.trim().is_empty() && self.history.front() != Some(&text) {
             self.history.push_front(text);
             self.history.truncate(MAX_HISTORY);
@@ -299,6 +308,8 @@ mod tests {
         assert_eq!(typed("a↵b↵b↵ ↵draft^^^"), "a|");
         assert_eq!(typed("a↵b↵draft^^vv"), "draft|");
         assert_eq!(typed("a↵draft^x↵^"), "ax|");
+        assert_eq!(typed("a↵draft^↵^^"), "draft|");
+        assert_eq!(typed("a↵draft^vb↵c↵^^^"), "a|");
         assert_eq!(typed("draft^v"), "draft|");
     }
 
