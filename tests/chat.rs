@@ -273,11 +273,12 @@ fn client_lists_are_compared_across_a_reconnect() {
     oyez.expect("broadcast hello");
 }
 
-/// The list of clients is due only after five seconds.
+/// A keep-alive is due after four seconds, and the list of clients after five, unless somebody new
+/// speaks.
 #[test]
 fn newcomer_is_shown_when_it_speaks() {
     let fake = FakeServer::new();
-    let mut chat = start(&fake.address(), &["--name", "al"]);
+    let mut chat = start(&fake.address(), &["--name", "al", "--timeout", "16"]);
     let mut server = fake.welcome(FEED, 0);
     server.expect("name al");
     server.send("ok name al");
@@ -700,6 +701,13 @@ fn oversized_paste_is_refused_and_the_line_is_kept() {
         "      broadcast - < FILE",
         "1> kept",
     ]);
+    // The same applies to a search.
+    chat.press(&format!("\x12pat\x1b[200~{}\x1b[201~", "x".repeat(70_000)));
+    chat.wait_until(|chat| {
+        let rows = chat.rows();
+        rows.iter().filter(|row| row.contains("! the text exceeds 64 KiB")).count() == 2
+            && rows.ends_with(&["(no match) 'pat': kept".to_owned()])
+    });
 }
 
 #[test]

@@ -316,6 +316,7 @@ fn client_state_machines_do_no_io() {
         "chat/completion.rs",
         "chat/layout.rs",
         "chat/mention.rs",
+        "chat/presence.rs",
         "chat/roster.rs",
         "chat/screen.rs",
         "chat/search.rs",
