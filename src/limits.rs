@@ -77,10 +77,9 @@ pub struct Limits {
     pub max_per_address: Option<usize>,
 
     // Internal to the hub.
-    /// The maximum time that broadcasts pause for a reader that keeps up on average, in
-    /// milliseconds, unless the policy is to wait for every reader. The other times of
-    /// backpressure derive from it. If it is 0, broadcasts never pause.
-    pub patience_ms: u64,
+    /// How long a reader whose socket is full still counts as making progress after the last write
+    /// to it, in milliseconds. Broadcasts do not pause for readers without progress.
+    pub reader_grace_ms: u64,
     /// How much the clients of one source may replay within [`REPLAY_WINDOW_MS`], in bytes. The
     /// last replay may exceed it.
     pub replays_per_source: u64,
@@ -151,7 +150,7 @@ impl Default for Limits {
             stall_timeout_ms: 30_000,
             rate_limit: None,
             max_per_address: None,
-            patience_ms: 250,
+            reader_grace_ms: 3_000,
             replays_per_source: 128 * MIB as u64,
             turn: TurnLimits {
                 passes: 8,

@@ -243,6 +243,84 @@ fn busy_server_does_not_evict_readers() {
 }
 
 #[test]
+fn broadcasts_wait_for_many_slow_readers_but_not_for_one() {
+    let mut driver = Driver::new(Limits { reader_grace_ms: 1_000_000, ..small_limits() });
+    // A single stalled reader is evicted.
+    driver.play(
+        r"
+        a+
+        b+
+        c+
+        d+
+        sender+
+        sender> quiet
+        a room 0
+        sender*50 say x...
+        stat broadcasts 50
+        stat too_slow 1
+        ",
+    );
+
+    let held = driver.hub.counters().held;
+    let sender = driver.key("sender");
+    driver.play("b room 0\nc room 0");
+    driver.queue(sender, &driver.filler(sender, 50));
+    for _ in 0..100 {
+        driver.turn();
+        driver.now_ms += 10;
+    }
+    let broadcasts = driver.hub.counters().broadcasts;
+    assert!(broadcasts < 60, "{broadcasts} lines were broadcast while most readers were behind");
+    assert!(driver.hub.counters().held > held);
+    assert!(!driver.hub.has_work(), "the hub spins instead of waiting");
+
+    // Both sockets become writable in the same turn. If one stayed blocked, it would be a single
+    // stalled reader and be evicted.
+    for name in ["b", "c"] {
+        let key = driver.key(name);
+        driver.socket(key).room = UNLIMITED;
+        driver.hub.handle_writable(key);
+    }
+    driver.run();
+    driver.play(
+        r"
+        stat broadcasts 100
+        b< broadcast 1..=100 5 x...
+        b-
+        c< broadcast 1..=100 5 x...
+        c-
+        d< broadcast 1..=100 5 x...
+        d-
+        ",
+    );
+}
+
+#[test]
+fn majority_of_slow_readers_cannot_stop_the_feed() {
+    let mut driver = Driver::new(Limits { reader_grace_ms: 1000, ..small_limits() });
+    let fast = driver.connect(UNLIMITED);
+    let slow: Vec<usize> = (0..5).map(|_| driver.connect(UNLIMITED)).collect();
+    let sender = driver.connect(UNLIMITED);
+    driver.send(sender, "quiet\n");
+    driver.queue(sender, &driver.filler(sender, 300));
+    for &reader in &slow {
+        driver.socket(reader).room = 0;
+    }
+    // A byte now and then counts as progress, but is too little to keep up.
+    while driver.now_ms < 60_000 {
+        for &reader in &slow {
+            driver.socket(reader).room = 1;
+            driver.hub.handle_writable(reader);
+        }
+        driver.turn();
+        driver.turn();
+        driver.now_ms += 50;
+    }
+    assert_eq!(driver.hub.counters().too_slow, 5);
+    assert!(driver.received(fast)[300].starts_with("broadcast 300 "));
+}
+
+#[test]
 fn client_whose_writes_fail_is_disconnected_and_its_name_freed() {
     let mut driver = Driver::new(small_limits());
     driver.play(

@@ -288,6 +288,113 @@ fn replaying_reader_is_not_flushed_first() {
     driver.play("reader< ok history 15\nreader-");
 }
 
+/// Returns whether broadcasts are held at `ms` for two of three readers, `a` and `b`. Their sockets
+/// accept nothing, unless `at_500_ms` changes that.
+fn is_held_at(ms: u64, at_500_ms: impl FnOnce(&mut Driver)) -> bool {
+    let limits = Limits { reader_grace_ms: 1000, ..small_limits() };
+    let mut driver = Driver::new(limits);
+    driver.play("a+\nb+\nc+\nsender+\nsender> quiet\na room 0\nb room 0");
+    driver.now_ms = 500;
+    at_500_ms(&mut driver);
+    driver.now_ms = ms;
+    let sender = driver.key("sender");
+    driver.queue(sender, &driver.filler(sender, 4));
+    (0..4).for_each(|_| driver.turn());
+    driver.hub.counters().broadcasts < 4
+}
+
+#[test]
+fn broadcasts_are_held_only_for_readers_that_made_progress_within_the_grace_period() {
+    assert!(is_held_at(999, |_| {}));
+    assert!(!is_held_at(1000, |_| {}));
+    let take_nothing = |driver: &mut Driver| {
+        driver.play("sender*1 say x...");
+        for name in ["a", "b"] {
+            driver.add_room(driver.key(name), 0);
+        }
+    };
+    assert!(!is_held_at(1000, take_nothing), "a flush that writes nothing is no progress");
+    let take_a_byte = |driver: &mut Driver| driver.play("sender*1 say x...\na room 1\nb room 1");
+    assert!(is_held_at(1499, take_a_byte));
+    assert!(!is_held_at(1500, take_a_byte));
+}
+
+/// Returns how many lines are broadcast before one is held, if `stalled` of the readers read
+/// nothing. Each line takes 128 bytes, a sixteenth of the feed.
+fn broadcasts_until_held(stalled: usize, readers: usize) -> u64 {
+    let limits = Limits { reader_grace_ms: 10_000, ..small_limits() };
+    let (mut driver, keys) = with_clients(limits, readers + 1);
+    let sender = keys[readers];
+    driver.send(sender, "quiet\n");
+    keys[..stalled].iter().for_each(|&key| driver.socket(key).room = 0);
+    let line =
+        |seq: u64| format!("say {}\n", "x".repeat(128 - format!("broadcast {seq} e \n").len()));
+    driver.send(sender, "name e\n");
+    driver.queue(sender, &(1..=12).map(line).collect::<String>());
+    while driver.hub.counters().held == 0 {
+        driver.turn();
+    }
+    driver.hub.counters().broadcasts
+}
+
+#[test]
+fn reader_lag_thresholds_are_exclusive() {
+    assert_eq!(broadcasts_until_held(3, 4), 2, "a lag of 128 of 2048 bytes is not behind, 256 is");
+    assert_eq!(broadcasts_until_held(1, 4), 9, "a lag of 1024 bytes is not far behind, 1152 is");
+    assert_eq!(broadcasts_until_held(2, 16), 9, "two of sixteen readers are few");
+    assert_eq!(broadcasts_until_held(2, 15), 2, "two of fifteen readers are some");
+}
+
+#[test]
+fn quiet_client_with_pending_lines_counts_as_a_reader() {
+    assert!(is_held_at(900, |driver| {
+        driver.play("sender*2 say x...\na> quiet\nb> quiet");
+    }));
+}
+
+#[test]
+fn quiet_client_without_pending_lines_does_not_count_as_a_reader() {
+    // Two of three readers are most of them, and broadcasts are held longer for most readers than
+    // for some. If the sender counted as a reader, two of four would be only some.
+    let mut driver = Driver::new(Limits { reader_grace_ms: 10_000, ..small_limits() });
+    driver.play("a+\nb+\nc+\nsender+\nsender> quiet\na room 0\nb room 0");
+    let sender = driver.key("sender");
+    driver.queue(sender, &driver.filler(sender, 4));
+    let mut broadcasts_at = |ms: u64| {
+        while driver.now_ms < ms {
+            driver.turn();
+            driver.now_ms += 10;
+        }
+        driver.hub.counters().broadcasts
+    };
+    assert_eq!(broadcasts_at(1990), 2);
+    assert!(broadcasts_at(2500) > 2);
+}
+
+#[test]
+fn readers_are_sampled_at_most_once_a_millisecond() {
+    let mut driver = Driver::new(Limits { reader_grace_ms: 10_000, ..small_limits() });
+    driver.play("a+\nb+\nsender+\nsender> quiet\na room 0\nb room 0");
+    let sender = driver.key("sender");
+    driver.now_ms = 100;
+    driver.queue(sender, &driver.filler(sender, 4));
+    (0..4).for_each(|_| driver.turn());
+    assert_eq!(driver.hub.counters().broadcasts, 2);
+    assert_eq!(driver.hub.next_deadline(), Some(120), "without progress, 20 ms later");
+    for name in ["a", "b"] {
+        let key = driver.key(name);
+        driver.socket(key).room = UNLIMITED;
+        driver.hub.handle_writable(key);
+    }
+    driver.turn();
+    driver.turn();
+    assert_eq!(driver.hub.counters().broadcasts, 2, "within the same millisecond");
+    assert_eq!(driver.hub.next_deadline(), Some(101), "after progress, a millisecond later");
+    driver.now_ms = 101;
+    (0..4).for_each(|_| driver.turn());
+    assert_eq!(driver.hub.counters().broadcasts, 4);
+}
+
 #[test]
 fn rate_limited_client_is_not_read() {
     let limits = Limits { rate_limit: Some(2), ..small_limits() };

@@ -64,8 +64,8 @@ impl Hub {
         }
         if sent > 0 {
             client.last_write_ms = self.now_ms;
+            self.channel.backpressure.note_progress();
         }
-        self.channel.backpressure.note_write(self.now_ms, key, sent, is_blocked);
         self.queue_flush(key);
         self.resume_run(key);
         self.advance_close(key);

@@ -254,7 +254,7 @@ impl Hub {
         client.stage = Stage::Active;
         client.outbox.follow(head);
         self.directory.insert(client.id, key);
-        self.channel.join(key);
+        self.channel.members.insert(key);
         let idle_timeout_ms = self.config.limits.idle_timeout_ms;
         self.set_deadline(key, idle_timeout_ms.map(|timeout_ms| self.now_ms + timeout_ms));
     }

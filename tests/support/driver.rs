@@ -27,7 +27,7 @@ pub fn small_limits() -> Limits {
     Limits {
         max_line: 200,
         feed_size: 2048,
-        patience_ms: 0,
+        reader_grace_ms: 10,
         replays_per_source: 8 * 2048,
         ..Limits::default()
     }
@@ -225,28 +225,6 @@ impl Driver {
                 }
             }
         }
-    }
-
-    /// Runs a turn each millisecond, for `ms` milliseconds, in which `sender` always has lines to
-    /// broadcast. Calls `each_ms` before each turn. With [`small_limits`], a turn appends one line.
-    /// Returns how many were appended.
-    pub fn flood(
-        &mut self,
-        sender: usize,
-        ms: u64,
-        mut each_ms: impl FnMut(&mut Self, u64),
-    ) -> u64 {
-        let before = self.hub.counters().broadcasts;
-        for ms in 0..ms {
-            if self.socket(sender).input.is_empty() {
-                let lines = self.filler(sender, 2);
-                self.queue(sender, &lines);
-            }
-            each_ms(self, ms);
-            self.turn();
-            self.now_ms += 1;
-        }
-        self.hub.counters().broadcasts - before
     }
 
     /// Runs one turn, then checks the hub's invariants.

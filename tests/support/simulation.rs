@@ -196,7 +196,13 @@ impl Setup {
         let limits = Limits::default();
         let max_outbox = 2 * limits.reply_room();
         Self {
-            limits: Limits { max_line: 100, feed_size: 1024, max_outbox, patience_ms: 0, ..limits },
+            limits: Limits {
+                max_line: 100,
+                feed_size: 1024,
+                max_outbox,
+                reader_grace_ms: 0,
+                ..limits
+            },
             slow_clients: SlowConsumerPolicy::Disconnect,
             has_user_secret: false,
             has_admin_secret: false,
@@ -216,7 +222,7 @@ pub fn setup(choices: &mut Choices<'_>) -> Setup {
     limits.drain_timeout_ms = choices.up_to(3000) as u64;
     limits.auth_timeout_ms = choices.up_to(3000) as u64;
     limits.stall_timeout_ms = choices.up_to(3000) as u64;
-    limits.patience_ms = choices.below(200) as u64;
+    limits.reader_grace_ms = choices.below(200) as u64;
     limits.idle_timeout_ms = choices.one_in(4).then(|| 500 + choices.below(3000) as u64);
     limits.rate_limit = choices.one_in(4).then(|| choices.up_to(50) as u32);
     limits.turn.read = choices.up_to(500);

@@ -21,10 +21,4 @@ impl Channel {
     pub(crate) fn new(feed: Feed, backpressure: Backpressure) -> Self {
         Self { feed, members: Members::default(), backpressure }
     }
-
-    /// Adds the client with this key, which must not be a member.
-    pub(crate) fn join(&mut self, key: usize) {
-        self.members.insert(key);
-        self.backpressure.join(key);
-    }
 }

@@ -212,6 +212,7 @@ impl Client {
             oldest_needed: self.outbox.oldest_needed(head),
             is_replaying: self.outbox.is_replaying(),
             is_write_blocked: self.socket.write_blocked,
+            last_write_ms: self.last_write_ms,
             bytes_out: self.bytes_out,
         }
     }
